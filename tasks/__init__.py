@@ -1,0 +1,12 @@
+"""What happens: stages, and the core they stand on. Nothing here knows when things run.
+
+    raw row → corpus/* → ingestion → tokenization → teacher → teacher_signals → distillation
+            → export → evaluation → registration
+
+A stage module holds three things of one shape: `Config` (frozen, what defines its result),
+`VERSION`, and one function `(config, inputs, workspace) -> StageSummary`, bound together as `STAGE`.
+Stages never import each other; they meet through the artifacts laid out in each module's docstring.
+
+Importing a stage module is cheap (no torch, transformers, prefect, mlflow): those are imported inside
+the function, so that `decant plan` can compute every key in well under a second.
+"""

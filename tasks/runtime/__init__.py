@@ -1,0 +1,15 @@
+"""The ground under every stage: keys, the artifact store, locks, and `run_stage`.
+
+    fingerprint.py   values → canonical JSON → SHA-256
+    locations.py     URI of a model or source → local path, and a digest of its content
+    artifacts.py     ArtifactStore: look up, verify, publish
+    checkpoints      live in `Workspace.work`, which survives a kill (see stages.py)
+    locks.py         one writer a key, released by the kernel when its holder dies
+    stages.py        Stage, Workspace, run_stage: the one path by which anything is computed
+    progress.py      what a stage reports while it runs
+    redaction.py     secrets out of logs, errors and tracked parameters
+    device.py        which device and precision this machine gives
+    seeding.py       independent random streams from one seed
+
+No prefect, no mlflow: the same path serves `decant run --no-orchestrator`.
+"""

@@ -1,0 +1,212 @@
+"""URIs of models and sources: where they lie on this machine, and a digest of what they hold.
+
+    data.csv, /path/data.parquet, file:///path   local file, folder or glob
+    pkg://python_package/path/inside             files shipped in an installed package (offline)
+    hf://org/name@revision                       a model of the Hugging Face hub
+    hf://datasets/org/name@revision/file         a file or glob of a data set there
+    s3://bucket/path                             object store (fsspec), file or glob
+
+Keys are made of the digest, never of the path: the same bytes elsewhere are the same input. Remote
+files are copied once to `<home>/downloads/<digest>/` and read from there.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from data_contracts.errors import SourceError, TransientError
+from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
+
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_SCHEMES = ("file", "pkg", "hf", "s3")
+# What a model folder may consist of: no pickles, no Python files.
+_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+
+
+def home() -> Path:
+    """Decant's own folder: `$DECANT_HOME`, by default `.decant` in the working directory."""
+    return Path(os.environ.get("DECANT_HOME", ".decant")).absolute()
+
+
+def scheme(uri: str) -> str:
+    """The scheme of `uri`, `file` for plain paths.
+
+    Raises: SourceError for a scheme that Decant does not read.
+    """
+    match = _SCHEME.match(uri)
+    name = match[1].lower() if match else "file"
+    if name not in _SCHEMES:
+        raise SourceError(
+            f"{uri!r} has the scheme {name!r}",
+            rule=f"sources and models are read from {', '.join(_SCHEMES)} or a plain path",
+            remedy="copy the data to one of these, or mount it as a folder",
+        )
+    return name
+
+
+def location_digest(uri: str) -> str:
+    """Digest of the content behind `uri`, 64 hex characters, independent of where it lies.
+
+    Local and package files are read (about 1 GB/s); remote ones are known by ETag or commit.
+
+    Raises: SourceError if nothing is there; TransientError if the server cannot be reached.
+    """
+    kind = scheme(uri)
+    if kind in ("file", "pkg"):
+        return _files_digest(_local_files(uri))
+    if kind == "hf" and not uri.startswith("hf://datasets/"):
+        return fingerprint(["hf", *_hub_model(uri).parts[-3:]])
+    filesystem, paths = _remote_files(uri)
+    return fingerprint([[path, filesystem.ukey(path)] for path in paths])
+
+
+def local_files(uri: str) -> list[Path]:
+    """The files behind `uri`, sorted by name, on this machine; remote ones are copied here first.
+
+    Raises: SourceError if nothing is there; TransientError if the server cannot be reached.
+    """
+    if scheme(uri) in ("file", "pkg"):
+        return _local_files(uri)
+    filesystem, paths = _remote_files(uri)
+    folder = home() / "downloads" / location_digest(uri)
+    copies = []
+    for number, path in enumerate(paths):
+        copy = folder / f"{number:05d}-{path.rsplit('/', 1)[-1]}"
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            partial = copy.with_name(f".{copy.name}.{os.getpid()}")
+            with _remote(uri):
+                filesystem.get_file(path, str(partial))
+            partial.replace(copy)
+        copies.append(copy)
+    return copies
+
+
+def local_folder(uri: str) -> Path:
+    """The folder of a model on this machine.
+
+    Raises: SourceError if it is not there or is no folder.
+    """
+    kind = scheme(uri)
+    if kind == "hf":
+        return _hub_model(uri)
+    if kind == "s3":
+        return local_files(uri.rstrip("/") + "/*")[0].parent
+    folder = _local_path(uri)
+    if not folder.is_dir():
+        raise _missing(uri, f"{folder} is not a folder")
+    return folder
+
+
+def _local_path(uri: str) -> Path:
+    if scheme(uri) == "pkg":
+        package, _, inside = uri.removeprefix("pkg://").partition("/")
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise SourceError(
+                f"{uri!r}: the Python package {package!r} is not installed",
+                rule="pkg://package/path names files inside an installed package",
+                remedy=f"install it, for example: pip install {package.replace('_', '-')}",
+            )
+        return Path(spec.submodule_search_locations[0]) / inside
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return Path(uri).expanduser()
+
+
+def _local_files(uri: str) -> list[Path]:
+    path = _local_path(uri)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file()]
+        # Byte code is written by whichever Python imported the package: it is not content.
+        files = [file for file in files if "__pycache__" not in file.parts]
+    else:
+        files = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        files = [file for file in files if file.is_file()]
+    if not files:
+        raise _missing(uri, f"no file at {path}")
+    return sorted(files)
+
+
+def _files_digest(files: list[Path]) -> str:
+    if len(files) == 1:
+        return file_digest(files[0])
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    return content_digest(
+        (file.relative_to(folder).as_posix(), file_digest(file)) for file in files
+    )
+
+
+def _hub_model(uri: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    name, _, revision = uri.removeprefix("hf://").partition("@")
+    if name.count("/") != 1 or not revision:
+        raise SourceError(
+            f"{uri!r} does not name a revision",
+            rule="hub models are named hf://org/name@revision, so that a rerun gets the same bytes",
+            remedy="append @ and a commit hash from the model's page",
+        )
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_MODEL_FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        raise TransientError(
+            f"{uri!r} cannot be fetched: {type(error).__name__}",
+            rule="hub models need the hub, or an earlier download in its cache",
+            remedy="try again online, or give a folder or pkg:// URI instead",
+        ) from error
+
+
+def _remote_files(uri: str) -> tuple[Any, list[str]]:
+    import fsspec
+
+    with _remote(uri):
+        filesystem, path = fsspec.core.url_to_fs(uri)
+        if any(character in path for character in "*?["):
+            paths = filesystem.glob(path)
+        elif filesystem.isfile(path):
+            paths = [path]
+        else:
+            paths = filesystem.find(path)
+    if not paths:
+        raise _missing(uri, "nothing there")
+    return filesystem, sorted(paths)
+
+
+class _remote:  # noqa: N801  # reads as a verb at its use
+    """Tell what a remote file system raises as our own transient or permanent error."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise _missing(self.uri, "nothing there") from error
+        if isinstance(error, PermissionError):
+            raise SourceError(
+                f"{self.uri!r}: access denied",
+                rule="the credentials in the environment must allow reading it",
+                remedy="check AWS_* variables or the hub token",
+            ) from error
+        if isinstance(error, (ConnectionError, TimeoutError, OSError)):
+            raise TransientError(f"{self.uri!r}: {type(error).__name__} while reading") from error
+
+
+def _missing(uri: str, fact: str) -> SourceError:
+    return SourceError(
+        f"{uri!r}: {fact}",
+        rule="a source names an existing file, folder or glob",
+        remedy="check the path; relative paths start at the working directory",
+    )

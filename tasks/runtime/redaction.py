@@ -1,0 +1,45 @@
+"""Secrets out of everything that is logged, shown or tracked.
+
+One function, used by the logging filter, the error printer and the MLflow parameter writer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+MASK = "[redacted]"
+_USERINFO = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_QUERY_SECRET = re.compile(
+    r"(?i)([?&;](?:[\w-]*(?:token|secret|key|password|signature|credential)[\w-]*)=)[^&\s#]+"
+)
+_ASSIGNED_SECRET = re.compile(
+    r"(?i)\b((?:[\w-]*(?:token|secret|password|passwd|api[_-]?key|access[_-]?key)[\w-]*)\s*[=:]\s*)"
+    r"(?!\[redacted\])[^\s,;'\"&]{6,}"
+)
+_KNOWN_FORMS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,})\b")
+_SECRET_NAME = re.compile(r"(?i)token|secret|password|passwd|api_?key|access_?key|auth_string")
+_MIN_SECRET_CHARS = 6
+
+
+def redact(text: str) -> str:
+    """`text` with credentials masked: URL userinfo, secret parameters, known token forms, and the
+    values of environment variables whose names say that they are secret."""
+    text = _USERINFO.sub(MASK, text)
+    text = _QUERY_SECRET.sub(rf"\1{MASK}", text)
+    text = _ASSIGNED_SECRET.sub(rf"\1{MASK}", text)
+    text = _KNOWN_FORMS.sub(MASK, text)
+    for name, value in os.environ.items():
+        if len(value) >= _MIN_SECRET_CHARS and _SECRET_NAME.search(name):
+            text = text.replace(value, MASK)
+    return text
+
+
+class RedactingFilter(logging.Filter):
+    """A logging filter that rewrites each record's message through `redact`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask the record's formatted message; never drops a record."""
+        record.msg, record.args = redact(record.getMessage()), ()
+        return True

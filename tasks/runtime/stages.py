@@ -1,0 +1,177 @@
+"""`run_stage`: the one path by which anything in Decant is computed.
+
+    key parts ──► hit? verified artifact                                      (cached)
+        └─ miss ─► lock the key ─► hit now? (another run built it while we waited)
+                        └─ still a miss ─► function(config, inputs, workspace) ─► publish
+
+A stage is a pure function of its configuration, its input artifacts and the models and sources its
+configuration names. Two identical runs at once: one builds, the other waits for the lock and hits.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from data_contracts.artifacts import Artifact, Frozen, KeyParts, StageSummary
+from data_contracts.errors import CorruptArtifact
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.fingerprint import jsonable
+from tasks.runtime.locations import location_digest
+from tasks.runtime.progress import Progress, SilentProgress
+
+
+class StageConfig(Frozen):
+    """Base of every stage's configuration: frozen, unknown keys refused, part of the key."""
+
+    def locations(self) -> tuple[str, ...]:
+        """URIs of the models and sources this stage loads; their content digests enter the key."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a running stage may touch.
+
+    Args:
+        output: temporary directory whose files become the artifact.
+        work: directory of this key that survives a kill: checkpoints and finished shards.
+        store: the store, for stages that keep each shard as an artifact of its own.
+        progress: listener.
+        workers: parallel workers a data stage may use; never changes its bytes.
+    """
+
+    output: Path
+    work: Path
+    store: ArtifactStore
+    progress: Progress = field(default_factory=SilentProgress)
+    workers: int = 1
+
+
+class StageFunction(Protocol):
+    """The shape of every stage's function."""
+
+    def __call__(
+        self, config: BaseModel, inputs: Mapping[str, Artifact], workspace: Workspace, /
+    ) -> StageSummary:
+        """Write files into `workspace.output` and summarise them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named, versioned stage function.
+
+    Args:
+        name: names the artifact folder and the task; `corpus`, `teacher`, not a verb.
+        version: bumped by hand when the output of the same inputs changes.
+        function: see `StageFunction`.
+        still_holds: for a stage with an effect outside the store (the registry): whether the
+            recorded result still stands there. A hit that no longer holds is rebuilt.
+    """
+
+    name: str
+    version: int
+    function: Callable[..., StageSummary]
+    still_holds: Callable[[Artifact], bool] | None = None
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """The artifact of a stage and whether it was there already."""
+
+    artifact: Artifact
+    cached: bool
+
+
+def key_parts(stage: Stage, config: StageConfig, inputs: Mapping[str, Artifact]) -> KeyParts:
+    """What defines the result of running `stage`: hashed into its key."""
+    return KeyParts(
+        stage=stage.name,
+        version=stage.version,
+        config=_by_content(jsonable(config), _digests(config)),
+        upstream={name: artifact.content_digest for name, artifact in sorted(inputs.items())},
+    )
+
+
+def _digests(config: StageConfig) -> dict[str, str]:
+    return {uri: location_digest(uri) for uri in sorted(set(config.locations()))}
+
+
+def _by_content(value: Any, digests: Mapping[str, str]) -> Any:
+    """`value` with every URI replaced by what lies there: paths do not define a result."""
+    if isinstance(value, str):
+        return f"content:{digests[value]}" if value in digests else value
+    if isinstance(value, dict):
+        return {key: _by_content(item, digests) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_by_content(item, digests) for item in value]
+    return value
+
+
+def run_stage(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artifact],
+    *,
+    store: ArtifactStore,
+    progress: Progress | None = None,
+    workers: int = 1,
+    force: bool = False,
+) -> StageOutcome:
+    """The artifact of `stage`: from the store if it verifies, otherwise built and published.
+
+    Args:
+        force: build again even if the store has a verified artifact.
+    """
+    progress = progress or SilentProgress()
+    parts = key_parts(stage, config, inputs)
+    if not force and (artifact := _valid_hit(stage, parts, store, progress)):
+        return StageOutcome(artifact, cached=True)
+    waited = []
+
+    def on_wait() -> None:
+        waited.append(True)
+        progress.say(f"{stage.name}: another run is building this; waiting for it")
+
+    with store.lock(parts, on_wait=on_wait):
+        # Whoever waited was after the same result, so even a forced run takes what it waited for.
+        if (not force or waited) and (artifact := _valid_hit(stage, parts, store, progress)):
+            return StageOutcome(artifact, cached=True)
+        work = store.work_directory(parts)
+        if force:
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        with store.writing(parts) as output:
+            workspace = Workspace(output, work, store, progress, workers)
+            summary = stage.function(config, inputs, workspace)
+            artifact = store.publish(
+                output,
+                parts,
+                summary,
+                upstream_keys={name: upstream.key for name, upstream in inputs.items()},
+                locations=_digests(config),
+                duration_seconds=round(time.monotonic() - started, 3),
+            )
+        shutil.rmtree(work, ignore_errors=True)
+        return StageOutcome(artifact, cached=False)
+
+
+def _valid_hit(
+    stage: Stage, parts: KeyParts, store: ArtifactStore, progress: Progress
+) -> Artifact | None:
+    try:
+        artifact = store.lookup(parts)
+    except CorruptArtifact as error:
+        progress.say(f"{error.fact}; building it again")
+        return None
+    if artifact and stage.still_holds and not stage.still_holds(artifact):
+        return None
+    return artifact
