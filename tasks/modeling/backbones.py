@@ -1,0 +1,70 @@
+"""Encoders from a URI or from a shape: any model that Hugging Face's AutoModel reads.
+
+Weights are safetensors only, code never comes with them: `trust_remote_code` is not an option.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from data_contracts.errors import SourceError
+from tasks.modeling.config import StudentArchitecture
+
+
+def load_backbone(folder: Path) -> PreTrainedModel:
+    """The encoder in `folder` (config.json, model.safetensors), float32, without a pooler.
+
+    Raises: SourceError if the folder holds no model that can be read safely.
+    """
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise SourceError(
+            f"{folder} holds no config.json with *.safetensors",
+            rule="a model is a Hugging Face folder with safetensors weights (pickles are refused)",
+            remedy="convert it with save_pretrained(folder), which writes safetensors",
+        )
+    transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    # Encoders saved with a pooler or head we do not load would each print a table of those keys.
+    transformers_logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        without_pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
+        return AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            attn_implementation="sdpa",
+            **without_pooler,
+        )
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def build_student_backbone(
+    shape: StudentArchitecture, *, vocab_size: int, pad_token_id: int, max_length_tokens: int
+) -> PreTrainedModel:
+    """A BERT encoder of the given shape with weights drawn from torch's current random state."""
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        intermediate_size=shape.intermediate_size,
+        hidden_dropout_prob=shape.dropout,
+        attention_probs_dropout_prob=shape.dropout,
+        max_position_embeddings=max_length_tokens,
+        type_vocab_size=1,
+        pad_token_id=pad_token_id,
+        attn_implementation="sdpa",
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+# Architectures whose AutoModel adds a tanh pooler that we would train and never use.
+_HAS_POOLER = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})

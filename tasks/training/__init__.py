@@ -1,0 +1,16 @@
+"""One engine for all training: teacher, student, and every baseline.
+
+    tokens (+ teacher signals)
+       │ examples.py      Parquet → flat arrays, joined by example id, never by position
+       ▼
+    batches.py            which examples form step s: a pure function of (seed, epoch, lengths)
+       ▼
+    losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
+       ▼
+    optimization.py       AdamW groups, warm-up and decay
+       ▼
+    loop.py               steps, validation, early stopping, exact resume through checkpoints.py
+    inference.py          logits of many texts, in row order
+
+Nothing here knows a tracker or an orchestrator; progress goes to a listener.
+"""

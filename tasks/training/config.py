@@ -1,0 +1,53 @@
+"""How a model is trained, as recipe fields. Light: imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Frozen
+
+
+class TrainingConfig(Frozen):
+    """Optimisation of one model; every field defines the result and enters the cache key."""
+
+    num_epochs: int = Field(ge=1, le=1000, description="passes over the training examples at most")
+    batch_size: int = Field(
+        32, ge=1, le=65536, description="texts a step: the loss is averaged over all of them"
+    )
+    learning_rate: float = Field(gt=0, le=1, description="peak AdamW learning rate")
+    weight_decay: float = Field(
+        0.01, ge=0, le=1, description="decoupled decay; not applied to biases and norms"
+    )
+    warmup_share: float = Field(
+        0.1, ge=0, lt=1, description="share of all steps over which the rate rises from 0"
+    )
+    schedule: Literal["linear", "cosine"] = Field(
+        "linear", description="decay of the learning rate to 0 after warm-up"
+    )
+    max_grad_norm: float = Field(
+        1.0, gt=0, description="gradients are scaled down to this L2 norm"
+    )
+    adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of hard-label mass spread over all classes"
+    )
+    token_dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability that a training token is shown as [UNK]"
+    )
+    freeze_embeddings: bool = Field(
+        False, description="keep the token embeddings: a third faster for a small fine-tuning"
+    )
+    validations_per_epoch: int = Field(
+        1, ge=1, le=100, description="how often an epoch the validation rows are scored"
+    )
+    patience: int = Field(
+        5, ge=1, description="validations without improvement before training stops"
+    )
+    selection: Literal["accuracy", "macro_f1", "loss"] = Field(
+        "accuracy", description="validation figure by which the best step is chosen"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"
+    )

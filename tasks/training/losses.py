@@ -1,0 +1,83 @@
+"""Distillation losses: pure functions of logits.
+
+One rule for all: float32 log-space inside whatever the logits' type, `temperature**2` always, the
+*sum* over examples divided by `normalizer`, the number of valid examples in the whole step (over all
+micro-batches and ranks), so that splitting a step never changes its gradient. The article behind
+this project passes probabilities to `KLDivLoss`, averages over classes, and writes a KL that is not
+one; the tests hold these functions against float64 references instead.
+
+Shapes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE_INDEX = -1
+
+
+def soft_target_loss(
+    student_logits_BC: Tensor,
+    teacher_logits_BC: Tensor,
+    *,
+    temperature: float,
+    normalizer: float | Tensor,
+) -> Tensor:
+    """KL(teacher || student) of temperature-softened distributions, scaled by temperature**2.
+
+    Args:
+        student_logits_BC, teacher_logits_BC: float, (batch, classes), unnormalized.
+        temperature: > 0, unitless.
+        normalizer: number of examples in the whole step.
+    Returns: scalar, nats per example.
+    Raises: ValueError if the shapes differ or the temperature is not positive.
+    References: Hinton et al. 2015, arXiv:1503.02531, section 2 (the T**2 factor).
+    """
+    _check_same_shape(student_logits_BC, teacher_logits_BC)
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}: it divides the logits and must be > 0")
+    student_log_probs_BC = F.log_softmax(student_logits_BC.float() / temperature, dim=-1)
+    teacher_log_probs_BC = F.log_softmax(teacher_logits_BC.float() / temperature, dim=-1)
+    divergence = F.kl_div(
+        student_log_probs_BC, teacher_log_probs_BC, reduction="sum", log_target=True
+    )
+    return divergence * temperature**2 / normalizer
+
+
+def hard_label_loss(
+    logits_BC: Tensor,
+    labels_B: Tensor,
+    *,
+    normalizer: float | Tensor,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy with class indices; rows labelled IGNORE_INDEX add nothing.
+
+    Args:
+        logits_BC: float, (batch, classes), unnormalized.
+        labels_B: int64, (batch,), in [0, classes) or IGNORE_INDEX.
+        normalizer: number of labelled examples in the whole step.
+        label_smoothing: share of the target mass spread evenly over all classes, in [0, 1).
+    Returns: scalar, nats per labelled example.
+    Raises: ValueError if the batch sizes differ.
+    References: Szegedy et al. 2016, arXiv:1512.00567, section 7 (label smoothing).
+    """
+    if logits_BC.shape[:1] != labels_B.shape:
+        raise ValueError(f"{tuple(logits_BC.shape)} logits for {tuple(labels_B.shape)} labels")
+    total = F.cross_entropy(
+        logits_BC.float(),
+        labels_B,
+        ignore_index=IGNORE_INDEX,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    return total / normalizer
+
+
+def _check_same_shape(student_logits_BC: Tensor, teacher_logits_BC: Tensor) -> None:
+    if student_logits_BC.shape != teacher_logits_BC.shape:
+        raise ValueError(
+            f"student logits {tuple(student_logits_BC.shape)} and teacher logits "
+            f"{tuple(teacher_logits_BC.shape)} differ in shape: align the classes by name first"
+        )

@@ -1,0 +1,71 @@
+"""What a training step minimises: alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels).
+
+Hard labels are the gold ones, or the teacher's own choice (pseudo-labels), so a student can be
+trained without a single label in its language. With alpha = 0 the same function fine-tunes teachers
+and trains the baselines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.training.losses import IGNORE_INDEX, hard_label_loss, soft_target_loss
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The weighted sum of soft-target and hard-label loss.
+
+    Args:
+        alpha: weight of the soft targets, in [0, 1].
+        temperature: softening of both distributions, > 0.
+        label_smoothing: see `hard_label_loss`.
+    """
+
+    alpha: float
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+
+    def __call__(
+        self,
+        logits_BC: Tensor,
+        labels_B: Tensor,
+        teacher_logits_BC: Tensor | None,
+        *,
+        num_examples: int,
+        num_labelled: int,
+    ) -> dict[str, Tensor]:
+        """Loss terms of one micro-batch.
+
+        Args:
+            logits_BC: student logits.
+            labels_B: hard labels, IGNORE_INDEX where there is none.
+            teacher_logits_BC: needed if alpha > 0.
+            num_examples, num_labelled: of the whole step, not of this micro-batch.
+        Returns: `loss` to differentiate, and the unweighted `loss_kd`, `loss_hard` (detached).
+        """
+        zero = logits_BC.new_zeros((), dtype=torch.float32)
+        soft = hard = zero
+        if self.alpha > 0:
+            assert teacher_logits_BC is not None, "alpha > 0 without teacher logits"
+            soft = soft_target_loss(
+                logits_BC, teacher_logits_BC, temperature=self.temperature, normalizer=num_examples
+            )
+        if self.alpha < 1 and num_labelled:
+            hard = hard_label_loss(
+                logits_BC,
+                labels_B,
+                normalizer=num_labelled,
+                label_smoothing=self.label_smoothing,
+            )
+        return {
+            "loss": self.alpha * soft + (1 - self.alpha) * hard,
+            "loss_kd": soft.detach(),
+            "loss_hard": hard.detach(),
+        }
+
+
+__all__ = ["IGNORE_INDEX", "Objective"]
