@@ -1,0 +1,87 @@
+"""What a recipe may name as a source of rows: files of four formats, or a known collection.
+
+A source has one role and one language. Roles say what a row is for:
+
+    train        labelled text in the source language: the teacher learns from it
+    transfer     text in the target language that the student reads, if possible with the same
+                 meaning in the source language (`parallel_text`), which the teacher reads
+    validation   labelled text for early stopping, in either language
+    test         labelled text for the report, in either language; never trained on
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from data_contracts.artifacts import Frozen
+from tasks.corpus.home_assistant import HomeAssistantSource
+
+Role = Literal["train", "transfer", "validation", "test"]
+ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test")
+LABELLED_ROLES: tuple[Role, ...] = ("train", "validation", "test")
+
+
+class Columns(Frozen):
+    """Which columns of a file (keys of a JSON object) hold what."""
+
+    text: str = Field(default="text", min_length=1, description="column of the text to classify")
+    label: str | None = Field(
+        default=None,
+        description="column of the class name; required for the roles train, validation and test",
+    )
+    parallel_text: str | None = Field(
+        default=None,
+        description="column of the same meaning in `parallel_language`, for the role transfer: "
+        "what the teacher reads while the student reads `text`",
+    )
+
+
+class FileSource(Frozen):
+    """Rows from files: Parquet, JSON lines, CSV or TSV, read in order and in pieces."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="how reports and the quarantine call it; lowercase, unique in the recipe",
+    )
+    format: Literal["parquet", "jsonl", "csv", "tsv"] = Field(
+        description="how the files are written; text formats are UTF-8, CSV and TSV have a header"
+    )
+    uri: str = Field(
+        min_length=1,
+        description="a file, folder or glob: a path, file://, s3://, hf://datasets/... or pkg://",
+    )
+    role: Role = Field(description="what its rows are for: train, transfer, validation or test")
+    language: str = Field(
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="BCP-47 tag of `text`, such as zh"
+    )
+    parallel_language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        description="BCP-47 tag of `parallel_text`, such as en",
+    )
+    columns: Columns = Field(default=Columns(), description="which column holds what")
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> FileSource:
+        if self.role in LABELLED_ROLES and self.columns.label is None:
+            raise ValueError(
+                f"source {self.name!r} has the role {self.role} but names no label column: "
+                "set columns.label, or use the role transfer for unlabelled text"
+            )
+        if (self.columns.parallel_text is None) != (self.parallel_language is None):
+            raise ValueError(
+                f"source {self.name!r}: columns.parallel_text and parallel_language belong "
+                "together: give both or neither"
+            )
+        if self.columns.parallel_text is not None and self.role != "transfer":
+            raise ValueError(
+                f"source {self.name!r} has parallel text but the role {self.role}: "
+                "only transfer rows are read in two languages"
+            )
+        return self
+
+
+Source = Annotated[FileSource | HomeAssistantSource, Field(discriminator="format")]
+"""One entry of a recipe's `data.sources`; `format` decides which."""
