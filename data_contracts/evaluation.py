@@ -1,0 +1,254 @@
+"""What an evaluation says: `report.json` as typed, frozen records.
+
+    EvaluationReport
+    ├── systems      teacher, student, the same student without distillation, bounds and floors
+    ├── classes      precision, recall, F1 and support per class, for the delivered student
+    ├── comparisons  differences between systems, each with an interval
+    ├── retention    student's score as a share of the teacher's
+    ├── variants     the files that are delivered: safetensors, int8 ONNX
+    ├── speed        teacher and student timed in turns on one machine
+    ├── calibration, diagnostics, confusions, data, lineage
+    └── notes        sentences the recipe's author wants every reader to see
+
+The registration gates, the result table of the command line and the model card read this, so a
+figure is measured once and quoted everywhere. Scores are fractions (0.95, not 95); intervals cover
+the sampling of the test examples. The report holds example ids and counts, never a user's text.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Frozen
+
+SystemKind = Literal["teacher", "student", "no_kd", "supervised", "floor"]
+MetricName = Literal["accuracy", "macro_f1"]
+
+
+class Scores(Frozen):
+    """Scores of one system on its test set, fractions in 0..1."""
+
+    accuracy: float = Field(description="share of test examples answered correctly")
+    macro_f1: float = Field(description="mean F1 over the classes that occur in the test labels")
+    micro_f1: float = Field(description="F1 of the pooled decisions; equals accuracy here")
+    weighted_f1: float = Field(description="mean F1 weighted by each class's support")
+    ece: float | None = Field(
+        description="expected calibration error; None for a system without probabilities"
+    )
+
+
+class Spread(Frozen):
+    """Sample standard deviation (ddof = 1) of each score over seeds."""
+
+    accuracy: float
+    macro_f1: float
+    micro_f1: float
+    weighted_f1: float
+    ece: float | None
+
+
+class SystemResult(Frozen):
+    """One system: what it is, how well it answers, how large and how fast it is."""
+
+    display: str = Field(description="its name for a reader")
+    kind: SystemKind
+    language: str = Field(description="BCP-47 language of its test set")
+    num_examples: int = Field(ge=0, description="labelled test examples it was scored on")
+    seeds: tuple[Scores, ...] = Field(min_length=1, description="one entry a training seed")
+    mean: Scores = Field(description="mean over seeds")
+    sd: Spread | None = Field(description="None for a single seed: one run has no spread")
+    num_parameters: int | None = Field(
+        default=None, description="trainable and frozen, all counted"
+    )
+    size_bytes: int | None = Field(default=None, description="weight files, without the tokenizer")
+    latency_ms_p50: float | None = Field(default=None, description="batch 1, milliseconds")
+    latency_ms_p95: float | None = Field(default=None, description="batch 1, milliseconds")
+    throughput_texts_per_second: float | None = None
+
+
+class ClassRow(Frozen):
+    """One line of the class table."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int = Field(ge=0, description="test examples with this label")
+
+
+class ClassTable(Frozen):
+    """Precision, recall, F1 and support per class, with their averages."""
+
+    system: str = Field(description="whose decisions these are, for example `student`, seed 0")
+    accuracy: float
+    rows: tuple[ClassRow, ...]
+    micro: ClassRow
+    macro: ClassRow
+    weighted: ClassRow
+
+
+class Comparison(Frozen):
+    """A difference between two systems, `of` minus `against`, with its interval.
+
+    Paired: both answered the same examples, which are resampled together. Not paired: two test sets
+    are resampled on their own, so the interval is wider.
+    """
+
+    name: str = Field(description="`<of>_minus_<against>`; unique together with `metric`")
+    of: str
+    against: str
+    metric: MetricName
+    difference: float
+    low: float
+    high: float
+    confidence: float = Field(gt=0, lt=1)
+    num_examples: int = Field(description="test examples of `of`")
+    num_examples_against: int = Field(description="test examples of `against`")
+    paired: bool
+    p_value: float | None = Field(
+        description="exact McNemar (one seed) or sign-flip permutation; accuracy of paired systems"
+    )
+
+
+class Retention(Frozen):
+    """The student's score divided by the teacher's, with its interval."""
+
+    metric: MetricName
+    value: float
+    low: float
+    high: float
+    confidence: float
+    paired: bool = Field(description="False: student and teacher were tested on different examples")
+    num_examples_student: int
+    num_examples_teacher: int
+
+
+class CalibrationBin(Frozen):
+    """One bin of a reliability diagram: confidences in (lower, upper]."""
+
+    lower: float
+    upper: float
+    count: int
+    mean_confidence: float | None
+    accuracy: float | None
+
+
+class Calibration(Frozen):
+    """Calibration of one system's top-1 confidence."""
+
+    ece: float
+    bins: tuple[CalibrationBin, ...]
+
+
+class Variant(Frozen):
+    """One delivered form of the student: seed 0's weights in one file format."""
+
+    accuracy: float
+    macro_f1: float
+    size_bytes: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    throughput_texts_per_second: float
+    agreement: float = Field(description="share of test texts answered like the safetensors form")
+
+
+class Speed(Frozen):
+    """How the times were taken, and the ratio that matters."""
+
+    processor: str
+    num_threads: int
+    batch_size: int = Field(description="of the throughput rounds; latency is at batch 1")
+    num_texts: int = Field(description="texts a system reads in each throughput round")
+    rounds: int
+    student_over_teacher: float = Field(description="median over rounds of the throughput ratio")
+    lowest_ratio: float
+    highest_ratio: float
+    includes: str
+
+
+class Diagnostics(Frozen):
+    """What the teacher's signals looked like and how far the student followed them."""
+
+    rows: str = Field(description="which rows the agreement below was measured on")
+    num_rows: int
+    agreement: float | None = Field(description="share of rows with the same top-1 class")
+    agreement_by_class: dict[str, float] = Field(description="by the teacher's top-1 class")
+    teacher_entropy_nats: float = Field(description="mean entropy of the teacher on those rows")
+    teacher_confidence: float = Field(description="mean top-1 probability on those rows")
+    pseudo_label_accuracy: float | None = Field(
+        description="teacher's accuracy on transfer rows that carry a label; None if none do"
+    )
+
+
+class Confusion(Frozen):
+    """A frequent mistake of the delivered student."""
+
+    label: str
+    prediction: str
+    count: int
+    share: float = Field(description="of the examples with that label")
+
+
+class DataCount(Frozen):
+    """The row equation of one source and role, in rows."""
+
+    source: str
+    role: str
+    rows_in: int
+    rows_out: int
+    quarantined: dict[str, int] = Field(description="by reason code")
+    deduplicated: dict[str, int] = Field(description="by kind")
+
+
+class LineageEntry(Frozen):
+    """One artifact that the evaluation read."""
+
+    name: str
+    stage: str
+    key: str
+    content_digest: str
+    locations: dict[str, str] = Field(description="URI -> digest of what the stage loaded")
+
+
+class Gate(Frozen):
+    """One registration gate: what was measured, and against what."""
+
+    name: str
+    passed: bool
+    value: float | None
+    threshold: float | None
+    detail: str
+
+
+class EvaluationReport(Frozen):
+    """Everything one evaluation found. See the module's picture."""
+
+    format_version: int = 1
+    recipe: str
+    problem: str
+    source_language: str
+    target_language: str
+    delivered: str = Field(
+        default="student, seed 0", description="fixed in advance, never the best on the test set"
+    )
+    systems: dict[str, SystemResult]
+    classes: ClassTable
+    comparisons: tuple[Comparison, ...]
+    retention: tuple[Retention, ...]
+    variants: dict[str, Variant]
+    speed: Speed
+    calibration: dict[str, Calibration]
+    diagnostics: Diagnostics
+    confusions: tuple[Confusion, ...] = Field(description="most frequent first")
+    data: tuple[DataCount, ...]
+    lineage: tuple[LineageEntry, ...]
+    notes: tuple[str, ...] = ()
+
+    def comparison(self, name: str, metric: MetricName = "accuracy") -> Comparison | None:
+        """The comparison called `name` on `metric`, or None if that baseline was not run."""
+        for comparison in self.comparisons:
+            if comparison.name == name and comparison.metric == metric:
+                return comparison
+        return None

@@ -1,0 +1,11 @@
+"""Measuring: pure functions of arrays, and a clock.
+
+    labels, predictions ─► classification   precision, recall, F1, support; accuracy; confusions
+    probabilities       ─► calibration      ECE and the bins of a reliability diagram
+    two systems         ─► intervals        bootstrap intervals of a difference or a ratio; p-values
+    texts, labels       ─► floors           majority class and a linear TF-IDF classifier
+    texts, a model      ─► answering        text in, logits out: what a user of the model waits for
+    texts, an answerer  ─► latency          p50, p95 and throughput of it, bounded in seconds
+
+Nothing here reads files of a run, logs or trains a neural network.
+"""

@@ -1,0 +1,93 @@
+"""From text to logits, the way a user of the model calls it: tokenize, pad, run.
+
+The timed path of the evaluation. Texts are padded to the longest of their batch, as served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from tasks.metrics.classification import FloatArray, IntArray
+
+Answerer: TypeAlias = Callable[[Sequence[str]], FloatArray]
+"""Texts -> logits, float32, (texts, classes)."""
+
+
+def torch_answerer(
+    model: nn.Module, tokenizer_file: Path, *, pad_token_id: int, max_length_tokens: int
+) -> Answerer:
+    """Answer with a torch classifier on the device it lies on.
+
+    Args:
+        model: maps (B, L) int64 ids and mask to (B, C) logits, in evaluation mode.
+        tokenizer_file: `tokenizer.json`.
+        pad_token_id: fills shorter texts; masked.
+        max_length_tokens: longer texts are cut.
+    """
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens)
+
+    def answer(texts: Sequence[str]) -> FloatArray:
+        input_ids, attention_mask = encode(texts)
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(input_ids), torch.from_numpy(attention_mask))
+        return logits.float().numpy()
+
+    return answer
+
+
+def onnx_answerer(
+    onnx_file: Path,
+    tokenizer_file: Path,
+    *,
+    pad_token_id: int,
+    max_length_tokens: int,
+    num_threads: int,
+) -> Answerer:
+    """Answer with an ONNX model (inputs `input_ids`, `attention_mask`; output `logits`), on the CPU.
+
+    Args:
+        num_threads: onnxruntime's own pool, set for a fair race with torch.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    session = onnxruntime.InferenceSession(
+        str(onnx_file), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens)
+
+    def answer(texts: Sequence[str]) -> FloatArray:
+        input_ids, attention_mask = encode(texts)
+        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return np.asarray(session.run(["logits"], feed)[0], dtype=np.float32)
+
+    return answer
+
+
+def answer_all(answer: Answerer, texts: Sequence[str], *, batch_size: int) -> FloatArray:
+    """Logits of all texts, (texts, classes), `batch_size` at a time in the order given."""
+    starts = range(0, len(texts), batch_size)
+    return np.concatenate([answer(texts[start : start + batch_size]) for start in starts])
+
+
+def _encoder(
+    tokenizer_file: Path, pad_token_id: int, max_length_tokens: int
+) -> Callable[[Sequence[str]], tuple[IntArray, IntArray]]:
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.enable_truncation(max_length_tokens)
+    tokenizer.enable_padding(pad_id=pad_token_id, pad_token=tokenizer.id_to_token(pad_token_id))
+
+    def encode(texts: Sequence[str]) -> tuple[IntArray, IntArray]:
+        encoded = tokenizer.encode_batch(list(texts))
+        input_ids = np.array([text.ids for text in encoded], dtype=np.int64)
+        return input_ids, np.array([text.attention_mask for text in encoded], dtype=np.int64)
+
+    return encode
