@@ -8,6 +8,7 @@
     ├── GateRefused               exit 4    the student did not pass the recipe's gates
     ├── CorruptArtifact           exit 5    bytes on disk do not match their manifest
     ├── ResourceExhausted         exit 6    memory or disk ran out
+    ├── TrainingDiverged          exit 7    the loss is not finite
     ├── TransientError            exit 75   network or server away: the only kind that is retried
     └── Preempted                 exit 143  stopped by a signal after a checkpoint was saved
 
@@ -78,6 +79,12 @@ class ResourceExhausted(DecantError):
     """Memory or disk ran out; the run resumes once there is room."""
 
     exit_code = 6
+
+
+class TrainingDiverged(DecantError):
+    """The loss is not finite: the model is worthless and is not registered."""
+
+    exit_code = 7
 
 
 class TransientError(DecantError):

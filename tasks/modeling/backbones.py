@@ -61,8 +61,8 @@ def build_student_backbone(
         max_position_embeddings=max_length_tokens,
         type_vocab_size=1,
         pad_token_id=pad_token_id,
-        attn_implementation="sdpa",
     )
+    config._attn_implementation = "sdpa"
     return BertModel(config, add_pooling_layer=False)
 
 

@@ -37,6 +37,7 @@ class EncoderClassifier(nn.Module):
     def __init__(
         self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
     ) -> None:
+        """Put a freshly drawn head on `backbone`."""
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling

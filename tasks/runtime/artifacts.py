@@ -2,7 +2,7 @@
 
     <root>/artifacts/<stage>/<key>/...files..., manifest.json   complete by construction
     <root>/tmp/<stage>-<random>/                                 being written; gc removes leftovers
-    <root>/work/<stage>/<key>/                                   checkpoints and shards of a running stage
+    <root>/work/<stage>/<key>/                                   checkpoints of a running stage
     <root>/locks/<key>.lock                                      one writer a key
     <root>/runs/<recipe>/<step>.json                             which key a recipe's step last used
 
@@ -104,7 +104,7 @@ class ArtifactStore:
         locations: dict[str, str],
         duration_seconds: float,
     ) -> Artifact:
-        """Seal the files in `written` with a manifest and rename them into place, all or nothing."""
+        """Seal the files in `written` with a manifest and rename them into place at once."""
         entries = tuple(
             FileEntry(path=name, size_bytes=path.stat().st_size, sha256=file_digest(path))
             for name, path in _files_below(written)

@@ -33,7 +33,7 @@ def exclusive_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> 
         except BlockingIOError:
             if on_wait is not None:
                 on_wait()
-            # Polling instead of a blocking flock keeps Ctrl-C and Prefect's cancellation responsive.
+            # Polling, not a blocking flock: Ctrl-C and Prefect's cancellation stay responsive.
             while True:
                 time.sleep(_POLL_SECONDS)
                 try:

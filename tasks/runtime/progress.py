@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives progress from a running stage. Calls are cheap; listeners throttle, stages do not."""
+    """Receives progress from a stage. Calls are cheap: listeners throttle, stages do not."""
 
     def start(self, description: str, *, total: int, unit: str) -> None:
         """A countable piece of work begins: `total` units (rows, steps) lie ahead."""

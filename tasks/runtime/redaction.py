@@ -18,7 +18,9 @@ _ASSIGNED_SECRET = re.compile(
     r"(?i)\b((?:[\w-]*(?:token|secret|password|passwd|api[_-]?key|access[_-]?key)[\w-]*)\s*[=:]\s*)"
     r"(?!\[redacted\])[^\s,;'\"&]{6,}"
 )
-_KNOWN_FORMS = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,})\b")
+_KNOWN_FORMS = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,})\b"
+)
 _SECRET_NAME = re.compile(r"(?i)token|secret|password|passwd|api_?key|access_?key|auth_string")
 _MIN_SECRET_CHARS = 6
 

@@ -1,7 +1,7 @@
 """Independent random streams from one seed.
 
-Each use of randomness names its stream, so adding a draw in one place never shifts another. Resuming
-is exact because a stream is a function of (seed, name, position), not of what was drawn before.
+Each use of randomness names its stream, so adding a draw in one place never shifts another.
+Resuming is exact because a stream depends on (seed, name, position), not on what was drawn before.
 """
 
 from __future__ import annotations

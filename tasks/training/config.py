@@ -26,9 +26,7 @@ class TrainingConfig(Frozen):
     schedule: Literal["linear", "cosine"] = Field(
         "linear", description="decay of the learning rate to 0 after warm-up"
     )
-    max_grad_norm: float = Field(
-        1.0, gt=0, description="gradients are scaled down to this L2 norm"
-    )
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this L2 norm")
     adam_beta2: float = Field(0.999, gt=0, lt=1, description="decay of AdamW's second moment")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of hard-label mass spread over all classes"

@@ -1,7 +1,7 @@
 """Distillation losses: pure functions of logits.
 
-One rule for all: float32 log-space inside whatever the logits' type, `temperature**2` always, the
-*sum* over examples divided by `normalizer`, the number of valid examples in the whole step (over all
+One rule for all: float32 log-space inside whatever the logits' type, `temperature**2` always, and
+the *sum* over examples divided by `normalizer`, the number of valid examples in the whole step (all
 micro-batches and ranks), so that splitting a step never changes its gradient. The article behind
 this project passes probabilities to `KLDivLoss`, averages over classes, and writes a KL that is not
 one; the tests hold these functions against float64 references instead.

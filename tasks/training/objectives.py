@@ -1,4 +1,4 @@
-"""What a training step minimises: alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels).
+"""What a step minimises: alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels).
 
 Hard labels are the gold ones, or the teacher's own choice (pseudo-labels), so a student can be
 trained without a single label in its language. With alpha = 0 the same function fine-tunes teachers

@@ -1,0 +1,119 @@
+"""Distillation: a small student learns from teacher signals on text in its own language.
+
+    tokens (transfer, validation) + teacher_signals → student
+        model/  history.json  training.json        as in tasks.teacher
+
+loss = alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels). The hard labels are the
+teacher's own choices unless the objective asks for gold ones, so a student needs no label in its
+language. The baselines are this stage with other objectives: alpha 0 with the teacher's labels is
+"hard pseudo-labels" (no distillation), alpha 0 with gold labels the supervised bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data_contracts.artifacts import Artifact, Frozen, StageSummary
+from tasks.modeling.config import StudentArchitecture
+from tasks.runtime.stages import Stage, StageConfig, Workspace
+from tasks.training.config import TrainingConfig
+
+VERSION = 1
+
+
+class ObjectiveConfig(Frozen):
+    """The weights of the distillation loss."""
+
+    alpha: float = Field(
+        0.5, ge=0, le=1, description="weight of the soft targets; 1 - alpha goes to hard labels"
+    )
+    temperature: float = Field(
+        2.0, gt=0, le=100, description="softens both distributions; unitless, 1 leaves them as is"
+    )
+    hard_labels: Literal["teacher", "gold", "none"] = Field(
+        "teacher",
+        description="hard labels of the cross-entropy: the teacher's choice, the rows' own labels, "
+        "or none (then alpha must be 1)",
+    )
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> ObjectiveConfig:
+        if self.hard_labels == "none" and self.alpha < 1:
+            raise ValueError(
+                f"alpha is {self.alpha} but hard_labels is 'none': set alpha to 1 or name labels"
+            )
+        return self
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether training reads teacher signals at all."""
+        return self.alpha > 0 or self.hard_labels == "teacher"
+
+
+class Config(StageConfig):
+    """What defines a student."""
+
+    problem: Literal["text_classification"] = Field(
+        "text_classification", description="problem type: decides head, loss and metrics"
+    )
+    architecture: StudentArchitecture = Field(description="shape of the student's encoder")
+    objective: ObjectiveConfig = Field(description="what the student is trained to match")
+    train_on: tuple[Literal["transfer", "train"], ...] = Field(
+        ("transfer",), min_length=1, description="roles of the rows the student is trained on"
+    )
+    training: TrainingConfig = Field(description="optimisation")
+    seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
+
+
+def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
+    """Train a student from scratch on `inputs["tokens"]`, guided by its signals if given."""
+    from tasks.modeling.backbones import build_student_backbone
+    from tasks.modeling.classifier import initialise
+    from tasks.problems import text_classification
+    from tasks.runtime.seeding import derive_seed
+    from tasks.training import examples as rows
+    from tasks.training.fitting import fit, read_token_facts
+    from tasks.training.objectives import Objective
+
+    tokens = inputs["tokens"].path
+    examples = rows.load_examples(tokens, config.train_on)
+    if config.objective.needs_teacher:
+        examples = rows.attach_signals(examples, inputs["signals"].path)
+    if config.objective.hard_labels == "teacher":
+        examples = rows.pseudo_labels(examples)
+    elif config.objective.hard_labels == "none":
+        examples = rows.unlabelled(examples)
+    facts = read_token_facts(tokens)
+    shape = config.architecture
+    initialise(derive_seed(config.seed, "weights"))
+    model = text_classification.build_model(
+        build_student_backbone(
+            shape,
+            vocab_size=facts.vocab_size,
+            pad_token_id=facts.pad_token_id,
+            max_length_tokens=facts.max_length_tokens,
+        ),
+        num_labels=len(examples.label_names),
+        pooling=shape.pooling,
+        dropout=shape.dropout,
+    )
+    objective = Objective(
+        alpha=config.objective.alpha,
+        temperature=config.objective.temperature,
+        label_smoothing=config.training.label_smoothing,
+    )
+    return fit(
+        model,
+        examples,
+        objective,
+        config.training,
+        tokens=tokens,
+        seed=config.seed,
+        workspace=workspace,
+    )
+
+
+STAGE = Stage("student", VERSION, distill)

@@ -1,0 +1,72 @@
+"""Teacher fine-tuning: a pretrained encoder learns the labelled rows of the source language.
+
+tokens (train, validation) → teacher
+    model/        encoder, head, tokenizer, labels (see tasks.modeling.classifier)
+    history.json  learning curves
+    training.json what was run: steps, best step, precision, parameters
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Artifact, StageSummary
+from tasks.modeling.config import Pooling
+from tasks.runtime.stages import Stage, StageConfig, Workspace
+from tasks.training.config import TrainingConfig
+
+VERSION = 1
+
+
+class Config(StageConfig):
+    """What defines a fine-tuned teacher."""
+
+    problem: Literal["text_classification"] = Field(
+        "text_classification", description="problem type: decides head, loss and metrics"
+    )
+    model: str = Field(description="URI of the pretrained encoder: pkg://, hf://, s3:// or a path")
+    pooling: Pooling = Field("mean", description="text vector: mean over tokens or the first state")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the linear head")
+    training: TrainingConfig = Field(description="optimisation")
+    seed: int = Field(0, ge=0, description="seed of the head's weights, order and dropout")
+
+    def locations(self) -> tuple[str, ...]:
+        """The pretrained encoder's bytes are part of the key."""
+        return (self.model,)
+
+
+def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
+    """Fine-tune `config.model` on the labelled train rows, keeping the best validated weights."""
+    from tasks.modeling.backbones import load_backbone
+    from tasks.modeling.classifier import initialise
+    from tasks.problems import text_classification
+    from tasks.runtime.locations import local_folder
+    from tasks.runtime.seeding import derive_seed
+    from tasks.training.examples import load_examples
+    from tasks.training.fitting import fit
+    from tasks.training.objectives import Objective
+
+    tokens = inputs["tokens"].path
+    train = load_examples(tokens, ["train"])
+    initialise(derive_seed(config.seed, "weights"))
+    model = text_classification.build_model(
+        load_backbone(local_folder(config.model)),
+        num_labels=len(train.label_names),
+        pooling=config.pooling,
+        dropout=config.dropout,
+    )
+    return fit(
+        model,
+        train,
+        Objective(alpha=0.0, label_smoothing=config.training.label_smoothing),
+        config.training,
+        tokens=tokens,
+        seed=config.seed,
+        workspace=workspace,
+    )
+
+
+STAGE = Stage("teacher", VERSION, fine_tune)

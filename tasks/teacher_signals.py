@@ -1,0 +1,114 @@
+"""Teacher signals: each teacher reads every row once; students reuse what it said.
+
+    teacher, tokens → teacher_signals
+        <role>/part-NNNNN.parquet   example_id, logits (float32, one a class)
+        labels.json                 class order of the logits
+
+Each part is an artifact of its own, keyed by the teacher's and the part's bytes: new data is scored
+alone, a kill costs one part, and every student, seed and tuning trial shares the result. Logits are
+float32 in evaluation mode: 4 bytes a class is nothing beside the forward pass that made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Artifact, StageSummary
+from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
+
+VERSION = 1
+
+Role = Literal["train", "transfer", "validation", "test"]
+
+
+class Config(StageConfig):
+    """What the teacher is asked to read, and how."""
+
+    roles: tuple[Role, ...] = Field(
+        ("transfer", "validation", "test"), min_length=1, description="rows the teacher reads"
+    )
+    batch_tokens: int = Field(
+        16384, ge=64, description="padded tokens a forward pass; bounds memory"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"
+    )
+
+
+class PartConfig(Config):
+    """One part of the tokens: what `score_part` reads beside the teacher."""
+
+    part: str = Field(description="path of the part inside the tokens artifact")
+    part_sha256: str = Field(description="digest of that part: the tokens a row was read as")
+
+
+def read_signals(
+    config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
+) -> StageSummary:
+    """Run the teacher over the rows of `config.roles`, part by part."""
+    import shutil
+
+    teacher, tokens = inputs["teacher"], inputs["tokens"]
+    digests = {entry.path: entry.sha256 for entry in tokens.manifest.files}
+    num_rows = num_reused = 0
+    for role in config.roles:
+        for path in sorted((tokens.path / role).glob("*.parquet")):
+            name = path.relative_to(tokens.path).as_posix()
+            outcome = run_stage(
+                Stage("teacher_signals_part", VERSION, _score_part_of(tokens.path)),
+                PartConfig(**config.model_dump(), part=name, part_sha256=digests[name]),
+                {"teacher": teacher},
+                store=workspace.store,
+                progress=workspace.progress,
+            )
+            target = workspace.output / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(outcome.artifact.path / "part.parquet", target)
+            num_rows += int(outcome.artifact.manifest.facts["rows"])
+            num_reused += outcome.cached
+    shutil.copyfile(teacher.path / "model" / "labels.json", workspace.output / "labels.json")
+    return StageSummary(facts={"rows": num_rows, "parts_reused": num_reused})
+
+
+def _score_part_of(tokens: Path):
+    """The function of one part's stage; `tokens` is where the part lies, which defines nothing."""
+
+    def score_part(
+        config: PartConfig, inputs: Mapping[str, Artifact], workspace: Workspace
+    ) -> StageSummary:
+        import pyarrow as pa
+
+        from tasks.corpus.tables import read_table, write_table
+        from tasks.modeling.classifier import load_classifier
+        from tasks.runtime.device import resolve_precision
+        from tasks.training.examples import RaggedIds
+        from tasks.training.fitting import read_vocabulary
+        from tasks.training.inference import predict_logits
+        from tasks.training.loop import place
+
+        folder = inputs["teacher"].path / "model"
+        table = read_table(tokens / config.part, columns=["example_id", "input_ids"])
+        workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
+        logits = predict_logits(
+            load_classifier(folder).to(place()),
+            RaggedIds.from_arrow(table["input_ids"]),
+            pad_token_id=read_vocabulary(folder).pad_token_id,
+            batch_tokens=config.batch_tokens,
+            precision=resolve_precision(config.precision),
+            progress=workspace.progress,
+        )
+        values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
+        write_table(
+            pa.table({"example_id": table["example_id"], "logits": values}),
+            workspace.output / "part.parquet",
+        )
+        return StageSummary(facts={"rows": len(table)})
+
+    return score_part
+
+
+STAGE = Stage("teacher_signals", VERSION, read_signals)

@@ -1,0 +1,153 @@
+"""From examples and an untrained network to a model folder: what every training stage shares.
+
+    fit: train on rows, choose the step by the validation rows, write
+        model/ (weights, tokenizer, labels)   history.json   training.json
+
+Nothing written here depends on the clock, so two runs of one recipe give the same bytes; seconds
+go into the manifest's facts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from torch import nn
+
+from data_contracts.artifacts import StageSummary
+from data_contracts.errors import ContractViolation
+from tasks.modeling.classifier import EncoderClassifier, num_parameters, save_classifier
+from tasks.problems import text_classification
+from tasks.runtime.device import resolve_precision
+from tasks.runtime.stages import Workspace
+from tasks.training.config import TrainingConfig
+from tasks.training.examples import Examples, load_examples
+from tasks.training.inference import predict_logits
+from tasks.training.loop import Vocabulary, train
+from tasks.training.losses import IGNORE_INDEX
+from tasks.training.objectives import Objective
+
+
+def fit(
+    model: EncoderClassifier,
+    examples: Examples,
+    objective: Objective,
+    config: TrainingConfig,
+    *,
+    tokens: Path,
+    seed: int,
+    workspace: Workspace,
+) -> StageSummary:
+    """Train `model` and write its folder into `workspace.output`.
+
+    Args:
+        tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
+        seed: of order, dropout and token dropout.
+    Raises: ContractViolation if there are no labelled validation rows.
+    """
+    validation = load_examples(tokens, ["validation"])
+    if (validation.labels == IGNORE_INDEX).any():
+        missing = int((validation.labels == IGNORE_INDEX).sum())
+        raise ContractViolation(
+            f"{missing} of {len(validation)} validation rows have no label",
+            rule="the best step is chosen on labelled validation rows",
+            remedy="map a label column for the validation source",
+        )
+    vocabulary = read_vocabulary(tokens / "tokenizer")
+    precision = resolve_precision(config.precision)
+
+    def validate(candidate: nn.Module) -> dict[str, float]:
+        logits = predict_logits(
+            candidate,
+            validation.input_ids,
+            pad_token_id=vocabulary.pad_token_id,
+            precision=precision,
+        )
+        return text_classification.score(logits, validation.labels)
+
+    result = train(
+        model,
+        examples,
+        objective,
+        config,
+        vocabulary=vocabulary,
+        validate=validate,
+        seed=seed,
+        work=workspace.work,
+        progress=workspace.progress,
+    )
+    folder = workspace.output / "model"
+    save_classifier(model, folder)
+    for source in sorted((tokens / "tokenizer").iterdir()):
+        shutil.copyfile(source, folder / source.name)
+    shutil.copyfile(tokens / "labels.json", folder / "labels.json")
+    state = result.state
+    best = next(entry for entry in state.validations if entry["step"] == state.best_step)
+    _write_json(workspace.output / "history.json", result.history())
+    _write_json(
+        workspace.output / "training.json",
+        {
+            "steps_done": state.step,
+            "steps_planned": result.steps_planned,
+            "best_step": state.best_step,
+            "stopped_early": state.stopped_early,
+            "precision": precision,
+            "num_parameters": num_parameters(model),
+            "num_examples": len(examples),
+            "seed": seed,
+        },
+    )
+    return StageSummary(
+        facts={
+            "validation_accuracy": round(best["accuracy"], 4),
+            "steps": state.step,
+            "parameters": num_parameters(model),
+            "train_seconds": state.train_seconds,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class TokenFacts:
+    """What a student made from scratch must know of its tokens."""
+
+    vocab_size: int
+    pad_token_id: int
+    max_length_tokens: int
+
+
+def read_token_facts(tokens: Path) -> TokenFacts:
+    """Vocabulary size, padding id and length limit of a tokens artifact."""
+    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    return TokenFacts(facts["vocab_size"], facts["pad_token_id"], facts["max_length_tokens"])
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """Padding, unknown and special token ids of the tokenizer in `folder`."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = {
+        number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special
+    }
+    return Vocabulary(
+        pad_token_id=_first_known(tokenizer, ("[PAD]", "<pad>")),
+        unk_token_id=_first_known(tokenizer, ("[UNK]", "<unk>")),
+        special_ids=frozenset(special),
+    )
+
+
+def _first_known(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
+    for name in names:
+        if (number := tokenizer.token_to_id(name)) is not None:
+            return number
+    raise ContractViolation(
+        f"the tokenizer knows none of {', '.join(names)}",
+        rule="padding and unknown tokens are needed to form batches",
+        remedy="use the tokenizer of a BERT- or XLM-R-like encoder, or train one in the recipe",
+    )
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

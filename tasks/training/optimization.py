@@ -1,0 +1,38 @@
+"""AdamW with decay only where it belongs, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from tasks.training.config import TrainingConfig
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """Fused AdamW over the trainable weights; biases and norms (1-D weights) are not decayed.
+
+    References: Loshchilov & Hutter 2019, arXiv:1711.05101.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trainable if parameter.ndim > 1]
+    plain = [parameter for parameter in trainable if parameter.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=(0.9, config.adam_beta2), fused=True
+    )
+
+
+def learning_rate(step: int, *, total_steps: int, config: TrainingConfig) -> float:
+    """Rate of step `step` (0-based): linear warm-up from near 0 to the peak, then decay to 0."""
+    warmup = round(config.warmup_share * total_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.learning_rate * (1 - progress)
