@@ -1,0 +1,12 @@
+"""The delivered student: how it is packed, checked, registered and asked.
+
+    onnx_export.py       network → fp32 ONNX graph → int8 graph           (for tasks.export)
+    bundle.py            files + card + lineage + digests → one folder    (for tasks.registration)
+    model_card.py        what a reader of the registry must know, as Markdown
+    text_classifier.py   the one script a consumer runs: MLflow models-from-code, nothing of ours
+    verification.py      is this folder ours and untouched? asked before it is loaded
+    gates.py             the recipe's conditions on a student, read off the evaluation report
+    registry.py          MLflow: connection, versions, aliases and their audit trail
+
+Whoever loads the model needs only `text_classifier.py` and its pinned requirements.
+"""

@@ -1,0 +1,121 @@
+"""One tiny student for the tests of what happens to a student after training."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+from data_contracts.artifacts import KeyParts, StageSummary
+from tasks.corpus.tables import write_table
+from tasks.modeling.backbones import build_student_backbone
+from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.config import StudentArchitecture
+from tasks.runtime.artifacts import ArtifactStore
+
+LABELS = ("HassClimateGetTemperature", "HassLightSet", "HassTurnOff", "HassTurnOn", "媒体播放")
+ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
+REQUESTS = ("打开{}的灯", "关闭{}的灯", "{}现在几度", "把{}的亮度调到百分之五十", "在{}播放音乐")
+TEXTS = tuple(request.format(room) for request in REQUESTS for room in ROOMS)
+
+
+@pytest.fixture(scope="session")
+def publish():
+    """Publish hand-written files as an artifact of a stage that is not under test."""
+
+    def publish_files(store, stage, write, upstream_keys=None, config=None):
+        parts = KeyParts(stage=stage, version=1, config=config or {}, upstream={})
+        with store.writing(parts) as output:
+            write(output)
+            return store.publish(
+                output,
+                parts,
+                StageSummary(),
+                upstream_keys=upstream_keys or {},
+                locations={},
+                duration_seconds=0.0,
+            )
+
+    return publish_files
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer():
+    """A Chinese WordPiece tokenizer of the tests' own texts."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(16)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def small_student(tmp_path_factory, publish, small_tokenizer):
+    """(store, student artifact, tokens artifact) of a student with 0.1M parameters."""
+    store = ArtifactStore(tmp_path_factory.mktemp("store"))
+    labels = json.dumps({"labels": LABELS}, ensure_ascii=False)
+
+    def write_student(output):
+        torch.manual_seed(3)
+        shape = StudentArchitecture(
+            num_layers=2, hidden_size=64, num_heads=4, intermediate_size=128
+        )
+        backbone = build_student_backbone(
+            shape, vocab_size=small_tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=16
+        )
+        model = EncoderClassifier(backbone, num_labels=5, pooling="mean", dropout=0.1).eval()
+        # A head fitted on the five requests, so that answers are clear as after training.
+        encoded = small_tokenizer.encode_batch(list(TEXTS))
+        with torch.no_grad():
+            features = []
+            for text in encoded:
+                ids = torch.tensor([text.ids])
+                hidden = backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+                features.append(hidden.last_hidden_state.mean(1)[0])
+            targets = torch.nn.functional.one_hot(torch.arange(40) // 8, 5) * 8.0 - 2.0
+            design = torch.cat([torch.stack(features), torch.ones(40, 1)], 1)
+            ridge = design.T @ design + 1e-2 * torch.eye(65)
+            solution = torch.linalg.solve(ridge, design.T @ targets)
+            model.head.weight.copy_(solution[:64].T)
+            model.head.bias.copy_(solution[64])
+        save_classifier(model, output / "model")
+        small_tokenizer.save(str(output / "model" / "tokenizer.json"))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+        (output / "model" / "tokenizer_config.json").write_text(json.dumps(settings))
+        (output / "model" / "labels.json").write_text(labels, encoding="utf-8")
+        steps = [{"step": step, "loss": 1.0 / step} for step in range(1, 31)]
+        validations = [{"step": 30, "accuracy": 0.97, "macro_f1": 0.96, "loss": 0.1}]
+        history = {"steps": steps, "validations": validations, "best_step": 30}
+        (output / "history.json").write_text(json.dumps(history))
+        training = {"steps_done": 30, "steps_planned": 30, "best_step": 30, "stopped_early": False}
+        (output / "training.json").write_text(json.dumps({**training, "seed": 0}))
+
+    def write_tokens(output):
+        rows = small_tokenizer.encode_batch(list(TEXTS))
+        table = pa.table(
+            {
+                "example_id": [f"{row:032x}" for row in range(len(TEXTS))],
+                "input_ids": pa.array([row.ids for row in rows], pa.list_(pa.int32())),
+                "label": pa.array(np.repeat(np.arange(5), 8), pa.int32()),
+                "language": ["zh"] * len(TEXTS),
+            }
+        )
+        write_table(table, output / "validation" / "part-00000.parquet")
+        facts = {
+            "vocab_size": small_tokenizer.get_vocab_size(),
+            "pad_token_id": 0,
+            "max_length_tokens": 16,
+        }
+        (output / "tokens.json").write_text(json.dumps(facts))
+        (output / "labels.json").write_text(labels, encoding="utf-8")
+
+    return store, publish(store, "student", write_student), publish(store, "tokens", write_tokens)
