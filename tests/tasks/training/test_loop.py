@@ -1,0 +1,197 @@
+"""The training loop: exact resume, early stopping, preemption, and what a step really computes."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+
+from data_contracts.errors import Preempted, TrainingDiverged
+from tasks.problems.text_classification import score
+from tasks.runtime.progress import SilentProgress
+from tasks.training.batches import make_batch
+from tasks.training.checkpoints import load_checkpoint
+from tasks.training.config import TrainingConfig
+from tasks.training.inference import predict_logits
+from tasks.training.loop import train
+from tasks.training.objectives import Objective
+
+
+class StopAfter(SilentProgress):
+    """Raises, as a crash would, or signals, as a scheduler would, at the n-th validation."""
+
+    def __init__(self, validations, action):
+        self.left, self.action = validations, action
+
+    def tick(self):
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+
+
+class Crash(Exception):
+    pass
+
+
+def crash():
+    raise Crash
+
+
+CONFIG = TrainingConfig(
+    num_epochs=6, batch_size=8, learning_rate=3e-3, token_dropout=0.1, precision="fp32", patience=9
+)
+OBJECTIVE = Objective(alpha=0.5, temperature=2.0)
+
+
+def run(toy, work, *, config=CONFIG, stop=None, examples=None, objective=OBJECTIVE):
+    model = toy["model"]()
+    held_out = toy["examples"](30, seed=9)
+
+    def validate(candidate):
+        if stop:
+            stop.tick()
+        logits = predict_logits(candidate, held_out.input_ids, pad_token_id=0)
+        return score(logits, held_out.labels)
+
+    result = train(
+        model, examples or toy["examples"](), objective, config, vocabulary=toy["vocabulary"],
+        validate=validate, seed=5, work=work, progress=SilentProgress(),
+    )  # fmt: skip
+    return model, result
+
+
+def equal(left, right):
+    return all(torch.equal(left.state_dict()[name], right.state_dict()[name])
+               for name in left.state_dict())  # fmt: skip
+
+
+def test_the_toy_problem_is_learned(toy, tmp_path):
+    """A loop without backward or optimizer step, like the article's, stays at one in three."""
+    longer = CONFIG.model_copy(update={"num_epochs": 25})
+    _, result = run(toy, tmp_path, config=longer)
+    assert max(entry["accuracy"] for entry in result.state.validations) > 0.9
+
+
+@pytest.mark.parametrize("crash_at", [1, 2, 4])
+def test_a_crash_and_resume_ends_with_the_same_bits(toy, tmp_path, crash_at):
+    """Anything random that is not a function of (seed, step) makes a resumed model another model."""
+    undisturbed, calm = run(toy, tmp_path / "calm")
+    with pytest.raises(Crash):
+        run(toy, tmp_path / "rough", stop=StopAfter(crash_at, crash))
+    resumed, rough = run(toy, tmp_path / "rough")
+    assert equal(undisturbed, resumed)
+    assert calm.history() == rough.history()
+
+
+def test_sigterm_saves_a_checkpoint_and_resumes_exactly(toy, tmp_path):
+    """A preempted run that returns normally would register a half-trained model."""
+    undisturbed, calm = run(toy, tmp_path / "calm")
+    stop = StopAfter(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Preempted):
+        run(toy, tmp_path / "rough", stop=stop)
+    resumed, rough = run(toy, tmp_path / "rough")
+    assert equal(undisturbed, resumed)
+    assert calm.history() == rough.history()
+
+
+def test_a_corrupt_checkpoint_is_passed_over_for_its_predecessor(toy, tmp_path):
+    """Loading a torn checkpoint trains on from garbage, silently."""
+    with pytest.raises(Crash):
+        run(toy, tmp_path / "rough", stop=StopAfter(4, crash))
+    newest = sorted((tmp_path / "rough" / "checkpoints").glob("step-*"))[-1]
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    checkpoint = load_checkpoint(tmp_path / "rough" / "checkpoints")
+    assert checkpoint.state["step"] < int(newest.name.removeprefix("step-"))
+    undisturbed, _ = run(toy, tmp_path / "calm")
+    resumed, _ = run(toy, tmp_path / "rough")
+    assert equal(undisturbed, resumed)
+
+
+def test_checkpoints_hold_no_pickle(toy, tmp_path):
+    """A pickle among the checkpoints runs code on the next resume."""
+    with pytest.raises(Crash):
+        run(toy, tmp_path, stop=StopAfter(3, crash))
+    names = {path.suffix for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
+    assert names == {".safetensors", ".json"}
+
+
+def test_training_stops_after_patience_and_keeps_the_best_weights(toy, tmp_path):
+    """Returning the last weights instead of the best ships the overfitted student."""
+    config = CONFIG.model_copy(update={"num_epochs": 40, "patience": 2})
+    model, result = run(toy, tmp_path, config=config)
+    assert result.state.stopped_early
+    best = max(result.state.validations, key=lambda entry: entry["accuracy"])
+    assert result.state.best_step == best["step"]
+    held_out = toy["examples"](30, seed=9)
+    logits = predict_logits(model, held_out.input_ids, pad_token_id=0)
+    assert score(logits, held_out.labels)["accuracy"] == best["accuracy"]
+
+
+def test_gold_labels_have_no_influence_on_a_pure_soft_target_student(toy, tmp_path):
+    """If a Chinese label leaked into the loss, "no label in the loss" would be a lie."""
+    examples = toy["examples"]()
+    shuffled = toy["examples"]()
+    shuffled.labels[:] = (shuffled.labels + 1) % 3
+    objective = Objective(alpha=1.0, temperature=2.0)
+    first, _ = run(toy, tmp_path / "a", examples=examples, objective=objective)
+    second, _ = run(toy, tmp_path / "b", examples=shuffled, objective=objective)
+    assert equal(first, second)
+
+
+def test_infinite_loss_stops_the_training(toy, tmp_path):
+    """A diverged model that goes on to registration answers NaN to its users."""
+    examples = toy["examples"]()
+    examples.teacher_logits[3, 0] = float("nan")
+    with pytest.raises(TrainingDiverged, match="nan"):
+        run(toy, tmp_path, examples=examples)
+
+
+def test_a_text_scores_the_same_alone_and_padded_beside_a_longer_one(toy):
+    """Padding that leaks into attention or pooling makes answers depend on the neighbours."""
+    model = toy["model"]().eval()
+    examples = toy["examples"](20)
+    together = predict_logits(model, examples.input_ids, pad_token_id=0)
+    alone = predict_logits(model, examples.input_ids, pad_token_id=0, batch_tokens=1)
+    torch.testing.assert_close(
+        torch.from_numpy(together), torch.from_numpy(alone), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_scoring_does_not_leave_the_model_in_evaluation_mode(toy):
+    """Validation that switches dropout off for good changes every later step."""
+    model = toy["model"]()
+    model.train()
+    predict_logits(model, toy["examples"](4).input_ids, pad_token_id=0)
+    assert model.training
+
+
+def test_the_objective_is_alpha_kl_plus_the_rest_cross_entropy(toy):
+    """alpha means the opposite in half of the toolkits."""
+    examples = toy["examples"](12)
+    batch = make_batch(examples, torch.arange(12).numpy(), pad_token_id=0)
+    logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    terms = Objective(alpha=0.3, temperature=2.0)(
+        logits, batch.labels_B, batch.teacher_logits_BC, num_examples=12, num_labelled=12
+    )
+    kd = torch.nn.functional.kl_div(
+        (logits.double() / 2).log_softmax(1),
+        (batch.teacher_logits_BC.double() / 2).softmax(1),
+        reduction="batchmean",
+    ) * 4
+    hard = torch.nn.functional.cross_entropy(logits.double(), batch.labels_B)
+    assert terms["loss"].item() == pytest.approx((0.3 * kd + 0.7 * hard).item(), rel=1e-5)
+    assert terms["loss_kd"].item() == pytest.approx(kd.item(), rel=1e-5)
+
+
+def test_resume_state_is_plain_json(toy, tmp_path):
+    """State that needs Python objects to be read back needs a pickle sooner or later."""
+    with pytest.raises(Crash):
+        run(toy, tmp_path, stop=StopAfter(2, crash))
+    newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
+    assert json.loads((newest / "state.json").read_text())["step"] > 0
+    shutil.rmtree(tmp_path / "checkpoints")
