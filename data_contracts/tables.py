@@ -45,13 +45,17 @@ _SCALARS: dict[str, pa.DataType] = {
 class Limits(Frozen):
     """What one value may be; None where nothing is said."""
 
-    min_length: int | None = Field(None, description="characters, at least")
-    max_length: int | None = Field(None, description="characters, at most")
-    pattern: str | None = Field(None, description="RE2 expression the whole value matches")
-    minimum: float | None = Field(None, description="number, at least; NaN never satisfies it")
-    maximum: float | None = Field(None, description="number, at most; NaN never satisfies it")
-    min_items: int | None = Field(None, description="list items, at least")
-    max_items: int | None = Field(None, description="list items, at most")
+    min_length: int | None = Field(default=None, description="characters, at least")
+    max_length: int | None = Field(default=None, description="characters, at most")
+    pattern: str | None = Field(default=None, description="RE2 expression the whole value matches")
+    minimum: float | None = Field(
+        default=None, description="number, at least; NaN never satisfies it"
+    )
+    maximum: float | None = Field(
+        default=None, description="number, at most; NaN never satisfies it"
+    )
+    min_items: int | None = Field(default=None, description="list items, at least")
+    max_items: int | None = Field(default=None, description="list items, at most")
 
 
 class Column(Frozen):
@@ -63,9 +67,13 @@ class Column(Frozen):
     required: bool = Field(description="whether null is refused")
     unique: bool = Field(description="whether a value may occur only once in a table")
     restricted: bool = Field(description="whether values are kept out of messages")
-    enum: tuple[str | int | float, ...] = Field((), description="allowed values; empty: any")
+    enum: tuple[str | int | float, ...] = Field(
+        default=(), description="allowed values; empty: any"
+    )
     limits: Limits = Limits.model_construct()
-    item_limits: Limits = Field(Limits.model_construct(), description="of each item of a list")
+    item_limits: Limits = Field(
+        default=Limits.model_construct(), description="of each item of a list"
+    )
 
 
 class Contract(Frozen):

@@ -45,6 +45,7 @@ class Workspace:
         store: the store, for stages that keep each shard as an artifact of its own.
         progress: listener.
         workers: parallel workers a data stage may use; never changes its bytes.
+        force: whether to build again what the stage keeps as inner artifacts, such as shards.
     """
 
     output: Path
@@ -52,6 +53,7 @@ class Workspace:
     store: ArtifactStore
     progress: Progress = field(default_factory=SilentProgress)
     workers: int = 1
+    force: bool = False
 
 
 class StageFunction(Protocol):
@@ -150,7 +152,7 @@ def run_stage(
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         with store.writing(parts) as output:
-            workspace = Workspace(output, work, store, progress, workers)
+            workspace = Workspace(output, work, store, progress, workers, force)
             summary = stage.function(config, inputs, workspace)
             artifact = store.publish(
                 output,

@@ -1,0 +1,275 @@
+"""Tokenizers: taken over from a pretrained model, or trained on the reader's own texts.
+
+    PretrainedTokenizer(uri)      tokenizer.json of a model, truncation and padding taken out
+    TrainedTokenizer(kind, ...)   a vocabulary of the texts, the same bytes on every machine
+
+How a trained tokenizer cuts a text, designed for short texts with and without spaces:
+
+    "把客厅的LED灯 打开"  normalise   NFKC, lower case, one space between
+                       pieces      把客厅的 | led | 灯 | 打开       scripts, digits, signs apart
+                       tokens      把 客厅 的 | led | 灯 | 打开     pairs merged by frequency
+
+A word after a space is marked, as in ▁turn ▁on; runs of Han, Kana or Thai are not, because 灯 at
+the start of a run and 灯 inside it are one character and deserve one embedding. Runs are cut at 32
+characters, so that time stays linear and no clause is ever too long for the model.
+
+Both kinds learn their tokens by byte-pair merging and differ in how they cut: `bpe` replays the
+merges, `wordpiece` takes the longest token that fits. An unknown character costs one [UNK] in both;
+the WordPiece of BERT would lose the whole clause.
+
+Measured with tokenizers 0.23.3, five processes each: merging without a continuation mark gives the
+same bytes every time; WordPiece with ## gives another vocabulary in each process, and Unigram other
+scores (both follow the order of a randomly seeded hash map). They cannot be named by their content,
+so they are not trained here; a pretrained one of any kind is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from data_contracts.artifacts import Frozen
+from data_contracts.errors import RecipeError, SourceError
+from tasks.runtime.locations import local_files, local_folder
+
+if TYPE_CHECKING:
+    import tokenizers
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_PREPARED_CHARS = "0123456789abcdefghijklmnopqrstuvwxyz"
+# Scripts written without spaces between words.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々〇"
+_SPACED = rf"[\p{{L}}\p{{M}}&&[^{_UNSPACED}]]"
+_PIECE = rf" ?{_SPACED}{{1,64}}|[{_UNSPACED}]{{1,32}}|\p{{N}}|."
+_MAX_PIECE_CHARS = 65
+_WORD_START = "▁"
+# How model families call their special tokens; the first one that a tokenizer has is meant.
+_SPECIAL_NAMES = {
+    "pad_token": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>"),
+    "unk_token": ("[UNK]", "<unk>", "<|unk|>"),
+    "cls_token": ("[CLS]", "<s>", "<|cls|>"),
+    "sep_token": ("[SEP]", "</s>", "<|sep|>"),
+    "mask_token": ("[MASK]", "<mask>", "<|mask|>"),
+}
+
+
+class PretrainedTokenizer(Frozen):
+    """The tokenizer of a pretrained model."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    uri: str = Field(
+        min_length=1,
+        description="model folder or tokenizer.json: pkg://, hf://org/name@revision, s3:// or a "
+        "path; only the bytes of tokenizer.json define the result",
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _names_the_file(cls, uri: str) -> str:
+        # The key then follows the tokenizer alone: a model trained further keeps its tokens.
+        if uri.startswith("hf://") or uri.endswith(".json"):
+            return uri
+        return uri.rstrip("/") + "/tokenizer.json"
+
+
+class TrainedTokenizer(Frozen):
+    """A tokenizer trained on what the reader reads in the roles train and transfer."""
+
+    kind: Literal["bpe", "wordpiece"] = Field(
+        description="how texts are cut: replaying merges (bpe) or longest token first (wordpiece)"
+    )
+    vocab_size: int = Field(
+        default=8000,
+        ge=64,
+        le=500_000,
+        description="entries at most, five special tokens included; each costs one embedding row",
+    )
+    lowercase: bool = Field(default=True, description="read A and a alike")
+    min_frequency: int = Field(
+        default=2, ge=1, le=1_000_000, description="occurrences a pair needs to become one token"
+    )
+    max_token_characters: int = Field(
+        default=16,
+        ge=1,
+        le=64,
+        description="longest token, in characters; 2 to 4 for Chinese or Japanese keeps whole "
+        "phrases of a template from becoming one token",
+    )
+
+
+Tokenizer = Annotated[PretrainedTokenizer | TrainedTokenizer, Field(discriminator="kind")]
+"""What a recipe may give as a tokenizer."""
+
+
+def load_tokenizer(config: PretrainedTokenizer) -> tokenizers.Tokenizer:
+    """The pretrained tokenizer, without the truncation and padding its file may switch on.
+
+    Raises: SourceError if it is not there or cannot be read; TransientError if a server is away.
+    """
+    import tokenizers
+
+    if config.uri.startswith("hf://"):
+        path = local_folder(config.uri) / "tokenizer.json"
+    else:
+        path = local_files(config.uri)[0]
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises bare Exception
+        raise SourceError(
+            f"{config.uri!r} is not a tokenizer: {error}",
+            rule="a tokenizer is a tokenizer.json of the tokenizers library",
+            remedy="name a model folder that holds one; slow-only tokenizers must be converted",
+        ) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
+    """A tokenizer of `texts`, a function of the set of them: order and copies do not count.
+
+    Every character of the texts is in the vocabulary, digits and a to z in any case.
+
+    Raises: RecipeError if there is no text, or `vocab_size` cannot hold all characters.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, trainers
+
+    chosen = sorted(set(texts))
+    if not chosen:
+        raise RecipeError(
+            "there is no text to train a tokenizer on",
+            rule="a trained tokenizer reads the roles train and transfer in the reader's languages",
+            remedy="add such a source, or use `kind: pretrained`",
+        )
+    normalizer, splitter = _normalizer(config), _splitter()
+    # The letters and digits of ASCII are known even if the texts lack them: names and numbers
+    # are what new texts bring.
+    prepared = _PREPARED_CHARS if config.lowercase else _PREPARED_CHARS + _PREPARED_CHARS.upper()
+    learner = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+    learner.normalizer, learner.pre_tokenizer = normalizer, splitter
+    learner.train_from_iterator(
+        chosen,
+        trainers.BpeTrainer(
+            vocab_size=config.vocab_size,
+            min_frequency=config.min_frequency,
+            max_token_length=config.max_token_characters,
+            special_tokens=list(SPECIAL_TOKENS),
+            initial_alphabet=sorted({*prepared, _WORD_START}),
+            show_progress=False,
+        ),
+    )
+    if (size := learner.get_vocab_size()) > config.vocab_size:
+        raise RecipeError(
+            f"the texts have {size - len(SPECIAL_TOKENS):,} different characters, "
+            f"vocab_size is {config.vocab_size:,}",
+            rule="the vocabulary holds every character and the special tokens",
+            remedy=f"set vocab_size to {2 * size:,} or more",
+        )
+    tokenizer = learner if config.kind == "bpe" else _longest_first(learner)
+    tokenizer.post_processor = _frame(tokenizer)
+    tokenizer.decoder = decoders.Metaspace(_WORD_START, "first")
+    return tokenizer
+
+
+def _normalizer(config: TrainedTokenizer) -> Any:
+    from tokenizers import Regex, normalizers
+
+    steps: list[Any] = [normalizers.NFKC()]
+    if config.lowercase:
+        steps.append(normalizers.Lowercase())
+    # The space in front marks the first word like all others; before other signs it is dropped.
+    steps += [
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip(),
+        normalizers.Prepend(" "),
+    ]
+    return normalizers.Sequence(steps)
+
+
+def _splitter(isolated: str = "") -> Any:
+    """Cut into pieces; characters that match `isolated` (an expression) stand alone."""
+    from tokenizers import Regex, pre_tokenizers
+
+    steps = [
+        pre_tokenizers.Split(Regex(rf" (?!{_SPACED})"), "removed"),
+        pre_tokenizers.Split(Regex(_PIECE), "isolated"),
+        pre_tokenizers.Metaspace(_WORD_START, "never", split=False),
+    ]
+    if isolated:
+        steps.append(pre_tokenizers.Split(Regex(isolated), "isolated"))
+    return pre_tokenizers.Sequence(steps)
+
+
+def _longest_first(learner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """WordPiece over the learned vocabulary; unknown characters are cut off what is around them."""
+    import tokenizers
+    from tokenizers import models
+
+    vocabulary = learner.get_vocab()
+    model = models.WordPiece(
+        vocabulary,
+        unk_token="[UNK]",
+        continuing_subword_prefix="",
+        max_input_chars_per_word=_MAX_PIECE_CHARS,
+    )
+    tokenizer = tokenizers.Tokenizer(model)
+    known = "".join(f"\\x{{{ord(token):x}}}" for token in sorted(vocabulary) if len(token) == 1)
+    tokenizer.normalizer = learner.normalizer
+    tokenizer.pre_tokenizer = _splitter(isolated=f"[^{known}]")
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
+
+
+def _frame(tokenizer: tokenizers.Tokenizer) -> Any:
+    from tokenizers.processors import TemplateProcessing
+
+    return TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+
+
+def special_token_names(tokenizer: tokenizers.Tokenizer) -> dict[str, str]:
+    """Role -> token for the special tokens that `tokenizer` has: pad_token, unk_token, ...
+
+    Raises: SourceError if it has no padding token.
+    """
+    names = {}
+    for role, candidates in _SPECIAL_NAMES.items():
+        found = [token for token in candidates if tokenizer.token_to_id(token) is not None]
+        if found:
+            names[role] = found[0]
+    if "pad_token" not in names:
+        raise SourceError(
+            "the tokenizer has no padding token",
+            rule=f"one of {', '.join(_SPECIAL_NAMES['pad_token'])}",
+            remedy="add one to the tokenizer, or use another model",
+        )
+    return names
+
+
+def save_tokenizer(
+    tokenizer: tokenizers.Tokenizer, folder: Path, *, max_length_tokens: int
+) -> None:
+    """Write tokenizer.json and tokenizer_config.json, for tokenizers and for transformers.
+
+    `Tokenizer.from_file` and `AutoTokenizer.from_pretrained` then give the same ids. The class is
+    named outright because transformers would otherwise rebuild a tokenizer by the model's type.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length_tokens,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **special_token_names(tokenizer),
+    }
+    text = json.dumps(settings, ensure_ascii=False, indent=2, sort_keys=True)
+    (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,359 @@
+"""Corpus -> token ids, once for each reader: the teacher in its language, the student in its own.
+
+corpus → tokens
+    <role>/part-NNNNN.parquet   the corpus's parts and row order, less the rows that the reader has
+                                no language for
+    tokenizer/                  tokenizer.json, tokenizer_config.json
+    labels.json                 as in the corpus: `label` is an index into it, -1 for none
+    tokens.json                 sizes, counts, fertility
+
+Each part is an artifact of its own (`tokens_shard`), named by the digests of its corpus part, the
+tokenizer and the labels. So a run that was killed goes on at the next part, and a new day of data
+tokenizes its own parts only, as long as the tokenizer stays: a *trained* one changes with its
+texts, so pin it (`kind: pretrained`, with an earlier run's tokenizer folder) where that matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from data_contracts.artifacts import Artifact, Frozen, RowCounts, StageSummary
+from data_contracts.errors import RecipeError
+from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
+from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
+
+if TYPE_CHECKING:
+    import tokenizers
+
+VERSION = 1
+Role = Literal["train", "transfer", "validation", "test"]
+_TRAINED_ON: tuple[Role, ...] = ("train", "transfer")
+_PART = "tokens.parquet"
+_COUNTS = "counts.json"
+
+
+class Config(StageConfig):
+    """What one reader reads, and how it cuts texts into tokens."""
+
+    languages: tuple[str, ...] = Field(
+        min_length=1,
+        max_length=256,
+        description="BCP-47 tags in order of preference: a row is read in the first it offers",
+    )
+    tokenizer: Tokenizer = Field(description="taken over (pretrained) or trained (bpe, wordpiece)")
+    max_length_tokens: int = Field(
+        default=64,
+        ge=3,
+        le=1_048_576,
+        description="tokens a text keeps, special tokens included; attention costs its square",
+    )
+    roles: tuple[Role, ...] = Field(
+        default=("train", "transfer", "validation", "test"),
+        min_length=1,
+        description="roles to tokenize",
+    )
+    max_truncated_rate: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="the run fails if a larger share of texts is cut: a reader of halves was not "
+        "asked for",
+    )
+    max_unknown_rate: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="the run fails if a larger share of tokens is unknown: the vocabulary is one "
+        "of another language",
+    )
+
+    @field_validator("languages", "roles")
+    @classmethod
+    def _without_copies(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError(f"{', '.join(names)}: each may be named once")
+        return names
+
+    def locations(self) -> tuple[str, ...]:
+        """The pretrained tokenizer's bytes are part of the key."""
+        if isinstance(self.tokenizer, PretrainedTokenizer):
+            return (self.tokenizer.uri,)
+        return ()
+
+
+class ShardCounts(Frozen):
+    """What tokenizing one part, or all parts of one role, came to."""
+
+    num_rows: int = Field(default=0, description="rows with tokens")
+    num_unread: int = Field(default=0, description="rows in none of the reader's languages")
+    num_tokens: int = Field(default=0, description="tokens, special ones included")
+    num_truncated: int = Field(default=0, description="texts that were cut")
+    num_unknown: int = Field(default=0, description="unknown tokens")
+    num_uncut_tokens: int = Field(
+        default=0, description="tokens of text before cutting, none special"
+    )
+    num_characters: int = Field(default=0, description="characters of the texts")
+    num_words: int = Field(default=0, description="words between spaces of the texts")
+    longest: int = Field(default=0, description="tokens of the longest text before cutting")
+
+    def __add__(self, other: ShardCounts) -> ShardCounts:
+        sums = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in type(self).model_fields
+            if name != "longest"
+        }
+        return ShardCounts(**sums, longest=max(self.longest, other.longest))
+
+
+class ShardConfig(StageConfig):
+    """What defines the tokens of one part."""
+
+    corpus_part: str = Field(description="SHA-256 of the corpus part")
+    tokenizer: str = Field(description="SHA-256 of tokenizer.json")
+    languages: tuple[str, ...]
+    max_length_tokens: int
+    labels: tuple[str, ...] = Field(description="class names in order: labels become indices")
+
+
+def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
+    """Tokenize the corpus for one reader.
+
+    Raises: RecipeError if the limits on truncated texts or unknown tokens are passed, or the corpus
+        has no text for the reader.
+    """
+    from tasks.corpus.tokenizing import save_tokenizer
+
+    corpus, output = inputs["corpus"], workspace.output
+    tokenizer = _tokenizer(config, corpus, workspace)
+    save_tokenizer(tokenizer, output / "tokenizer", max_length_tokens=config.max_length_tokens)
+    shutil.copyfile(corpus.path / "labels.json", output / "labels.json")
+    labels = json.loads((output / "labels.json").read_text(encoding="utf-8"))["labels"]
+    tokenizer_bytes = (output / "tokenizer" / "tokenizer.json").read_bytes()
+    parts = _parts(corpus, config.roles)
+    workspace.progress.start("tokenizing", total=len(parts), unit="parts")
+    totals: dict[Role, ShardCounts] = {role: ShardCounts() for role in config.roles}
+    for role, file, sha256 in parts:
+        shard = ShardConfig(
+            corpus_part=sha256,
+            tokenizer=hashlib.sha256(tokenizer_bytes).hexdigest(),
+            languages=config.languages,
+            max_length_tokens=config.max_length_tokens,
+            labels=tuple(labels),
+        )
+        done = run_stage(
+            _shard_stage(corpus.path / "rows" / role / file, tokenizer),
+            shard,
+            {},
+            store=workspace.store,
+            workers=workspace.workers,
+            force=workspace.force,
+        ).artifact
+        _link(done.path / _PART, output / role / file)
+        counted = (done.path / _COUNTS).read_text(encoding="utf-8")
+        totals[role] += ShardCounts.model_validate_json(counted)
+        workspace.progress.advance(1)
+    total = sum(totals.values(), start=ShardCounts())
+    _check_limits(config, total)
+    facts = _facts(config, tokenizer, totals, total)
+    (output / "tokens.json").write_text(
+        json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
+    return StageSummary(
+        row_counts=RowCounts(
+            rows_in=total.num_rows + total.num_unread,
+            rows_out=total.num_rows,
+            quarantined={"other_language": total.num_unread} if total.num_unread else {},
+        ),
+        facts={
+            "vocab_size": facts["vocab_size"],
+            "tokens_per_character": facts["fertility"]["tokens_per_character"],
+            "truncated": total.num_truncated,
+            "unknown": total.num_unknown,
+        },
+    )
+
+
+STAGE = Stage("tokens", VERSION, tokenize)
+
+
+def _parts(corpus: Artifact, roles: tuple[Role, ...]) -> list[tuple[Role, str, str]]:
+    """(role, file name, SHA-256) of the corpus's parts, role by role, in order."""
+    found = []
+    for role in roles:
+        for entry in sorted(corpus.manifest.files, key=lambda entry: entry.path):
+            folder, _, file = entry.path.rpartition("/")
+            if folder == f"rows/{role}" and file.endswith(".parquet"):
+                found.append((role, file, entry.sha256))
+    return found
+
+
+def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokenizers.Tokenizer:
+    import pyarrow as pa
+
+    from tasks.corpus.encoding import readable_text
+    from tasks.corpus.tables import read_table
+    from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
+
+    if isinstance(config.tokenizer, PretrainedTokenizer):
+        return load_tokenizer(config.tokenizer)
+    columns = ["text", "language", "parallel_text", "parallel_language"]
+    texts: list[pa.Array] = []
+    for role, file, _ in _parts(corpus, _TRAINED_ON):
+        table = read_table(corpus.path / "rows" / role / file, columns)
+        texts.append(readable_text(table, config.languages)[0].drop_null())
+    workspace.progress.say(f"training a tokenizer on {sum(map(len, texts)):,} texts")
+    return train_tokenizer(
+        config.tokenizer, pa.chunked_array(texts, pa.string()).unique().to_pylist()
+    )
+
+
+def _shard_stage(corpus_part: Path, tokenizer: tokenizers.Tokenizer) -> Stage:
+    """The stage of one part. Its inputs are named by their digests in ShardConfig, so that a part
+    does not depend on the other parts of the corpus it came in."""
+
+    def tokenize_shard(
+        config: ShardConfig, inputs: Mapping[str, Artifact], workspace: Workspace
+    ) -> StageSummary:
+        counts = _write_shard(config, corpus_part, tokenizer, workspace)
+        (workspace.output / _COUNTS).write_text(counts.model_dump_json(), encoding="utf-8")
+        return StageSummary()
+
+    return Stage("tokens_shard", VERSION, tokenize_shard)
+
+
+def _write_shard(
+    config: ShardConfig, corpus_part: Path, tokenizer: tokenizers.Tokenizer, workspace: Workspace
+) -> ShardCounts:
+    import pyarrow as pa
+    import pyarrow.compute
+
+    from data_contracts.tables import arrow_schema, check_table, load_contract
+    from tasks.corpus.encoding import Encoder, readable_text
+    from tasks.corpus.tables import read_table, write_table
+    from tasks.corpus.tokenizing import special_token_names
+
+    pc: Any = pyarrow.compute
+    rows = read_table(corpus_part)
+    check_table(rows, "corpus", name=corpus_part.name)
+    texts, languages = readable_text(rows, config.languages)
+    read = pc.is_valid(texts)
+    texts = texts.filter(read)
+    unknown = special_token_names(tokenizer).get("unk_token")
+    encoder = Encoder(
+        tokenizer,
+        max_length_tokens=config.max_length_tokens,
+        unknown_id=None if unknown is None else tokenizer.token_to_id(unknown),
+        workers=workspace.workers,
+    )
+    encoded = encoder.encode(pa.chunked_array([texts], pa.string()))
+    tokens = pa.table(
+        [
+            rows["example_id"].filter(read),
+            encoded.input_ids,
+            _label_indices(rows["label"].filter(read), config.labels, corpus_part.name),
+            languages.filter(read),
+        ],
+        schema=arrow_schema(load_contract("tokens")),
+    )
+    check_table(tokens, "tokens", name=corpus_part.name)
+    write_table(tokens, workspace.output / _PART)
+    return ShardCounts(
+        num_rows=tokens.num_rows,
+        num_unread=rows.num_rows - tokens.num_rows,
+        num_tokens=len(encoded.input_ids.flatten()),
+        num_truncated=int((encoded.lengths > config.max_length_tokens).sum()),
+        num_unknown=encoded.num_unknown,
+        num_uncut_tokens=int(encoded.lengths.sum()) - encoder.num_special * tokens.num_rows,
+        num_characters=pc.sum(pc.utf8_length(texts)).as_py() or 0,
+        num_words=pc.sum(pc.list_value_length(pc.utf8_split_whitespace(texts))).as_py() or 0,
+        longest=int(encoded.lengths.max(initial=0)),
+    )
+
+
+def _label_indices(names: Any, labels: tuple[str, ...], part: str) -> Any:
+    """Index of each label, -1 where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute
+
+    from data_contracts.errors import ContractViolation
+
+    pc: Any = pyarrow.compute
+    indices = pc.index_in(names, value_set=pa.array(labels, pa.string()))
+    if indices.null_count != names.null_count:
+        raise ContractViolation(
+            f"{part}: {indices.null_count - names.null_count} rows carry a label that is not in "
+            "labels.json",
+            rule=f"labels.json names all {len(labels)} classes of the corpus",
+            remedy="run the corpus stage again",
+        )
+    return pc.fill_null(indices, -1).cast(pa.int32())
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same bytes at `target` without a copy where the file system can; both are read-only."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _check_limits(config: Config, total: ShardCounts) -> None:
+    if not total.num_rows:
+        raise RecipeError(
+            f"none of {total.num_unread:,} rows is in {', '.join(config.languages)}",
+            rule="a reader needs rows in one of its languages",
+            remedy="correct `languages`, or the language of the sources",
+        )
+    if total.num_truncated > config.max_truncated_rate * total.num_rows:
+        raise RecipeError(
+            f"{total.num_truncated:,} of {total.num_rows:,} texts are longer than "
+            f"max_length_tokens = {config.max_length_tokens}; the longest has {total.longest:,}",
+            rule=f"at most {config.max_truncated_rate:.0%} of the texts may be cut "
+            "(max_truncated_rate)",
+            remedy="raise max_length_tokens, or max_truncated_rate if the beginning is enough",
+        )
+    if total.num_unknown > config.max_unknown_rate * total.num_tokens:
+        raise RecipeError(
+            f"{total.num_unknown:,} of {total.num_tokens:,} tokens are unknown to the tokenizer",
+            rule=f"at most {config.max_unknown_rate:.0%} may be (max_unknown_rate)",
+            remedy=f"use a tokenizer for {', '.join(config.languages)}, or train one (kind: bpe)",
+        )
+
+
+def _facts(
+    config: Config,
+    tokenizer: tokenizers.Tokenizer,
+    totals: Mapping[Role, ShardCounts],
+    total: ShardCounts,
+) -> dict[str, Any]:
+    """The content of tokens.json."""
+    from tasks.corpus.tokenizing import special_token_names
+
+    names = special_token_names(tokenizer)
+    ids = {role: tokenizer.token_to_id(token) for role, token in names.items()}
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "pad_token_id": ids["pad_token"],
+        "special_token_ids": ids,
+        "max_length_tokens": config.max_length_tokens,
+        "languages": list(config.languages),
+        "num_rows": {role: counts.num_rows for role, counts in totals.items()},
+        "num_tokens": {role: counts.num_tokens for role, counts in totals.items()},
+        "num_unread": {role: counts.num_unread for role, counts in totals.items()},
+        "num_truncated": total.num_truncated,
+        "num_unknown": total.num_unknown,
+        "longest_text_tokens": total.longest,
+        "fertility": {
+            "tokens_per_character": round(total.num_uncut_tokens / total.num_characters, 4),
+            "tokens_per_word": round(total.num_uncut_tokens / max(1, total.num_words), 4),
+        },
+    }
