@@ -34,9 +34,7 @@ class Scores(Frozen):
     macro_f1: float = Field(description="mean F1 over the classes that occur in the test labels")
     micro_f1: float = Field(description="F1 of the pooled decisions; equals accuracy here")
     weighted_f1: float = Field(description="mean F1 weighted by each class's support")
-    ece: float | None = Field(
-        description="expected calibration error; None for a system without probabilities"
-    )
+    ece: float = Field(description="expected calibration error of the top-1 probability")
 
 
 class Spread(Frozen):
@@ -46,7 +44,7 @@ class Spread(Frozen):
     macro_f1: float
     micro_f1: float
     weighted_f1: float
-    ece: float | None
+    ece: float
 
 
 class SystemResult(Frozen):
@@ -173,7 +171,7 @@ class Diagnostics(Frozen):
 
     rows: str = Field(description="which rows the agreement below was measured on")
     num_rows: int
-    agreement: float | None = Field(description="share of rows with the same top-1 class")
+    agreement: float = Field(description="share of rows with the same top-1 class")
     agreement_by_class: dict[str, float] = Field(description="by the teacher's top-1 class")
     teacher_entropy_nats: float = Field(description="mean entropy of the teacher on those rows")
     teacher_confidence: float = Field(description="mean top-1 probability on those rows")

@@ -50,7 +50,7 @@ def onnx_answerer(
     max_length_tokens: int,
     num_threads: int,
 ) -> Answerer:
-    """Answer with an ONNX model (inputs `input_ids`, `attention_mask`; output `logits`), on the CPU.
+    """Answer with an ONNX model on the CPU: `input_ids`, `attention_mask` in, `logits` out.
 
     Args:
         num_threads: onnxruntime's own pool, set for a fair race with torch.

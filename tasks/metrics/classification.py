@@ -56,7 +56,10 @@ def classification_table(
     """
     check_classes(labels, predictions, num_classes=num_classes)
     parts = precision_recall_fscore_support(
-        labels, predictions, labels=np.arange(num_classes), zero_division=0.0
+        labels,
+        predictions,
+        labels=np.arange(num_classes),
+        zero_division=0.0,  # pyright: ignore[reportArgumentType]  # typed after its default "warn"
     )
     precision, recall, f1, support = (np.asarray(part) for part in parts)
     weights = support / support.sum()
@@ -89,7 +92,7 @@ def check_classes(labels: IntArray, predictions: IntArray, *, num_classes: int) 
     """
     if labels.ndim != 1 or labels.shape != predictions.shape:
         raise ValueError(
-            f"labels {labels.shape} and predictions {predictions.shape} must be equally long vectors"
+            f"labels {labels.shape} and predictions {predictions.shape} must be equally long"
         )
     if labels.size == 0:
         raise ValueError("no labelled examples to score: give test rows with labels")

@@ -1,11 +1,11 @@
-"""Floors: what a method without a neural network reaches, so that a student's score means something.
+"""Floors: what a method without a neural network reaches, so that a student's score has a meaning.
 
 - Majority class: always the most frequent class of what the student learned from.
 - Linear: TF-IDF over character n-grams and a logistic regression. Characters serve every script,
   with or without spaces. It is trained twice, once on the teacher's pseudo-labels of the transfer
   texts (what the student had) and once on gold labels (what the supervised bound had).
 
-A student that does not beat the linear floor on pseudo-labels learned nothing its pairs did not say.
+A student that does not beat the linear floor on pseudo-labels did not earn its Transformer.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def linear_probabilities(
         ngram_range=ngram_range,
         sublinear_tf=True,
         min_df=2 if len(train_texts) >= _TEXTS_TO_PRUNE else 1,
-        dtype=np.float32,
+        dtype=np.float32,  # pyright: ignore[reportArgumentType]  # typed after its default
     )
     features = vectorizer.fit_transform(train_texts)
     model = LogisticRegression(C=inverse_regularization, max_iter=max_iterations, tol=1e-3)
@@ -79,4 +79,4 @@ def linear_probabilities(
     found = cast(np.ndarray, model.predict_proba(vectorizer.transform(texts)))
     probabilities = np.zeros((len(texts), num_classes))
     probabilities[:, classes] = found
-    return probabilities, int(model.coef_.size + model.intercept_.size)
+    return probabilities, int(np.size(model.coef_) + np.size(model.intercept_))

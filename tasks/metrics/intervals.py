@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -81,13 +82,11 @@ def resample_scores(
     for decisions in systems:
         for one_seed in decisions:
             check_classes(labels, one_seed, num_classes=num_classes)
-    patterns, counts = np.unique(
-        np.vstack([labels[None, :], *systems]), axis=1, return_counts=True
-    )
+    patterns, counts = np.unique(np.vstack([labels[None, :], *systems]), axis=1, return_counts=True)
     bounds = np.cumsum([1, *(len(decisions) for decisions in systems)])
     scorers = [
         _Scorer(patterns[0], patterns[start:stop], metric, num_classes)
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in pairwise(bounds)
     ]
     estimates = [float(scorer(counts[None, :])[0]) for scorer in scorers]
     rng = generator(seed, "bootstrap", stream)
@@ -151,9 +150,7 @@ def difference_interval(
     Paired if both come from one `resample_scores` call; otherwise an independent bootstrap of two
     test sets, which is wider.
     """
-    return _percentile(
-        of.estimate - against.estimate, of.resamples - against.resamples, confidence
-    )
+    return _percentile(of.estimate - against.estimate, of.resamples - against.resamples, confidence)
 
 
 def ratio_interval(
@@ -166,9 +163,7 @@ def ratio_interval(
     """
     if against.estimate <= 0 or against.resamples.min() <= 0:
         raise ValueError("a ratio needs a reference that scores above zero on every resample")
-    return _percentile(
-        of.estimate / against.estimate, of.resamples / against.resamples, confidence
-    )
+    return _percentile(of.estimate / against.estimate, of.resamples / against.resamples, confidence)
 
 
 def _percentile(estimate: float, resamples: FloatArray, confidence: float) -> Interval:

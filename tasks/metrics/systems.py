@@ -51,13 +51,13 @@ class Answers:
         example_ids: N ids, which decide whether two systems can be paired.
         labels: gold classes, (N,).
         predictions: decided classes, (S, N), one row a seed.
-        confidences: top-1 probabilities, (S, N), or None for a system without probabilities.
+        confidences: top-1 probabilities, (S, N).
     """
 
     example_ids: tuple[str, ...]
     labels: IntArray
     predictions: IntArray
-    confidences: FloatArray | None
+    confidences: FloatArray
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def scores_by_seed(answers: Answers, *, num_classes: int, num_bins: int) -> tupl
                 macro_f1=table.macro.f1,
                 micro_f1=table.micro.f1,
                 weighted_f1=table.weighted.f1,
-                ece=calibration.ece if calibration else None,
+                ece=calibration.ece,
             )
         )
     return tuple(found)
@@ -90,16 +90,13 @@ def scores_by_seed(answers: Answers, *, num_classes: int, num_bins: int) -> tupl
 
 def mean_and_spread(seeds: Sequence[Scores]) -> tuple[Scores, Spread | None]:
     """Mean over seeds and sample standard deviation (ddof = 1), which one seed does not have."""
-    mean: dict[str, float | None] = {}
-    spread: dict[str, float | None] = {}
-    for name in Scores.model_fields:
-        values = [getattr(scores, name) for scores in seeds]
-        known = None not in values
-        mean[name] = float(np.mean(values)) if known else None
-        spread[name] = float(np.std(values, ddof=1)) if known and len(values) > 1 else None
-    return (
-        Scores.model_validate(mean),
-        Spread.model_validate(spread) if len(seeds) > 1 else None,
+    names = tuple(Scores.model_fields)
+    values = np.array([[getattr(scores, name) for name in names] for scores in seeds])
+    mean = dict(zip(names, values.mean(axis=0).tolist(), strict=True))
+    if len(seeds) == 1:
+        return Scores(**mean), None
+    return Scores(**mean), Spread(
+        **dict(zip(names, values.std(axis=0, ddof=1).tolist(), strict=True))
     )
 
 
@@ -138,10 +135,8 @@ def class_table(
     )
 
 
-def calibrate(answers: Answers, *, num_bins: int, seed_index: int = 0) -> Calibration | None:
-    """Reliability bins and ECE of one seed, or None for a system without probabilities."""
-    if answers.confidences is None:
-        return None
+def calibrate(answers: Answers, *, num_bins: int, seed_index: int = 0) -> Calibration:
+    """Reliability bins and ECE of one seed."""
     correct = answers.predictions[seed_index] == answers.labels
     bins = reliability_bins(answers.confidences[seed_index], correct, num_bins=num_bins)
     rows = tuple(
@@ -170,8 +165,8 @@ def frequent_confusions(
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     return tuple(
         Confusion(
-            label=label_names[row],
-            prediction=label_names[column],
+            label=label_names[int(row)],
+            prediction=label_names[int(column)],
             count=int(wrong[row, column]),
             share=float(wrong[row, column] / support[row]),
         )

@@ -1,0 +1,145 @@
+"""Teacher, student and int8 student timed on real test texts, on the CPU in fp32.
+
+Each reads the test texts of its own language. Throughput is taken in turns, so that its ratio
+stands on a shared machine; see `tasks.metrics.latency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_contracts.evaluation import Speed, Variant
+from tasks.comparison.material import Material, Reader
+from tasks.metrics.answering import Answerer, answer_all, onnx_answerer, torch_answerer
+from tasks.metrics.classification import classification_table
+from tasks.metrics.latency import (
+    INCLUDES,
+    Latency,
+    measure_latency,
+    measure_throughput,
+    processor_name,
+)
+from tasks.modeling.classifier import load_classifier
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What timing may cost; fields as in `tasks.evaluation.SpeedConfig`."""
+
+    num_threads: int
+    latency_texts: int
+    latency_seconds: float
+    batch_size: int
+    round_texts: int
+    max_rounds: int
+    rounds_seconds: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured: `latency` and median `texts_per_second` by name, and the records.
+
+    Names: `teacher`, `safetensors`, `onnx_int8`.
+    """
+
+    latency: dict[str, Latency]
+    texts_per_second: dict[str, float]
+    speed: Speed
+    variants: dict[str, Variant]
+
+
+def time_systems(material: Material, budget: Budget) -> Timing:
+    """Time the three forms, and score the int8 one through its real path from text.
+
+    torch must already compute with `budget.num_threads`.
+    """
+    exported = material.path("export") / "model"
+    teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
+    answerers: dict[str, Answerer] = {
+        "teacher": torch_answerer(
+            load_classifier(material.path("teacher") / "model"), **teacher
+        ),
+        "safetensors": torch_answerer(load_classifier(exported), **student),
+        "onnx_int8": onnx_answerer(
+            exported / "model.int8.onnx", **student, num_threads=budget.num_threads
+        ),
+    }
+    tests = material.test_rows("student")
+    student_texts = material.texts("student", ["test"], tests["example_id"])
+    teacher_ids = material.test_rows("teacher")["example_id"]
+    texts = dict.fromkeys(answerers, student_texts)
+    texts["teacher"] = material.texts("teacher", ["test"], teacher_ids)
+    latency = {
+        name: measure_latency(
+            answer, spread(texts[name], budget.latency_texts), max_seconds=budget.latency_seconds
+        )
+        for name, answer in answerers.items()
+    }
+    rates = measure_throughput(
+        {
+            name: (answer, spread(texts[name], budget.round_texts))
+            for name, answer in answerers.items()
+        },
+        batch_size=budget.batch_size,
+        max_rounds=budget.max_rounds,
+        max_seconds=budget.rounds_seconds,
+    )
+    medians = {name: float(np.median(found)) for name, found in rates.items()}
+    decided = {
+        name: answer_all(answerers[name], student_texts, batch_size=budget.batch_size).argmax(1)
+        for name in ("safetensors", "onnx_int8")
+    }
+    labels = tests["label"].to_numpy().astype(np.int64)
+    sizes = {
+        "safetensors": weight_bytes(exported),
+        "onnx_int8": (exported / "model.int8.onnx").stat().st_size,
+    }
+    variants = {}
+    for name, predictions in decided.items():
+        scores = classification_table(labels, predictions, num_classes=len(material.label_names))
+        variants[name] = Variant(
+            accuracy=scores.accuracy,
+            macro_f1=scores.macro.f1,
+            size_bytes=sizes[name],
+            latency_ms_p50=latency[name].p50_ms,
+            latency_ms_p95=latency[name].p95_ms,
+            throughput_texts_per_second=medians[name],
+            agreement=float((predictions == decided["safetensors"]).mean()),
+        )
+    ratios = rates["safetensors"] / rates["teacher"]
+    speed = Speed(
+        processor=processor_name(),
+        num_threads=budget.num_threads,
+        batch_size=budget.batch_size,
+        num_texts=len(spread(student_texts, budget.round_texts)),
+        rounds=len(ratios),
+        student_over_teacher=float(np.median(ratios)),
+        lowest_ratio=float(ratios.min()),
+        highest_ratio=float(ratios.max()),
+        includes=INCLUDES,
+    )
+    return Timing(latency, medians, speed, variants)
+
+
+def spread(texts: Sequence[str], most: int) -> list[str]:
+    """At most `most` texts, evenly spread, so that a file sorted by class is fairly met."""
+    chosen = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).astype(np.int64))
+    return [texts[i] for i in chosen]
+
+
+def weight_bytes(model: Path) -> int:
+    """Bytes of all safetensors files in a model folder."""
+    return sum(path.stat().st_size for path in model.glob("*.safetensors"))
+
+
+def _reading(material: Material, reader: Reader) -> dict:
+    facts = material.token_facts(reader)
+    return {
+        "tokenizer_file": material.path(f"{reader}_tokens") / "tokenizer" / "tokenizer.json",
+        "pad_token_id": facts["pad_token_id"],
+        "max_length_tokens": facts["max_length_tokens"],
+    }

@@ -1,0 +1,307 @@
+"""The report's plots as PNG bytes, drawn without matplotlib's global state.
+
+Colours are Okabe and Ito's, told apart with every common colour blindness; systems also differ in
+marker or line style. Class names that the font has no glyphs for (such as Chinese ones) are drawn as
+their number in the class table, never as empty boxes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager, ft2font
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from data_contracts.evaluation import EvaluationReport
+from tasks.reporting.wording import language_name, percent
+
+# Okabe & Ito 2008, "Color Universal Design".
+_COLOURS = {
+    "teacher": "#0072B2",
+    "student": "#D55E00",
+    "pseudo_label": "#009E73",
+    "supervised": "#CC79A7",
+    "onnx_int8": "#E69F00",
+    "floor": "#555555",
+}
+_DASHES = {"teacher": "-", "student": "-", "pseudo_label": "--", "supervised": ":"}
+_MARKERS = {
+    "teacher": "s", "student": "o", "pseudo_label": "^", "supervised": "D", "onnx_int8": "v",
+}  # fmt: skip
+_NAMES = {
+    "teacher": "Teacher",
+    "student": "Student (distilled)",
+    "pseudo_label": "Hard pseudo-labels",
+    "supervised": "Gold labels",
+    "onnx_int8": "Student, int8",
+}
+_MAX_CLASSES = 50
+_MAX_NAME_CHARS = 28
+_DPI = 130
+
+
+def draw_plots(
+    report: EvaluationReport,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    histories: Mapping[str, Mapping[str, Any]],
+) -> dict[str, bytes]:
+    """All plots, PNG by name: confusion_matrix, reliability, learning_curves, quality_and_size.
+
+    Args:
+        report: the figures.
+        labels: gold classes of the student's test set, shape (N,).
+        predictions: the delivered student's decisions, shape (N,).
+        histories: `history.json` by `teacher`, `student_0`, ...; no learning curves if empty.
+    """
+    names = [row.label for row in report.classes.rows]
+    figures = {
+        "confusion_matrix": confusion_figure(labels, predictions, names),
+        "reliability": reliability_figure(report),
+        "quality_and_size": quality_figure(report),
+    }
+    if histories:
+        figures["learning_curves"] = learning_figure(histories)
+    return {name: _png(figure) for name, figure in figures.items()}
+
+
+def confusion_figure(
+    labels: np.ndarray, predictions: np.ndarray, label_names: Sequence[str]
+) -> Figure:
+    """Confusions of (N,) decisions, row-normalised; counts of mistakes are written in the cells.
+
+    Of more than 50 classes those with most mistakes are shown, the others pooled as one.
+    """
+    labels, predictions, names = _pooled(labels, predictions, label_names)
+    size = len(names)
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(3.4 + 0.215 * size, 5.0, 14.0))
+    figure, axes = _figure(side + 0.8, side)
+    image = axes.imshow(100 * shares, cmap="cividis_r", vmin=0, vmax=100)
+    font_size = 9.0 if size <= 15 else 6.5
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        if row != column or size <= 15:
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=font_size,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+    axes.set_xticks(range(size), names, rotation=90, fontsize=font_size + 0.5)
+    axes.set_yticks(range(size), names, fontsize=font_size + 0.5)
+    axes.set_xlabel("decided class")
+    axes.set_ylabel("true class")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#DDDDDD", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    what = "mistakes" if size > 15 else "examples"
+    axes.set_title(f"Student (seed 0): confusions; numbers count {what}", fontsize=11)
+    bar = figure.colorbar(image, ax=axes, fraction=0.035, pad=0.02)
+    bar.set_label("share of the true class, %")
+    return figure
+
+
+def reliability_figure(report: EvaluationReport) -> Figure:
+    """Accuracy against confidence per bin, for each calibrated system, with its histogram."""
+    systems = list(report.calibration)
+    figure = Figure(figsize=(4.2 * max(len(systems), 1), 4.8), layout="constrained")
+    grid = figure.subplots(
+        2, max(len(systems), 1), sharex=True, squeeze=False, height_ratios=[3, 1]
+    )
+    for column, name in enumerate(systems):
+        calibration = report.calibration[name]
+        filled = [entry for entry in calibration.bins if entry.count]
+        upper, lower = grid[0, column], grid[1, column]
+        upper.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle=(0, (4, 3)))
+        upper.plot(
+            [entry.mean_confidence for entry in filled],
+            [entry.accuracy for entry in filled],
+            color=_COLOURS[name],
+            marker=_MARKERS[name],
+            markersize=5,
+            linewidth=1.4,
+        )
+        language = language_name(report.systems[name].language)
+        upper.set_title(
+            f"{_NAMES[name]}, {language}: ECE {percent(calibration.ece)}", fontsize=10.5
+        )
+        upper.set_ylim(0, 1.02)
+        upper.set_ylabel("accuracy in the bin" if column == 0 else "")
+        widths = [entry.upper - entry.lower for entry in calibration.bins]
+        lower.bar(
+            [entry.lower for entry in calibration.bins],
+            [entry.count for entry in calibration.bins],
+            width=widths,
+            align="edge",
+            color=_COLOURS[name],
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        lower.set_xlabel("confidence (top-1 probability)")
+        lower.set_ylabel("examples" if column == 0 else "")
+        lower.set_xlim(0, 1)
+        for axes in (upper, lower):
+            _plain(axes)
+    return figure
+
+
+def learning_figure(histories: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Validation accuracy and training loss against the share of training, one line a seed."""
+    figure = Figure(figsize=(8.4, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    named: set[str] = set()
+    for name, history in histories.items():
+        system = name.rstrip("0123456789").rstrip("_")
+        style: dict[str, Any] = {
+            "color": _COLOURS[system],
+            "linestyle": _DASHES[system],
+            "linewidth": 1.3,
+            "alpha": 0.9,
+        }
+        label = None if system in named else _NAMES[system]
+        named.add(system)
+        validations, steps = history["validations"], history["steps"]
+        left.plot(
+            [entry["step"] for entry in validations],
+            [100 * entry["accuracy"] for entry in validations],
+            label=label,
+            marker=_MARKERS[system],
+            markersize=3,
+            **style,
+        )
+        best = [entry for entry in validations if entry["step"] == history["best_step"]]
+        for entry in best:
+            left.plot(
+                entry["step"],
+                100 * entry["accuracy"],
+                marker=_MARKERS[system],
+                markersize=8,
+                markerfacecolor="none",
+                markeredgecolor=_COLOURS[system],
+            )
+        right.plot([e["step"] for e in steps], [e["loss"] for e in steps], label=label, **style)
+    left.set_ylabel("validation accuracy, %")
+    left.set_title("Validation (ring: the step that is kept)", fontsize=10.5)
+    right.set_ylabel("training loss (each system's own)")
+    right.set_title("Training", fontsize=10.5)
+    if any(entry["loss"] > 0 for history in histories.values() for entry in history["steps"]):
+        right.set_yscale("log")
+    for axes in (left, right):
+        axes.set_xlabel("optimizer step")
+        _plain(axes)
+    left.legend(frameon=False, fontsize=8.5, loc="lower right")
+    return figure
+
+
+def quality_figure(report: EvaluationReport) -> Figure:
+    """Accuracy against the size of the weight files, log axis; floors without weights as lines."""
+    figure, axes = _figure(7.2, 4.4)
+    points = [
+        (name, system.size_bytes, system.mean.accuracy, system.sd.accuracy if system.sd else 0.0)
+        for name, system in report.systems.items()
+        if system.size_bytes
+    ]
+    if int8 := report.variants.get("onnx_int8"):
+        points.append(("onnx_int8", int8.size_bytes, int8.accuracy, 0.0))
+    for name, size_bytes, accuracy, sd in points:
+        language = report.target_language
+        if name in report.systems:
+            language = report.systems[name].language
+        axes.errorbar(
+            size_bytes / 1e6,
+            100 * accuracy,
+            yerr=100 * sd if sd else None,
+            color=_COLOURS[name],
+            marker=_MARKERS[name],
+            markersize=8,
+            capsize=3,
+            linestyle="none",
+            label=f"{_NAMES[name]} ({language}): {percent(accuracy)}",
+        )
+    floors = [system for system in report.systems.values() if system.kind == "floor"]
+    for system, dashes in zip(floors, ((1, 1), (4, 2), (6, 2, 1, 2)), strict=False):
+        axes.axhline(
+            100 * system.mean.accuracy,
+            color=_COLOURS["floor"],
+            linewidth=1,
+            linestyle=(0, dashes),
+            label=f"{system.display}: {percent(system.mean.accuracy)}",
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low / 1.5, high * 1.5)
+    axes.set_xlabel("weight files, MB (log scale)")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title("Quality against size", fontsize=11)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _plain(axes)
+    return figure
+
+
+def _pooled(
+    labels: np.ndarray, predictions: np.ndarray, label_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The classes to draw: all that occur, or those with most mistakes and one for the others."""
+    num_classes = len(label_names)
+    occurs = np.zeros(num_classes, dtype=bool)
+    occurs[labels] = occurs[predictions] = True
+    wrong = labels != predictions
+    mistakes = np.bincount(labels[wrong], minlength=num_classes)
+    mistakes += np.bincount(predictions[wrong], minlength=num_classes)
+    chosen = np.flatnonzero(occurs)
+    if len(chosen) > _MAX_CLASSES:
+        chosen = np.sort(np.argsort(-mistakes, kind="stable")[: _MAX_CLASSES - 1])
+    names = [_drawable(label_names[i], int(i)) for i in chosen]
+    position = np.full(num_classes, len(chosen))
+    position[chosen] = np.arange(len(chosen))
+    if (position[labels] == len(chosen)).any() or (position[predictions] == len(chosen)).any():
+        names.append(f"{int(occurs.sum()) - len(chosen)} others")
+    return position[labels], position[predictions], names
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E4E4E4", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _drawable(name: str, index: int) -> str:
+    """`name`, shortened; or its number in the table if the font lacks one of its glyphs."""
+    if not set(map(ord, name)) <= _known_glyphs():
+        return f"class {index + 1}"
+    short = name if len(name) <= _MAX_NAME_CHARS else name[: _MAX_NAME_CHARS - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+@cache
+def _known_glyphs() -> set[int]:
+    path = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
+    return set(ft2font.FT2Font(path).get_charmap())
+
+
+def _png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    stream = io.BytesIO()
+    # No Software entry: equal figures are equal bytes on any matplotlib of the same drawing.
+    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,141 @@
+"""Figures as sentences. A sign is told plainly, whatever it is; an interval that includes zero is
+called what it is: no difference shown by this test set.
+"""
+
+from __future__ import annotations
+
+from data_contracts.evaluation import Comparison, EvaluationReport, Retention
+
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+# The languages of the recipes and their neighbours; others go by their BCP-47 tag.
+_LANGUAGES = {
+    "ar": "Arabic", "cs": "Czech", "de": "German", "en": "English", "es": "Spanish",
+    "fr": "French", "hi": "Hindi", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "sv": "Swedish",
+    "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+
+
+def language_name(tag: str) -> str:
+    """English name of a BCP-47 tag's language, or the tag itself."""
+    return _LANGUAGES.get(tag.split("-")[0].lower(), tag)
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """`0.9312` as `93.1 %`."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def points(difference: float, digits: int = 1) -> str:
+    """A difference of fractions as signed percentage points: `+0.6`, `−2.1`."""
+    text = f"{100 * difference:+.{digits}f}"
+    return "0." + "0" * digits if float(text) == 0 else text.replace("-", "−")
+
+
+def count(number: int) -> str:
+    """A large count in three figures: `22.7 M`, `931 k`, `412`."""
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.{0 if scaled >= 100 else 1}f} {letter}"
+    return str(number)
+
+
+def megabytes(size_bytes: int) -> str:
+    """Bytes as decimal megabytes: `90.9 MB`."""
+    return f"{size_bytes / 1e6:.{0 if size_bytes >= 1e8 else 1}f} MB"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of a difference in percentage points: `−0.5 to +1.7`."""
+    return f"{points(low)} to {points(high)}"
+
+
+def finding(comparison: Comparison) -> str:
+    """`better`, `worse`, or `no clear difference` if the interval includes zero."""
+    if comparison.low > 0:
+        return "better"
+    return "worse" if comparison.high < 0 else "no clear difference"
+
+
+def comparison_sentence(comparison: Comparison, report: EvaluationReport) -> str:
+    """One comparison in words, with its interval and what that interval allows to say."""
+    of, against = (
+        _in_sentence(report.systems[name].display)
+        for name in (comparison.of, comparison.against)
+    )
+    metric = METRIC_NAMES[comparison.metric]
+    sure = f"{100 * comparison.confidence:.0f} % interval {interval(comparison.low, comparison.high)}"
+    if round(comparison.difference, 4) == 0:
+        fact = f"The {of} and the {against} have the same {metric}"
+    else:
+        word = "above" if comparison.difference > 0 else "below"
+        size = points(abs(comparison.difference)).lstrip("+")
+        fact = f"The {of} is {size} points of {metric} {word} the {against}"
+    meaning = {
+        "better": "the interval lies above zero",
+        "worse": "the interval lies below zero",
+        "no clear difference": "the interval includes zero, so this test shows no difference",
+    }[finding(comparison)]
+    return f"{fact} ({sure}): {meaning}."
+
+
+def verdict(report: EvaluationReport) -> tuple[str, ...]:
+    """The headline: what was distilled, student against teacher, what distillation gained."""
+    student, teacher = report.systems["student"], report.systems["teacher"]
+    source, target = language_name(report.source_language), language_name(report.target_language)
+    sizes = ""
+    if student.num_parameters and teacher.num_parameters:
+        share = teacher.num_parameters / student.num_parameters
+        sizes = (
+            f", with {count(student.num_parameters)} parameters instead of "
+            f"{count(teacher.num_parameters)} ({share:.1f} times fewer)"
+        )
+    spread = f" ± {100 * student.sd.accuracy:.1f}" if student.sd else ""
+    runs = f" (mean of {len(student.seeds)} seeds)" if student.sd else ""
+    sentences = [
+        f"The {target} student answers {percent(student.mean.accuracy)}{spread} of its test "
+        f"examples correctly{runs}; its {source} teacher {percent(teacher.mean.accuracy)} of its "
+        f"own{sizes}.",
+        f"On this machine it reads {report.speed.student_over_teacher:.1f} times as many texts a "
+        f"second as the teacher (lowest round {report.speed.lowest_ratio:.1f}, highest "
+        f"{report.speed.highest_ratio:.1f}).",
+    ]
+    gain = report.comparison("student_minus_pseudo_label")
+    if gain is None:
+        sentences.append(
+            "What distillation gained over hard pseudo-labels was not measured in this run."
+        )
+    else:
+        sentences.append(_gain_sentence(gain))
+    return tuple(sentences)
+
+
+def retention_sentence(retention: Retention) -> str:
+    """Retention in words, and whether both were tested on the same examples."""
+    same = (
+        "on the same examples"
+        if retention.paired
+        else "each on its own test set, resampled independently"
+    )
+    return (
+        f"The student keeps {percent(retention.value)} of the teacher's "
+        f"{METRIC_NAMES[retention.metric]} ({100 * retention.confidence:.0f} % interval "
+        f"{percent(retention.low)} to {percent(retention.high)}; {same})."
+    )
+
+
+def _gain_sentence(gain: Comparison) -> str:
+    sure = f"{100 * gain.confidence:.0f} % interval {interval(gain.low, gain.high)}"
+    size = points(abs(gain.difference)).lstrip("+")
+    verb = "gained" if gain.difference >= 0 else "lost"
+    fact = f"Soft targets {verb} {size} points of accuracy over hard pseudo-labels ({sure})"
+    return {
+        "better": f"{fact}: a gain, the interval lies above zero.",
+        "worse": f"{fact}: a loss, the interval lies below zero.",
+        "no clear difference": f"{fact}: the interval includes zero, so no gain is shown.",
+    }[finding(gain)]
+
+
+def _in_sentence(display: str) -> str:
+    return display[0].lower() + display[1:]
