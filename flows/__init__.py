@@ -1,0 +1,15 @@
+"""When things run: the pipeline of steps, the ways to walk it, and the `decant` command.
+
+recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, step)      one line a step
+                                                 │ step is one of
+                   ┌─────────────────────────────┼──────────────────────────────┐
+           running.Runner                running.Runner                 planning.Planner
+           calls run_stage               calls a Prefect task           looks keys up, runs nothing
+           (--no-orchestrator)           (distillation.distill)         (decant plan)
+
+runs.py          what a recipe's steps used last, under <home>/runs: `plan` compares, `status` shows
+console.py       progress and tables for a terminal, plain lines elsewhere
+environment.py   variables that must stand before prefect, mlflow or transformers are imported
+orphans.py       what a killed run left behind in the embedded server
+commands/        one module a command, imported only when it is called
+"""

@@ -1,0 +1,42 @@
+"""`decant plan`: which steps are cached, which would run, and why."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from flows.console import facts_text, output
+from flows.environment import prepare_environment, quieten
+from flows.planning import plan as make_plan
+from flows.recipe_files import read_recipe
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.locations import home
+
+
+def plan(
+    recipe: str = "quickstart",
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+) -> None:
+    """Say which steps a run would find cached, which it would run, and why.
+
+    Parameters
+    ----------
+    recipe
+        Name of a shipped recipe, or path of a YAML file.
+    set_
+        Change a field, such as student.training.num_epochs=20; may be repeated.
+    """
+    prepare_environment()
+    quieten()
+    steps = make_plan(read_recipe(recipe, set_), ArtifactStore(home()))
+    console = output()
+    for step in steps:
+        if step.artifact is not None:
+            line = f"cached  {step.name:<24} {facts_text(step.artifact.manifest.facts)}"
+            console.print(Text(line.rstrip(), style="green"), soft_wrap=True)
+        else:
+            line = f"run     {step.name:<24} {'; '.join(step.reasons)}"
+            console.print(Text(line, style="yellow"), soft_wrap=True)
+    num_cached = sum(step.cached for step in steps)
+    console.print(f"{num_cached} cached, {len(steps) - num_cached} to run")

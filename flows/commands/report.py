@@ -1,0 +1,31 @@
+"""`decant report`: where the report of a recipe's last run is."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.console import output
+from flows.recipe_files import recipe_name
+from flows.results import print_report, read_report, step_folder
+from tasks.runtime.locations import home
+
+
+def report(
+    recipe: str = "quickstart",
+    *,
+    text: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Say where the report of a recipe's last run is, or print its table.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, or path of its YAML file.
+    text
+        Print the result table instead of the report's path.
+    """
+    folder = step_folder(home(), recipe_name(recipe), "evaluation")
+    if text:
+        print_report(read_report(folder), output())
+    else:
+        print(folder / "report.html")

@@ -1,0 +1,53 @@
+"""`decant serve`: a recipe as a Prefect deployment."""
+
+import os
+from contextlib import ExitStack
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.environment import prepare_environment, quieten
+from flows.recipe_files import read_recipe
+from flows.servers import free_port, prefect_server
+from tasks.runtime.locations import home
+
+
+def serve(
+    recipe: str = "quickstart",
+    *,
+    cron: str | None = None,
+    name: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    port: int = 4200,
+) -> None:
+    """Offer a recipe as a Prefect deployment, with a schedule, until Ctrl-C.
+
+    Without PREFECT_API_URL, a Prefect server is started on this machine too.
+
+    Parameters
+    ----------
+    recipe
+        Name of a shipped recipe, or path of a YAML file.
+    cron
+        When to run by itself, as five cron fields in UTC, such as "0 3 * * *"; default: never.
+    name
+        Name of the deployment; default: the recipe's.
+    set_
+        Change a field, such as student.training.num_epochs=20; may be repeated.
+    port
+        Port of the Prefect server, if one is started.
+    """
+    prepare_environment(console_logs=True)
+    quieten()
+    chosen = read_recipe(recipe, set_)
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    home().mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if "PREFECT_API_URL" not in os.environ:
+            api = stack.enter_context(prefect_server(free_port(port)))
+            os.environ["PREFECT_API_URL"] = api
+        from flows.deployment import serve_recipe
+
+        deployment = name or chosen.name
+        print(f"deployment distill/{deployment} at {os.environ['PREFECT_API_URL']}", flush=True)
+        serve_recipe(chosen, name=deployment, cron=cron)

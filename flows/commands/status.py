@@ -1,0 +1,45 @@
+"""`decant status`: the last run of each recipe, step by step, and the registered models."""
+
+from rich.text import Text
+
+from flows.console import facts_text, output, seconds_text
+from flows.environment import prepare_environment, quieten
+from flows.runs import RunLog, RunRecord, recipes_run
+from tasks.runtime.locations import home
+
+
+def status() -> None:
+    """Show the steps of the last run of each recipe, and the aliases of the registered models."""
+    prepare_environment()
+    quieten()
+    root = home()
+    console = output()
+    recipes = recipes_run(root)
+    if not recipes:
+        console.print(f"nothing was ever run under {root}", markup=False)
+        return
+    for recipe in recipes:
+        log = RunLog(root, recipe)
+        if record := log.last_run():
+            console.print(Text(f"{recipe}: {_state(log, record)}", style="bold"))
+            for name in record.steps:
+                console.print(Text(_step_line(log, record, name)), soft_wrap=True)
+    _print_registry(console)
+
+
+def _state(log: RunLog, record: RunRecord) -> str:
+    if record.state == "running" and not log.is_alive(record):
+        return f"killed, started {record.started_at}; the same command resumes it"
+    if record.state == "failed":
+        return f"failed in {record.failed_step}, {record.finished_at}: {record.error}"
+    if record.state == "running":
+        return f"running since {record.started_at}"
+    return f"completed {record.finished_at}"
+
+
+def _step_line(log: RunLog, record: RunRecord, name: str) -> str:
+    step = log.step(name)
+    if step is None or step.run != record.run:
+        return f"  -  {name:<24} not reached"
+    how = "cached" if step.cached else f"built in {seconds_text(step.seconds)}"
+    return f"  ✓  {name:<24} {how:<20} {facts_text(step.facts)}".rstrip()

@@ -1,0 +1,197 @@
+"""What a person sees while a recipe runs: a live bar on a terminal, plain lines elsewhere.
+
+Both write to stderr, so that stdout holds the result alone. Bars show rate and remaining time;
+plain lines come at most one every few seconds, so that a log of an hour stays readable.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from flows.running import LISTENER, Listener
+from tasks.runtime.redaction import redact
+from tasks.runtime.stages import StageOutcome
+
+_LINE_EVERY_SECONDS = 5.0
+_MAX_FACTS = 4
+
+
+def seconds_text(seconds: float) -> str:
+    """`3.2 s` or `4 min 05 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def facts_text(facts: dict[str, float | int | str]) -> str:
+    """The first few facts of a step as `rows 2,348 · accuracy 0.9532`."""
+    shown = []
+    for name, value in list(facts.items())[:_MAX_FACTS]:
+        if isinstance(value, int):
+            text = f"{value:,}"
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else value
+        shown.append(f"{name.replace('_', ' ')} {text}")
+    return " · ".join(shown)
+
+
+def _finished_text(name: str, outcome: StageOutcome, seconds: float) -> str:
+    how = "cached" if outcome.cached else f"built in {seconds_text(seconds)}"
+    facts = facts_text(outcome.artifact.manifest.facts)
+    return f"✓ {name:<24} {how:<20} {facts}".rstrip()
+
+
+class TerminalListener:
+    """A live line of the running step, and a lasting line for each finished one."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`."""
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[step]}"),
+            TextColumn("{task.description}", style="dim"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            _RateColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            transient=True,
+        )
+        self._step = ""
+        self._task = self._bar.add_task("", step="", unit="", note="", total=None)
+
+    def __enter__(self) -> TerminalListener:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step_started(self, name: str) -> None:
+        """Show the step without a total yet."""
+        self._step = name
+        self._renew("", None, "")
+
+    def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
+        """Print its lasting line."""
+        self._bar.console.print(Text(_finished_text(name, outcome, seconds)), soft_wrap=True)
+
+    def start(self, description: str, *, total: int, unit: str) -> None:
+        """Show a bar of `total` units."""
+        self._renew(redact(description), total, unit)
+
+    def advance(self, amount: int = 1, *, note: str = "") -> None:
+        """Move the bar."""
+        if note:
+            self._bar.update(self._task, advance=amount, note=redact(note))
+        else:
+            self._bar.update(self._task, advance=amount)
+
+    def say(self, message: str) -> None:
+        """Print a lasting line."""
+        self._bar.console.print(Text(f"  {redact(message)}", style="dim"), soft_wrap=True)
+
+    def _renew(self, description: str, total: int | None, unit: str) -> None:
+        # A new task, because rate and remaining time are measured from its beginning.
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(
+            description, step=self._step, unit=unit, note="", total=total
+        )
+
+
+class _RateColumn(TextColumn):
+    """Units a second."""
+
+    def render(self, task) -> Text:
+        """`412/s`, or nothing before the first units are done."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s")
+
+
+class LineListener:
+    """Plain lines for logs and pipes."""
+
+    def __init__(self, stream=None) -> None:
+        """Write to `stream`, by default stderr."""
+        self._stream = stream or sys.stderr
+        self._step = self._description = self._unit = ""
+        self._done = self._total = 0
+        self._started_at = self._told_at = time.monotonic()
+
+    def __enter__(self) -> LineListener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def step_started(self, name: str) -> None:
+        """Nothing yet: most steps are over at once."""
+        self._step = name
+        self._told_at = time.monotonic()
+
+    def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
+        """One line a step."""
+        self._print(_finished_text(name, outcome, seconds))
+
+    def start(self, description: str, *, total: int, unit: str) -> None:
+        """Count from zero."""
+        self._description, self._unit, self._done, self._total = description, unit, 0, total
+        self._started_at = time.monotonic()
+
+    def advance(self, amount: int = 1, *, note: str = "") -> None:
+        """A line with rate and remaining time, if the last one is some seconds old."""
+        self._done += amount
+        now = time.monotonic()
+        if now - self._told_at < _LINE_EVERY_SECONDS:
+            return
+        self._told_at = now
+        rate = self._done / max(now - self._started_at, 1e-9)
+        left = f", {seconds_text((self._total - self._done) / rate)} left" if rate else ""
+        self._print(
+            f"  {self._step}: {self._description}: {self._done:,} of {self._total:,} "
+            f"{self._unit}, {rate:,.1f}/s{left} {note}".rstrip()
+        )
+
+    def say(self, message: str) -> None:
+        """One line."""
+        self._print(f"  {self._step}: {message}" if self._step else f"  {message}")
+
+    def _print(self, line: str) -> None:
+        print(redact(line), file=self._stream, flush=True)
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Show progress on stderr while the block lasts: bars on a terminal, lines elsewhere."""
+    console = Console(stderr=True)
+    with TerminalListener(console) if console.is_terminal else LineListener() as listener:
+        token = LISTENER.set(listener)
+        try:
+            yield listener
+        finally:
+            LISTENER.reset(token)
+
+
+def output() -> Console:
+    """Console for results on stdout; wide enough for a table where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)

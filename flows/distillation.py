@@ -1,0 +1,80 @@
+"""The Prefect flow: the pipeline of `flows.pipeline`, each step a task, shown on Prefect's pages.
+
+Its parameters are the recipe model itself, so the form of a deployment comes from the recipe's own
+descriptions. The store decides what is cached; Prefect shows it.
+
+No `from __future__ import annotations` here: with it, a served run cannot resolve the parameter
+types (and only a served run: direct calls work).
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from prefect import flow, runtime
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from data_contracts.artifacts import Artifact
+from flows.orphans import mark_alive, reap_orphans
+from flows.recipe import Recipe
+from flows.results import comparison_lines, read_report, systems_rows
+from flows.running import Options, run_pipeline
+from tasks.policies import run_as_task
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import cpu_count
+from tasks.runtime.fingerprint import fingerprint
+from tasks.runtime.locations import home
+
+FLOW_NAME = "distill"
+
+
+def _flow_run_name() -> str:
+    """`quickstart-3f9c01ab`: the recipe's name and the start of its fingerprint."""
+    recipe = Recipe.model_validate(runtime.flow_run.parameters["recipe"])
+    return f"{recipe.name}-{fingerprint(recipe)[:8]}"
+
+
+@flow(
+    name=FLOW_NAME,
+    flow_run_name=_flow_run_name,
+    description="Distil a teacher of one language into a small student of another.",
+    persist_result=False,
+)
+def distill(
+    recipe: Recipe,
+    force: list[str] = [],  # noqa: B006  # Prefect's form wants a list; it is never changed
+    start_from: str | None = None,
+    workers: int | None = None,
+) -> None:
+    """Run every step of `recipe` that is not cached.
+
+    Args:
+        recipe: what to build, completely.
+        force: names of steps to build again even if they are cached.
+        start_from: a step to build again together with all that depend on it.
+        workers: parallel workers of the data steps; all cores if not given. Changes no result.
+    """
+    store = ArtifactStore(home())
+    options = Options(tuple(force), start_from, workers or cpu_count())
+    with ExitStack() as stack:
+        if run_id := runtime.flow_run.id:
+            stack.enter_context(mark_alive(run_id))
+            reap_orphans(FLOW_NAME)
+        artifacts = run_pipeline(recipe, store=store, options=options, call=run_as_task)
+        _show_result(recipe, artifacts["evaluation"])
+
+
+def _show_result(recipe: Recipe, evaluation: Artifact) -> None:
+    """Table of systems and comparisons on the flow run's page."""
+    report = read_report(evaluation.path)
+    create_table_artifact(
+        key="result",
+        table=[dict(row) for row in systems_rows(report)],
+        description=f"Systems of recipe {recipe.name}",
+    )
+    path = Path(evaluation.path) / "report.html"
+    lines = "\n".join(f"- {line}" for line in comparison_lines(report))
+    create_markdown_artifact(
+        key="report",
+        markdown=f"[Full report]({path.as_uri()}): `{path}`\n\n{lines}\n",
+        description=f"Report of recipe {recipe.name}",
+    )

@@ -1,0 +1,102 @@
+"""What may be removed from a store: leftovers of killed runs, and artifacts that nothing uses.
+
+In use is what some recipe's step used last (`runs.py`), and everything that a registered model was
+made from: each registration artifact is kept, and lineage is walked upstream from there. Keys that
+a living process holds locked are never touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_contracts.artifacts import Manifest
+from flows.liveness import is_alive
+from flows.runs import step_records
+from tasks.registration import STAGE as REGISTRATION
+from tasks.runtime.artifacts import ArtifactStore
+
+_SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A folder that may be removed, its size, and why."""
+
+    path: Path
+    size_bytes: int
+    reason: str
+
+    def remove(self) -> None:
+        """Delete the folder. A manifest goes first, so that no half artifact looks complete."""
+        (self.path / "manifest.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def find_garbage(store: ArtifactStore, *, days: float) -> list[Garbage]:
+    """Folders of `store` that may be removed.
+
+    Args:
+        days: unused artifacts and abandoned checkpoints older than this count.
+    """
+    oldest = time.time() - days * _SECONDS_A_DAY
+    return [
+        *_leftovers(store.root, oldest),
+        *_work(store.root, oldest),
+        *_unused(store, oldest),
+    ]
+
+
+def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
+    """Half-written artifacts: no longer written to if no stage runs, or if they are old."""
+    nothing_runs = not any(is_alive(lock) for lock in (root / "locks").glob("*.lock"))
+    for folder in sorted((root / "tmp").glob("*")):
+        if nothing_runs or _newest_change(folder) < oldest:
+            yield Garbage(folder, _size(folder), "left by a run that was killed")
+
+
+def _work(root: Path, oldest: float) -> Iterator[Garbage]:
+    for folder in sorted((root / "work").glob("*/*")):
+        key = folder.name
+        if is_alive(root / "locks" / f"{key}.lock"):
+            continue
+        if (root / "artifacts" / folder.parent.name / key / "manifest.json").is_file():
+            yield Garbage(folder, _size(folder), "its artifact is published")
+        elif _newest_change(folder) < oldest:
+            yield Garbage(folder, _size(folder), "checkpoints of an abandoned run")
+
+
+def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
+    manifests = {manifest.key: manifest for manifest in store.artifacts()}
+    used = _used_keys(store.root, manifests)
+    for key, manifest in sorted(manifests.items()):
+        folder = store.directory(manifest.key_parts)
+        if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
+            continue
+        # The folder's own time is that of its publishing.
+        if folder.stat().st_mtime < oldest:
+            yield Garbage(folder, _size(folder), "no recipe and no registered model uses it")
+
+
+def _used_keys(root: Path, manifests: dict[str, Manifest]) -> set[str]:
+    queue = [record.key for record in step_records(root)]
+    queue += [k for k, m in manifests.items() if m.key_parts.stage == REGISTRATION.name]
+    used: set[str] = set()
+    while queue:
+        key = queue.pop()
+        if key not in used:
+            used.add(key)
+            if manifest := manifests.get(key):
+                queue += manifest.upstream_keys.values()
+    return used
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _newest_change(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))

@@ -1,0 +1,44 @@
+"""Telling a running process from a killed one: a file that is locked while its owner lives.
+
+A process identifier in a file goes stale and is reused; a lock is dropped by the kernel at death.
+The file may hold a few lines about its owner for whoever finds it dead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.runtime.locks import exclusive_lock
+
+
+@contextmanager
+def alive(path: Path, note: str = "") -> Iterator[None]:
+    """Hold `path` locked, with `note` in it, until the block ends; then remove it.
+
+    Removing is safe only because each owner uses a name of its own: nobody waits for this lock.
+    """
+    with exclusive_lock(path):
+        path.write_text(note, encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def is_alive(path: Path) -> bool:
+    """Whether some process holds `path` locked."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,119 @@
+"""The whole pipeline, one line a step; whoever walks it decides what a step means.
+
+`pour(recipe, step)` calls `step(name, stage, config, **inputs)` for each step and hands what that
+returns to the steps after it. Running, running under Prefect, planning and listing are four
+meanings of `step` over this one text, so they cannot disagree about what depends on what.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from flows.recipe import Recipe
+from tasks import (
+    distillation,
+    evaluation,
+    export,
+    ingestion,
+    registration,
+    teacher,
+    teacher_signals,
+    tokenization,
+)
+from tasks.runtime.stages import Stage, StageConfig
+
+Handle = TypeVar("Handle")
+
+
+class Step(Protocol[Handle]):
+    """What a step means: runs it, looks it up, or writes its name down."""
+
+    def __call__(self, name: str, stage: Stage, config: StageConfig, /, **inputs: Handle) -> Handle:
+        """Give the handle of step `name`: `stage` with `config` on the handles of its inputs."""
+        ...
+
+
+def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
+    """Walk the pipeline of `recipe` from its sources to the registry; the last step's handle.
+
+    The student that is delivered is seed 0 of the recipe, fixed in advance: never the best on test.
+    """
+    corpus = step("corpus", ingestion.STAGE, recipe.corpus_config())
+    teacher_tokens = step(
+        "teacher-tokens", tokenization.STAGE, recipe.teacher_tokens_config(), corpus=corpus
+    )
+    student_tokens = step(
+        "student-tokens", tokenization.STAGE, recipe.student_tokens_config(), corpus=corpus
+    )
+    fine_tuned = step("teacher", teacher.STAGE, recipe.teacher_config(), tokens=teacher_tokens)
+    signals = step(
+        "teacher-signals",
+        teacher_signals.STAGE,
+        recipe.teacher_signals_config(),
+        teacher=fine_tuned,
+        tokens=teacher_tokens,
+    )
+
+    models: dict[str, Handle] = {}
+    for i in range(recipe.num_seeds):
+        models[f"student_{i}"] = step(
+            f"student-seed-{i}",
+            distillation.STAGE,
+            recipe.student_config(i),
+            tokens=student_tokens,
+            signals=signals,
+        )
+        if recipe.baselines.pseudo_labels:
+            models[f"pseudo_label_{i}"] = step(
+                f"pseudo-labels-seed-{i}",
+                distillation.STAGE,
+                recipe.pseudo_label_config(i),
+                tokens=student_tokens,
+                signals=signals,
+            )
+        if recipe.baselines.supervised:
+            models[f"supervised_{i}"] = step(
+                f"supervised-seed-{i}",
+                distillation.STAGE,
+                recipe.supervised_config(i),
+                tokens=student_tokens,
+            )
+
+    exported = step(
+        "export",
+        export.STAGE,
+        recipe.export_config(),
+        student=models["student_0"],
+        tokens=student_tokens,
+    )
+    report = step(
+        "evaluation",
+        evaluation.STAGE,
+        recipe.evaluation_config(),
+        corpus=corpus,
+        teacher=fine_tuned,
+        teacher_tokens=teacher_tokens,
+        teacher_signals=signals,
+        student_tokens=student_tokens,
+        export=exported,
+        **models,
+    )
+    return step(
+        "registration",
+        registration.STAGE,
+        recipe.registration_config(),
+        export=exported,
+        evaluation=report,
+    )
+
+
+def step_names(recipe: Recipe) -> list[str]:
+    """Names of the steps of `recipe`, in the order in which they run."""
+    names: list[str] = []
+
+    def write_down(name: str, stage: Stage, config: StageConfig, /, **inputs: str) -> str:
+        names.append(name)
+        return name
+
+    pour(recipe, write_down)
+    return names

@@ -1,0 +1,320 @@
+"""Recipe: everything that defines a run, in one frozen model.
+
+It is the YAML file, the target of `--set`, the form of a Prefect deployment, and what enters the
+keys. Its sections are the stages' own configurations: a field and its description are written once,
+beside the code that they configure. What several stages share (languages, seed, problem) is written
+once at the top and handed to each stage by the `..._config` methods below.
+
+    Recipe ──► corpus_config()  teacher_tokens_config()  student_tokens_config()  teacher_config()
+               teacher_signals_config()  student_config(i)  pseudo_label_config(i)
+               supervised_config(i)  export_config()  evaluation_config()  registration_config()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+
+from data_contracts.artifacts import Frozen
+from tasks import (
+    distillation,
+    evaluation,
+    export,
+    ingestion,
+    registration,
+    teacher,
+    teacher_signals,
+    tokenization,
+)
+from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
+from tasks.modeling.config import StudentArchitecture
+from tasks.runtime.device import resolve_precision
+from tasks.runtime.stages import StageConfig
+from tasks.training.config import TrainingConfig
+
+LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
+Precise = TypeVar("Precise", bound=BaseModel)
+_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+
+def _section(config: type[StageConfig], *, without: tuple[str, ...]) -> type[Frozen]:
+    """A model with the fields of a stage's configuration, but those the whole recipe shares."""
+    fields: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in config.model_fields.items()
+        if name not in without
+    }
+    return create_model(f"{config.__module__}.Section", __base__=Frozen, **fields)
+
+
+class Data(_section(ingestion.Config, without=("source_language", "target_language"))):
+    """Where rows come from, and the rules they must pass."""
+
+
+class TeacherSignals(_section(teacher_signals.Config, without=())):
+    """What the fine-tuned teacher is asked to read, once for all students."""
+
+
+class Reading(_section(tokenization.Config, without=("languages", "tokenizer", "roles"))):
+    """How many tokens of a text a model reads, and how well its vocabulary must fit."""
+
+
+class Teacher(_section(teacher.Config, without=("problem", "seed")), Reading):
+    """The large model of the source language, how it reads, and how it is fine-tuned."""
+
+    languages: tuple[str, ...] = Field(
+        (),
+        description="languages the teacher can read, the preferred one first; empty: the source "
+        "language alone. Name the target language too for a multilingual teacher",
+    )
+    signals: TeacherSignals = Field(
+        default=TeacherSignals(), description="what the teacher is asked to read"
+    )
+
+
+class Student(Reading):
+    """The small model of the target language, its vocabulary and its training."""
+
+    tokenizer: Tokenizer = Field(description="the student's own vocabulary")
+    architecture: StudentArchitecture = Field(description="shape of the student's encoder")
+    training: TrainingConfig = Field(description="optimisation of the student and its baselines")
+
+
+class Distillation(distillation.ObjectiveConfig):
+    """What the student is trained to match, and on which rows."""
+
+    train_on: tuple[Literal["transfer", "train"], ...] = Field(
+        ("transfer",), min_length=1, description="roles of the rows the student is trained on"
+    )
+
+
+class Baselines(Frozen):
+    """Systems the student is compared with; each trained one costs as much as a student a seed."""
+
+    pseudo_labels: bool = Field(
+        True, description="the same student on the teacher's decisions alone: no distillation"
+    )
+    supervised: bool = Field(
+        True,
+        description="the same student on gold labels of the target language: an upper bound; needs "
+        "labels on the rows the student is trained on",
+    )
+    linear: bool = Field(True, description="linear TF-IDF classifiers, as a floor")
+
+
+class Export(_section(export.Config, without=("normalization",))):
+    """The delivered files, and how far they may differ from the trained network."""
+
+
+class Evaluation(
+    _section(
+        evaluation.Config,
+        without=(
+            "recipe",
+            "problem",
+            "source_language",
+            "target_language",
+            "model_name",
+            "train_on",
+            "linear",
+            "seed",
+        ),
+    )
+):
+    """How systems are compared and timed."""
+
+
+class Registration(_section(registration.Config, without=())):
+    """The registered model's name, and the gates before the registry."""
+
+
+class Recipe(Frozen):
+    """One complete run, from its sources to the registry."""
+
+    name: str = Field(pattern=_NAME, description="names runs, reports and folders; lowercase")
+    description: str = Field("", max_length=2000, description="for people; changes no result")
+    problem: Literal["text_classification"] = Field(
+        "text_classification", description="problem type: decides head, loss and metrics"
+    )
+    source_language: str = Field(
+        pattern=LANGUAGE, description="BCP-47 tag of the teacher's language, such as en"
+    )
+    target_language: str = Field(
+        pattern=LANGUAGE, description="BCP-47 tag of the student's language, such as zh"
+    )
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="first seed; step i of several seeds uses seed + i"
+    )
+    num_seeds: int = Field(
+        1, ge=1, le=20, description="students trained, for mean ± sd; the first is delivered"
+    )
+    data: Data = Field(description="sources and the rules their rows must pass")
+    teacher: Teacher = Field(description="the large model and its fine-tuning")
+    student: Student = Field(description="the small model, its vocabulary and its training")
+    distillation: Distillation = Field(
+        default=Distillation(), description="what the student is trained to match"
+    )
+    baselines: Baselines = Field(default=Baselines(), description="what it is compared with")
+    export: Export = Field(default=Export(), description="the delivered files")
+    evaluation: Evaluation = Field(default=Evaluation(), description="how systems are compared")
+    registration: Registration = Field(description="the registry and the gates before it")
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        self._check_roles()
+        try:
+            list(self._configs())
+        except ValidationError as error:
+            found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ValueError("; ".join(found)) from None
+        return self
+
+    def _check_roles(self) -> None:
+        """The sources hold what the teacher and the student are to be trained on."""
+        sources = self.corpus_config().sources
+        readable = self.teacher_languages
+        if not any(s.role == "train" and s.language in readable for s in sources):
+            raise ValueError(
+                f"no source has the role train and a language of the teacher "
+                f"({', '.join(readable)}): the teacher would have nothing to learn from"
+            )
+        student_rows = [
+            s
+            for s in sources
+            if s.role in self.distillation.train_on and s.language == self.target_language
+        ]
+        if not student_rows:
+            roles = " or ".join(self.distillation.train_on)
+            raise ValueError(
+                f"no source has the role {roles} and the language {self.target_language}: the "
+                "student would have nothing to learn from"
+            )
+        if not any({s.language, s.parallel_language} & set(readable) for s in student_rows):
+            raise ValueError(
+                f"the teacher reads {', '.join(readable)}, but no {self.target_language} source "
+                "for the student has parallel text in it: give parallel_text, or a teacher that "
+                f"reads {self.target_language} (teacher.languages)"
+            )
+        unlabelled = [s.name for s in student_rows if not _is_labelled(s)]
+        if self.baselines.supervised and len(unlabelled) == len(student_rows):
+            raise ValueError(
+                f"baselines.supervised needs gold labels, but {', '.join(unlabelled)} has none: "
+                "name a label column, or set baselines.supervised to false"
+            )
+
+    @property
+    def teacher_languages(self) -> tuple[str, ...]:
+        """Languages the teacher reads, the preferred one first."""
+        return self.teacher.languages or (self.source_language,)
+
+    def locations(self) -> tuple[str, ...]:
+        """URIs of all sources and models that the recipe names, each once."""
+        found = (uri for config in self._configs() for uri in config.locations())
+        return tuple(dict.fromkeys(found))
+
+    def _configs(self) -> Iterator[StageConfig]:
+        yield self.corpus_config()
+        yield self.teacher_tokens_config()
+        yield self.student_tokens_config()
+        yield self.teacher_config()
+        yield self.teacher_signals_config()
+        yield self.student_config(0)
+        yield self.export_config()
+        yield self.evaluation_config()
+        yield self.registration_config()
+
+    def corpus_config(self) -> ingestion.Config:
+        """For the step corpus."""
+        return ingestion.Config(
+            source_language=self.source_language,
+            target_language=self.target_language,
+            **dict(self.data),
+        )
+
+    def teacher_tokens_config(self) -> tokenization.Config:
+        """For the step teacher-tokens: the pretrained model brings its own tokenizer."""
+        return tokenization.Config(
+            languages=self.teacher_languages,
+            tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(self.teacher)["model"]),
+            **_fields(self.teacher, Reading),
+        )
+
+    def student_tokens_config(self) -> tokenization.Config:
+        """For the step student-tokens."""
+        return tokenization.Config(
+            languages=(self.target_language,),
+            tokenizer=self.student.tokenizer,
+            **_fields(self.student, Reading),
+        )
+
+    def teacher_config(self) -> teacher.Config:
+        """For the step teacher."""
+        fields = _fields(self.teacher, teacher.Config)
+        fields["training"] = _with_precision(fields["training"])
+        return teacher.Config(problem=self.problem, seed=self.seed, **fields)
+
+    def teacher_signals_config(self) -> teacher_signals.Config:
+        """For the step teacher-signals."""
+        return _with_precision(teacher_signals.Config(**dict(self.teacher.signals)))
+
+    def student_config(self, i: int) -> distillation.Config:
+        """For the step student-seed-i."""
+        fields = _fields(self.distillation, distillation.ObjectiveConfig)
+        return self._student(i, distillation.ObjectiveConfig(**fields))
+
+    def pseudo_label_config(self, i: int) -> distillation.Config:
+        """For the step pseudo-labels-seed-i: the teacher's decisions, without its doubts."""
+        return self._student(i, distillation.ObjectiveConfig(alpha=0.0, hard_labels="teacher"))
+
+    def supervised_config(self, i: int) -> distillation.Config:
+        """For the step supervised-seed-i: gold labels and no teacher."""
+        return self._student(i, distillation.ObjectiveConfig(alpha=0.0, hard_labels="gold"))
+
+    def export_config(self) -> export.Config:
+        """For the step export: the delivered model normalises texts as the corpus did."""
+        return export.Config(normalization=self.corpus_config().normalization, **dict(self.export))
+
+    def evaluation_config(self) -> evaluation.Config:
+        """For the step evaluation."""
+        return evaluation.Config(
+            recipe=self.name,
+            problem=self.problem,
+            source_language=self.source_language,
+            target_language=self.target_language,
+            model_name=self.registration_config().model_name,
+            train_on=self.distillation.train_on,
+            linear=self.baselines.linear,
+            seed=self.seed,
+            **dict(self.evaluation),
+        )
+
+    def registration_config(self) -> registration.Config:
+        """For the step registration."""
+        return registration.Config(**dict(self.registration))
+
+    def _student(self, i: int, objective: distillation.ObjectiveConfig) -> distillation.Config:
+        return distillation.Config(
+            problem=self.problem,
+            architecture=self.student.architecture,
+            objective=objective,
+            train_on=self.distillation.train_on,
+            training=_with_precision(self.student.training),
+            seed=self.seed + i,
+        )
+
+
+def _fields(section: BaseModel, config: type[BaseModel]) -> dict[str, Any]:
+    """Those fields of `section` that `config` has too, unconverted."""
+    return {name: value for name, value in section if name in config.model_fields}
+
+
+def _with_precision(config: Precise) -> Precise:
+    """`config` with precision `auto` resolved for this machine: it defines the result."""
+    return config.model_copy(update={"precision": resolve_precision(dict(config)["precision"])})
+
+
+def _is_labelled(source: Any) -> bool:
+    columns = getattr(source, "columns", None)
+    return columns is None or columns.label is not None

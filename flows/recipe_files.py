@@ -1,0 +1,235 @@
+"""Recipe files: YAML text and `--set a.b=c` overrides become one checked `Recipe`.
+
+Nothing is guessed: an unknown field is refused with the closest known name beside it, and every
+error says which field, which value, which rule, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from data_contracts.errors import RecipeError
+from data_contracts.safe_yaml import load_yaml
+from flows.recipe import Recipe
+
+SHIPPED = Path(__file__).parent / "recipes"
+_MAX_ERRORS = 8
+_MAX_VALUE_CHARS = 80
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with Decant."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe of that name (shipped) or in that file, with `overrides` applied.
+
+    Args:
+        name_or_path: `quickstart`, or the path of a YAML file.
+        overrides: `path.to.field=value`; the value is read as YAML, list items are named by index.
+
+    Raises: RecipeError if it cannot be found or read, or is not a valid recipe.
+    """
+    path = _find(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"recipe {name_or_path} cannot be read: {error}",
+            rule="a recipe is a UTF-8 YAML file",
+            remedy="check the file and its permissions",
+        ) from error
+    values = load_yaml(text, name=f"recipe {name_or_path}", error=RecipeError)
+    if not isinstance(values, dict):
+        raise RecipeError(
+            f"recipe {name_or_path} holds {_kind(values)}, not a mapping",
+            rule="a recipe is a mapping of sections such as data, teacher and student",
+            remedy=f"start from a shipped one: {SHIPPED / 'quickstart.yaml'}",
+        )
+    for override in overrides:
+        _apply(values, override)
+    return check_recipe(values, name=name_or_path)
+
+
+def recipe_name(name_or_path: str) -> str:
+    """The `name` of a recipe, which need not be there any more if it is given by name.
+
+    Raises: RecipeError if a file is named that is no valid recipe.
+    """
+    if Path(name_or_path).suffix in (".yaml", ".yml"):
+        return read_recipe(name_or_path).name
+    return name_or_path
+
+
+def check_recipe(values: dict[str, Any], *, name: str) -> Recipe:
+    """The `Recipe` that `values` spell.
+
+    Raises: RecipeError naming every wrong field.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _refusal(error.errors(include_url=False), values, name) from None
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{name_or_path}.yaml"
+    if path.suffix == "" and path.name == name_or_path and shipped.is_file():
+        return shipped
+    names = shipped_recipes()
+    close = difflib.get_close_matches(name_or_path, names, n=1)
+    raise RecipeError(
+        f"there is no recipe {name_or_path!r}",
+        rule=f"a recipe is the path of a YAML file, or one of: {', '.join(names)}",
+        remedy=f"did you mean {close[0]}?" if close else "check the path",
+    )
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Put one `path.to.field=value` into `values`."""
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise RecipeError(
+            f"--set {override!r} has no field or no value",
+            rule="overrides have the form path.to.field=value",
+            remedy="for example: --set student.training.num_epochs=20",
+        )
+    value = load_yaml(text, name=f"--set {path}", error=RecipeError)
+    holder: Any = values
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(holder, list):
+            if not key.isdecimal() or int(key) >= len(holder):
+                raise RecipeError(
+                    f"--set {override}: {'.'.join(keys[:depth])} has no item {key!r}",
+                    rule=f"its items are numbered 0 to {len(holder) - 1}",
+                    remedy="name an item that is there, or set the whole list",
+                )
+            place: Any = int(key)
+        elif isinstance(holder, dict):
+            place = key
+        else:
+            raise RecipeError(
+                f"--set {override}: {'.'.join(keys[:depth])} is {_shown(holder)}, which has no "
+                "fields",
+                rule="each name but the last leads to a section or a list",
+                remedy="check the path against the recipe",
+            )
+        if last:
+            holder[place] = value
+        elif isinstance(holder, dict):
+            # A section that the file leaves out, or empty, is made.
+            if holder.get(place) is None:
+                holder[place] = {}
+            holder = holder[place]
+        else:
+            holder = holder[place]
+
+
+def _refusal(errors: list[ErrorDetails], values: dict[str, Any], name: str) -> RecipeError:
+    facts, rules, remedies = [], [], []
+    for error in errors[:_MAX_ERRORS]:
+        path = _readable_path(error["loc"], values)
+        if error["type"] == "extra_forbidden":
+            known = sorted(_known_fields(error["loc"][:-1]))
+            field = str(error["loc"][-1])
+            close = difflib.get_close_matches(field, known, n=1)
+            section = ".".join(map(str, path[:-1])) or "the recipe"
+            facts.append(f"{'.'.join(path)} is not a field")
+            rules.append(f"the fields of {section} are: {', '.join(known)}")
+            if close:
+                remedies.append(f"did you mean {'.'.join([*path[:-1], close[0]])}?")
+        elif error["type"] == "missing":
+            facts.append(f"{'.'.join(path)} is missing")
+            rules.append(_description(error["loc"]) or "this field is required")
+        else:
+            message = error["msg"].removeprefix("Value error, ")
+            if path and error["type"] != "value_error":
+                facts.append(f"{'.'.join(path)} = {_shown(error['input'])}: {message}")
+                if description := _description(error["loc"]):
+                    rules.append(f"{path[-1]}: {description}")
+            else:
+                facts.append(f"{'.'.join(path)}: {message}" if path else message)
+    if len(errors) > _MAX_ERRORS:
+        facts.append(f"and {len(errors) - _MAX_ERRORS} more")
+    remedy = "; ".join(remedies) or "correct the recipe, or the --set that changed it"
+    if len(facts) == 1:
+        return RecipeError(f"recipe {name}: {facts[0]}", rule=" ".join(rules), remedy=remedy)
+    lines = "\n        ".join([f"recipe {name}, {len(errors)} fields:", *facts])
+    return RecipeError(lines, rule="\n        ".join(dict.fromkeys(rules)), remedy=remedy)
+
+
+def _readable_path(location: tuple[int | str, ...], values: Any) -> list[str]:
+    """`location` without the union tags that pydantic puts between the keys a user wrote."""
+    path: list[str] = []
+    holder = values
+    for number, item in enumerate(location):
+        try:
+            holder = holder[item]
+        except (KeyError, IndexError, TypeError):
+            # A union's tag, unless it is the last: then a field that should be there.
+            if number < len(location) - 1:
+                continue
+        path.append(str(item))
+    return path
+
+
+def _known_fields(location: tuple[int | str, ...]) -> set[str]:
+    """Names of the fields of the section at `location`."""
+    return {name for model in _models_at(location) for name in model.model_fields}
+
+
+def _description(location: tuple[int | str, ...]) -> str:
+    for model in _models_at(location[:-1]):
+        field = model.model_fields.get(str(location[-1]))
+        if field and field.description:
+            return field.description
+    return ""
+
+
+def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    models: list[type[BaseModel]] = [Recipe]
+    for item in location:
+        fields = [model.model_fields[item] for model in models if item in model.model_fields]  # type: ignore[index]
+        if fields:
+            models = [model for field in fields for model in _models_in(field.annotation)]
+        elif tagged := [model for model in models if _has_tag(model, item)]:
+            models = tagged
+    return models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def _has_tag(model: type[BaseModel], tag: object) -> bool:
+    """Whether `tag` is a value that a Literal field of `model` allows (its union's tag)."""
+    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())
+
+
+def _shown(value: object) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
+
+
+def _kind(value: object) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,106 @@
+"""The result of a run for a reader: systems, comparisons with intervals, and where things are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from data_contracts.artifacts import Manifest
+from data_contracts.errors import SourceError
+from data_contracts.evaluation import EvaluationReport, SystemResult
+from flows.runs import RunLog
+from tasks.runtime.artifacts import MANIFEST
+
+
+def step_folder(root: Path, recipe: str, step: str) -> Path:
+    """Folder of the artifact that `step` of `recipe` used last.
+
+    Raises: SourceError if it never finished, or `gc` removed it.
+    """
+    record = RunLog(root, recipe).step(step)
+    folder = root / "artifacts" / record.key_parts.stage / record.key if record else None
+    if folder is None or not (folder / MANIFEST).is_file():
+        raise SourceError(
+            f"recipe {recipe!r} has no {step} under {root}",
+            rule=f"the step {step} of a recipe must have finished once",
+            remedy=f"run it: decant run {recipe}",
+        )
+    return folder
+
+
+def read_report(folder: Path) -> EvaluationReport:
+    """The report in an evaluation's folder.
+
+    Raises: SourceError if another version of Decant wrote it.
+    """
+    try:
+        return EvaluationReport.model_validate_json((folder / "report.json").read_bytes())
+    except ValidationError as error:
+        raise SourceError(
+            f"{folder / 'report.json'} has another form than this version reads",
+            rule="reports are read by the version that wrote them",
+            remedy="run the recipe again: its evaluation is rebuilt",
+        ) from error
+
+
+def _score(system: SystemResult) -> str:
+    accuracy = f"{100 * system.mean.accuracy:.1f}"
+    return f"{accuracy} ± {100 * system.sd.accuracy:.1f}" if system.sd else accuracy
+
+
+def _number(value: float | int | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def systems_rows(report: EvaluationReport) -> list[dict[str, str]]:
+    """One row a system, as text, for tables on a console or on a page."""
+    return [
+        {
+            "system": system.display,
+            "language": system.language,
+            "accuracy %": _score(system),
+            "macro F1 %": f"{100 * system.mean.macro_f1:.1f}",
+            "parameters": _number(system.num_parameters, ","),
+            "MB": _number(system.size_bytes and system.size_bytes / 1e6, ".1f"),
+            "p50 ms": _number(system.latency_ms_p50, ".2f"),
+            "texts/s": _number(system.throughput_texts_per_second, ",.0f"),
+        }
+        for system in report.systems.values()
+    ]
+
+
+def comparison_lines(report: EvaluationReport) -> list[str]:
+    """Each accuracy difference with its interval, in points, whatever its sign."""
+    return [
+        f"{c.name.replace('_', ' ')}: {100 * c.difference:+.1f} points "
+        f"[{100 * c.low:+.1f}, {100 * c.high:+.1f}], {c.confidence:.0%} interval, "
+        f"{c.num_examples:,} test texts"
+        for c in report.comparisons
+        if c.metric == "accuracy"
+    ]
+
+
+def print_report(report: EvaluationReport, console: Console) -> None:
+    """The table of systems, the comparisons, and the notes."""
+    rows = systems_rows(report)
+    table = Table(
+        title=f"{report.recipe}: {report.source_language} → {report.target_language}",
+        title_justify="left",
+    )
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in ("system", "language") else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)
+    for line in comparison_lines(report):
+        console.print(f"  {line}", markup=False)
+    for note in report.notes:
+        console.print(f"  note: {note}", markup=False)
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest in `folder`, as published."""
+    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())

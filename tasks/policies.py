@@ -1,0 +1,166 @@
+"""The only Prefect glue below the flows: a stage's step becomes a task.
+
+- Retried only when a retry can help: a TransientError, or a network error of the operating system.
+- Cached by our store, never by Prefect (`NO_CACHE`, nothing persisted: its cache pickles results
+  and serves corrupt ones). A hit is returned as `Completed` under Prefect's own word `Cached`.
+- No task tags: each costs concurrency calls to the API (503 and stalls of 2 s on SQLite).
+- What a stage reports goes to the flow run's log, at most one line every few seconds.
+
+A task that returns a State must be called with `return_state=True` and asked for its `.result()`.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+from prefect.tasks import Task, exponential_backoff
+
+from data_contracts.artifacts import Artifact
+from data_contracts.errors import DecantError, TransientError
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.progress import Progress
+from tasks.runtime.redaction import redact
+from tasks.runtime.stages import Stage, StageConfig, StageOutcome, run_stage
+
+RETRIES = 3
+FIRST_DELAY_SECONDS = 2  # then 4 and 8; jitter spreads each over up to twice its length
+_LOG_EVERY_SECONDS = 5.0
+# OSErrors that mean a network or a peer went away; a full disk or a missing file is not among them.
+_NETWORK_ERRORS = (ConnectionError, TimeoutError)
+
+
+def is_worth_a_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether the failure in `state` may vanish by itself (Prefect's `retry_condition_fn`)."""
+    error = state.data
+    return isinstance(error, (TransientError, *_NETWORK_ERRORS))
+
+
+class TaskProgress:
+    """Passes progress on to the console's listener and, throttled, to the task run's log."""
+
+    def __init__(self, listener: Progress) -> None:
+        """Use inside a running task only."""
+        self._listener = listener
+        self._logger = get_run_logger()
+        self._description = ""
+        self._unit = ""
+        self._done = self._total = 0
+        self._logged_at = time.monotonic()
+
+    def start(self, description: str, *, total: int, unit: str) -> None:
+        """A countable piece of work begins."""
+        self._listener.start(description, total=total, unit=unit)
+        self._description, self._unit = description, unit
+        self._done, self._total = 0, total
+        self._logger.info("%s: %s %s", redact(description), f"{total:,}", unit)
+
+    def advance(self, amount: int = 1, *, note: str = "") -> None:
+        """`amount` more units are done."""
+        self._listener.advance(amount, note=note)
+        self._done += amount
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_SECONDS:
+            self._logged_at = now
+            self._logger.info(
+                "%s: %s of %s %s %s",
+                redact(self._description),
+                f"{self._done:,}",
+                f"{self._total:,}",
+                self._unit,
+                redact(note),
+            )
+
+    def say(self, message: str) -> None:
+        """One line worth reading."""
+        self._listener.say(message)
+        self._logger.info(redact(message))
+
+
+def run_as_task(
+    name: str,
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artifact],
+    *,
+    store: ArtifactStore,
+    progress: Progress,
+    workers: int,
+    force: bool,
+) -> StageOutcome:
+    """Run one step as a Prefect task of the current flow run; its outcome.
+
+    Args:
+        name: of the step; names the task run.
+        progress: the console's listener; the task run's log hears the same.
+
+    The rest is as for `run_stage`. Raises what the stage raises, after the retries.
+    """
+    outcomes: list[StageOutcome] = []
+
+    # `inputs` is a parameter so that Prefect draws the edges between steps from it.
+    def step(inputs: Mapping[str, Artifact]) -> State[Artifact]:
+        try:
+            outcome = run_stage(
+                stage,
+                config,
+                inputs,
+                store=store,
+                progress=TaskProgress(progress),
+                workers=workers,
+                force=force,
+            )
+        except DecantError as error:
+            # Prefect writes the error into its database: it must hold no secret.
+            raise _redacted(error) from error.__cause__
+        outcomes.append(outcome)
+        _show(name, outcome)
+        return Completed(
+            name="Cached" if outcome.cached else "Completed",
+            message=f"artifact {outcome.artifact.key[:12]}",
+            data=outcome.artifact,
+        )
+
+    state = Task(
+        step,
+        name=stage.name,
+        task_run_name=name,
+        description=f"Stage {stage.name}, version {stage.version}",
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(FIRST_DELAY_SECONDS),
+        retry_jitter_factor=1,
+        retry_condition_fn=is_worth_a_retry,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(dict(inputs), return_state=True)
+    artifact = state.result()
+    return StageOutcome(artifact, cached=outcomes[-1].cached)
+
+
+def _redacted(error: DecantError) -> DecantError:
+    return type(error)(redact(error.fact), rule=redact(error.rule), remedy=redact(error.remedy))
+
+
+def _show(name: str, outcome: StageOutcome) -> None:
+    """A small table of what the step gave, on the run's page."""
+    manifest = outcome.artifact.manifest
+    rows: list[dict[str, Any]] = [
+        {"what": key, "value": value} for key, value in manifest.facts.items()
+    ]
+    if counts := manifest.row_counts:
+        rows.append({"what": "rows in", "value": counts.rows_in})
+        rows.append({"what": "rows out", "value": counts.rows_out})
+        for reason, number in sorted(counts.quarantined.items()):
+            rows.append({"what": f"quarantined: {reason}", "value": number})
+        for kind, number in sorted(counts.deduplicated.items()):
+            rows.append({"what": f"deduplicated: {kind}", "value": number})
+    rows.append({"what": "artifact", "value": manifest.key})
+    create_table_artifact(
+        table=rows,
+        key=name,
+        description=f"{'Cached' if outcome.cached else 'Built'}, stage {manifest.key_parts.stage}",
+    )
