@@ -94,7 +94,7 @@ class TrainedTokenizer(Frozen):
     )
     max_token_characters: int = Field(
         default=16,
-        ge=1,
+        ge=2,  # the library merges any two characters whatever its limit
         le=64,
         description="longest token, in characters; 2 to 4 for Chinese or Japanese keeps whole "
         "phrases of a template from becoming one token",
