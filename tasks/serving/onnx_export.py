@@ -3,7 +3,7 @@
     network ── trace ──► fp32 graph ── dynamic quantisation ──► int8 graph, about 1/4 of the size
 
 The TorchScript tracer is used, not the newer `dynamo` exporter: for a student of 1.2M parameters it
-takes 0.3 s instead of 6 to 7, and writes no source paths into the graph (2026-11-23, torch 2.13). What
+takes 0.3 s instead of 6 to 7, and writes no source paths into the graph (torch 2.13). What
 tracing can get wrong, a value frozen at the traced shape, is what the export stage's parity check
 looks for: other batch sizes, lengths and paddings than the traced ones.
 

@@ -1,0 +1,190 @@
+"""The recipe's conditions on a student, each answered by one figure of the evaluation report.
+
+A gate that cannot be answered, because its baseline was not run, fails: a condition nobody measured
+is not a condition met. Accuracies are compared in *points*: 1 point is 0.01 of accuracy.
+
+Non-inferiority asks the *interval's* lower end, not the estimate, to lie above the allowed loss:
+few test examples then refuse a student instead of passing it by luck (Piaggio et al. 2012, CONSORT
+statement for non-inferiority trials).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Frozen
+from data_contracts.evaluation import EvaluationReport, Gate
+
+INT8_VARIANT = "onnx_int8"
+
+
+class GatesConfig(Frozen):
+    """What a student must show before it is registered. `null` switches a gate off."""
+
+    max_accuracy_drop_vs_teacher: float | None = Field(
+        default=10.0,
+        ge=0,
+        description="points of accuracy the student may lie below the teacher; the lower end of "
+        "the difference's interval must not lie deeper (non-inferiority)",
+    )
+    min_gain_over_no_kd: float | None = Field(
+        default=-3.0,
+        description="points of accuracy the student must gain over the same student without "
+        "distillation (hard pseudo-labels); negative allows a loss",
+    )
+    gain_over_no_kd_by: Literal["estimate", "interval"] = Field(
+        default="estimate",
+        description="which figure min_gain_over_no_kd is asked of: the difference itself, or the "
+        "lower end of its interval (stricter: the gain must be beyond chance)",
+    )
+    max_latency_ms_p50: float | None = Field(
+        default=50.0,
+        gt=0,
+        description="milliseconds, median CPU time of one text; every delivered variant must pass",
+    )
+    max_size_mb: float | None = Field(
+        default=100.0,
+        gt=0,
+        description="megabytes (10^6 bytes) of weights; every delivered variant must pass",
+    )
+    min_int8_agreement: float | None = Field(
+        default=0.98,
+        ge=0,
+        le=1,
+        description="share of test texts the int8 variant answers like the safetensors one",
+    )
+    not_worse_than_champion_by: float | None = Field(
+        default=3.0,
+        ge=0,
+        description="points of accuracy the student may lie below the current champion: lower end "
+        "of a paired interval if both answered the same test examples, else the difference",
+    )
+
+
+def report_gates(
+    config: GatesConfig, report: EvaluationReport, training: Mapping[str, Any]
+) -> list[Gate]:
+    """All gates but the champion's, in a fixed order, those switched off left out.
+
+    Args:
+        training: the delivered student's training.json.
+    """
+    gates = [_complete(training)]
+    if config.max_accuracy_drop_vs_teacher is not None:
+        limit = -config.max_accuracy_drop_vs_teacher
+        gates.append(_compared(report, "teacher", "non_inferior_to_teacher", limit, "interval"))
+    if config.min_gain_over_no_kd is not None:
+        gates.append(
+            _compared(
+                report,
+                "no_kd",
+                "gain_over_no_kd",
+                config.min_gain_over_no_kd,
+                config.gain_over_no_kd_by,
+            )
+        )
+    if config.max_latency_ms_p50 is not None:
+        found = {name: variant.latency_ms_p50 for name, variant in report.variants.items()}
+        gates.append(_largest("latency_ms_p50", found, config.max_latency_ms_p50, "ms"))
+    if config.max_size_mb is not None:
+        found = {name: variant.size_bytes / 1e6 for name, variant in report.variants.items()}
+        gates.append(_largest("size_mb", found, config.max_size_mb, "MB"))
+    if config.min_int8_agreement is not None:
+        gates.append(_int8(report, config.min_int8_agreement))
+    return gates
+
+
+def champion_gate(
+    config: GatesConfig, *, difference: float, low: float | None, detail: str
+) -> Gate | None:
+    """The gate against the current champion, or None if it is switched off.
+
+    Args:
+        difference: accuracy minus the champion's, a fraction.
+        low: lower end of its paired interval, or None if the test examples are not the same.
+        detail: how the two were compared.
+    """
+    if config.not_worse_than_champion_by is None:
+        return None
+    value = round(100 * (difference if low is None else low), 3)
+    threshold = -config.not_worse_than_champion_by
+    return Gate(
+        name="not_worse_than_champion",
+        passed=value >= threshold,
+        value=value,
+        threshold=threshold,
+        detail=detail,
+    )
+
+
+def _complete(training: Mapping[str, Any]) -> Gate:
+    done, planned = training["steps_done"], training["steps_planned"]
+    stopped = bool(training["stopped_early"])
+    return Gate(
+        name="training_complete",
+        passed=done >= planned or stopped,
+        value=float(done),
+        threshold=float(planned),
+        detail=f"{done} of {planned} steps" + (", stopped early on validation" if stopped else ""),
+    )
+
+
+def _compared(
+    report: EvaluationReport,
+    kind: str,
+    name: str,
+    threshold: float,
+    by: Literal["estimate", "interval"],
+) -> Gate:
+    """Accuracy of the student minus that of every system of `kind`: the smallest decides."""
+    found = [
+        comparison
+        for comparison in report.comparisons
+        if comparison.of == "student"
+        and comparison.metric == "accuracy"
+        and comparison.against in report.systems
+        and report.systems[comparison.against].kind == kind
+    ]
+    if not found:
+        detail = f"not measured: the report compares the student with no system of kind {kind}"
+        return Gate(name=name, passed=False, value=None, threshold=threshold, detail=detail)
+    worst = min(found, key=lambda one: one.low if by == "interval" else one.difference)
+    value = round(100 * (worst.low if by == "interval" else worst.difference), 3)
+    paired = "paired" if worst.paired else "on two test sets"
+    detail = (
+        f"{report.systems[worst.of].display} minus {report.systems[worst.against].display}: "
+        f"{100 * worst.difference:+.1f} points [{100 * worst.low:+.1f}, {100 * worst.high:+.1f}] "
+        f"at {worst.confidence:.0%}, {worst.num_examples} examples, {paired}; "
+        f"asked of the {'lower end' if by == 'interval' else 'difference'}"
+    )
+    return Gate(
+        name=name, passed=value >= threshold, value=value, threshold=threshold, detail=detail
+    )
+
+
+def _largest(name: str, found: Mapping[str, float], threshold: float, unit: str) -> Gate:
+    value = max(found.values(), default=None)
+    listed = ", ".join(f"{variant} {figure:.2f} {unit}" for variant, figure in found.items())
+    return Gate(
+        name=name,
+        passed=value is not None and value <= threshold,
+        value=None if value is None else round(value, 4),
+        threshold=threshold,
+        detail=listed or "not measured: the report has no delivered variants",
+    )
+
+
+def _int8(report: EvaluationReport, threshold: float) -> Gate:
+    variant = report.variants.get(INT8_VARIANT)
+    return Gate(
+        name="int8_agreement",
+        passed=variant is not None and variant.agreement >= threshold,
+        value=None if variant is None else round(variant.agreement, 4),
+        threshold=threshold,
+        detail=f"not measured: the report has no variant {INT8_VARIANT}"
+        if variant is None
+        else f"{variant.agreement:.1%} of the test texts are answered like the safetensors variant",
+    )

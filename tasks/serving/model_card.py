@@ -1,0 +1,179 @@
+"""What a reader of the registry must know about a student, as Markdown.
+
+The sections follow Mitchell et al. 2019, "Model Cards for Model Reporting" (arXiv:1810.03993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from data_contracts.evaluation import EvaluationReport, Gate
+from tasks.serving.gates import INT8_VARIANT
+
+
+def write_card(
+    report: EvaluationReport,
+    *,
+    model_name: str,
+    licence: str,
+    gates: Sequence[Gate],
+    serving: Mapping[str, Any],
+    labels: Sequence[str],
+    example: str,
+    lineage: Mapping[str, Any],
+) -> str:
+    """The card's text. Figures are the report's; nothing is measured here.
+
+    Args:
+        serving: the delivered serving.json.
+        labels: the label set, in the order of the logits.
+        example: a text for the code sample.
+    """
+    sections = (
+        _opening(report, model_name, licence, labels),
+        _usage(model_name, example),
+        _quality(report),
+        _comparisons(report),
+        _variants(report),
+        _gates(gates),
+        _data(report),
+        _limits(report, serving),
+        _lineage(lineage),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _opening(report: EvaluationReport, name: str, licence: str, labels: Sequence[str]) -> str:
+    lines = (
+        f"# {name}",
+        "",
+        f"A small text classifier for **{report.target_language}**, distilled from a teacher that "
+        f"reads **{report.source_language}**.",
+        "",
+        f"- Task: {report.problem.replace('_', ' ')}, {len(labels)} labels",
+        f"- Language of the texts it is asked about: {report.target_language}",
+        f"- Recipe: {report.recipe}; delivered: {report.delivered}",
+        f"- Licence: {licence}",
+    )
+    return "\n".join(lines)
+
+
+def _usage(name: str, example: str) -> str:
+    return f"""## Use
+
+```python
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model("models:/{name}@champion")
+model.predict(pd.DataFrame({{"text": ["{example}"]}}), params={{"variant": "{INT8_VARIANT}"}})
+```
+
+Input: a string column `text`. Output: `label`, `score` (softmax probability), and with `top_k` > 1
+the lists `labels` and `scores`. Parameters: `variant` (safetensors, {INT8_VARIANT}), `top_k`,
+`batch_size`."""
+
+
+def _quality(report: EvaluationReport) -> str:
+    rows = [
+        (
+            system.display,
+            system.language,
+            str(system.num_examples),
+            _mean_sd(system.mean.accuracy, system.sd and system.sd.accuracy),
+            _mean_sd(system.mean.macro_f1, system.sd and system.sd.macro_f1),
+            f"{len(system.seeds)}",
+        )
+        for system in report.systems.values()
+    ]
+    header = ("System", "Language", "Test texts", "Accuracy", "Macro F1", "Seeds")
+    return "## Quality\n\n" + _table(header, rows) + "\n\nPer class: see report.html beside this."
+
+
+def _comparisons(report: EvaluationReport) -> str:
+    rows = [
+        (
+            f"{one.of} − {one.against}",
+            one.metric,
+            f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]",
+            f"{one.confidence:.0%}",
+            "yes" if one.paired else "no",
+        )
+        for one in report.comparisons
+    ]
+    header = ("Difference", "Metric", "Points [interval]", "Confidence", "Same texts")
+    note = "\n\nIntervals tell the uncertainty of the test set, not that of training again."
+    return "## Differences\n\n" + _table(header, rows) + note
+
+
+def _variants(report: EvaluationReport) -> str:
+    rows = [
+        (
+            name,
+            f"{100 * one.accuracy:.1f}",
+            f"{one.size_bytes / 1e6:.2f} MB",
+            f"{one.latency_ms_p50:.2f} / {one.latency_ms_p95:.2f} ms",
+            f"{one.throughput_texts_per_second:.0f}/s",
+            f"{one.agreement:.1%}",
+        )
+        for name, one in report.variants.items()
+    ]
+    header = ("Variant", "Accuracy", "Weights", "Latency p50 / p95", "Throughput", "Same answer")
+    machine = f"\n\nTimes: {report.speed.processor}, {report.speed.num_threads} threads."
+    return "## Variants\n\n" + _table(header, rows) + machine
+
+
+def _gates(gates: Sequence[Gate]) -> str:
+    rows = [(gate.name, "passed" if gate.passed else "**failed**", gate.detail) for gate in gates]
+    return "## Gates at registration\n\n" + _table(("Gate", "Result", "Detail"), rows)
+
+
+def _data(report: EvaluationReport) -> str:
+    rows = [
+        (
+            one.source,
+            one.role,
+            str(one.rows_in),
+            str(one.rows_out),
+            str(sum(one.quarantined.values())),
+            str(sum(one.deduplicated.values())),
+        )
+        for one in report.data
+    ]
+    header = ("Source", "Role", "Rows in", "Used", "Set aside", "Copies dropped")
+    return "## Data\n\n" + _table(header, rows)
+
+
+def _limits(report: EvaluationReport, serving: Mapping[str, Any]) -> str:
+    lines = [
+        f"It answers with one of its labels whatever it is asked: texts in another language than "
+        f"{report.target_language}, or about something else, get a label too. Scores are softmax "
+        "probabilities; see the calibration in report.html before acting on them.",
+        f"Texts are cut after {serving['max_length_tokens']} tokens, as in training.",
+        f"The {INT8_VARIANT} variant rounds, so a few texts are answered differently (see above).",
+        *report.notes,
+    ]
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _lineage(lineage: Mapping[str, Any]) -> str:
+    rows = [
+        (entry["name"], entry["stage"] or "collected", entry["key"][:12])
+        for entry in lineage["artifacts"]
+    ]
+    header = ("Input", "Stage", "Key")
+    return (
+        "## Lineage\n\n"
+        + _table(header, rows)
+        + "\n\nFull keys, digests, configurations and sources: lineage.json beside this."
+    )
+
+
+def _mean_sd(mean: float, sd: float | None) -> str:
+    return f"{100 * mean:.1f}" + ("" if sd is None else f" ± {100 * sd:.1f}")
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])

@@ -1,0 +1,185 @@
+"""Is this MLflow model folder one of ours, whole and untouched? Asked before it is loaded.
+
+Loading an MLflow model runs code that the folder names: `loader_module`, `code/`, a pickle or a
+script, whatever `MLFLOW_ALLOW_PICKLE_DESERIALIZATION` says. So a folder is read first, as data, and
+refused unless it consists of nothing but known files, runs nothing but our script, byte for byte,
+and every file matches its digest. Only then hand it to `mlflow.pyfunc.load_model`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data_contracts.errors import CorruptArtifact
+from tasks.runtime.fingerprint import file_digest
+from tasks.serving.bundle import DIGESTS_FILE, SCRIPT, file_digests, model_digest
+
+_BUNDLE = "artifacts/bundle"
+_ROOT_FILES = frozenset(
+    {
+        "MLmodel",
+        "conda.yaml",
+        "python_env.yaml",
+        "requirements.txt",
+        SCRIPT.name,
+        "input_example.json",
+        "serving_input_example.json",
+        "registered_model_meta",
+    }
+)
+_BUNDLE_SUFFIXES = frozenset({".safetensors", ".onnx", ".json", ".txt", ".model", ".md", ".html"})
+_PYFUNC_KEYS = frozenset(
+    {"artifacts", "config", "env", "loader_module", "model_code_path", "python_version"}
+    | {"python_model", "streamable"}
+)
+# Keys by which a Hugging Face configuration asks for code from elsewhere to be run.
+_CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "_attn_implementation_internal"})
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*((==|>=|<=|<|>|=)[0-9][0-9A-Za-z.,<>=!]*)?")
+_MAX_TEXT_BYTES = 1 << 20
+
+
+def verify_model(
+    folder: Path, *, expected_digest: str | None = None, trusted_scripts: Collection[str] = ()
+) -> str:
+    """The content digest of the model in `folder`, once everything about it was found in order.
+
+    Args:
+        folder: a downloaded MLflow model (it holds `MLmodel`).
+        expected_digest: the digest its registry version is tagged with; pass it whenever there is
+            one, because the folder's own list of digests can be replaced together with the files.
+        trusted_scripts: SHA-256 of earlier releases' `text_classifier.py` to accept too.
+    Raises: CorruptArtifact naming the first thing found wrong.
+    """
+    names = _file_names(folder)
+    _check_names(names)
+    _check_mlmodel(_yaml(folder / "MLmodel"))
+    script_digest = file_digest(folder / SCRIPT.name)
+    if script_digest not in {file_digest(SCRIPT), *trusted_scripts}:
+        raise _refused(f"{SCRIPT.name} is not the script that Decant ships", folder)
+    pip_requirements = _requirements(folder)
+    bundle = folder / _BUNDLE
+    listed = _json(bundle / DIGESTS_FILE)
+    found = file_digests(bundle)
+    if found != listed.get("files"):
+        wrong = sorted(set(found.items()) ^ set(dict(listed.get("files", {})).items()))
+        raise _refused(f"{wrong[0][0]} does not match {DIGESTS_FILE}", folder)
+    for name in found:
+        if name.endswith(".json") and name.startswith("model/"):
+            _check_configuration(name, bundle / name)
+    digest = model_digest(found, script_digest, pip_requirements)
+    if digest != listed.get("content_digest"):
+        raise _refused(f"its content digest is not the one in {DIGESTS_FILE}", folder)
+    if expected_digest is not None and digest != expected_digest:
+        raise _refused(
+            f"its content digest is {digest[:12]}…, its registry says {expected_digest[:12]}…",
+            folder,
+        )
+    return digest
+
+
+def _file_names(folder: Path) -> list[str]:
+    names = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise _refused(f"{name} is a link or a device", folder)
+        if path.is_file():
+            names.append(name)
+    return names
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        inside = name.startswith(f"{_BUNDLE}/") and Path(name).suffix in _BUNDLE_SUFFIXES
+        if not inside and name not in _ROOT_FILES:
+            raise _refused(f"it holds {name!r}, which no model of ours does")
+    needed = ["MLmodel", SCRIPT.name, "requirements.txt", f"{_BUNDLE}/{DIGESTS_FILE}"]
+    if missing := [name for name in needed if name not in names]:
+        raise _refused(f"it lacks {missing[0]}")
+
+
+def _check_mlmodel(described: Any) -> None:
+    flavors = described.get("flavors", {}) if isinstance(described, dict) else {}
+    if not isinstance(flavors, dict) or set(flavors) != {"python_function"}:
+        raise _refused("MLmodel names other flavours than python_function")
+    pyfunc = flavors["python_function"]
+    if unknown := sorted(set(pyfunc) - _PYFUNC_KEYS):
+        raise _refused(f"MLmodel asks to load {unknown[0]!r}")
+    if pyfunc.get("loader_module") != "mlflow.pyfunc.model":
+        raise _refused(f"MLmodel is loaded by {pyfunc.get('loader_module')!r}")
+    if pyfunc.get("model_code_path") != SCRIPT.name or pyfunc.get("python_model"):
+        raise _refused(f"MLmodel runs something else than {SCRIPT.name}")
+    artifacts = pyfunc.get("artifacts") or {}
+    paths = {name: entry.get("path") for name, entry in artifacts.items()}
+    if paths != {"bundle": _BUNDLE}:
+        raise _refused(f"MLmodel reads its files from {paths}")
+
+
+def _requirements(folder: Path) -> list[str]:
+    lines = _text(folder / "requirements.txt").splitlines()
+    wanted = [line for line in lines if line.strip()]
+    mentioned = list(wanted)
+    for name in ("conda.yaml", "python_env.yaml"):
+        if (folder / name).is_file():
+            mentioned += _strings(_yaml(folder / name).get("dependencies", []))
+    for line in mentioned:
+        # A requirement can also be a URL or an option such as --index-url: code from elsewhere.
+        if not _REQUIREMENT.fullmatch(line) and line != "-r requirements.txt":
+            raise _refused(f"its requirements hold {line!r}, which is no name with versions")
+    return wanted
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return [str(value)]
+
+
+def _check_configuration(name: str, path: Path) -> None:
+    if path.stat().st_size > _MAX_TEXT_BYTES:
+        return  # a tokenizer's vocabulary: read by a parser that runs nothing
+    found = _json(path)
+    if asked := sorted(_CODE_KEYS & set(found)) if isinstance(found, dict) else []:
+        raise _refused(f"{name} asks for code through {asked[0]!r}")
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MAX_TEXT_BYTES:
+        raise _refused(f"{path.name} is larger than 1 MiB")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _refused(f"{path.name} is not UTF-8") from error
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise _refused(f"{path.name} is not plain YAML") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise _refused(f"{path.name} is not JSON") from error
+
+
+def _refused(fact: str, folder: Path | None = None) -> CorruptArtifact:
+    where = f" ({folder})" if folder else ""
+    return CorruptArtifact(
+        f"this model must not be loaded{where}: {fact}",
+        rule="a registered student consists of known files only, runs nothing but our own script, "
+        "and every file matches its digest",
+        remedy="fetch it again from the registry; if it recurs, the registry's storage was changed "
+        "by someone else: do not load it, and roll back to a version that verifies",
+    )
