@@ -1,13 +1,17 @@
-"""From raw sources to a corpus that can be trusted: what each step takes out, and why it is counted.
+"""From raw sources to a corpus that can be trusted: what each step takes out, counted.
 
-    sources.py          what a recipe may name as a source; file rows in order, with line numbers
-    formats.py          CSV, TSV, JSONL, Parquet: one function each; a broken row is told, not raised
-    home_assistant.py   voice commands in many languages from an installed package (the quickstart)
-    normalization.py    one Unicode form, no invisible characters, single spaces
-    filtering.py        rules that look at one row: length, language, labels
-    deduplication.py    rules that look at pairs of rows: copies, contradictions, leaks
-    splitting.py        validation and test rows by content hash, for who brings none
-    quarantine.py       reason codes and the table of rows set aside
+    sources.py          what a recipe may name as a source, and its rows in order with line numbers
+      text_formats.py     CSV, TSV, JSON lines; a broken row is told, not raised
+      parquet_format.py   Parquet, measured before it is unfolded
+      home_assistant.py   voice commands from an installed package (the quickstart)
+    preparation.py      each row alone, a batch at a time, in parallel:
+      normalization.py    one Unicode form, no invisible characters, single spaces
+      filtering.py        length, language, labels
+    selection.py        all rows together, as numbers:
+      deduplication.py    copies, contradictions, near-duplicates
+      splitting.py        validation and test rows by content hash, for who brings none
+    parts.py            rows that stay -> part files; quarantine.py: the others, with a reason
+    counting.py         what came of the rows of each source
     tables.py           the one way Parquet is written and read
     tokenizing.py       texts -> token ids
 

@@ -1,10 +1,30 @@
-"""Rules that look at pairs of rows: copies, contradictions, and leaks into the evaluation."""
+"""Rules that look at pairs of rows: copies, contradictions, and leaks into the evaluation.
+
+Equal texts are found by a 64-bit hash of language and text (at ten million rows two different texts
+share one with probability 3e-6). Nearly equal ones are found in two steps: MinHash bands propose
+pairs (`rensa`), and the exact Jaccard similarity of their character n-grams decides. The bands are
+chosen so that a pair at the threshold is proposed with a probability of at least 0.9999.
+
+References: Broder 1997, On the resemblance and containment of documents; Leskovec, Rajaraman,
+Ullman, Mining of Massive Datasets, section 3.4 (banding).
+"""
 
 from __future__ import annotations
 
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
 from pydantic import Field
 
 from data_contracts.artifacts import Frozen
+
+_NUM_PERMUTATIONS = 128
+_MINHASH_SEED = 1
+_MIN_RECALL = 0.9999
 
 
 class DeduplicationConfig(Frozen):
@@ -24,3 +44,155 @@ class DeduplicationConfig(Frozen):
         description="set aside train and transfer rows this similar (Jaccard of character n-grams) "
         "to a validation or test text; null: only exact copies count as leaks",
     )
+
+
+def copies(keys: np.ndarray) -> np.ndarray:
+    """Mask of the rows whose key (any integers, shape (rows,)) occurred in an earlier row."""
+    _, first = np.unique(keys, return_index=True)
+    mask = np.ones(len(keys), dtype=bool)
+    mask[first] = False
+    return mask
+
+
+def contradictions(text_hashes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mask of the rows whose text occurs with more than one label.
+
+    Args:
+        text_hashes: uint64, shape (rows,): language and text.
+        labels: int, shape (rows,): label number, negative for rows without a label, which neither
+            contradict nor are contradicted.
+    """
+    labelled = np.flatnonzero(labels >= 0)
+    groups, inverse = np.unique(text_hashes[labelled], return_inverse=True)
+    lowest = np.full(len(groups), np.iinfo(np.int64).max)
+    highest = np.full(len(groups), -1, dtype=np.int64)
+    np.minimum.at(lowest, inverse, labels[labelled])
+    np.maximum.at(highest, inverse, labels[labelled])
+    mask = np.zeros(len(labels), dtype=bool)
+    mask[labelled] = (lowest != highest)[inverse]
+    return mask
+
+
+@cache
+def _patterns() -> tuple[Any, Any]:
+    import regex
+
+    return (
+        regex.compile(r"[\p{P}\p{S}\p{Z}\p{C}]+"),
+        regex.compile(r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]"),
+    )
+
+
+def shingles(text: str) -> frozenset[str]:
+    """Character n-grams of `text` without case, width, punctuation and spacing of punctuation.
+
+    Three letters, or two characters where most are Han, Kana or Hangul. `Turn on the TV!` and
+    `turn on the tv` have the same; a text of punctuation only is its own shingle.
+    """
+    separators, ideographs = _patterns()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = " ".join(separators.sub(" ", folded).split()) or folded
+    size = 2 if 2 * len(ideographs.findall(folded)) >= len(folded) else 3
+    if len(folded) <= size:
+        return frozenset([folded])
+    return frozenset(folded[start : start + size] for start in range(len(folded) - size + 1))
+
+
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Size of the intersection over size of the union, 0 to 1."""
+    common = len(left & right)
+    return common / (len(left) + len(right) - common)
+
+
+class NearDuplicateIndex:
+    """Texts with numbers; finds those similar to a given text.
+
+    Args:
+        threshold: least Jaccard similarity of `shingles`, above 0.5 and up to 1.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        """An empty index."""
+        self._threshold = threshold
+        self._rows_per_band = _rows_per_band(threshold)
+        self._buckets: dict[int, list[int]] = defaultdict(list)
+        self._shingles: dict[int, frozenset[str]] = {}
+
+    def add(self, numbers: Sequence[int], texts: Sequence[str]) -> None:
+        """Put texts in under their numbers."""
+        sets = [shingles(text) for text in texts]
+        for number, grams, keys in zip(numbers, sets, self._keys(sets), strict=True):
+            self._insert(number, grams, keys)
+
+    def find(self, texts: Sequence[str]) -> list[tuple[int, float] | None]:
+        """For each text the most similar one inside and their similarity, None if below threshold.
+
+        Of equally similar ones the lowest number wins.
+        """
+        sets = [shingles(text) for text in texts]
+        rows = zip(sets, self._keys(sets), strict=True)
+        return [self._best(grams, keys) for grams, keys in rows]
+
+    def find_or_add(
+        self, numbers: Sequence[int], texts: Sequence[str]
+    ) -> list[tuple[int, float] | None]:
+        """As `find`, text by text, adding each that has no match: the first of a group stays."""
+        sets = [shingles(text) for text in texts]
+        found = []
+        for number, grams, keys in zip(numbers, sets, self._keys(sets), strict=True):
+            best = self._best(grams, keys)
+            if best is None:
+                self._insert(number, grams, keys)
+            found.append(best)
+        return found
+
+    def _insert(self, number: int, grams: frozenset[str], keys: list[int]) -> None:
+        self._shingles[number] = grams
+        for key in keys:
+            self._buckets[key].append(number)
+
+    def _best(self, grams: frozenset[str], keys: list[int]) -> tuple[int, float] | None:
+        candidates = {number for key in keys for number in self._buckets.get(key, ())}
+        scored = [(jaccard(grams, self._shingles[number]), -number) for number in candidates]
+        if not scored:
+            return None
+        similarity, number = max(scored)
+        return (-number, similarity) if similarity >= self._threshold else None
+
+    def _keys(self, sets: Sequence[frozenset[str]]) -> list[list[int]]:
+        """One key a band for each set: equal keys propose a pair."""
+        if not sets:
+            return []
+        import rensa
+
+        # Sorted, because the iteration order of a set of strings differs between processes.
+        minhash: Any = rensa.RMinHash  # type: ignore[attr-defined]  # compiled, without stubs
+        digests = np.array(
+            minhash.digests_from_token_sets(
+                [sorted(grams) for grams in sets], _NUM_PERMUTATIONS, _MINHASH_SEED
+            ),
+            dtype=np.uint64,
+        )
+        size = self._rows_per_band
+        num_bands = _NUM_PERMUTATIONS // size
+        bands = digests[:, : num_bands * size].reshape(len(sets), num_bands, size)
+        keys = np.broadcast_to(np.arange(num_bands, dtype=np.uint64), bands.shape[:2]).copy()
+        for position in range(size):
+            keys = mixed(keys + bands[:, :, position])
+        return keys.tolist()
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """A well-mixed uint64 of each uint64: the finaliser of splitmix64 (Steele et al. 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _rows_per_band(threshold: float) -> int:
+    """The most rows a band may have for `_MIN_RECALL` at `threshold`: fewest false candidates."""
+    for size in range(16, 1, -1):
+        if 1 - (1 - threshold**size) ** (_NUM_PERMUTATIONS // size) >= _MIN_RECALL:
+            return size
+    return 1

@@ -11,12 +11,20 @@ A source has one role and one language. Roles say what a row is for:
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
-from tasks.corpus.home_assistant import HomeAssistantSource
+from tasks.corpus.home_assistant import HomeAssistantSource, sample
+from tasks.runtime.locations import local_files
+
+if TYPE_CHECKING:
+    from tasks.corpus.raw_rows import RawBatch
 
 Role = Literal["train", "transfer", "validation", "test"]
 ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test")
@@ -85,3 +93,71 @@ class FileSource(Frozen):
 
 Source = Annotated[FileSource | HomeAssistantSource, Field(discriminator="format")]
 """One entry of a recipe's `data.sources`; `format` decides which."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One readable unit of a source: rows of two of them never share a part file.
+
+    Args:
+        label: name of the source, with the file's path inside it if there are several.
+        path: the file; None for a collection that is generated.
+    """
+
+    label: str
+    path: Path | None
+
+
+def source_files(source: FileSource | HomeAssistantSource) -> list[SourceFile]:
+    """The files behind a source, in name order; remote ones are copied to this machine.
+
+    Files whose name begins with a dot or underscore (`_SUCCESS`) are bookkeeping and left out.
+
+    Raises: SourceError if there is none; TransientError if a server cannot be reached.
+    """
+    if isinstance(source, HomeAssistantSource):
+        return [SourceFile(source.name, None)]
+    paths = local_files(source.uri)
+    if len(paths) > 1:
+        paths = [path for path in paths if not path.name.startswith((".", "_"))] or paths
+    if len(paths) == 1:
+        return [SourceFile(source.name, paths[0])]
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    return [
+        SourceFile(f"{source.name}/{path.relative_to(folder).as_posix()}", path) for path in paths
+    ]
+
+
+def read_rows(source: FileSource | HomeAssistantSource, file: SourceFile) -> Iterator[RawBatch]:
+    """The rows of one file of `source`, in order, in batches; broken ones as rejections.
+
+    Raises: SourceError if the file is not what the source says.
+    """
+    if isinstance(source, HomeAssistantSource):
+        yield from _sampled(source)
+        return
+    from tasks.corpus.parquet_format import read_parquet
+    from tasks.corpus.text_formats import read_delimited, read_jsonl
+
+    assert file.path is not None
+    columns = {key: column for key, column in source.columns.model_dump().items() if column}
+    if source.format == "parquet":
+        yield from read_parquet(file.path, columns)
+    elif source.format == "jsonl":
+        yield from read_jsonl(file.path, columns)
+    else:
+        delimiter = {"csv": ",", "tsv": "\t"}[source.format]
+        yield from read_delimited(file.path, columns, delimiter=delimiter)
+
+
+def _sampled(source: HomeAssistantSource) -> Iterator[RawBatch]:
+    from tasks.corpus.raw_rows import BATCH_ROWS, RawBatch
+
+    batch = RawBatch()
+    for number, command in enumerate(sample(source), start=1):
+        row = {"text": command.text, "label": command.label, "parallel_text": command.parallel_text}
+        batch.add(number, row)
+        if batch.num_rows >= BATCH_ROWS:
+            yield batch
+            batch = RawBatch()
+    yield batch

@@ -1,4 +1,4 @@
-"""The one way Parquet is written and read: bytes that depend on content only, and a checksum a page.
+"""The one way Parquet is written and read: bytes depend on content only, a checksum a page.
 
 Default Parquet hides a flipped bit: 65 to 100 % of single-bit flips were read back as wrong values
 without an error. With page checksums written and verified every one of them is caught, for +0.01 %

@@ -1,0 +1,91 @@
+"""Row counts by source that must reconcile, and the limit on what may be set aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_contracts.artifacts import RowCounts
+from data_contracts.errors import ContractViolation
+from tasks.corpus.sources import ROLES, Source
+
+
+@dataclass
+class Tally:
+    """Counts of one source while its rows are written."""
+
+    source: Source
+    rows_in: int = 0
+    rows_out: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    deduplicated: Counter[str] = field(default_factory=Counter)
+
+    def counts(self) -> dict[str, Any]:
+        """The source's entry of counts.json; raises if its rows do not reconcile."""
+        counts = RowCounts(
+            rows_in=self.rows_in,
+            rows_out=self.rows_out.total(),
+            quarantined=dict(sorted(self.quarantined.items())),
+            deduplicated=dict(sorted(self.deduplicated.items())),
+        )
+        by_role = {role: self.rows_out[role] for role in ROLES}
+        return {
+            "role": self.source.role,
+            "language": self.source.language,
+            **counts.model_dump(),
+            "rows_out_by_role": by_role,
+        }
+
+
+def total(counts: Iterable[Mapping[str, Any]]) -> RowCounts:
+    """The counts of all sources together; raises if they do not reconcile."""
+    quarantined: Counter[str] = Counter()
+    deduplicated: Counter[str] = Counter()
+    entries = list(counts)
+    for entry in entries:
+        quarantined.update(entry["quarantined"])
+        deduplicated.update(entry["deduplicated"])
+    return RowCounts(
+        rows_in=sum(entry["rows_in"] for entry in entries),
+        rows_out=sum(entry["rows_out"] for entry in entries),
+        quarantined=dict(sorted(quarantined.items())),
+        deduplicated=dict(sorted(deduplicated.items())),
+    )
+
+
+def check_rates(
+    counts: Mapping[str, Mapping[str, Any]], table: Path, *, limit: float | None
+) -> None:
+    """Refuse a source of which more is set aside than allowed; a single row is always allowed.
+
+    Args:
+        counts: entries of counts.json by source.
+        table: where the quarantine lies, for the message.
+        limit: share of a source's rows, 0 to 1; None: `maxQuarantineRate` of the corpus contract.
+
+    Raises: ContractViolation with the numbers and the most frequent reasons.
+    """
+    from data_contracts.tables import load_contract
+
+    contract = load_contract("corpus")
+    says = "max_quarantine_rate of the recipe"
+    if limit is None:
+        limit = float(contract.properties["maxQuarantineRate"])
+        says = f"contract {contract.name} {contract.version}"
+    for name, entry in counts.items():
+        reasons = Counter(entry["quarantined"])
+        allowed = max(int(limit * entry["rows_in"]), 1 if limit else 0)
+        if reasons.total() <= allowed:
+            continue
+        top = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(5))
+        share = reasons.total() / entry["rows_in"]
+        raise ContractViolation(
+            f"{reasons.total():,} of {entry['rows_in']:,} rows of source {name!r} ({share:.1%}) "
+            f"were set aside: {top}",
+            rule=f"{says}: at most {limit:.1%} of a source's rows",
+            remedy=f"look at {table}, which lists each row with source, line and reason; then "
+            "correct the source or raise max_quarantine_rate",
+        )

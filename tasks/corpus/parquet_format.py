@@ -1,0 +1,169 @@
+"""Parquet, streamed and measured before it is unfolded.
+
+A dictionary page lets 521 bytes of Parquet stand for 20 GB of text, and the file's own metadata
+then claims 1 MB. So texts stay dictionaries until the size of every cell is known from the
+dictionary; oversize cells are set aside, and a file that unfolds beyond reason is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from data_contracts.errors import SourceError
+from tasks.corpus.raw_rows import (
+    BATCH_ROWS,
+    MAX_CELL_BYTES,
+    MAX_COLUMNS,
+    ColumnMapping,
+    RawBatch,
+    no_column,
+)
+
+pc: Any = pyarrow.compute
+
+_MAX_ROW_GROUP_BYTES = 1 << 30
+_MAX_UNFOLDING = 1000
+_MIN_SUSPICIOUS_BYTES = 256 << 20
+
+
+def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
+    """Rows of a Parquet file.
+
+    Raises: SourceError if it is not Parquet, lacks a mapped column, has one of another type, or
+        unfolds into more than a thousand times its size.
+    """
+    try:
+        file = pq.ParquetFile(path, read_dictionary=list(columns.values()))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(
+            f"{path.name} is not a readable Parquet file: {str(error).splitlines()[0]}",
+            rule="format: parquet names Apache Parquet files",
+            remedy="check the format, or write the file again",
+        ) from error
+    with file:
+        _check_schema(path, file, columns)
+        largest = max(
+            (file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)),
+            default=0,
+        )
+        if largest > _MAX_ROW_GROUP_BYTES:
+            raise _too_large(path, f"a row group of {largest:,} bytes")
+        limit = max(_MIN_SUSPICIOUS_BYTES, _MAX_UNFOLDING * path.stat().st_size)
+        unfolded, row = 0, 0
+        names = list(dict.fromkeys(columns.values()))
+        try:
+            for arrow in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+                lengths = {name: _byte_lengths(arrow[name]) for name in names}
+                unfolded += sum(pc.sum(length).as_py() or 0 for length in lengths.values())
+                if unfolded > limit:
+                    raise _too_large(path, f"{unfolded:,} bytes of text by row {row + 1:,}")
+                yield _parquet_batch(arrow, columns, lengths, row)
+                row += arrow.num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            raise SourceError(
+                f"{path.name} is damaged after row {row:,}: {str(error).splitlines()[0]}",
+                rule="every page of a Parquet file must be readable",
+                remedy="fetch or write the file again",
+            ) from error
+
+
+def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> None:
+    schema = file.schema_arrow
+    if len(schema.names) > MAX_COLUMNS:
+        raise _too_large(path, f"{len(schema.names):,} columns")
+    for key, column in columns.items():
+        if column not in schema.names:
+            raise no_column(path, column, schema.names)
+        kind = schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (is_text or (key == "label" and pa.types.is_integer(kind))):
+            raise SourceError(
+                f"{path.name}: the column {column!r} is of type {kind}",
+                rule="texts are strings; labels are strings or integers",
+                remedy=f"convert {column!r}, or map another column",
+            )
+
+
+def _byte_lengths(column: pa.Array) -> pa.Array:
+    """Bytes of each cell, measured on the dictionary without unfolding it."""
+    if not isinstance(column, pa.DictionaryArray):
+        if pa.types.is_integer(column.type):
+            return pa.array([8] * len(column), pa.int64())
+        return pc.cast(pc.binary_length(column), pa.int64())
+    return pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
+
+
+def _parquet_batch(
+    arrow: pa.RecordBatch, columns: ColumnMapping, lengths: Mapping[str, pa.Array], offset: int
+) -> RawBatch:
+    batch = RawBatch()
+    cells = {key: _cells(arrow[column], lengths[column]) for key, column in columns.items()}
+    for index in range(arrow.num_rows):
+        row = {key: values[index] for key, values in cells.items()}
+        line = offset + index + 1
+        problem = next((p for p in row.values() if isinstance(p, _Problem)), None)
+        if problem:
+            batch.reject(line, problem.reason, problem.detail, problem.raw)
+        else:
+            batch.add(line, row)
+    return batch
+
+
+@dataclass(frozen=True)
+class _Problem:
+    reason: str
+    detail: str
+    raw: bytes | None = None
+
+
+def _cells(column: pa.Array, lengths: pa.Array) -> list[Any]:
+    """Cells as Python values; an oversize or undecodable one as a `_Problem`."""
+    oversize = pc.fill_null(pc.greater(lengths, MAX_CELL_BYTES), False)
+    if pc.any(oversize).as_py():
+        small = pc.if_else(oversize, None, column if not _is_dict(column) else column.indices)
+        if _is_dict(column):
+            small = pa.DictionaryArray.from_arrays(small, column.dictionary)
+        values = _decoded_cells(small)
+        for index in pc.indices_nonzero(oversize).to_pylist():
+            size = lengths[index].as_py()
+            detail = f"{size:,} bytes, at most {MAX_CELL_BYTES:,}"
+            values[index] = _Problem("oversize_cell", detail)
+        return values
+    return _decoded_cells(column)
+
+
+def _decoded_cells(column: pa.Array) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        plain = column.dictionary_decode() if _is_dict(column) else column
+        kind = pa.large_binary() if pa.types.is_large_string(plain.type) else pa.binary()
+        return [_decoded_cell(value) for value in plain.view(kind).to_pylist()]
+
+
+def _decoded_cell(value: bytes | None) -> str | _Problem | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError as error:
+        return _Problem("invalid_utf8", f"byte {error.start + 1} is not UTF-8", value)
+
+
+def _is_dict(column: pa.Array) -> bool:
+    return isinstance(column, pa.DictionaryArray)
+
+
+def _too_large(path: Path, fact: str) -> SourceError:
+    return SourceError(
+        f"{path.name} unfolds into {fact}, from {path.stat().st_size:,} bytes",
+        rule=f"row groups up to {_MAX_ROW_GROUP_BYTES:,} bytes, {MAX_COLUMNS} columns, and text up "
+        f"to {_MAX_UNFOLDING:,} times the file's size are read",
+        remedy="if the file is what it should be, write it again in smaller row groups",
+    )

@@ -1,0 +1,86 @@
+"""Rows set aside: a reason code each, the version of the rule, and where they came from.
+
+The table is for people: `source` and `line` lead to the row, `detail` holds the figures behind the
+verdict and never the text, which may be personal. Its hash is kept, so that a text someone asks
+about can be looked up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data_contracts.tables import arrow_schema, load_contract
+
+REASONS: dict[str, tuple[int, str]] = {
+    "blank_line": (1, "a line without any character"),
+    "invalid_utf8": (1, "bytes that are not UTF-8"),
+    "invalid_unicode": (1, "half of a surrogate pair, which no encoding can write"),
+    "nul_character": (1, "a NUL character: binary data, or UTF-16 read as UTF-8"),
+    "wrong_column_count": (1, "more or fewer cells than the header has"),
+    "broken_quotes": (1, "a quoted cell that does not end, or goes on after its end"),
+    "malformed_json": (1, "not one JSON object"),
+    "duplicate_keys": (1, "a JSON object with one key twice: which value is meant is unknown"),
+    "not_a_number": (1, "NaN or Infinity, which are not JSON"),
+    "wrong_type": (1, "a text or label that is neither text nor, for labels, an integer"),
+    "oversize_line": (1, "a line longer than 4 MiB"),
+    "oversize_cell": (1, "a cell longer than 1 MiB"),
+    "missing_text": (1, "no text: the cell is null or the key is absent"),
+    "empty_text": (1, "nothing visible is left of the text after normalisation"),
+    "too_short": (1, "fewer characters than filters.min_length_characters"),
+    "too_long": (1, "more characters than filters.max_length_characters"),
+    "missing_parallel": (1, "no text in the parallel language"),
+    "missing_label": (1, "no label, in a role that needs one"),
+    "invalid_label": (1, "a label longer than 256 characters or with invisible ones"),
+    "unknown_label": (1, "a label that is not in filters.labels, or that no train row has"),
+    "language_mismatch": (1, "another language or script than the source declares"),
+    "contradiction": (1, "the same text with two labels: all its rows are set aside"),
+    "leak_exact": (1, "a text that is also a validation or test text"),
+    "leak_near": (1, "nearly the same text as a validation or test text"),
+}
+"""Reason code -> (version of the rule, what it means)."""
+
+
+class Rejected(NamedTuple):
+    """One row to set aside; `raw` is its text, or the bytes of its line if there is no text."""
+
+    line: int
+    reason: str
+    detail: str
+    raw: str | bytes | None
+
+
+def quarantine_table(
+    rejected: Iterable[Rejected], *, source: str, language: str, keep_text: bool
+) -> pa.Table:
+    """The quarantine rows of one source, in the given order, under the contract `quarantine`."""
+    rows = list(rejected)
+    return pa.table(
+        {
+            "source": [source] * len(rows),
+            "line": [row.line for row in rows],
+            "language": [language] * len(rows),
+            "reason": [row.reason for row in rows],
+            "rule_version": [REASONS[row.reason][0] for row in rows],
+            "detail": [row.detail[:2000] for row in rows],
+            "text_sha256": [_digest(row.raw) for row in rows],
+            "text": [_shown(row.raw) if keep_text else None for row in rows],
+        },
+        schema=arrow_schema(load_contract("quarantine")),
+    )
+
+
+def _digest(raw: str | bytes | None) -> str | None:
+    if raw is None:
+        return None
+    data = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()
+
+
+def _shown(raw: str | bytes | None) -> str | None:
+    if isinstance(raw, str):
+        raw = raw.encode("utf-8", "surrogatepass")
+    return None if raw is None else raw.decode("utf-8", "backslashreplace")

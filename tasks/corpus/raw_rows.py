@@ -1,0 +1,92 @@
+"""What every reader of a source hands on: rows as columns, and the rows it could not read.
+
+The rules that all formats share are here: what a cell may be, and how large. A broken row is data,
+noted as `Rejected` with its line; it is never raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_contracts.errors import SourceError
+from tasks.corpus.quarantine import Rejected
+
+BATCH_ROWS = 8192
+"""Rows a batch holds: the unit in which sources are read and prepared."""
+
+MAX_CELL_BYTES = 1 << 20
+MAX_COLUMNS = 256
+
+ColumnMapping = Mapping[str, str]
+"""What is wanted -> column of the file: `text`, and if mapped `label` and `parallel_text`."""
+
+
+@dataclass
+class RawBatch:
+    """Rows of one file in order: the readable ones as columns, the others as rejections."""
+
+    lines: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    labels: list[str | None] = field(default_factory=list)
+    parallel_texts: list[str | None] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows read, readable or not."""
+        return len(self.lines) + len(self.rejected)
+
+    def reject(self, line: int, reason: str, detail: str, raw: str | bytes | None) -> None:
+        """Note a row that cannot be read."""
+        self.rejected.append(Rejected(line, reason, detail, raw))
+
+    def add(self, line: int, cells: Mapping[str, Any]) -> None:
+        """Take the row if its cells are what they should be, otherwise note why not."""
+        text, label, parallel = (cells.get(key) for key in ("text", "label", "parallel_text"))
+        raw = text if isinstance(text, str) else None
+        if text is None:
+            return self.reject(line, "missing_text", "the text is null or absent", None)
+        if type(label) is int:
+            label = str(label)
+        for name, value in (("text", text), ("label", label), ("parallel_text", parallel)):
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                kind = type(value).__name__
+                return self.reject(line, "wrong_type", f"{name} is of type {kind}", raw)
+            if problem := _cell_problem(name, value):
+                return self.reject(line, *problem, raw)
+        self.lines.append(line)
+        self.texts.append(text)
+        self.labels.append(label if isinstance(label, str) else None)
+        self.parallel_texts.append(parallel)
+        return None
+
+
+def _cell_problem(name: str, value: str) -> tuple[str, str] | None:
+    if "\0" in value:
+        return "nul_character", f"{name} holds a NUL character"
+    if value.isascii():
+        num_bytes = len(value)
+    else:
+        try:
+            num_bytes = len(value.encode())
+        except UnicodeEncodeError:
+            return "invalid_unicode", f"{name} holds half of a surrogate pair"
+    if num_bytes > MAX_CELL_BYTES:
+        return "oversize_cell", f"{name} has {num_bytes:,} bytes, at most {MAX_CELL_BYTES:,}"
+    return None
+
+
+def no_column(path: Path, column: str, existing: Sequence[str]) -> SourceError:
+    """The error for a mapped column that is missing, or there more than once."""
+    count = list(existing).count(column)
+    fact = f"has the column {column!r} {count} times" if count else f"has no column {column!r}"
+    return SourceError(
+        f"{path.name} {fact}",
+        rule=f"its columns are: {', '.join(existing)}",
+        remedy="correct `columns` of this source in the recipe",
+    )
