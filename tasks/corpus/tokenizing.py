@@ -157,7 +157,7 @@ def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizer
         trainers.BpeTrainer(
             vocab_size=config.vocab_size,
             min_frequency=config.min_frequency,
-            max_token_length=config.max_token_characters,
+            max_token_length=config.max_token_characters + 1,  # the library stays below its limit
             special_tokens=list(SPECIAL_TOKENS),
             initial_alphabet=sorted({*prepared, _WORD_START}),
             show_progress=False,
