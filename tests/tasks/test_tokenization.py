@@ -282,8 +282,8 @@ def test_an_earlier_run_s_tokenizer_can_be_pinned(store):
 
 def test_texts_cut_beyond_the_limit_stop_the_run(store):
     """A student of first halves, noticed in the confusion matrix."""
-    config = STUDENT.model_copy(update={"max_length_tokens": 4})
-    with pytest.raises(RecipeError, match=r"of 14 texts are longer than max_length_tokens = 4"):
+    config = STUDENT.model_copy(update={"max_length_tokens": 3})
+    with pytest.raises(RecipeError, match=r"of 14 texts are longer than max_length_tokens = 3"):
         tokenize(store, standard_rows(), config)
 
 
