@@ -190,14 +190,18 @@ class Confusion(Frozen):
 
 
 class DataCount(Frozen):
-    """The row equation of one source and role, in rows."""
+    """The row equation of one source, in rows."""
 
     source: str
-    role: str
+    role: str = Field(description="the role its rows were given for")
+    language: str
     rows_in: int
     rows_out: int
     quarantined: dict[str, int] = Field(description="by reason code")
     deduplicated: dict[str, int] = Field(description="by kind")
+    rows_out_by_role: dict[str, int] = Field(
+        description="where its rows went: validation and test rows may be cut from labelled ones"
+    )
 
 
 class LineageEntry(Frozen):

@@ -3,7 +3,7 @@
     corpus, tokens, teacher_signals, teacher, student_*, pseudo_label_*, supervised_*, export
         → report.json             data_contracts.evaluation.EvaluationReport: gates and CLI read it
           report.html             the same for people: one file, nothing fetched
-          predictions/*.parquet   example_id, label, prediction, confidence; one file a system and seed
+          predictions/*.parquet   example_id, label, prediction, confidence a system and seed
           plots/*.png
 
 The teacher is scored on source-language test rows from its signals (it is run again only to be
@@ -115,9 +115,7 @@ class Config(StageConfig):
     )
 
 
-def evaluate(
-    config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
-) -> StageSummary:
+def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
     """Score, compare, time and report. Inputs and files: see the module.
 
     Raises: ContractViolation if a test set has no labelled rows or a row has no teacher signal.
@@ -200,8 +198,7 @@ def _measure(
         variants=timing.variants,
         speed=timing.speed,
         calibration={
-            name: scoring.calibrate(answers[name], num_bins=bins)
-            for name in ("teacher", "student")
+            name: scoring.calibrate(answers[name], num_bins=bins) for name in ("teacher", "student")
         },
         diagnostics=diagnose_student(material, train_on=config.train_on, seed=config.seed),
         confusions=scoring.frequent_confusions(answers["student"], names),
@@ -278,7 +275,7 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
         "fixed in advance."
     )
     if "supervised" in answers and "linear_gold" not in answers:
-        yield "The linear floors were left out, or the rows to learn from carry too few gold labels."
+        yield "No linear floor on gold labels: switched off, or too few rows carry a label."
 
 
 def _histories(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -292,8 +289,8 @@ def _histories(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
 
 def _data_counts(corpus: Path) -> Iterator[DataCount]:
-    for entry in _read_json(corpus / "counts.json")["sources"]:
-        yield DataCount.model_validate(entry)
+    for source, counts in _read_json(corpus / "counts.json")["sources"].items():
+        yield DataCount(source=source, **counts)
 
 
 def _facts(report: EvaluationReport) -> dict[str, float | int | str]:

@@ -99,9 +99,7 @@ def write_predictions(
     names = np.array(label_names, dtype=object)
     for system, found in answers.items():
         several = system in TRAINED_SYSTEMS
-        for i, (decided, sure) in enumerate(
-            zip(found.predictions, found.confidences, strict=True)
-        ):
+        for i, (decided, sure) in enumerate(zip(found.predictions, found.confidences, strict=True)):
             table = pa.table(
                 {
                     "example_id": pa.array(found.example_ids, pa.string()),
@@ -111,7 +109,9 @@ def write_predictions(
                     "confidence": pa.array(np.minimum(sure, 1.0), pa.float32()),
                 }
             )
-            write_table(table, folder / (f"{system}_{i}.parquet" if several else f"{system}.parquet"))
+            write_table(
+                table, folder / (f"{system}_{i}.parquet" if several else f"{system}.parquet")
+            )
 
 
 def _answers(tests: pa.Table, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Answers:

@@ -29,7 +29,10 @@ def diagnose_student(material: Material, *, train_on: Sequence[str], seed: int) 
     """
     learned = material.rows("student", train_on)
     pseudo_labels = material.teacher_logits(learned["example_id"]).argmax(axis=1)
-    rows, described = _validation_rows_of_both(material), "validation rows both read, not trained on"
+    rows, described = (
+        _validation_rows_of_both(material),
+        "validation rows both read, not trained on",
+    )
     if rows is None:
         rows, described = learned, f"{' and '.join(train_on)} rows, which the student trained on"
     if len(rows) > _MAX_ROWS:

@@ -60,9 +60,7 @@ def time_systems(material: Material, budget: Budget) -> Timing:
     exported = material.path("export") / "model"
     teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
     answerers: dict[str, Answerer] = {
-        "teacher": torch_answerer(
-            load_classifier(material.path("teacher") / "model"), **teacher
-        ),
+        "teacher": torch_answerer(load_classifier(material.path("teacher") / "model"), **teacher),
         "safetensors": torch_answerer(load_classifier(exported), **student),
         "onnx_int8": onnx_answerer(
             exported / "model.int8.onnx", **student, num_threads=budget.num_threads
@@ -128,7 +126,8 @@ def time_systems(material: Material, budget: Budget) -> Timing:
 def spread(texts: Sequence[str], most: int) -> list[str]:
     """At most `most` texts, evenly spread, so that a file sorted by class is fairly met."""
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).astype(np.int64))
-    return [texts[i] for i in chosen]
+    indices: list[int] = chosen.tolist()
+    return [texts[i] for i in indices]
 
 
 def weight_bytes(model: Path) -> int:

@@ -1,6 +1,6 @@
 """report.html: one file that reads well on a laptop and a phone, in light and dark, offline.
 
-Images are embedded as base64, styles inline, no script: it can be mailed, archived or opened from an
+Images are embedded as base64, styles inline, no script: it can be mailed, archived or opened as an
 MLflow artifact. Jinja2 escapes everything that comes from a recipe or a data set.
 """
 
@@ -34,6 +34,8 @@ _PLOTS = {
         "Rows: true class; columns: decided class; colour: share of the true class.",
     ),
 }
+
+_NEAR = 0.25
 
 
 def render_report(
@@ -96,11 +98,11 @@ def _template() -> Template:
 def _intervals(report: EvaluationReport) -> list[dict[str, object]]:
     """Accuracy comparisons as positions (0..100) on one axis, for the drawing in the page.
 
-    The axis spans the comparisons with other students and the teacher; a floor far below would
-    squeeze them, so it is drawn clipped, with an arrow, and its figures in text.
+    A floor far below would squeeze the others into one dot: beyond 25 points a comparison is drawn
+    as an arrow, and its figures stand in the text.
     """
     shown = [entry for entry in report.comparisons if entry.metric == "accuracy"]
-    near = [entry for entry in shown if report.systems[entry.against].kind != "floor"] or shown
+    near = [entry for entry in shown if abs(entry.difference) <= _NEAR] or shown
     low = min([0.0, *(entry.low for entry in near)])
     high = max([0.0, *(entry.high for entry in near)])
     margin = max(0.1 * (high - low), 0.002)
@@ -116,7 +118,7 @@ def _intervals(report: EvaluationReport) -> list[dict[str, object]]:
             "right": at(entry.high),
             "middle": at(entry.difference),
             "zero": at(0.0),
-            "beyond": entry.difference > high,
+            "beyond": "→" if entry.difference > high else "←" if entry.difference < low else "",
             "finding": wording.finding(entry),
             "text": f"{wording.points(entry.difference)} "
             f"[{wording.interval(entry.low, entry.high)}]",

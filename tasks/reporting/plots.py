@@ -1,8 +1,8 @@
 """The report's plots as PNG bytes, drawn without matplotlib's global state.
 
 Colours are Okabe and Ito's, told apart with every common colour blindness; systems also differ in
-marker or line style. Class names that the font has no glyphs for (such as Chinese ones) are drawn as
-their number in the class table, never as empty boxes.
+marker or line style. Class names that the font has no glyphs for (such as Chinese ones) are drawn
+as their number in the class table, never as empty boxes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def confusion_figure(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(3.4 + 0.215 * size, 5.0, 14.0))
     figure, axes = _figure(side + 0.8, side)
-    image = axes.imshow(100 * shares, cmap="cividis_r", vmin=0, vmax=100)
+    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     font_size = 9.0 if size <= 15 else 6.5
     for row, column in zip(*np.nonzero(counts), strict=True):
         if row != column or size <= 15:
@@ -207,7 +207,11 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def quality_figure(report: EvaluationReport) -> Figure:
-    """Accuracy against the size of the weight files, log axis; floors without weights as lines."""
+    """Accuracy against the size of the weight files, log axis; floors without weights as lines.
+
+    A floor far below the others (25 points) is told in the legend and not drawn, so that the
+    differences between the others can be seen.
+    """
     figure, axes = _figure(7.2, 4.4)
     points = [
         (name, system.size_bytes, system.mean.accuracy, system.sd.accuracy if system.sd else 0.0)
@@ -233,13 +237,16 @@ def quality_figure(report: EvaluationReport) -> Figure:
         )
     floors = [system for system in report.systems.values() if system.kind == "floor"]
     for system, dashes in zip(floors, ((1, 1), (4, 2), (6, 2, 1, 2)), strict=False):
-        axes.axhline(
-            100 * system.mean.accuracy,
-            color=_COLOURS["floor"],
-            linewidth=1,
-            linestyle=(0, dashes),
-            label=f"{system.display}: {percent(system.mean.accuracy)}",
-        )
+        label = f"{system.display}: {percent(system.mean.accuracy)}"
+        style: dict[str, Any] = {
+            "color": _COLOURS["floor"],
+            "linewidth": 1,
+            "linestyle": (0, dashes),
+        }
+        if system.mean.accuracy >= min(accuracy for *_, accuracy, _ in points) - 0.25:
+            axes.axhline(100 * system.mean.accuracy, label=label, **style)
+        else:
+            axes.plot([], [], linestyle="none", label=f"{label} (below the plot)")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
@@ -266,7 +273,7 @@ def _pooled(
     chosen = np.flatnonzero(occurs)
     if len(chosen) > _MAX_CLASSES:
         chosen = np.sort(np.argsort(-mistakes, kind="stable")[: _MAX_CLASSES - 1])
-    names = [_drawable(label_names[i], int(i)) for i in chosen]
+    names = [_drawable(label_names[i], i) for i in chosen.tolist()]
     position = np.full(num_classes, len(chosen))
     position[chosen] = np.arange(len(chosen))
     if (position[labels] == len(chosen)).any() or (position[predictions] == len(chosen)).any():
@@ -303,5 +310,5 @@ def _png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     stream = io.BytesIO()
     # No Software entry: equal figures are equal bytes on any matplotlib of the same drawing.
-    figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.savefig(stream, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""The result table as cells of text: the console, Prefect, MLflow and the page show the same ones."""
+"""The result table as cells of text: console, Prefect, MLflow and page show the same ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def result_table(report: EvaluationReport) -> Table:
     rows = [_system_row(system) for system in report.systems.values()]
     if int8 := report.variants.get("onnx_int8"):
         student = report.systems["student"]
-        at = [i for i, name in enumerate(report.systems) if name == "student"][0]
+        at = list(report.systems).index("student")
         rows.insert(
             at + 1,
             (

@@ -61,11 +61,12 @@ def finding(comparison: Comparison) -> str:
 def comparison_sentence(comparison: Comparison, report: EvaluationReport) -> str:
     """One comparison in words, with its interval and what that interval allows to say."""
     of, against = (
-        _in_sentence(report.systems[name].display)
-        for name in (comparison.of, comparison.against)
+        _in_sentence(report.systems[name].display) for name in (comparison.of, comparison.against)
     )
     metric = METRIC_NAMES[comparison.metric]
-    sure = f"{100 * comparison.confidence:.0f} % interval {interval(comparison.low, comparison.high)}"
+    sure = (
+        f"{100 * comparison.confidence:.0f} % interval {interval(comparison.low, comparison.high)}"
+    )
     if round(comparison.difference, 4) == 0:
         fact = f"The {of} and the {against} have the same {metric}"
     else:
@@ -84,21 +85,21 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
     """The headline: what was distilled, student against teacher, what distillation gained."""
     student, teacher = report.systems["student"], report.systems["teacher"]
     source, target = language_name(report.source_language), language_name(report.target_language)
-    sizes = ""
+    size = ""
     if student.num_parameters and teacher.num_parameters:
-        share = teacher.num_parameters / student.num_parameters
-        sizes = (
-            f", with {count(student.num_parameters)} parameters instead of "
-            f"{count(teacher.num_parameters)} ({share:.1f} times fewer)"
+        fewer = teacher.num_parameters / student.num_parameters
+        size = (
+            f"The student has {count(student.num_parameters)} parameters, {fewer:.1f} times fewer "
+            f"than the teacher's {count(teacher.num_parameters)}. "
         )
-    spread = f" ± {100 * student.sd.accuracy:.1f}" if student.sd else ""
-    runs = f" (mean of {len(student.seeds)} seeds)" if student.sd else ""
+    spread = ""
+    if student.sd:
+        spread = f" (mean of {len(student.seeds)} seeds, ± {100 * student.sd.accuracy:.1f})"
     sentences = [
-        f"The {target} student answers {percent(student.mean.accuracy)}{spread} of its test "
-        f"examples correctly{runs}; its {source} teacher {percent(teacher.mean.accuracy)} of its "
-        f"own{sizes}.",
-        f"On this machine it reads {report.speed.student_over_teacher:.1f} times as many texts a "
-        f"second as the teacher (lowest round {report.speed.lowest_ratio:.1f}, highest "
+        f"The {target} student answers {percent(student.mean.accuracy)} of its test examples "
+        f"correctly{spread}, its {source} teacher {percent(teacher.mean.accuracy)} of its own.",
+        f"{size}On this machine it reads {report.speed.student_over_teacher:.1f} times as many "
+        f"texts a second (slowest round {report.speed.lowest_ratio:.1f}, fastest "
         f"{report.speed.highest_ratio:.1f}).",
     ]
     gain = report.comparison("student_minus_pseudo_label")
@@ -128,8 +129,11 @@ def retention_sentence(retention: Retention) -> str:
 def _gain_sentence(gain: Comparison) -> str:
     sure = f"{100 * gain.confidence:.0f} % interval {interval(gain.low, gain.high)}"
     size = points(abs(gain.difference)).lstrip("+")
-    verb = "gained" if gain.difference >= 0 else "lost"
-    fact = f"Soft targets {verb} {size} points of accuracy over hard pseudo-labels ({sure})"
+    where = "above" if gain.difference >= 0 else "below"
+    fact = (
+        f"Distilled, the student is {size} points of accuracy {where} the same student trained on "
+        f"hard pseudo-labels ({sure})"
+    )
     return {
         "better": f"{fact}: a gain, the interval lies above zero.",
         "worse": f"{fact}: a loss, the interval lies below zero.",

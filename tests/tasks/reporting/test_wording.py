@@ -1,0 +1,82 @@
+"""Sentences tell the sign they are given."""
+
+import pytest
+
+from data_contracts.evaluation import Comparison
+from tasks.reporting.wording import (
+    comparison_sentence,
+    count,
+    finding,
+    language_name,
+    megabytes,
+    points,
+    verdict,
+)
+
+NAMES = ("on", "off", "play")
+
+
+def compared(difference, low, high):
+    return Comparison(
+        name="student_minus_pseudo_label",
+        of="student",
+        against="pseudo_label",
+        metric="accuracy",
+        difference=difference,
+        low=low,
+        high=high,
+        confidence=0.95,
+        num_examples=100,
+        num_examples_against=100,
+        paired=True,
+        p_value=0.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("figures", "found", "said"),
+    [
+        ((0.02, 0.01, 0.03), "better", "above zero"),
+        ((-0.02, -0.03, -0.01), "worse", "below zero"),
+        ((0.02, -0.01, 0.05), "no clear difference", "includes zero"),
+        ((-0.02, -0.05, 0.0), "no clear difference", "includes zero"),
+    ],
+)
+def test_the_sign_is_told_plainly(make_report, figures, found, said):
+    """`Gained −2 points`, or a gain claimed from an interval with zero in it, misleads a buyer."""
+    report, _ = make_report(NAMES)
+    comparison = compared(*figures)
+    assert finding(comparison) == found
+    sentence = comparison_sentence(comparison, report)
+    assert said in sentence
+    assert ("above the same student" if figures[0] > 0 else "below the same student") in sentence
+    assert "2.0 points" in sentence
+    headline = verdict(report.model_copy(update={"comparisons": (comparison,)}))[-1]
+    assert said in headline
+    assert (
+        "points of accuracy above" if figures[0] > 0 else "points of accuracy below"
+    ) in headline
+
+
+def test_a_missing_baseline_is_said(make_report):
+    """Silence about the gain reads as a gain."""
+    report, _ = make_report(NAMES, systems=("teacher", "student", "majority"))
+    assert "was not measured" in verdict(report)[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.006, "+0.6"), (-0.021, "−2.1"), (-0.0001, "0.0"), (0.0004, "0.0")]
+)
+def test_points_never_show_minus_zero(value, text):
+    """`−0.0` starts arguments."""
+    assert points(value) == text
+
+
+def test_units_are_decimal():
+    """A MiB reported as MB passes a size gate it should not."""
+    assert count(22_728_000) == "22.7 M"
+    assert count(931_000) == "931 k"
+    assert count(412) == "412"
+    assert megabytes(90_900_000) == "90.9 MB"
+    assert language_name("zh-Hans") == "Chinese"
+    assert language_name("eo") == "eo"
