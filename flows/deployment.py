@@ -1,15 +1,15 @@
 """A recipe as a Prefect deployment: served by this process, on a schedule, watched for zombies.
 
-The deployment's form is the recipe model; its defaults are the recipe. A run that was killed sends no
-more heartbeats, which the automation below turns into the state Crashed, so that nobody waits for it.
+The deployment's form is the recipe model; its defaults are the recipe. A run that was killed sends
+no more heartbeats, which the automation below turns into the state Crashed, so that nobody waits.
 """
 
 from datetime import timedelta
 
 from prefect.automations import Automation, EventTrigger, Posture
-from prefect.deployments.runner import EntrypointType
+from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
-from prefect.states import StateType
+from prefect.types.entrypoint import EntrypointType
 
 from flows.distillation import distill
 from flows.recipe import Recipe
@@ -43,7 +43,7 @@ def serve_recipe(recipe: Recipe, *, name: str, cron: str | None) -> None:
 def watch_for_zombies() -> None:
     """Make the automation that sets silent runs to Crashed, unless the server has it already."""
     try:
-        Automation.read(name=ZOMBIES)
+        Automation.read(name=ZOMBIES, _sync=True)  # type: ignore[call-overload]
     except ValueError:
         Automation(
             name=ZOMBIES,
@@ -61,7 +61,10 @@ def watch_for_zombies() -> None:
             ),
             actions=[
                 ChangeFlowRunState(
-                    state=StateType.CRASHED, message="No heartbeat: its process is gone."
+                    name="Crashed",
+                    state=StateType.CRASHED,
+                    message="No heartbeat: its process is gone.",
+                    force=False,
                 )
             ],
-        ).create()
+        ).create(_sync=True)  # type: ignore[call-arg]  # the flag keeps it synchronous

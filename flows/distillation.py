@@ -10,8 +10,9 @@ types (and only a served run: direct calls work).
 from contextlib import ExitStack
 from pathlib import Path
 
-from prefect import flow, runtime
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
 
 from data_contracts.artifacts import Artifact
 from flows.orphans import mark_alive, reap_orphans
@@ -29,7 +30,7 @@ FLOW_NAME = "distill"
 
 def _flow_run_name() -> str:
     """`quickstart-3f9c01ab`: the recipe's name and the start of its fingerprint."""
-    recipe = Recipe.model_validate(runtime.flow_run.parameters["recipe"])
+    recipe = Recipe.model_validate(flow_run.parameters["recipe"])
     return f"{recipe.name}-{fingerprint(recipe)[:8]}"
 
 
@@ -56,7 +57,7 @@ def distill(
     store = ArtifactStore(home())
     options = Options(tuple(force), start_from, workers or cpu_count())
     with ExitStack() as stack:
-        if run_id := runtime.flow_run.id:
+        if run_id := flow_run.id:
             stack.enter_context(mark_alive(run_id))
             reap_orphans(FLOW_NAME)
         artifacts = run_pipeline(recipe, store=store, options=options, call=run_as_task)

@@ -23,6 +23,7 @@ from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.stages import Stage, StageConfig, key_parts
 
 _MAX_REASONS = 4
+_MAX_NAMES = 2
 _MAX_VALUE_CHARS = 60
 
 
@@ -73,9 +74,9 @@ class Planner:
                 return PlannedStep(name, artifact)
             if artifact:
                 return PlannedStep(name, None, ("its result no longer stands in the registry",))
-        reasons = [f"{step} will run" for step in will_run]
         if last is None:
-            return PlannedStep(name, None, (*reasons, "never built"))
+            return PlannedStep(name, None, ("never built",))
+        reasons = [f"{_few(will_run)} will run"] if will_run else []
         changes = explain(last.key_parts, parts, jsonable(config), unknown=will_run_inputs(inputs))
         if not changes and not reasons:
             changes = [_vanished(last)]
@@ -83,6 +84,12 @@ class Planner:
             hidden = len(changes) - _MAX_REASONS
             changes = [*changes[:_MAX_REASONS], f"and {hidden} more changes"]
         return PlannedStep(name, None, (*reasons, *changes))
+
+
+def _few(names: list[str]) -> str:
+    if len(names) <= _MAX_NAMES:
+        return " and ".join(names)
+    return f"{', '.join(names[:_MAX_NAMES])} and {len(names) - _MAX_NAMES} more"
 
 
 def will_run_inputs(inputs: Mapping[str, PlannedStep]) -> frozenset[str]:

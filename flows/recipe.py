@@ -61,7 +61,7 @@ class Reading(_section(tokenization.Config, without=("languages", "tokenizer", "
     """How many tokens of a text a model reads, and how well its vocabulary must fit."""
 
 
-class Teacher(_section(teacher.Config, without=("problem", "seed")), Reading):
+class Teacher(Reading, _section(teacher.Config, without=("problem", "seed"))):
     """The large model of the source language, how it reads, and how it is fine-tuned."""
 
     languages: tuple[str, ...] = Field(
@@ -154,9 +154,11 @@ class Recipe(Frozen):
     teacher: Teacher = Field(description="the large model and its fine-tuning")
     student: Student = Field(description="the small model, its vocabulary and its training")
     distillation: Distillation = Field(
-        default=Distillation(), description="what the student is trained to match"
+        default=Distillation.model_validate({}), description="what the student is trained to match"
     )
-    baselines: Baselines = Field(default=Baselines(), description="what it is compared with")
+    baselines: Baselines = Field(
+        default=Baselines.model_validate({}), description="what it is compared with"
+    )
     export: Export = Field(default=Export(), description="the delivered files")
     evaluation: Evaluation = Field(default=Evaluation(), description="how systems are compared")
     registration: Registration = Field(description="the registry and the gates before it")
@@ -266,11 +268,15 @@ class Recipe(Frozen):
 
     def pseudo_label_config(self, i: int) -> distillation.Config:
         """For the step pseudo-labels-seed-i: the teacher's decisions, without its doubts."""
-        return self._student(i, distillation.ObjectiveConfig(alpha=0.0, hard_labels="teacher"))
+        return self._student(
+            i, distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="teacher")
+        )
 
     def supervised_config(self, i: int) -> distillation.Config:
         """For the step supervised-seed-i: gold labels and no teacher."""
-        return self._student(i, distillation.ObjectiveConfig(alpha=0.0, hard_labels="gold"))
+        return self._student(
+            i, distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold")
+        )
 
     def export_config(self) -> export.Config:
         """For the step export: the delivered model normalises texts as the corpus did."""

@@ -11,7 +11,7 @@ A task that returns a State must be called with `return_state=True` and asked fo
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -137,7 +137,7 @@ def run_as_task(
         cache_policy=NO_CACHE,
         persist_result=False,
     )(dict(inputs), return_state=True)
-    artifact = state.result()
+    artifact = cast(Artifact, state.result())
     return StageOutcome(artifact, cached=outcomes[-1].cached)
 
 

@@ -5,14 +5,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from data_contracts.errors import GateRefused
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
+from flows.recipe import Recipe
 from flows.recipe_files import read_recipe
 from flows.results import print_report, read_report, step_folder
-from flows.running import Options, run_pipeline
+from flows.running import Listener, Options, run_pipeline
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.locations import home
+from tasks.runtime.redaction import redact
+from tasks.serving.registry import tracking_uri
 
 
 def run(
@@ -49,31 +53,51 @@ def run(
         stay_offline()
     store = ArtifactStore(home())
     options = Options(force, start_from, workers or cpu_count())
-    with listening() as listener:
-        if no_orchestrator:
-            run_pipeline(chosen, store=store, options=options)
-        else:
-            listener.say("starting Prefect")
-            from flows.distillation import distill
-
-            distill(
-                chosen,
-                force=list(options.force),
-                start_from=options.start_from,
-                workers=options.workers,
-            )
-    _print_result(store, chosen.name)
+    try:
+        with listening() as listener:
+            _run(chosen, store, options, listener, orchestrated=not no_orchestrator)
+    except GateRefused:
+        # The student was evaluated all the same: show what it was refused for.
+        _print_evaluation(store, chosen.name)
+        raise
+    _print_evaluation(store, chosen.name)
+    _print_model(store, chosen.name, chosen.registration_config().example_texts)
 
 
-def _print_result(store: ArtifactStore, recipe: str) -> None:
+def _run(
+    recipe: Recipe,
+    store: ArtifactStore,
+    options: Options,
+    listener: Listener,
+    *,
+    orchestrated: bool,
+) -> None:
+    if not orchestrated:
+        run_pipeline(recipe, store=store, options=options)
+        return
+    listener.say("starting Prefect")
+    from flows.distillation import distill
+
+    distill(
+        recipe, force=list(options.force), start_from=options.start_from, workers=options.workers
+    )
+
+
+def _print_evaluation(store: ArtifactStore, recipe: str) -> None:
     console = output()
-    evaluation = step_folder(store.root, recipe, "evaluation")
-    print_report(read_report(evaluation), console)
-    record = json.loads(
-        (step_folder(store.root, recipe, "registration") / "record.json").read_text("utf-8")
-    )
-    console.print(f"report    {evaluation / 'report.html'}", markup=False, soft_wrap=True)
-    aliases = ", ".join(record["aliases"])
-    console.print(
-        f"model     {record['model_name']}, version {record['version']} ({aliases})", markup=False
-    )
+    folder = step_folder(store.root, recipe, "evaluation")
+    print_report(read_report(folder), console)
+    console.print(f"\nreport  {folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _print_model(store: ArtifactStore, recipe: str, examples: tuple[str, ...]) -> None:
+    folder = step_folder(store.root, recipe, "registration")
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    name, version = record["model_name"], record["version"]
+    aliases = sorted(alias for alias, at in record["aliases"].items() if at == version)
+    print(f"model   {name}, version {version} ({', '.join(aliases)})\n")
+    print("ask it:")
+    print("  import mlflow")
+    print(f"  mlflow.set_tracking_uri({redact(tracking_uri())!r})")
+    print(f'  model = mlflow.pyfunc.load_model("models:/{name}/{version}")')
+    print(f"  model.predict({list(examples)})")

@@ -1,5 +1,8 @@
 """`decant status`: the last run of each recipe, step by step, and the registered models."""
 
+import os
+
+from rich.console import Console
 from rich.text import Text
 
 from flows.console import facts_text, output, seconds_text
@@ -43,3 +46,15 @@ def _step_line(log: RunLog, record: RunRecord, name: str) -> str:
         return f"  -  {name:<24} not reached"
     how = "cached" if step.cached else f"built in {seconds_text(step.seconds)}"
     return f"  ✓  {name:<24} {how:<20} {facts_text(step.facts)}".rstrip()
+
+
+def _print_registry(console: Console) -> None:
+    # Asking a registry that was never used would make an empty database.
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (home() / "mlflow.db").exists():
+        return
+    from tasks.registration import versions
+
+    for record in versions():
+        aliases = f" ({', '.join(record.aliases)})" if record.aliases else ""
+        line = f"{record.model_name} version {record.version}{aliases}, {record.created_at}"
+        console.print(Text(line), soft_wrap=True)

@@ -1,0 +1,23 @@
+"""`decant promote`: choose the champion by hand."""
+
+from flows.environment import prepare_environment, quieten
+
+
+def promote(model: str, *, version: str = "challenger") -> None:
+    """Make a registered version the champion; the former one becomes `previous`.
+
+    Parameters
+    ----------
+    model
+        Registered name.
+    version
+        Number or alias of the version.
+    """
+    prepare_environment()
+    quieten()
+    from tasks.registration import promote as make_champion
+
+    change = make_champion(model, version)
+    was = f", previous: version {change.previous}" if change.previous else ""
+    verb = "is now" if change.changed else "was already"
+    print(f"{model}: version {change.champion} {verb} the champion{was}")

@@ -1,0 +1,19 @@
+"""`decant rollback`: go back to the previous champion."""
+
+from flows.environment import prepare_environment, quieten
+
+
+def rollback(model: str) -> None:
+    """Make the previous champion the champion again; a second call undoes the first.
+
+    Parameters
+    ----------
+    model
+        Registered name.
+    """
+    prepare_environment()
+    quieten()
+    from tasks.registration import rollback as exchange
+
+    change = exchange(model)
+    print(f"{model}: champion is version {change.champion}, previous version {change.previous}")

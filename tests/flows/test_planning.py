@@ -1,0 +1,162 @@
+"""Plan and run on toy stages: the plan must agree with what a run then does, and say why."""
+
+import pytest
+
+from data_contracts.artifacts import StageSummary
+from flows.planning import Planner, explain
+from flows.running import Options, Runner, SilentListener, call_directly
+from flows.runs import RunLog
+from tasks.runtime.stages import Stage, StageConfig, key_parts
+
+
+class Config(StageConfig):
+    text: str = "a"
+    source: str | None = None
+
+    def locations(self):
+        return (self.source,) if self.source else ()
+
+
+def write(config, inputs, workspace):
+    read = "".join((artifact.path / "out").read_text() for artifact in inputs.values())
+    (workspace.output / "out").write_text(read + config.text)
+    return StageSummary(facts={"length": len(read + config.text)})
+
+
+TOY = Stage("toy", 1, write)
+
+
+def chain(step, first="a", second="b", source=None, version=1):
+    one = step("one", Stage("toy", version, write), Config(text=first, source=source))
+    two = step("two", TOY, Config(text=second), one=one)
+    return step("three", TOY, Config(text="c"), two=two)
+
+
+def run(store, *, options=None, **changes):
+    log = RunLog(store.root, "toy")
+    cached = {}
+
+    class Notes(SilentListener):
+        def step_finished(self, name, outcome, seconds):
+            cached[name] = outcome.cached
+
+    with log.run(("one", "two", "three")) as running:
+        runner = Runner(store, log, running, options or Options(), call_directly, Notes())
+        chain(runner, **changes)
+    return cached
+
+
+def plan(store, **changes):
+    planner = Planner(store, RunLog(store.root, "toy"))
+    chain(planner, **changes)
+    return {step.name: step.reasons for step in planner.steps if not step.cached}
+
+
+def test_plan_of_an_empty_store_says_never_built(store):
+    """A new user would be told about changed keys that never existed."""
+    assert plan(store) == {
+        "one": ("never built",),
+        "two": ("never built",),
+        "three": ("never built",),
+    }
+
+
+def test_after_a_run_everything_is_cached(store):
+    """A second run would retrain for nothing."""
+    assert run(store) == {"one": False, "two": False, "three": False}
+    assert plan(store) == {}
+    assert run(store) == {"one": True, "two": True, "three": True}
+
+
+def test_plan_names_the_changed_field_with_both_values(store):
+    """A person would have to compare two hashes to see why an hour of training starts again."""
+    run(store)
+    reasons = plan(store, second="z")
+    assert reasons["two"] == ('config.text "b" → "z"',)
+    assert reasons["three"] == ("two will run",)
+    assert "one" not in reasons
+
+
+def test_plan_tells_changed_bytes_of_a_source_from_a_moved_file(store, tmp_path):
+    """Moving a file would look like new data, or new data like nothing."""
+    data = tmp_path / "data.csv"
+    data.write_text("x")
+    run(store, source=str(data))
+    moved = tmp_path / "elsewhere.csv"
+    data.rename(moved)
+    assert plan(store, source=str(moved)) == {}
+    moved.write_text("y")
+    assert plan(store, source=str(moved))["one"] == (f"content of {moved} changed",)
+
+
+def test_plan_names_a_bumped_stage_version(store):
+    """After an upgrade a person would look for the change in the recipe, where none is."""
+    run(store)
+    assert plan(store, version=2)["one"] == ("stage version 1 → 2",)
+
+
+def test_plan_says_which_upstream_content_changed(store):
+    """An upstream rebuilt to other bytes would leave its dependents stale without a word."""
+    run(store)
+    run(store, first="x")
+    assert plan(store, first="x") == {}
+    log = RunLog(store.root, "toy")
+    old = key_parts(TOY, Config(text="b"), {})
+    new = old.model_copy(update={"upstream": {"one": "1" * 64}})
+    assert explain(old.model_copy(update={"upstream": {"one": "2" * 64}}), new, {}) == [
+        "content of input one changed"
+    ]
+    assert log.step("two").key_parts.upstream.keys() == {"one"}
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_plan_sees_damaged_and_removed_artifacts(store, damage):
+    """A run would be announced as cached and then train for an hour."""
+    run(store)
+    log = RunLog(store.root, "toy")
+    folder = store.root / "artifacts" / "toy" / log.step("one").key
+    if damage == "flip":
+        (folder / "out").write_text("b")
+        expected = "has changed since it was written"
+    else:
+        (folder / "manifest.json").unlink()
+        expected = "is no longer in the store"
+    (reason,) = plan(store)["one"]
+    assert expected in reason
+
+
+def test_an_upstream_rebuilt_to_the_same_bytes_leaves_dependents_cached(store):
+    """`--force corpus` would retrain every model though no byte changed."""
+    run(store)
+    assert run(store, options=Options(force=("one",))) == {
+        "one": False,
+        "two": True,
+        "three": True,
+    }
+
+
+def test_from_builds_the_step_and_all_that_depend_on_it(store):
+    """`--from teacher` would reuse the students of the teacher that was doubted."""
+    run(store)
+    assert run(store, options=Options(start_from="two")) == {
+        "one": True,
+        "two": False,
+        "three": False,
+    }
+
+
+def test_a_failed_run_says_where_and_a_killed_one_is_not_alive(store):
+    """`decant status` would show a crashed run as running for ever."""
+    log = RunLog(store.root, "toy")
+
+    def fail():
+        with log.run(("one",)) as running:
+            running.step = "one"
+            assert log.is_alive(log.last_run())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    record = log.last_run()
+    assert (record.state, record.failed_step) == ("failed", "one")
+    assert not log.is_alive(record)
