@@ -80,6 +80,8 @@ class ArtifactStore:
             raise _corrupt(directory, "its files are not those its manifest lists")
         for entry in manifest.files:
             path = directory / entry.path
+            if path.is_symlink():  # what it points to may change once it is verified
+                raise _corrupt(directory, f"{entry.path} has become a link")
             if path.stat().st_size != entry.size_bytes or file_digest(path) != entry.sha256:
                 raise _corrupt(directory, f"{entry.path} has changed since it was written")
         return Artifact(path=directory, manifest=manifest)
@@ -105,6 +107,8 @@ class ArtifactStore:
         duration_seconds: float,
     ) -> Artifact:
         """Seal the files in `written` with a manifest and rename them into place at once."""
+        if links := [name for name, path in _files_below(written) if path.is_symlink()]:
+            raise ValueError(f"{parts.stage} wrote links instead of files: {', '.join(links)}")
         entries = tuple(
             FileEntry(path=name, size_bytes=path.stat().st_size, sha256=file_digest(path))
             for name, path in _files_below(written)

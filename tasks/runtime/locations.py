@@ -15,9 +15,11 @@ from __future__ import annotations
 import glob
 import importlib.util
 import os
+import posixpath
 import re
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from data_contracts.errors import SourceError, TransientError
@@ -62,8 +64,7 @@ def location_digest(uri: str) -> str:
         return _files_digest(_local_files(uri))
     if kind == "hf" and not uri.startswith("hf://datasets/"):
         return fingerprint(["hf", *_hub_model(uri).parts[-3:]])
-    filesystem, paths = _remote_files(uri)
-    return fingerprint([[path, filesystem.ukey(path)] for path in paths])
+    return _remote_digest(_remote_files(uri)[1])
 
 
 def local_files(uri: str) -> list[Path]:
@@ -73,16 +74,16 @@ def local_files(uri: str) -> list[Path]:
     """
     if scheme(uri) in ("file", "pkg"):
         return _local_files(uri)
-    filesystem, paths = _remote_files(uri)
-    folder = home() / "downloads" / location_digest(uri)
+    filesystem, files = _remote_files(uri)
+    folder = home() / "downloads" / _remote_digest(files)
     copies = []
-    for number, path in enumerate(paths):
-        copy = folder / f"{number:05d}-{path.rsplit('/', 1)[-1]}"
+    for file in files:
+        copy = folder / file.name
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            partial = copy.with_name(f".{copy.name}.{os.getpid()}")
+            partial = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
             with _remote(uri):
-                filesystem.get_file(path, str(partial))
+                filesystem.get_file(file.path, str(partial))
             partial.replace(copy)
         copies.append(copy)
     return copies
@@ -97,7 +98,8 @@ def local_folder(uri: str) -> Path:
     if kind == "hf":
         return _hub_model(uri)
     if kind == "s3":
-        return local_files(uri.rstrip("/") + "/*")[0].parent
+        copies = local_files(uri.rstrip("/") + "/")
+        return Path(os.path.commonpath([copy.parent for copy in copies]))
     folder = _local_path(uri)
     if not folder.is_dir():
         raise _missing(uri, f"{folder} is not a folder")
@@ -166,20 +168,64 @@ def _hub_model(uri: str) -> Path:
         ) from error
 
 
-def _remote_files(uri: str) -> tuple[Any, list[str]]:
+class _RemoteFile(NamedTuple):
+    """A remote file: where it lies, its name below what the URI covers, and its content's mark."""
+
+    path: str
+    name: str
+    version: str
+
+
+def _remote_files(uri: str) -> tuple[Any, list[_RemoteFile]]:
     import fsspec
 
     with _remote(uri):
         filesystem, path = fsspec.core.url_to_fs(uri)
+        # File systems are shared and remember listings: a server of schedules must see new data.
+        filesystem.invalidate_cache()
         if any(character in path for character in "*?["):
-            paths = filesystem.glob(path)
+            infos = filesystem.glob(path, detail=True)
         elif filesystem.isfile(path):
-            paths = [path]
+            infos = {path: filesystem.info(path)}
         else:
-            paths = filesystem.find(path)
+            infos = filesystem.find(path, detail=True)
+    # S3 lists "folders" as empty objects whose name ends in a slash.
+    paths = sorted(p for p, info in infos.items() if info["type"] == "file" and p[-1] != "/")
     if not paths:
         raise _missing(uri, "nothing there")
-    return filesystem, sorted(paths)
+    folder = posixpath.commonpath([posixpath.dirname(path) for path in paths])
+    files = []
+    for path in paths:
+        name = posixpath.relpath(path, folder)
+        if ".." in name.split("/") or ".." in path.split("/"):
+            raise SourceError(
+                f"{uri!r} holds the object {path!r}",
+                rule="names of objects may not climb out of their folder",
+                remedy="rename or leave out that object",
+            )
+        files.append(_RemoteFile(path, name, _version(uri, infos[path])))
+    return filesystem, files
+
+
+def _version(uri: str, info: dict[str, Any]) -> str:
+    """The mark of a remote file's content, wherever it lies and whenever it was written."""
+    lfs = info.get("lfs")
+    mark = (
+        info.get("ETag") or (getattr(lfs, "sha256", None) if lfs else None) or info.get("blob_id")
+    )
+    if not mark:
+        raise SourceError(
+            f"{uri!r}: the server tells no ETag",
+            rule="a remote file is known by the ETag or hash that its server tells",
+            remedy="copy the data to a folder and name that",
+        )
+    return str(mark).strip('"')
+
+
+def _remote_digest(files: list[_RemoteFile]) -> str:
+    if len(files) == 1:
+        return fingerprint(["remote", files[0].version])
+    return fingerprint(["remote", *([file.name, file.version] for file in files)])
 
 
 class _remote:  # noqa: N801  # reads as a verb at its use
@@ -200,8 +246,19 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 rule="the credentials in the environment must allow reading it",
                 remedy="check AWS_* variables or the hub token",
             ) from error
-        if isinstance(error, (ConnectionError, TimeoutError, OSError)):
-            raise TransientError(f"{self.uri!r}: {type(error).__name__} while reading") from error
+        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+            raise SourceError(
+                f"{self.uri!r}: {error}",
+                rule="an object store is read with the credentials in the environment",
+                remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+            ) from error
+        # What botocore raises when no server answers is none of Python's own connection errors.
+        if isinstance(error, OSError) or type(error).__module__ == "botocore.exceptions":
+            raise TransientError(
+                f"{self.uri!r}: {type(error).__name__} while reading",
+                rule="the server must answer",
+                remedy="try again later; what was copied completely is not copied again",
+            ) from error
 
 
 def _missing(uri: str, fact: str) -> SourceError:

@@ -14,14 +14,20 @@ _USERINFO = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _QUERY_SECRET = re.compile(
     r"(?i)([?&;](?:[\w-]*(?:token|secret|key|password|signature|credential)[\w-]*)=)[^&\s#]+"
 )
+# `token` must end the name: num_tokens, tokenizer and the like are everyday words here.
 _ASSIGNED_SECRET = re.compile(
-    r"(?i)\b((?:[\w-]*(?:token|secret|password|passwd|api[_-]?key|access[_-]?key)[\w-]*)\s*[=:]\s*)"
-    r"(?!\[redacted\])[^\s,;'\"&]{6,}"
+    r"(?i)\b((?:[\w-]*token|[\w-]*(?:secret|password|passwd|api[_-]?key|access[_-]?key)[\w-]*)"
+    r"[\"']?\s*[=:]\s*[\"']?)(?!\[redacted\])[^\s,;'\"&]{6,}"
+)
+_AUTHORIZATION = re.compile(
+    r"\b(Bearer\s+|(?i:authorization)[\"']?\s*[=:]\s*[\"']?Basic\s+)[^\s,;'\"]+"
 )
 _KNOWN_FORMS = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,})\b"
 )
-_SECRET_NAME = re.compile(r"(?i)token|secret|password|passwd|api_?key|access_?key|auth_string")
+_SECRET_NAME = re.compile(
+    r"(?i)token(?![a-z])|secret|password|passwd|api_?key|access_?key|auth_string"
+)
 _MIN_SECRET_CHARS = 6
 
 
@@ -31,6 +37,7 @@ def redact(text: str) -> str:
     text = _USERINFO.sub(MASK, text)
     text = _QUERY_SECRET.sub(rf"\1{MASK}", text)
     text = _ASSIGNED_SECRET.sub(rf"\1{MASK}", text)
+    text = _AUTHORIZATION.sub(rf"\1{MASK}", text)
     text = _KNOWN_FORMS.sub(MASK, text)
     for name, value in os.environ.items():
         if len(value) >= _MIN_SECRET_CHARS and _SECRET_NAME.search(name):

@@ -1,0 +1,52 @@
+"""Precision and cores are read off the machine, without torch."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tasks.runtime import device
+
+ONE_CORE = """
+import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from tasks.runtime.device import cpu_count
+print(cpu_count(), "torch" in sys.modules)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Facts about the machine are remembered; each test asks anew."""
+    device.has_cuda.cache_clear()
+    device.cpu_multiplies_bf16.cache_clear()
+    yield
+    device.has_cuda.cache_clear()
+    device.cpu_multiplies_bf16.cache_clear()
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", " "])
+def test_a_hidden_device_is_not_there(monkeypatch, hidden):
+    """A key made for bf16, and a run that then computes in fp32."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert device.has_cuda() is False
+
+
+def test_auto_is_what_the_hardware_multiplies(monkeypatch):
+    """Emulated bf16 on an old processor: several times slower, for nothing."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for native, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(device, "cpu_multiplies_bf16", lambda native=native: native)
+        assert device.resolve_precision("auto") == expected
+        assert device.resolve_precision("fp32") == "fp32"
+        assert device.resolve_precision("bf16") == "bf16"
+
+
+def test_cores_are_those_this_process_may_use():
+    """64 workers in a container of two cores."""
+    child = subprocess.run(
+        [sys.executable, "-c", ONE_CORE], capture_output=True, text=True, check=True
+    )
+    assert child.stdout.split() == ["1", "False"]
+    assert device.cpu_count() == len(os.sched_getaffinity(0))
