@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,18 @@ def total(counts: Iterable[Mapping[str, Any]]) -> RowCounts:
 
 
 def check_rates(
-    counts: Mapping[str, Mapping[str, Any]], table: Path, *, limit: float | None
+    counts: Mapping[str, Mapping[str, Any]],
+    table: Path,
+    *,
+    limit: float | None,
+    forgiven: Sequence[str] = (),
 ) -> None:
     """Refuse a source of which more is set aside than allowed; a single row is always allowed.
 
     Args:
         counts: entries of counts.json by source.
         table: where the quarantine lies, for the message.
+        forgiven: reason codes that do not count.
         limit: share of a source's rows, 0 to 1; None: `maxQuarantineRate` of the corpus contract.
 
     Raises: ContractViolation with the numbers and the most frequent reasons.
@@ -76,7 +81,8 @@ def check_rates(
         limit = float(contract.properties["maxQuarantineRate"])
         says = f"contract {contract.name} {contract.version}"
     for name, entry in counts.items():
-        reasons = Counter(entry["quarantined"])
+        quarantined = entry["quarantined"].items()
+        reasons = Counter({reason: n for reason, n in quarantined if reason not in forgiven})
         allowed = max(int(limit * entry["rows_in"]), 1 if limit else 0)
         if reasons.total() <= allowed:
             continue

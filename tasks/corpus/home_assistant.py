@@ -218,8 +218,10 @@ class _Language:
     """The templates, rules and slot values of one language."""
 
     def __init__(self, uri: str, code: str) -> None:
+        from hassil import expression as kinds
         from hassil.parse_expression import parse_sentence
 
+        self._kinds = kinds  # imported when needed: a recipe is planned without hassil
         self.code = code
         data = _read(uri, code)
         self.intents: dict[str, Any] = data["intents"]
@@ -306,8 +308,7 @@ class _Language:
         rng: random.Random,
         wanted: Mapping[str, Any] | None,
     ) -> str:
-        from hassil import expression as kinds
-
+        kinds = self._kinds
         if isinstance(expression, kinds.TextChunk):
             return expression.original_text
         if isinstance(expression, kinds.Alternative):
@@ -335,6 +336,7 @@ class _Language:
         wanted: Mapping[str, Any] | None,
     ) -> str:
         slot = reference.slot_name
+        value: Any
         if reference.list_name == "name":
             entries = self._names.get(slots.get("domain", ""), {})
         else:
