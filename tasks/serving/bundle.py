@@ -28,7 +28,7 @@ CARD_FILE = "MODEL_CARD.md"
 # What text_classifier.py imports. Torch is a range: its wheels differ by machine (CPU, CUDA), and
 # a pin such as 2.13.0+cpu is not on the public index.
 _PINNED = ("mlflow", "numpy", "onnxruntime", "pandas", "safetensors", "tokenizers", "transformers")
-_TORCH = "torch>=2.10,<2.14"
+_TORCH = "torch<2.14,>=2.10"  # in the order in which MLflow writes it
 
 
 def requirements(*, repair_encoding: bool) -> list[str]:

@@ -5,6 +5,7 @@ The sections follow Mitchell et al. 2019, "Model Cards for Model Reporting" (arX
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -60,12 +61,13 @@ def _opening(report: EvaluationReport, name: str, licence: str, labels: Sequence
 
 
 def _usage(name: str, example: str) -> str:
+    quoted = json.dumps(example, ensure_ascii=False)
     return f"""## Use
 
 ```python
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/{name}@champion")
-model.predict(pd.DataFrame({{"text": ["{example}"]}}), params={{"variant": "{INT8_VARIANT}"}})
+model.predict(pd.DataFrame({{"text": [{quoted}]}}), params={{"variant": "{INT8_VARIANT}"}})
 ```
 
 Input: a string column `text`. Output: `label`, `score` (softmax probability), and with `top_k` > 1

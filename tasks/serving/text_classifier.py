@@ -55,7 +55,9 @@ class TextClassifier(PythonModel):
         self._networks: dict[str, Network] = {}
         self._lock = threading.Lock()
 
-    def predict(self, context, model_input, params: dict[str, Any] | None = None) -> Any:
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Classify texts.
 
         Args:
@@ -128,7 +130,7 @@ class TextClassifier(PythonModel):
         return path
 
 
-# What `normalize` takes out: control characters (white space is collapsed instead), direction marks,
+# What `normalize` takes out: control characters (white space is collapsed), direction marks,
 # zero-width and tag characters; the joiners ZWNJ and ZWJ only where nothing is spelt with them.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"

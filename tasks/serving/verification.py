@@ -35,9 +35,10 @@ _ROOT_FILES = frozenset(
 )
 _BUNDLE_SUFFIXES = frozenset({".safetensors", ".onnx", ".json", ".txt", ".model", ".md", ".html"})
 _PYFUNC_KEYS = frozenset(
-    {"artifacts", "config", "env", "loader_module", "model_code_path", "python_version"}
-    | {"python_model", "streamable"}
+    {"artifacts", "cloudpickle_version", "config", "env", "loader_module", "model_code_path"}
+    | {"python_version", "streamable"}
 )
+_LOADER = "mlflow.pyfunc.loaders.code_model"
 # Keys by which a Hugging Face configuration asks for code from elsewhere to be run.
 _CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "_attn_implementation_internal"})
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*((==|>=|<=|<|>|=)[0-9][0-9A-Za-z.,<>=!]*)?")
@@ -109,11 +110,13 @@ def _check_mlmodel(described: Any) -> None:
     if not isinstance(flavors, dict) or set(flavors) != {"python_function"}:
         raise _refused("MLmodel names other flavours than python_function")
     pyfunc = flavors["python_function"]
-    if unknown := sorted(set(pyfunc) - _PYFUNC_KEYS):
+    asked = {key for key, value in pyfunc.items() if value is not None}
+    if unknown := sorted(asked - _PYFUNC_KEYS):
         raise _refused(f"MLmodel asks to load {unknown[0]!r}")
-    if pyfunc.get("loader_module") != "mlflow.pyfunc.model":
+    if pyfunc.get("loader_module") != _LOADER:
         raise _refused(f"MLmodel is loaded by {pyfunc.get('loader_module')!r}")
-    if pyfunc.get("model_code_path") != SCRIPT.name or pyfunc.get("python_model"):
+    # MLflow writes the whole path of the machine that saved it, and reads its last part.
+    if Path(str(pyfunc.get("model_code_path"))).name != SCRIPT.name:
         raise _refused(f"MLmodel runs something else than {SCRIPT.name}")
     artifacts = pyfunc.get("artifacts") or {}
     paths = {name: entry.get("path") for name, entry in artifacts.items()}

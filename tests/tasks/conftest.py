@@ -9,11 +9,25 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from data_contracts.artifacts import KeyParts, StageSummary
+from data_contracts.evaluation import (
+    ClassRow,
+    ClassTable,
+    Comparison,
+    Diagnostics,
+    EvaluationReport,
+    Scores,
+    Speed,
+    SystemResult,
+    Variant,
+)
+from tasks import export
 from tasks.corpus.tables import write_table
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.stages import run_stage
+from tasks.serving.registry import Registry
 
 LABELS = ("HassClimateGetTemperature", "HassLightSet", "HassTurnOff", "HassTurnOn", "媒体播放")
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
@@ -119,3 +133,163 @@ def small_student(tmp_path_factory, publish, small_tokenizer):
         (output / "labels.json").write_text(labels, encoding="utf-8")
 
     return store, publish(store, "student", write_student), publish(store, "tokens", write_tokens)
+
+
+@pytest.fixture(scope="session")
+def exported(small_student):
+    """Export artifact of the small student."""
+    store, student, tokens = small_student
+    inputs = {"student": student, "tokens": tokens}
+    return run_stage(export.STAGE, export.Config(), inputs, store=store).artifact
+
+
+@pytest.fixture(scope="session")
+def make_report():
+    """A hand-made evaluation report whose gate figures can be chosen."""
+
+    def scores(accuracy):
+        return Scores(
+            accuracy=accuracy, macro_f1=accuracy, micro_f1=accuracy, weighted_f1=accuracy, ece=0.02
+        )
+
+    def compared(against, difference, low):
+        return Comparison(
+            name=f"student_minus_{against}",
+            of="student",
+            against=against,
+            metric="accuracy",
+            difference=difference,
+            low=low,
+            high=2 * difference - low,
+            confidence=0.95,
+            num_examples=40,
+            num_examples_against=40,
+            paired=against != "teacher",
+            p_value=None,
+        )
+
+    def make(
+        *,
+        accuracy=0.95,
+        vs_teacher=(-0.01, -0.03),
+        vs_no_kd=(0.02, -0.01),
+        latency=1.5,
+        size=1_000_000,
+        agreement=1.0,
+    ):
+        def system(display, kind, language):
+            return SystemResult(
+                display=display,
+                kind=kind,
+                language=language,
+                num_examples=40,
+                seeds=(scores(accuracy),),
+                mean=scores(accuracy),
+                sd=None,
+                num_parameters=100_000,
+            )
+
+        def variant(agreement):
+            return Variant(
+                accuracy=accuracy,
+                macro_f1=accuracy,
+                size_bytes=size,
+                latency_ms_p50=latency,
+                latency_ms_p95=2 * latency,
+                throughput_texts_per_second=900.0,
+                agreement=agreement,
+            )
+
+        row = ClassRow(label="HassTurnOn", precision=1, recall=1, f1=1, support=8)
+        return EvaluationReport(
+            recipe="small",
+            problem="text_classification",
+            source_language="en",
+            target_language="zh",
+            systems={
+                "teacher": system("Teacher", "teacher", "en"),
+                "student": system("Student", "student", "zh"),
+                "pseudo_label": system("Hard pseudo-labels", "no_kd", "zh"),
+            },
+            classes=ClassTable(
+                system="student", accuracy=accuracy, rows=(row,), micro=row, macro=row, weighted=row
+            ),
+            comparisons=(compared("teacher", *vs_teacher), compared("pseudo_label", *vs_no_kd)),
+            retention=(),
+            variants={"safetensors": variant(1.0), "onnx_int8": variant(agreement)},
+            speed=Speed(
+                processor="a test",
+                num_threads=1,
+                batch_size=32,
+                num_texts=64,
+                rounds=3,
+                student_over_teacher=9.0,
+                lowest_ratio=8.0,
+                highest_ratio=10.0,
+                includes="tokenization",
+            ),
+            calibration={},
+            diagnostics=Diagnostics(
+                rows="test",
+                num_rows=40,
+                agreement=0.9,
+                agreement_by_class={},
+                teacher_entropy_nats=0.1,
+                teacher_confidence=0.9,
+                pseudo_label_accuracy=None,
+            ),
+            confusions=(),
+            data=(),
+            lineage=(),
+            notes=("Pairs are made by intent; they stand in for a translation memory.",),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def publish_evaluation(publish):
+    """Publish a report, with the delivered student's answers to `num_examples` test texts."""
+
+    def publish_report(store, report, *, num_wrong=2, num_examples=40, first_id=0):
+        def write(output):
+            text = report.model_dump_json(indent=2)
+            (output / "report.json").write_text(text, encoding="utf-8")
+            (output / "report.html").write_text("<!doctype html><title>report</title>")
+            (output / "plots").mkdir()
+            (output / "plots" / "quality.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+            labels = [LABELS[row % 5] for row in range(num_examples)]
+            wrong = [LABELS[(row + 1) % 5] for row in range(num_examples)]
+            table = pa.table(
+                {
+                    "example_id": [f"{row + first_id:032x}" for row in range(num_examples)],
+                    "label": labels,
+                    "prediction": wrong[:num_wrong] + labels[num_wrong:],
+                    "confidence": pa.array([0.9] * num_examples, pa.float32()),
+                }
+            )
+            write_table(table, output / "predictions" / "student_0.parquet")
+
+        config = {"wrong": num_wrong, "examples": num_examples, "first": first_id}
+        return publish(store, "evaluation", write, config={**config, "report": hash(str(report))})
+
+    return publish_report
+
+
+@pytest.fixture(scope="session")
+def registry_folder(tmp_path_factory):
+    """One home with a migrated MLflow database for all tests: making it takes 5 s."""
+    folder = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DECANT_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Registry()
+    return folder
+
+
+@pytest.fixture
+def registry_home(registry_folder, store, monkeypatch):
+    """DECANT_HOME of that database, in place of the empty one; tests use a model name each."""
+    monkeypatch.setenv("DECANT_HOME", str(registry_folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return registry_folder

@@ -19,12 +19,6 @@ from tasks.runtime.fingerprint import content_digest
 from tasks.runtime.stages import run_stage
 
 
-@pytest.fixture(scope="module")
-def exported(small_student):
-    store, student, tokens = small_student
-    return run_stage(STAGE, Config(), {"student": student, "tokens": tokens}, store=store).artifact
-
-
 def test_the_delivered_folder_holds_both_forms_and_all_a_reader_of_texts_needs(exported):
     """A consumer without the tokenizer, labels or normalisation answers something else."""
     names = {path.name for path in (exported.path / "model").iterdir()}
