@@ -43,4 +43,7 @@ def exclusive_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> 
                     continue
         yield
     finally:
+        # Unlocking says it to the kernel; closing alone would leave the lock with any child that
+        # was forked meanwhile and inherited the descriptor.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
