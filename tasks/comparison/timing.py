@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data_contracts.evaluation import Speed, Variant
 from tasks.comparison.material import Material, Reader
@@ -57,6 +58,7 @@ def time_systems(material: Material, budget: Budget) -> Timing:
 
     torch must already compute with `budget.num_threads`.
     """
+    assert torch.get_num_threads() == budget.num_threads, "the report would state another count"
     exported = material.path("export") / "model"
     teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
     answerers: dict[str, Answerer] = {
