@@ -14,6 +14,7 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -104,42 +105,75 @@ def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
     return common / (len(left) + len(right) - common)
 
 
+@dataclass(frozen=True)
+class Signed:
+    """Texts as their shingles and one key a band: texts with an equal key may be near copies."""
+
+    shingles: list[frozenset[str]]
+    keys: np.ndarray  # uint64, shape (texts, bands)
+
+    def take(self, positions: Sequence[int]) -> Signed:
+        """The texts at `positions`, in that order."""
+        return Signed([self.shingles[i] for i in positions], self.keys[list(positions)])
+
+
+def sign(texts: Sequence[str], threshold: float) -> Signed:
+    """The MinHash signature of each text, in bands made for Jaccard similarities of `threshold`."""
+    sets = [shingles(text) for text in texts]
+    size = _rows_per_band(threshold)
+    num_bands = _NUM_PERMUTATIONS // size
+    if not sets:
+        return Signed([], np.empty((0, num_bands), np.uint64))
+    import rensa
+
+    minhash: Any = rensa.RMinHash  # type: ignore[attr-defined]  # compiled, without stubs
+    digests = np.array(
+        minhash.digests_from_token_sets(sets, _NUM_PERMUTATIONS, _MINHASH_SEED), dtype=np.uint64
+    )
+    bands = digests[:, : num_bands * size].reshape(len(sets), num_bands, size)
+    keys = np.broadcast_to(np.arange(num_bands, dtype=np.uint64), bands.shape[:2]).copy()
+    for position in range(size):
+        keys = mixed(keys + bands[:, :, position])
+    return Signed(sets, keys)
+
+
 class NearDuplicateIndex:
     """Texts with numbers; finds those similar to a given text.
 
     Args:
-        threshold: least Jaccard similarity of `shingles`, above 0.5 and up to 1.
+        threshold: least Jaccard similarity of `shingles`, above 0.5 and up to 1; texts must be
+            signed for the same one.
     """
 
     def __init__(self, threshold: float) -> None:
         """An empty index."""
         self._threshold = threshold
-        self._rows_per_band = _rows_per_band(threshold)
         self._buckets: dict[int, list[int]] = defaultdict(list)
         self._shingles: dict[int, frozenset[str]] = {}
+        self._known_keys: np.ndarray | None = None
 
-    def add(self, numbers: Sequence[int], texts: Sequence[str]) -> None:
+    def add(self, numbers: Sequence[int], texts: Signed) -> None:
         """Put texts in under their numbers."""
-        sets = [shingles(text) for text in texts]
-        for number, grams, keys in zip(numbers, sets, self._keys(sets), strict=True):
+        for number, grams, keys in zip(numbers, texts.shingles, texts.keys.tolist(), strict=True):
             self._insert(number, grams, keys)
 
-    def find(self, texts: Sequence[str]) -> list[tuple[int, float] | None]:
+    def find(self, texts: Signed) -> list[tuple[int, float] | None]:
         """For each text the most similar one inside and their similarity, None if below threshold.
 
         Of equally similar ones the lowest number wins.
         """
-        sets = [shingles(text) for text in texts]
-        rows = zip(sets, self._keys(sets), strict=True)
-        return [self._best(grams, keys) for grams, keys in rows]
+        if self._known_keys is None:
+            self._known_keys = np.fromiter(self._buckets, np.uint64, len(self._buckets))
+        # Most texts are like none inside: they are passed over without a Python step.
+        found: list[tuple[int, float] | None] = [None] * len(texts.shingles)
+        for row in np.flatnonzero(np.isin(texts.keys, self._known_keys).any(axis=1)).tolist():
+            found[row] = self._best(texts.shingles[row], texts.keys[row].tolist())
+        return found
 
-    def find_or_add(
-        self, numbers: Sequence[int], texts: Sequence[str]
-    ) -> list[tuple[int, float] | None]:
+    def find_or_add(self, numbers: Sequence[int], texts: Signed) -> list[tuple[int, float] | None]:
         """As `find`, text by text, adding each that has no match: the first of a group stays."""
-        sets = [shingles(text) for text in texts]
         found = []
-        for number, grams, keys in zip(numbers, sets, self._keys(sets), strict=True):
+        for number, grams, keys in zip(numbers, texts.shingles, texts.keys.tolist(), strict=True):
             best = self._best(grams, keys)
             if best is None:
                 self._insert(number, grams, keys)
@@ -147,6 +181,7 @@ class NearDuplicateIndex:
         return found
 
     def _insert(self, number: int, grams: frozenset[str], keys: list[int]) -> None:
+        self._known_keys = None
         self._shingles[number] = grams
         for key in keys:
             self._buckets[key].append(number)
@@ -158,28 +193,6 @@ class NearDuplicateIndex:
             return None
         similarity, number = max(scored)
         return (-number, similarity) if similarity >= self._threshold else None
-
-    def _keys(self, sets: Sequence[frozenset[str]]) -> list[list[int]]:
-        """One key a band for each set: equal keys propose a pair."""
-        if not sets:
-            return []
-        import rensa
-
-        # Sorted, because the iteration order of a set of strings differs between processes.
-        minhash: Any = rensa.RMinHash  # type: ignore[attr-defined]  # compiled, without stubs
-        digests = np.array(
-            minhash.digests_from_token_sets(
-                [sorted(grams) for grams in sets], _NUM_PERMUTATIONS, _MINHASH_SEED
-            ),
-            dtype=np.uint64,
-        )
-        size = self._rows_per_band
-        num_bands = _NUM_PERMUTATIONS // size
-        bands = digests[:, : num_bands * size].reshape(len(sets), num_bands, size)
-        keys = np.broadcast_to(np.arange(num_bands, dtype=np.uint64), bands.shape[:2]).copy()
-        for position in range(size):
-            keys = mixed(keys + bands[:, :, position])
-        return keys.tolist()
 
 
 def mixed(values: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from tasks.corpus.deduplication import (
     contradictions,
     copies,
     mixed,
+    sign,
 )
 from tasks.corpus.splitting import STAYS, TEST, VALIDATION, SplittingConfig, cut
 
@@ -215,42 +216,50 @@ def _leak_checks() -> tuple[tuple[int, int], ...]:
 def _near_copies(rows: Rows, verdicts: Verdicts, threshold: float, read_texts: TextReader) -> None:
     indexes: dict[tuple[int, int], NearDuplicateIndex] = {}
     for start, texts, parallel_texts in read_texts():
-        numbers = start + np.flatnonzero(verdicts.kept()[start : start + len(texts)])
-        for role, language in _groups(rows, numbers):
-            index = indexes.setdefault((role, language), NearDuplicateIndex(threshold))
-            members = [
-                int(n) for n in numbers if rows.role[n] == role and rows.language[n] == language
-            ]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number in (
+            start + np.flatnonzero(verdicts.kept()[start : start + len(texts)])
+        ).tolist():
+            group = int(rows.role[number]), int(rows.language[number])
+            groups.setdefault(group, []).append(number)
+        for group, numbers in groups.items():
+            index = indexes.setdefault(group, NearDuplicateIndex(threshold))
             # A pair is a near copy only if both of its sides together are.
-            joined = [f"{texts[n - start]} {parallel_texts[n - start] or ''}" for n in members]
-            for number, match in zip(members, index.find_or_add(members, joined), strict=True):
+            joined = [f"{texts[n - start]} {parallel_texts[n - start] or ''}" for n in numbers]
+            found = index.find_or_add(numbers, sign(joined, threshold))
+            for number, match in zip(numbers, found, strict=True):
                 if match:
                     verdicts.outcome[number] = _OUTCOMES.index("copy_near")
 
 
-def _groups(rows: Rows, numbers: np.ndarray) -> list[tuple[int, int]]:
-    return sorted({(int(rows.role[n]), int(rows.language[n])) for n in numbers})
-
-
 def _near_leaks(rows: Rows, verdicts: Verdicts, threshold: float, read_texts: TextReader) -> None:
     indexes: dict[tuple[int, int], NearDuplicateIndex] = {}
+    evaluated = (VALID, EVAL)
     for start, texts, parallel_texts in read_texts():
-        for language, numbers, side in _sides(rows, verdicts, start, texts, parallel_texts):
-            for role in (VALID, EVAL):
-                members = [n for n in numbers if rows.role[n] == role]
-                if members:
+        for language, side in _sides(rows, verdicts, start, texts, parallel_texts):
+            for role in evaluated:
+                numbers = [n for n in side if rows.role[n] == role]
+                if numbers:
                     index = indexes.setdefault((role, language), NearDuplicateIndex(threshold))
-                    index.add(members, [side[n] for n in members])
+                    index.add(numbers, sign([side[n] for n in numbers], threshold))
     for start, texts, parallel_texts in read_texts():
-        for language, numbers, side in _sides(rows, verdicts, start, texts, parallel_texts):
+        for language, side in _sides(rows, verdicts, start, texts, parallel_texts):
+            if not any((role, language) in indexes for role in evaluated):
+                continue
+            numbers = [n for n in side if rows.role[n] != EVAL]
+            signed = sign([side[n] for n in numbers], threshold)
             for role, against in _leak_checks():
                 index = indexes.get((against, language))
-                members = [n for n in numbers if rows.role[n] == role and verdicts.kept()[n]]
-                if index is None or not members:
+                places = [
+                    i
+                    for i, n in enumerate(numbers)
+                    if rows.role[n] == role and verdicts.outcome[n] == 0
+                ]
+                if index is None or not places:
                     continue
-                found = index.find([side[n] for n in members])
-                for number, match in zip(members, found, strict=True):
+                for place, match in zip(places, index.find(signed.take(places)), strict=True):
                     if match:
+                        number = numbers[place]
                         verdicts.outcome[number] = _OUTCOMES.index("leak_near")
                         verdicts.details[number] = (
                             f"similarity {match[1]:.3f} to a {ROLES[against]} row"
@@ -263,8 +272,8 @@ def _sides(
     start: int,
     texts: Sequence[str],
     parallel_texts: Sequence[str | None],
-) -> Iterator[tuple[int, list[int], dict[int, str]]]:
-    """(language, row numbers, text by row number) for each language on either side of kept rows."""
+) -> Iterator[tuple[int, dict[int, str]]]:
+    """(language, text by row number) for each language on either side of kept rows."""
     sides: dict[int, dict[int, str]] = {}
     second: dict[int, dict[int, str]] = {}
     for offset in np.flatnonzero(verdicts.kept()[start : start + len(texts)]).tolist():
@@ -273,8 +282,8 @@ def _sides(
         parallel = parallel_texts[offset]
         if parallel is not None:
             second.setdefault(int(rows.parallel_language[number]), {})[number] = parallel
-    for language, side in [*sorted(sides.items()), *sorted(second.items())]:
-        yield language, list(side), side
+    yield from sorted(sides.items())
+    yield from sorted(second.items())
 
 
 def _unknown_labels(rows: Rows, verdicts: Verdicts) -> None:

@@ -11,7 +11,10 @@ from tasks.corpus.deduplication import (
     copies,
     jaccard,
     shingles,
+    sign,
 )
+
+WORDS = "turn on off the my kitchen bedroom lights lamp please to of fifty percent now"
 
 
 def test_copies_are_all_but_the_first():
@@ -52,23 +55,7 @@ def test_shingles_ignore_case_width_and_punctuation():
 
 def _texts(count):
     rng = random.Random(2)
-    words = [
-        "turn",
-        "on",
-        "off",
-        "the",
-        "my",
-        "kitchen",
-        "bedroom",
-        "lights",
-        "lamp",
-        "please",
-        "to",
-        "of",
-        "fifty",
-        "percent",
-        "now",
-    ]
+    words = WORDS.split()
     base = [" ".join(rng.choices(words, k=rng.randint(6, 14))) for _ in range(count // 2)]
     typos = []
     for text in base:
@@ -83,9 +70,9 @@ def test_the_index_finds_what_comparing_all_pairs_finds(threshold):
     texts = _texts(400)
     inside, asked = texts[:200], texts[200:]
     index = NearDuplicateIndex(threshold)
-    index.add(range(200), inside)
+    index.add(range(200), sign(inside, threshold))
     sets = [shingles(text) for text in inside]
-    for text, found in zip(asked, index.find(asked), strict=True):
+    for text, found in zip(asked, index.find(sign(asked, threshold)), strict=True):
         scores = [jaccard(shingles(text), other) for other in sets]
         best = max(scores)
         if best >= threshold:
@@ -97,7 +84,7 @@ def test_the_index_finds_what_comparing_all_pairs_finds(threshold):
 def test_the_first_of_a_group_stays():
     """A chain of near copies removed all of its members."""
     texts = ["turn on the kitchen light", "turn on the kitchen lights", "open the garage door"]
-    found = NearDuplicateIndex(0.9).find_or_add([5, 6, 7], texts)
+    found = NearDuplicateIndex(0.9).find_or_add([5, 6, 7], sign(texts, 0.9))
     assert found[0] is None
     assert found[1] is not None
     assert found[1][0] == 5
