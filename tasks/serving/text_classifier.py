@@ -2,7 +2,8 @@
 
     text ─ normalise ─ tokenise ─ network (safetensors or int8 ONNX) ─ softmax ─ label and score
 
-Ask it with a table that has a string column `text`, a pandas Series, or a list of strings:
+Ask it with a table that has a string column `text`, a Series of that name, or records such as
+`[{"text": "…"}]`; MLflow turns each into the table and refuses what lacks the column:
 
     model = mlflow.pyfunc.load_model("models:/<name>@champion")
     model.predict(pd.DataFrame({"text": ["打开客厅的灯"]}), params={"variant": "onnx_int8"})
@@ -57,12 +58,12 @@ class TextClassifier(PythonModel):
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    ) -> Any:
         """Classify texts.
 
         Args:
             context: MLflow's, unused: files are read in `load_context`.
-            model_input: a DataFrame with a string column `text`, a Series, or a list of strings.
+            model_input: a DataFrame with a string column `text`.
             params: `variant` safetensors (the evaluated network) or onnx_int8 (smaller, nearly the
                 same answers); `top_k` >= 1, how many labels to list; `batch_size` >= 1, texts a
                 forward pass.
@@ -74,8 +75,7 @@ class TextClassifier(PythonModel):
         top_k = _positive(params, "top_k", 1)
         batch_size = _positive(params, "batch_size", 32)
         network = self._network(params.get("variant", "safetensors"))
-        texts, index = _texts(model_input)
-        input_ids = self._tokenize(texts)
+        input_ids = self._tokenize(model_input[TEXT_COLUMN].tolist())
         probabilities = _softmax(self._logits(network, input_ids, batch_size))
         # Stable, so that equal scores come in label order on every machine.
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
@@ -87,7 +87,7 @@ class TextClassifier(PythonModel):
         if top_k > 1:
             answers["labels"] = [[self._labels[column] for column in row] for row in order]
             answers["scores"] = [[float(score) for score in row] for row in scores]
-        return pd.DataFrame(answers, index=index)
+        return pd.DataFrame(answers, index=model_input.index)
 
     def _tokenize(self, texts: list[Any]) -> list[list[int]]:
         _refuse(texts, lambda text: not isinstance(text, str), "no text (null or not a string)")
@@ -235,22 +235,6 @@ def _load_onnx_int8(file: Callable[[str], Path]) -> Network:
 
 
 _LOADERS = {"safetensors": _load_safetensors, "onnx_int8": _load_onnx_int8}
-
-
-def _texts(model_input: Any) -> tuple[list[Any], pd.Index]:
-    if isinstance(model_input, str):
-        model_input = [model_input]
-    if isinstance(model_input, pd.DataFrame):
-        if TEXT_COLUMN not in model_input.columns:
-            columns = ", ".join(map(str, model_input.columns)) or "none"
-            raise MlflowException.invalid_parameter_value(
-                f"the table has no column {TEXT_COLUMN!r}, only: {columns}. "
-                f"Rename the column with the texts to {TEXT_COLUMN!r}"
-            )
-        model_input = model_input[TEXT_COLUMN]
-    if not isinstance(model_input, pd.Series):
-        model_input = pd.Series(list(model_input), dtype=object)
-    return model_input.tolist(), model_input.index
 
 
 def _refuse(texts: list[Any], is_bad: Callable[[Any], bool], what: str) -> None:

@@ -1,0 +1,81 @@
+import pytest
+from pydantic import ValidationError
+
+from tasks.serving.gates import GatesConfig, champion_gate, report_gates
+
+TRAINED = {"steps_done": 30, "steps_planned": 30, "stopped_early": False}
+OFF = dict.fromkeys(GatesConfig.model_fields, None) | {"gain_over_no_kd_by": "estimate"}
+
+
+def only(gates):
+    found = [gate for gate in gates if gate.name != "training_complete"]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(("margin", "passes"), [(3.5, True), (3.0, True), (2.9, False)])
+def test_non_inferiority_asks_the_lower_end(make_report, margin, passes):
+    """A difference of -1 ± 2 points passed as `within 2 points` is luck half of the time."""
+    report = make_report(vs_teacher=(-0.01, -0.03))
+    config = GatesConfig(**{**OFF, "max_accuracy_drop_vs_teacher": margin})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.value, gate.threshold, gate.passed) == (-3.0, -margin, passes)
+
+
+@pytest.mark.parametrize(("by", "value"), [("estimate", 2.0), ("interval", -1.0)])
+def test_the_gain_is_asked_as_stated(make_report, by, value):
+    """`At least 0 points` means two things; the recipe says which."""
+    report = make_report(vs_no_kd=(0.02, -0.01))
+    config = GatesConfig(**{**OFF, "min_gain_over_no_kd": 0.0, "gain_over_no_kd_by": by})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.value, gate.passed) == (value, value >= 0)
+
+
+def test_a_gate_nobody_measured_fails(make_report):
+    """Switching a baseline off must not switch its gate off in silence."""
+    report = make_report()
+    report = report.model_copy(update={"comparisons": report.comparisons[:1], "variants": {}})
+    config = GatesConfig()
+    failed = {gate.name for gate in report_gates(config, report, TRAINED) if not gate.passed}
+    assert failed == {"gain_over_no_kd", "latency_ms_p50", "size_mb", "int8_agreement"}
+
+
+def test_the_slowest_and_largest_variant_decides(make_report):
+    """A limit met by the variant nobody asks for."""
+    report = make_report(latency=10.0, size=5_000_000)
+    fast = report.variants["onnx_int8"].model_copy(
+        update={"latency_ms_p50": 1.0, "size_bytes": 1_000_000}
+    )
+    report = report.model_copy(update={"variants": {**report.variants, "onnx_int8": fast}})
+    config = GatesConfig(**{**OFF, "max_latency_ms_p50": 5.0, "max_size_mb": 5.0})
+    found = {gate.name: gate for gate in report_gates(config, report, TRAINED)}
+    assert (found["latency_ms_p50"].value, found["latency_ms_p50"].passed) == (10.0, False)
+    assert (found["size_mb"].value, found["size_mb"].passed) == (5.0, True)
+
+
+@pytest.mark.parametrize(
+    ("training", "passes"),
+    [
+        (TRAINED, True),
+        ({**TRAINED, "steps_done": 29}, False),
+        ({**TRAINED, "steps_done": 29, "stopped_early": True}, True),
+    ],
+)
+def test_training_must_have_run_to_its_end(make_report, training, passes):
+    """A checkpoint of an interrupted run looks like a model."""
+    (gate,) = report_gates(GatesConfig(**OFF), make_report(), training)
+    assert gate.passed is passes
+
+
+def test_without_an_interval_the_difference_decides():
+    """Different test texts have no paired interval; pretending to one hides the doubt."""
+    config = GatesConfig(not_worse_than_champion_by=1.0)
+    assert champion_gate(config, difference=-0.005, low=-0.02, detail="").passed is False
+    assert champion_gate(config, difference=-0.005, low=None, detail="").passed is True
+    assert champion_gate(GatesConfig(**OFF), difference=-1, low=None, detail="") is None
+
+
+def test_a_misspelt_gate_is_refused():
+    """`max_latency_ms: 5` ignored is a gate that was never there."""
+    with pytest.raises(ValidationError):
+        GatesConfig(max_latency_ms=5)
