@@ -264,7 +264,10 @@ def can_trace():
 
 
 @pytest.mark.skipif(not can_trace(), reason="strace is not installed, or ptrace is not allowed")
-@pytest.mark.parametrize("call", ["rename", "fsync", "mkdir", "rmdir,unlink,unlinkat"])
+@pytest.mark.parametrize(
+    "call",
+    ["rename", "fsync", pytest.param("mkdir", marks=pytest.mark.slow), "rmdir,unlink,unlinkat"],
+)
 def test_killed_at_any_step_nothing_half_written_is_visible(tmp_path, call):
     """A power cut between two system calls: an artifact without its last file, believed."""
     expected = run_stage(
