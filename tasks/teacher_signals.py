@@ -85,8 +85,8 @@ def _score_part_of(tokens: Path):
         from tasks.corpus.tables import read_table, write_table
         from tasks.modeling.classifier import load_classifier
         from tasks.runtime.device import resolve_precision
-        from tasks.training.examples import RaggedIds
-        from tasks.training.fitting import read_vocabulary
+        from tasks.training.examples import RaggedIds, read_labels
+        from tasks.training.fitting import read_token_facts
         from tasks.training.inference import predict_logits
         from tasks.training.loop import place
 
@@ -96,12 +96,14 @@ def _score_part_of(tokens: Path):
         logits = predict_logits(
             load_classifier(folder).to(place()),
             RaggedIds.from_arrow(table["input_ids"]),
-            pad_token_id=read_vocabulary(folder).pad_token_id,
+            pad_token_id=read_token_facts(tokens).pad_token_id,
             batch_tokens=config.batch_tokens,
             precision=resolve_precision(config.precision),
             progress=workspace.progress,
         )
-        values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
+        # Not the logits' own width: a part may hold no row that the teacher can read.
+        num_labels = len(read_labels(folder))
+        values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), num_labels)
         write_table(
             pa.table({"example_id": table["example_id"], "logits": values}),
             workspace.output / "part.parquet",

@@ -3,6 +3,7 @@
 import os
 
 os.environ.update(
+    OMP_NUM_THREADS="1",  # test processes run side by side
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
     DO_NOT_TRACK="1",

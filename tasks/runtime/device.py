@@ -44,3 +44,13 @@ def resolve_precision(requested: Literal["auto", "fp32", "bf16"]) -> Precision:
 def cpu_count() -> int:
     """Cores this process may really use: the affinity mask, which `os.cpu_count` ignores."""
     return len(os.sched_getaffinity(0))
+
+
+def thread_count() -> int:
+    """Threads for arithmetic: `OMP_NUM_THREADS` if set, otherwise all cores of this process.
+
+    Two processes that each take all cores wait for each other at every barrier: measured, 30 times
+    slower. Who runs several at once (tests, shards) sets the variable.
+    """
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    return int(requested) if requested.isdigit() and int(requested) > 0 else cpu_count()

@@ -95,24 +95,3 @@ def make_batch(examples: Examples, rows: np.ndarray, *, pad_token_id: int) -> Ba
         None if teacher is None else torch.from_numpy(teacher[rows]),
         num_labelled=int((labels != IGNORE_INDEX).sum()),
     )
-
-
-def drop_tokens(
-    batch: Batch, *, probability: float, replacement_id: int, special_ids: frozenset[int], seed: int
-) -> Batch:
-    """`batch` with each ordinary token shown as `replacement_id` with the given probability.
-
-    A student that has seen every word blanked now and then leans on the whole sentence, and does
-    better on unseen templates. The draw depends on `seed` alone, so a resumed step repeats it.
-    """
-    ids = batch.input_ids_BL
-    draw = torch.rand(ids.shape, generator=torch.Generator().manual_seed(seed))
-    special = torch.isin(ids, torch.tensor(sorted(special_ids), dtype=ids.dtype))
-    dropped = (draw < probability) & batch.attention_mask_BL.bool() & ~special
-    return Batch(
-        ids.masked_fill(dropped, replacement_id),
-        batch.attention_mask_BL,
-        batch.labels_B,
-        batch.teacher_logits_BC,
-        batch.num_labelled,
-    )

@@ -31,9 +31,6 @@ class TrainingConfig(Frozen):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of hard-label mass spread over all classes"
     )
-    token_dropout: float = Field(
-        0.0, ge=0, lt=1, description="probability that a training token is shown as [UNK]"
-    )
     freeze_embeddings: bool = Field(
         False, description="keep the token embeddings: a third faster for a small fine-tuning"
     )

@@ -91,7 +91,7 @@ def load_examples(tokens: Path, roles: Iterable[str], *, language: str | None = 
         )
     table = pa.concat_tables([read_table(path) for path in paths])
     if language is not None:
-        table = table.filter(pc.equal(table["language"], language))
+        table = table.filter(pc.field("language") == language)
     return Examples(
         example_ids=table["example_id"],
         input_ids=RaggedIds.from_arrow(table["input_ids"]),
@@ -116,7 +116,8 @@ def attach_signals(examples: Examples, signals: Path) -> Examples:
         )
     table = pa.concat_tables([read_table(path) for path in sorted(signals.glob("*/*.parquet"))])
     ids = table["example_id"].combine_chunks()
-    positions = pc.index_in(examples.example_ids, value_set=ids)
+    lookup = pc.SetLookupOptions(value_set=ids)
+    positions = pc.call_function("index_in", [examples.example_ids], lookup)
     if positions.null_count:
         raise ContractViolation(
             f"{positions.null_count} of {len(examples)} rows have no teacher signal",

@@ -14,7 +14,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
@@ -26,7 +25,7 @@ from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples, load_examples
 from tasks.training.inference import predict_logits
-from tasks.training.loop import Vocabulary, train
+from tasks.training.loop import train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.objectives import Objective
 
@@ -45,7 +44,7 @@ def fit(
 
     Args:
         tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
-        seed: of order, dropout and token dropout.
+        seed: of order and dropout.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     validation = load_examples(tokens, ["validation"])
@@ -56,24 +55,26 @@ def fit(
             rule="the best step is chosen on labelled validation rows",
             remedy="map a label column for the validation source",
         )
-    vocabulary = read_vocabulary(tokens / "tokenizer")
+    pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
 
     def validate(candidate: nn.Module) -> dict[str, float]:
         logits = predict_logits(
             candidate,
             validation.input_ids,
-            pad_token_id=vocabulary.pad_token_id,
+            pad_token_id=pad_token_id,
             precision=precision,
         )
         return text_classification.score(logits, validation.labels)
 
+    if config.freeze_embeddings:
+        model.backbone.get_input_embeddings().requires_grad_(False)
     result = train(
         model,
         examples,
         objective,
         config,
-        vocabulary=vocabulary,
+        pad_token_id=pad_token_id,
         validate=validate,
         seed=seed,
         work=workspace.work,
@@ -123,30 +124,6 @@ def read_token_facts(tokens: Path) -> TokenFacts:
     """Vocabulary size, padding id and length limit of a tokens artifact."""
     facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
     return TokenFacts(facts["vocab_size"], facts["pad_token_id"], facts["max_length_tokens"])
-
-
-def read_vocabulary(folder: Path) -> Vocabulary:
-    """Padding, unknown and special token ids of the tokenizer in `folder`."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    special = {
-        number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special
-    }
-    return Vocabulary(
-        pad_token_id=_first_known(tokenizer, ("[PAD]", "<pad>")),
-        unk_token_id=_first_known(tokenizer, ("[UNK]", "<unk>")),
-        special_ids=frozenset(special),
-    )
-
-
-def _first_known(tokenizer: Tokenizer, names: tuple[str, ...]) -> int:
-    for name in names:
-        if (number := tokenizer.token_to_id(name)) is not None:
-            return number
-    raise ContractViolation(
-        f"the tokenizer knows none of {', '.join(names)}",
-        rule="padding and unknown tokens are needed to form batches",
-        remedy="use the tokenizer of a BERT- or XLM-R-like encoder, or train one in the recipe",
-    )
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,8 +1,8 @@
 """The training loop of teachers, students and baselines: validation, early stopping, resume.
 
-Resume is exact: the order of examples, dropout and token dropout of step s are functions of
-(seed, s), so nothing random is stored, and an interrupted run ends with the same bits as an
-undisturbed one on the same CPU. Losses are read from the device only when a line of history is due, never every step.
+Resume is exact: the order of examples and the dropout of step s are functions of (seed, s), so
+nothing random is stored, and an interrupted run ends with the same bits as an undisturbed one on
+the same CPU. Losses are read from the device only when a line of history is due, never every step.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.errors import Preempted, TrainingDiverged
-from tasks.runtime.device import cpu_count, has_cuda, resolve_precision
+from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import derive_seed
-from tasks.training.batches import Batch, drop_tokens, epoch_order, make_batch, num_steps
+from tasks.training.batches import Batch, epoch_order, make_batch, num_steps
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples
@@ -34,15 +34,6 @@ from tasks.training.optimization import build_optimizer, learning_rate
 _HISTORY_EVERY_STEPS = 20
 # A checkpoint of a 23M-parameter teacher takes about 0.5 s to write: under 2 % at this interval.
 _CHECKPOINT_EVERY_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What the loop must know of a tokenizer."""
-
-    pad_token_id: int
-    unk_token_id: int
-    special_ids: frozenset[int]
 
 
 @dataclass
@@ -77,10 +68,10 @@ class TrainingResult:
 
 
 def place() -> torch.device:
-    """The device to train on; on a CPU, all cores this process may use."""
+    """The device to train on; on a CPU, with as many threads as this process may use."""
     if has_cuda() and torch.cuda.is_available():
         return torch.device("cuda")
-    torch.set_num_threads(cpu_count())
+    torch.set_num_threads(thread_count())
     return torch.device("cpu")
 
 
@@ -90,7 +81,7 @@ def train(
     objective: Objective,
     config: TrainingConfig,
     *,
-    vocabulary: Vocabulary,
+    pad_token_id: int,
     validate: Callable[[nn.Module], dict[str, float]],
     seed: int,
     work: Path,
@@ -101,9 +92,9 @@ def train(
     Args:
         model: maps (B, L) ids and mask to (B, C) logits.
         examples: rows to train on; teacher logits attached if the objective wants them.
-        vocabulary: padding, unknown and special ids of the tokenizer.
+        pad_token_id: of the tokenizer the texts were read with.
         validate: scores the model, returning at least `config.selection`.
-        seed: of order, dropout and token dropout.
+        seed: of order and dropout.
         work: directory for checkpoints that survives a kill.
     Raises:
         Preempted: SIGTERM arrived; a checkpoint of the last step is on disk.
@@ -143,7 +134,7 @@ def train(
         )
 
     with _stop_signals() as stop:
-        for batch in _batches(examples, config, vocabulary, seed, state.step, planned):
+        for batch in _batches(examples, config, pad_token_id, seed, state.step, planned):
             if state.stopped_early:
                 break
             rate = learning_rate(state.step, total_steps=planned, config=config)
@@ -201,7 +192,7 @@ def _step(
 def _batches(
     examples: Examples,
     config: TrainingConfig,
-    vocabulary: Vocabulary,
+    pad_token_id: int,
     seed: int,
     first_step: int,
     planned: int,
@@ -215,16 +206,7 @@ def _batches(
             epoch = step // steps_per_epoch
             order = epoch_order(lengths, batch_size=config.batch_size, seed=seed, epoch=epoch)
         rows = order[step % steps_per_epoch]
-        batch = make_batch(examples, rows, pad_token_id=vocabulary.pad_token_id)
-        if config.token_dropout:
-            batch = drop_tokens(
-                batch,
-                probability=config.token_dropout,
-                replacement_id=vocabulary.unk_token_id,
-                special_ids=vocabulary.special_ids,
-                seed=derive_seed(seed, "token_dropout", step),
-            )
-        yield batch
+        yield make_batch(examples, rows, pad_token_id=pad_token_id)
 
 
 def _validation_steps(steps_per_epoch: int, config: TrainingConfig) -> frozenset[int]:

@@ -8,19 +8,15 @@ from transformers import BertConfig, BertModel
 
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.training.examples import Examples, RaggedIds
-from tasks.training.loop import Vocabulary
 
 NUM_CLASSES = 3
-VOCABULARY = Vocabulary(pad_token_id=0, unk_token_id=1, special_ids=frozenset({0, 1, 2, 3}))
 
 
 def make_examples(rows=60, seed=0, teacher=True):
     """Texts [CLS] class-token filler... of 3 to 9 tokens; the teacher is sure of the class."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, NUM_CLASSES, rows)
-    texts = [
-        [2, 4 + label, *rng.integers(10, 30, rng.integers(1, 8)).tolist()] for label in labels
-    ]
+    texts = [[2, 4 + label, *rng.integers(10, 30, rng.integers(1, 8)).tolist()] for label in labels]
     offsets = np.cumsum([0] + [len(text) for text in texts]).astype(np.int64)
     values = np.array([i for text in texts for i in text], dtype=np.int32)
     return Examples(
@@ -44,7 +40,7 @@ def make_model(seed=0, dropout=0.1):
     return EncoderClassifier(backbone, num_labels=NUM_CLASSES, pooling="mean", dropout=dropout)
 
 
-@pytest.fixture()
+@pytest.fixture
 def toy():
     """The toy problem's makers, without importing across test files."""
-    return {"examples": make_examples, "model": make_model, "vocabulary": VOCABULARY}
+    return {"examples": make_examples, "model": make_model}
