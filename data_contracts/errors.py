@@ -16,6 +16,8 @@ A message has three parts: the fact with numbers, the rule it breaks, and the re
 is not a DecantError is a bug of ours: it exits 1 with its traceback.
 """
 
+# ruff: noqa: N818  # the names say what happened; "Error" would add nothing
+
 
 class DecantError(Exception):
     """An error told as a fact, the rule it breaks and the remedy.
