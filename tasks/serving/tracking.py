@@ -61,7 +61,11 @@ def log_evaluation(
 
     now = int(time.time() * 1000)
     client = registry.client
-    params = [Param(key, value) for key, value in _params(report, lineage)]
+    # A run refuses a second value for a name, so the nearest artifact of that name is kept.
+    named: dict[str, str] = {}
+    for key, value in _params(report, lineage):
+        named.setdefault(key, value)
+    params = [Param(key, value) for key, value in named.items()]
     figures = [*_figures(report), *((f"gate/{gate.name}", gate.value) for gate in gates)]
     metrics = [Metric(key, value, now, 0) for key, value in figures if value is not None]
     metrics = [metric for metric in metrics if math.isfinite(metric.value)]
@@ -140,8 +144,8 @@ def _params(report: EvaluationReport, lineage: Mapping[str, Any]) -> Iterable[tu
     yield "target_language", report.target_language
     for entry in lineage["artifacts"]:
         if entry["stage"] in ("student", "teacher", "tokens"):
-            name = entry["stage"] if entry["stage"] != "tokens" else entry["name"]
-            for key, value in _flat(entry["config"], name):
+            # The step's name, not the stage's: several students of one stage are compared.
+            for key, value in _flat(entry["config"], entry["name"]):
                 yield key, redact(str(value))[:_MAX_PARAM_CHARS]
 
 

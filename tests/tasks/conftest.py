@@ -251,7 +251,7 @@ def make_report():
 def publish_evaluation(publish):
     """Publish a report, with the delivered student's answers to `num_examples` test texts."""
 
-    def publish_report(store, report, *, num_wrong=2, num_examples=40, first_id=0):
+    def publish_report(store, report, *, num_wrong=2, num_examples=40, first_id=0, made_of=None):
         def write(output):
             text = report.model_dump_json(indent=2)
             (output / "report.json").write_text(text, encoding="utf-8")
@@ -271,7 +271,8 @@ def publish_evaluation(publish):
             write_table(table, output / "predictions" / "student_0.parquet")
 
         config = {"wrong": num_wrong, "examples": num_examples, "first": first_id}
-        return publish(store, "evaluation", write, config={**config, "report": hash(str(report))})
+        config = {**config, "report": hash(str(report))}
+        return publish(store, "evaluation", write, upstream_keys=made_of, config=config)
 
     return publish_report
 

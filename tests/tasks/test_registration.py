@@ -228,6 +228,20 @@ def test_lineage_walks_back_to_the_first_artifact(register, exported):
     assert {"export", "evaluation"} <= set(stages)
 
 
+def test_students_of_several_seeds_keep_their_own_parameters(register, publish, store):
+    """MLflow refuses a second value under one name: every run of three seeds would fail."""
+
+    def write(output):
+        (output / "training.json").write_text("{}")
+
+    seeds = [publish(store, "student", write, config={"seed": seed}) for seed in (0, 1)]
+    made_of = {f"student_{seed}": artifact.key for seed, artifact in enumerate(seeds)}
+    _, record = register("seeds", answers={"made_of": made_of})
+    params = Registry().client.get_run(record["run_id"]).data.params
+    assert (params["student_0.seed"], params["student_1.seed"]) == ("0", "1")
+    assert {"student_0", "student_1"} <= {entry["name"] for entry in lineage("seeds")["artifacts"]}
+
+
 def test_a_worse_student_does_not_replace_the_champion(register, another_export):
     """Retraining on broken data replaces a good model with a bad one overnight."""
     same_texts = {"num_examples": 400}
