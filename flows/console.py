@@ -27,6 +27,7 @@ from tasks.runtime.redaction import redact
 from tasks.runtime.stages import StageOutcome
 
 _LINE_EVERY_SECONDS = 5.0
+_RESUMED_SECONDS = 0.05
 _MAX_FACTS = 4
 
 
@@ -134,7 +135,7 @@ class LineListener:
         """Write to `stream`, by default stderr."""
         self._stream = stream or sys.stderr
         self._step = self._description = self._unit = ""
-        self._done = self._total = 0
+        self._done = self._resumed_at = self._total = 0
         self._started_at = self._told_at = time.monotonic()
 
     def __enter__(self) -> LineListener:
@@ -154,29 +155,33 @@ class LineListener:
 
     def start(self, description: str, *, total: int, unit: str) -> None:
         """Count from zero."""
-        self._description, self._unit, self._done, self._total = description, unit, 0, total
+        self._description, self._unit = redact(description), unit
+        self._done, self._resumed_at, self._total = 0, 0, total
         self._started_at = time.monotonic()
 
     def advance(self, amount: int = 1, *, note: str = "") -> None:
         """A line with rate and remaining time, if the last one is some seconds old."""
         self._done += amount
         now = time.monotonic()
+        if now - self._started_at < _RESUMED_SECONDS:
+            self._resumed_at = self._done  # what a checkpoint held was not done now
         if now - self._told_at < _LINE_EVERY_SECONDS:
             return
         self._told_at = now
-        rate = self._done / max(now - self._started_at, 1e-9)
+        rate = (self._done - self._resumed_at) / max(now - self._started_at, 1e-9)
         left = f", {seconds_text((self._total - self._done) / rate)} left" if rate else ""
         self._print(
             f"  {self._step}: {self._description}: {self._done:,} of {self._total:,} "
-            f"{self._unit}, {rate:,.1f}/s{left} {note}".rstrip()
+            f"{self._unit}, {rate:,.1f}/s{left} {redact(note)}".rstrip()
         )
 
     def say(self, message: str) -> None:
         """One line."""
+        message = redact(message)
         self._print(f"  {self._step}: {message}" if self._step else f"  {message}")
 
     def _print(self, line: str) -> None:
-        print(redact(line), file=self._stream, flush=True)
+        print(line, file=self._stream, flush=True)
 
 
 @contextmanager

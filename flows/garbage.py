@@ -1,8 +1,9 @@
 """What may be removed from a store: leftovers of killed runs, and artifacts that nothing uses.
 
 In use is what some recipe's step used last (`runs.py`), and everything that a registered model was
-made from: each registration artifact is kept, and lineage is walked upstream from there. Keys that
-a living process holds locked are never touched.
+made from: each registration artifact is kept, and lineage is walked upstream from there. A shard
+that stages keep as an artifact of its own is in use as long as its file is part of one in use: new
+data is then still scored alone. Keys that a living process holds locked are never touched.
 """
 
 from __future__ import annotations
@@ -72,9 +73,14 @@ def _work(root: Path, oldest: float) -> Iterator[Garbage]:
 def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
     manifests = {manifest.key: manifest for manifest in store.artifacts()}
     used = _used_keys(store.root, manifests)
+    used_files = {
+        entry.sha256 for key in used if key in manifests for entry in manifests[key].files
+    }
     for key, manifest in sorted(manifests.items()):
         folder = store.directory(manifest.key_parts)
         if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
+            continue
+        if any(entry.sha256 in used_files for entry in manifest.files):
             continue
         # The folder's own time is that of its publishing.
         if folder.stat().st_mtime < oldest:

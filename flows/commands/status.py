@@ -42,6 +42,8 @@ def _state(log: RunLog, record: RunRecord) -> str:
 
 def _step_line(log: RunLog, record: RunRecord, name: str) -> str:
     step = log.step(name)
+    if name == record.failed_step:
+        return f"  ✗  {name:<24} failed"
     if step is None or step.run != record.run:
         return f"  -  {name:<24} not reached"
     how = "cached" if step.cached else f"built in {seconds_text(step.seconds)}"

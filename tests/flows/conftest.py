@@ -1,0 +1,163 @@
+"""A whole tiny problem: CSV files in two languages, a random teacher, and a recipe over them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOMS = {
+    "kitchen": "厨房", "bedroom": "卧室", "garage": "车库", "garden": "花园", "office": "办公室",
+    "hall": "走廊", "attic": "阁楼", "cellar": "地下室", "bathroom": "浴室", "terrace": "露台",
+}  # fmt: skip
+INTENTS = {
+    "on": (("turn on the light in the {}", "switch the {} light on", "light up the {}"),
+           ("打开{}的灯", "把{}的灯打开", "让{}亮起来")),
+    "off": (("turn off the light in the {}", "switch the {} light off", "make the {} dark"),
+            ("关闭{}的灯", "把{}的灯关掉", "让{}暗下来")),
+    "heat": (("how warm is it in the {}", "what is the {} temperature", "is the {} cold"),
+             ("{}现在几度", "{}的温度是多少", "{}冷不冷")),
+}  # fmt: skip
+
+
+def pairs():
+    """(label, English, Chinese) of every intent, wording and room: 90 rows."""
+    return [
+        (label, english.format(room), chinese.format(ROOMS[room]))
+        for label, (in_english, in_chinese) in INTENTS.items()
+        for english, chinese in zip(in_english, in_chinese, strict=True)
+        for room in ROOMS
+    ]
+
+
+def write_csv(path, header, rows):
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+def write_teacher(folder):
+    """A BERT with random weights and a vocabulary of the tests' own words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    texts = [english for _, english, _ in pairs()]
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=special)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Folder with `recipe.yaml`, its CSV files and its teacher; a run takes some ten seconds."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_teacher(folder / "teacher")
+    rows = pairs()
+    parts = {"train": rows[0::3] + rows[1::3], "validation": rows[2::6], "test": rows[5::6]}
+    sources = []
+    for role, chosen in parts.items():
+        write_csv(folder / f"en-{role}.csv", ["text", "label"], [(e, n) for n, e, _ in chosen])
+        sources.append((f"en-{role}", role, "en", {"label": "label"}))
+        if role != "train":
+            write_csv(folder / f"zh-{role}.csv", ["text", "label"], [(c, n) for n, _, c in chosen])
+            sources.append((f"zh-{role}", role, "zh", {"label": "label"}))
+    write_csv(
+        folder / "zh-pairs.csv", ["zh", "en", "label"], [(c, e, n) for n, e, c in parts["train"]]
+    )
+    columns = {"text": "zh", "parallel_text": "en", "label": "label"}
+    sources.append(("zh-pairs", "transfer", "zh", columns))
+    training = {"num_epochs": 4, "batch_size": 16, "learning_rate": 0.003}
+    recipe = {
+        "name": "tiny",
+        "source_language": "en",
+        "target_language": "zh",
+        "data": {
+            "sources": [
+                {
+                    "name": name,
+                    "format": "csv",
+                    "uri": str(folder / f"{name}.csv"),
+                    "role": role,
+                    "language": language,
+                    "columns": columns,
+                    **({"parallel_language": "en"} if role == "transfer" else {}),
+                }
+                for name, role, language, columns in sources
+            ],
+            # 90 rows of nine wordings are all alike; near copies are another file's tests.
+            "deduplication": {"leak_threshold": None},
+        },
+        "teacher": {
+            "model": str(folder / "teacher"),
+            "max_length_tokens": 24,
+            "training": training,
+        },
+        "student": {
+            "tokenizer": {"kind": "wordpiece", "vocab_size": 120},
+            "max_length_tokens": 24,
+            "architecture": {
+                "num_layers": 2,
+                "hidden_size": 32,
+                "num_heads": 2,
+                "intermediate_size": 64,
+            },
+            "training": training,
+        },
+        "evaluation": {
+            "num_resamples": 100,
+            "speed": {"latency_texts": 5, "latency_seconds": 0.2, "rounds_seconds": 0.2},
+        },
+        "registration": {
+            "model_name": "tiny-en-zh",
+            "gates": {
+                "max_accuracy_drop_vs_teacher": 100,
+                "min_gain_over_no_kd": -100,
+                "min_int8_agreement": 0,
+            },
+        },
+    }
+    # JSON is YAML too, and has no anchors for the parts used twice.
+    (folder / "recipe.yaml").write_text(json.dumps(recipe, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def decant(tmp_path):
+    """Call the command line in a process of its own, with a home of its own."""
+
+    def call(*arguments, timeout=240, check=None, **environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "flows", *map(str, arguments)],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "DECANT_HOME": str(tmp_path / "home"),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "OMP_NUM_THREADS": "1",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check is not None:
+            assert done.returncode == check, done.stderr
+        return done
+
+    call.home = tmp_path / "home"
+    return call

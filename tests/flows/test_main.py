@@ -1,0 +1,67 @@
+"""The `decant` command as a process: exit codes, errors without tracebacks, what asking costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_help_lists_commands_and_exit_codes(decant):
+    """A script could not tell a user's mistake from an outage worth another try."""
+    done = decant("--help", check=0)
+    for command in ("run", "plan", "validate", "status", "lineage", "promote", "rollback", "gc"):
+        assert f" {command} " in done.stdout
+    for code in ("  0  ", "  2  ", "  4  ", " 75  ", "130  ", "143  "):
+        assert code in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("validate", "no-such-recipe"),
+        ("validate", "quickstart", "--set", "student.training.lerning_rate=1"),
+        ("validate", "quickstart", "--set", "teacher.model=pkg://no_such_package/model"),
+        ("validate", "quickstart", "--sett", "a=b"),
+        ("no-such-command",),
+        ("run", "quickstart", "--no-orchestrator", "--from", "no-such-step"),
+        ("report", "never-run"),
+    ],
+)
+def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
+    """A person would read sixty lines of our own code to find their own typo."""
+    done = decant(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error:  ")
+    assert "remedy: " in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_errors_show_no_secrets(decant):
+    """A log of a failed run would publish the key of the data bucket."""
+    uri = "teacher.model=https://me:canary-4711@host/model"
+    done = decant("validate", "quickstart", "--set", uri)
+    assert done.returncode == 2
+    assert "canary-4711" not in done.stderr + done.stdout
+
+
+def test_validate_and_status_of_a_fresh_home(decant):
+    """The first two commands that a newcomer tries."""
+    assert "is valid: 17 steps" in decant("validate", check=0).stdout
+    assert "nothing was ever run" in decant("status", check=0).stdout
+    assert not (decant.home / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("from flows.__main__ import make_app; make_app().help_print([])", "pydantic torch"),
+        ("import flows.commands.plan, flows.commands.validate", "torch transformers pandas"),
+        ("import flows.commands.run", "torch transformers pandas sklearn matplotlib"),
+    ],
+)
+def test_heavy_libraries_are_not_imported_before_they_are_needed(statement, forbidden):
+    """`--help` would take ten seconds, and a fully cached run half a minute."""
+    code = f"{statement}\nimport sys\nprint('\\nLOADED', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("LOADED")[2].split())
+    assert loaded.isdisjoint({*forbidden.split(), "prefect", "mlflow"})

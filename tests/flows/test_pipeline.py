@@ -1,0 +1,140 @@
+"""The whole pipeline on a tiny problem, through the command line, as a user would run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def published(home):
+    """Content digest of every artifact, by stage and key: what two runs must agree on."""
+    found = {}
+    for path in (home / "artifacts").glob("*/*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        found[path.parent.parent.name, path.parent.name] = manifest["content_digest"]
+    return found
+
+
+def trained(home):
+    """Digests of what must be bit-identical: everything but measured times and the registry."""
+    return {
+        name: digest
+        for name, digest in published(home).items()
+        if name[0] not in ("evaluation", "registration", "teacher", "student", "export")
+    } | {
+        (path.parent.parent.parent.name, path.name): path.read_bytes()
+        for path in (home / "artifacts").glob("*/*/*/model.safetensors")
+    }
+
+
+@pytest.mark.slow
+def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, decant):
+    """The one command that everything else is for."""
+    first = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    assert "tiny-en-zh, version 1 (challenger, champion)" in first.stdout
+    assert "student" in first.stdout
+    second = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    assert "built in" not in second.stderr
+    assert second.stderr.count("cached") == 11
+    assert second.stdout == first.stdout
+
+    plan = decant("plan", tiny / "recipe.yaml", check=0)
+    assert "11 cached, 0 to run" in plan.stdout
+    change = "student.training.learning_rate=0.001"
+    plan = decant("plan", tiny / "recipe.yaml", "--set", change, check=0)
+    assert "config.training.learning_rate 0.003 → 0.001" in plan.stdout
+    assert "5 cached, 6 to run" in plan.stdout
+
+    assert "completed" in decant("status", check=0).stdout
+    assert "tiny-en-zh version 1 (challenger, champion)" in decant("status", check=0).stdout
+    lineage = decant("lineage", "tiny-en-zh", check=0).stdout
+    assert str(tiny / "zh-pairs.csv") in lineage
+    path = decant("report", tiny / "recipe.yaml", check=0).stdout.strip()
+    assert "<html" in Path(path).read_text(encoding="utf-8")
+    assert "0 bytes in 0 folders" in decant("gc", "--days", "0", check=0).stdout
+
+
+@pytest.mark.slow
+def test_broken_rows_are_set_aside_with_reasons_and_the_run_goes_on(tiny, decant, tmp_path):
+    """One bad line in a user's file would end the run, or vanish without a trace."""
+    import pyarrow.parquet as pq
+
+    recipe = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    good = (tiny / "en-train.csv").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.csv"
+    mine.write_text(good + ",on\n打开厨房的灯,on\nturn it on,\n", encoding="utf-8")
+    recipe["data"]["sources"][0]["uri"] = str(mine)
+    (tmp_path / "mine.yaml").write_text(json.dumps(recipe))
+    limit = "data.max_quarantine_rate=0.1"
+    decant("run", tmp_path / "mine.yaml", "--no-orchestrator", "--set", limit, check=0)
+    (corpus,) = (decant.home / "artifacts" / "corpus").iterdir()
+    rows = pq.read_table(corpus / "quarantine").to_pylist()
+    assert [row["line"] for row in rows] == [61, 62, 63]
+    assert all(row["source"] == "en-train" and row["reason"] for row in rows)
+    assert len({row["reason"] for row in rows}) == 3
+    counts = json.loads((corpus / "manifest.json").read_text())["row_counts"]
+    assert counts["rows_in"] == counts["rows_out"] + 3 + sum(counts["deduplicated"].values())
+
+
+def start(tiny, home, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", "run", str(tiny / "recipe.yaml"), *arguments],
+        env={
+            **os.environ,
+            "DECANT_HOME": str(home),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        },
+        cwd=home.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_every_step_the_same_command_ends_as_an_undisturbed_run(tiny, decant, tmp_path):
+    """A machine that dies would leave half an artifact, or another student than it should."""
+    steps = ["corpus", "tokens", "teacher", "teacher_signals", "student", "export"]
+    home = tmp_path / "killed" / "home"
+    home.parent.mkdir()
+    for step in steps:
+        process = start(tiny, home, "--no-orchestrator")
+        deadline = time.monotonic() + 120
+        # The moment the step's work folder appears, it is in the middle of it.
+        while not any((home / "work" / step).glob("*")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = start(tiny, home, "--no-orchestrator")
+    stderr = done.communicate(timeout=240)[1]
+    assert done.returncode == 0, stderr
+    assert "✓ teacher-tokens           cached" in stderr
+    decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    assert trained(home) == trained(decant.home)
+    collected = decant("gc", "--delete", "--days", "30", check=0, DECANT_HOME=str(home))
+    assert collected.returncode == 0
+    assert not any((home / "tmp").glob("*"))
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_build_once_and_register_once(tiny, tmp_path):
+    """A schedule and a person would train twice and register two versions of one student."""
+    home = tmp_path / "home"
+    runs = [start(tiny, home, "--no-orchestrator") for _ in range(2)]
+    said = [run.communicate(timeout=280)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    lines = [line for text in said for line in text.splitlines() if line.startswith("✓")]
+    assert len(lines) == 22
+    assert sum("built in" in line for line in lines) == 11
+    (record,) = (home / "artifacts" / "registration").glob("*/record.json")
+    assert json.loads(record.read_text())["version"] == 1

@@ -1,0 +1,200 @@
+"""The recipe: complete, described, and refusing what it does not know."""
+
+import json
+
+import pytest
+import yaml
+
+from data_contracts.artifacts import Frozen
+from data_contracts.errors import RecipeError
+from flows.pipeline import step_names
+from flows.recipe import Recipe
+from flows.recipe_files import SHIPPED, _models_in, check_recipe, read_recipe, shipped_recipes
+
+
+def all_models(model, seen):
+    if model not in seen:
+        seen.add(model)
+        for field in model.model_fields.values():
+            for inner in _models_in(field.annotation):
+                all_models(inner, seen)
+    return seen
+
+
+def refusal(*overrides):
+    with pytest.raises(RecipeError) as caught:
+        read_recipe("quickstart", overrides)
+    return caught.value
+
+
+def test_every_field_of_the_recipe_is_described():
+    """The form of a deployment would show a bare name, and nobody would know its unit."""
+    models = all_models(Recipe, set())
+    assert len(models) > 15
+    missing = [
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description or len(field.description) < 10
+    ]
+    assert missing == []
+
+
+def test_every_section_is_frozen_and_refuses_unknown_keys():
+    """A misspelt learning rate would train with the default and look fine."""
+    for model in all_models(Recipe, set()):
+        assert issubclass(model, Frozen), model
+        assert model.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_survives_yaml_and_json(name):
+    """A deployment would run another recipe than the file it was made from."""
+    recipe = read_recipe(name)
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True)
+    assert check_recipe(yaml.safe_load(text), name=name) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.name == name
+
+
+def test_the_json_schema_shows_units_and_limits():
+    """Prefect's form is made of this schema."""
+    schema = json.loads(json.dumps(Recipe.model_json_schema()))
+    assert set(schema["required"]) >= {"name", "data", "teacher", "student", "registration"}
+    rate = schema["$defs"]["TrainingConfig"]["properties"]["learning_rate"]
+    assert rate["description"]
+    assert rate["maximum"] == 1
+
+
+def test_an_unknown_field_is_refused_with_the_closest_name():
+    """`lerning_rate: 0.1` would be silently ignored."""
+    error = refusal("student.training.lerning_rate=0.1")
+    assert "student.training.lerning_rate is not a field" in error.fact
+    assert "did you mean student.training.learning_rate?" in error.remedy
+    error = refusal("data.sources.2.langage=zh")
+    assert "data.sources.2.langage is not a field" in error.fact
+    assert "did you mean data.sources.2.language?" in error.remedy
+
+
+def test_a_wrong_value_is_told_with_its_path_value_and_meaning():
+    """A person would search a file of a hundred lines for the wrong one."""
+    error = refusal("distillation.alpha=2")
+    assert "distillation.alpha = 2" in error.fact
+    assert "weight of the soft targets" in error.rule
+
+
+def test_overrides_are_typed_like_yaml_and_reach_into_lists():
+    """`--set num_seeds=2` would put the text "2" where a number belongs."""
+    recipe = read_recipe(
+        "quickstart",
+        [
+            "num_seeds=2",
+            "student.training.learning_rate=3e-4",
+            "baselines={pseudo_labels: false, supervised: false}",
+            "data.sources.0.seed=5",
+        ],
+    )
+    assert recipe.num_seeds == 2
+    assert recipe.student_config(0).training.learning_rate == 0.0003
+    assert recipe.corpus_config().sources[0].seed == 5
+    assert [name for name in step_names(recipe) if "seed" in name] == [
+        "student-seed-0",
+        "student-seed-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "fact"),
+    [
+        ("num_seeds", "has no field or no value"),
+        ("a..b=1", "has no field or no value"),
+        ("data.sources.99.role=test", "has no item '99'"),
+        ("name.x=1", "which has no fields"),
+        ("data.sources=&a [*a]", "cannot be read"),
+    ],
+)
+def test_a_malformed_override_is_refused(override, fact):
+    """It would change nothing, and the run would look as asked."""
+    assert fact in refusal(override).fact
+
+
+def test_seeds_differ_by_one_and_everything_else_is_equal():
+    """Mean ± sd over three copies of one student would be a fine 0."""
+    recipe = read_recipe("quickstart", ["seed=7"])
+    first, second = recipe.student_config(0), recipe.student_config(1)
+    assert (first.seed, second.seed) == (7, 8)
+    assert first.model_copy(update={"seed": 8}) == second
+
+
+def test_baselines_differ_from_the_student_in_their_objective_alone():
+    """The gain over no distillation would measure another thing than distillation."""
+    recipe = read_recipe("quickstart")
+    student, pseudo = recipe.student_config(0), recipe.pseudo_label_config(0)
+    gold = recipe.supervised_config(0)
+    assert pseudo.model_copy(update={"objective": student.objective}) == student
+    assert gold.model_copy(update={"objective": student.objective}) == student
+    assert (pseudo.objective.alpha, pseudo.objective.hard_labels) == (0.0, "teacher")
+    assert (gold.objective.alpha, gold.objective.hard_labels) == (0.0, "gold")
+
+
+def test_no_student_but_the_bound_is_trained_on_gold_labels_in_the_quickstart():
+    """The promise of the quickstart: no label of the target language in the student's loss."""
+    recipe = read_recipe("quickstart")
+    assert recipe.student_config(0).objective.hard_labels != "gold"
+
+
+def test_precision_is_resolved_before_keys_are_made():
+    """One key would name bf16 weights on one machine and fp32 weights on another."""
+    recipe = read_recipe("quickstart")
+    assert recipe.student_config(0).training.precision in ("fp32", "bf16")
+    assert recipe.teacher_config().training.precision in ("fp32", "bf16")
+    assert recipe.teacher_signals_config().precision in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fact"),
+    [
+        (["source_language=de"], "the teacher would have nothing to learn from"),
+        (["target_language=de"], "the student would have nothing to learn from"),
+        (["distillation.hard_labels=none"], "hard_labels is 'none'"),
+    ],
+)
+def test_sections_that_contradict_each_other_are_refused(overrides, fact):
+    """The contradiction would show up an hour later, in a stage that cannot explain it."""
+    assert fact in refusal(*overrides).fact
+
+
+def test_a_student_without_parallel_text_needs_a_teacher_that_reads_its_language(tiny):
+    """Every transfer row would be dropped as unreadable, and the student trained on nothing."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    pairs = values["data"]["sources"][-1]
+    assert pairs["role"] == "transfer"
+    del pairs["parallel_language"], pairs["columns"]["parallel_text"]
+    with pytest.raises(RecipeError, match="parallel text"):
+        check_recipe(values, name="tiny")
+    values["teacher"]["languages"] = ["en", "zh"]
+    assert check_recipe(values, name="tiny").teacher_languages == ("en", "zh")
+
+
+def test_the_supervised_bound_needs_labels(tiny):
+    """It would be trained on no row at all."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    del values["data"]["sources"][-1]["columns"]["label"]
+    with pytest.raises(RecipeError, match=r"baselines\.supervised needs gold labels"):
+        check_recipe(values, name="tiny")
+
+
+def test_files_that_are_no_recipes_are_refused(tmp_path):
+    """A wrong path would end in a traceback."""
+    for name, text in {
+        "list.yaml": "[1, 2]",
+        "twice.yaml": "name: a\nname: b\n",
+        "object.yaml": "!!python/object/apply:os.getcwd []",
+        "tabs.yaml": "\tname: a",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with pytest.raises(RecipeError):
+            read_recipe(str(tmp_path / name))
+    with pytest.raises(RecipeError, match="did you mean quickstart"):
+        read_recipe("quikstart")
+    assert (SHIPPED / "quickstart.yaml").is_file()
