@@ -3,7 +3,8 @@
     sources.py          what a recipe may name as a source, and its rows in order with line numbers
       text_formats.py     CSV, TSV, JSON lines; a broken row is told, not raised
       parquet_format.py   Parquet, measured before it is unfolded
-      home_assistant.py   voice commands from an installed package (the quickstart)
+      home_assistant.py   voice commands from an installed package (the quickstart), said from
+                          home_assistant_templates.py with home_assistant_values.py
     preparation.py      each row alone, a batch at a time, in parallel:
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels

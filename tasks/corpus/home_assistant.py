@@ -18,42 +18,25 @@ expansions (hassil's own sampling) takes minutes and memory for some.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import random
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
-from data_contracts.errors import SourceError
-from tasks.corpus.home_assistant_values import (
-    IMPLAUSIBLE,
-    LANGUAGES,
-    NAMES,
-    NUMBERS,
-    SAME_LISTS,
-    VALUES,
+from tasks.corpus.home_assistant_templates import (
+    LanguageTemplates,
+    Split,
+    Template,
+    read_language,
+    share,
 )
-from tasks.runtime.locations import local_files
 from tasks.runtime.seeding import derive_seed
 
-if TYPE_CHECKING:
-    from hassil.expression import Expression, ListReference
-
-Split = Literal["train", "validation", "test"]
-
-_FILES = {"zh": "zh-CN"}
-_SHARES: dict[Split, float] = {"test": 0.2, "validation": 0.1}
-_MIN_WORDINGS = 6
-# Intents of several questions: there the kind of answer belongs to what is asked.
-_TOLD_APART_BY_ANSWER = ("HassGetState", "HassRespond")
 _ATTEMPTS_PER_ROW = 12
 
 
@@ -116,40 +99,30 @@ class Command:
     parallel_text: str | None = None
 
 
-@dataclass(frozen=True, eq=False)  # hassil's expressions hold cycles: compared by identity
-class _Template:
-    intent: str
-    group: tuple[str, str]  # slot combination and kind of answer: what the command asks for
-    wording: str
-    expression: Expression
-    fixed: Mapping[str, Any]  # slots that the template sets without saying them
-    domains: tuple[str, ...]
-
-
-class _CannotSayError(Exception):
-    """The random walk took a branch that the wanted slot values do not allow."""
-
-
 def sample(source: HomeAssistantSource) -> Iterator[Command]:
     """The commands of `source`, in an order and wording that depend on its fields only.
 
     Raises: SourceError if the package, or a language in it, is missing.
     """
-    language = _Language(source.uri, source.language)
-    parallel = _Language(source.uri, source.parallel_language) if source.parallel_language else None
+    language = LanguageTemplates(source.uri, source.language)
+    parallel = (
+        LanguageTemplates(source.uri, source.parallel_language)
+        if source.parallel_language
+        else None
+    )
     intents = set(language.intents)
     for other in source.shared_with:
-        intents &= set(_read(source.uri, other)["intents"])
+        intents &= set(read_language(source.uri, other)["intents"])
     if parallel:
         intents &= set(parallel.intents)
     split: Split = "train" if source.role == "transfer" else source.role
-    partners: dict[tuple[str, tuple[str, str]], list[_Template]] = defaultdict(list)
+    partners: dict[tuple[str, tuple[str, str]], list[Template]] = defaultdict(list)
     if parallel:
         for intent in sorted(intents):
-            for template in _share(parallel.templates(intent), parallel.code, "train"):
+            for template in share(parallel.templates(intent), parallel.code, "train"):
                 partners[intent, template.group].append(template)
     for intent in sorted(intents):
-        templates = _share(language.templates(intent), language.code, split)
+        templates = share(language.templates(intent), language.code, split)
         rows = math.ceil(source.rows_per_intent / max(1, len(templates)))
         rows = min(rows, source.max_rows_per_template)
         for template in templates:
@@ -159,12 +132,12 @@ def sample(source: HomeAssistantSource) -> Iterator[Command]:
 
 
 def _sample_template(
-    template: _Template,
+    template: Template,
     rows: int,
     rng: random.Random,
-    language: _Language,
-    parallel: _Language | None,
-    candidates: list[_Template],
+    language: LanguageTemplates,
+    parallel: LanguageTemplates | None,
+    candidates: list[Template],
 ) -> Iterator[Command]:
     if parallel and not candidates:
         return
@@ -188,7 +161,7 @@ def _sample_template(
             return
 
 
-def _start(template: _Template, rng: random.Random) -> dict[str, Any]:
+def _start(template: Template, rng: random.Random) -> dict[str, Any]:
     slots = dict(template.fixed)
     if template.domains:
         slots["domain"] = rng.choice(template.domains)
@@ -196,7 +169,10 @@ def _start(template: _Template, rng: random.Random) -> dict[str, Any]:
 
 
 def _say_alike(
-    language: _Language, candidates: list[_Template], slots: dict[str, Any], rng: random.Random
+    language: LanguageTemplates,
+    candidates: list[Template],
+    slots: dict[str, Any],
+    rng: random.Random,
 ) -> str | None:
     """A sentence with exactly these slot values, or None after a fixed number of attempts."""
     for _ in range(_ATTEMPTS_PER_ROW):
@@ -212,200 +188,3 @@ def _say_alike(
         if text is not None and start == slots:
             return text
     return None
-
-
-class _Language:
-    """The templates, rules and slot values of one language."""
-
-    def __init__(self, uri: str, code: str) -> None:
-        from hassil import expression as kinds
-        from hassil.parse_expression import parse_sentence
-
-        self._kinds = kinds  # imported when needed: a recipe is planned without hassil
-        self.code = code
-        data = _read(uri, code)
-        self.intents: dict[str, Any] = data["intents"]
-        self._rules: dict[str, str] = data["expansion_rules"]
-        self._parse = lambda text: parse_sentence(text).expression
-        self._parsed_rules: dict[str, Expression] = {}
-        self._lists = {name: self._entries(name, spec) for name, spec in data["lists"].items()}
-        column = LANGUAGES.index(code)
-        for name, concepts in VALUES.items():
-            self._lists[name] = {concept[0]: concept[column] for concept in concepts}
-        self._names = {
-            domain: {concept[0]: concept[column] for concept in concepts}
-            for domain, concepts in NAMES.items()
-        }
-        self._implausible = re.compile(IMPLAUSIBLE[code])
-
-    def _entries(self, name: str, spec: Mapping[str, Any]) -> dict[Any, Any]:
-        """Canonical value -> how to say it: a text, a parsed template or several of them."""
-        if "range" in spec:
-            sign = spec["range"].get("multiplier", 1)
-            return {sign * number: str(number) for number in NUMBERS.get(name, ())}
-        entries: dict[Any, list[Expression]] = defaultdict(list)
-        name = SAME_LISTS.get(name, name)
-        for value in spec.get("values", ()):
-            # A state of a contact sensor and one of a motion sensor are both "on": keep the list.
-            key = f"{name}={value['out']}" if name.startswith("bs_") else value["out"]
-            entries[key].append(self._parse(value["in"]))
-        return dict(entries)
-
-    def templates(self, intent: str) -> list[_Template]:
-        """All templates of `intent`; where there are few, each choice of words is one."""
-        templates = [
-            _Template(
-                intent,
-                (
-                    entry["metadata"]["slot_combination"],
-                    entry.get("response", "") if intent in _TOLD_APART_BY_ANSWER else "",
-                ),
-                sentence,
-                self._parse(sentence),
-                entry.get("slots", {}),
-                tuple(
-                    domain
-                    for domain in entry.get("requires_context", {}).get("domain", ())
-                    if domain in self._names
-                ),
-            )
-            for entry in self.intents[intent]["data"]
-            for sentence in entry["sentences"]
-        ]
-        while len(templates) < _MIN_WORDINGS:
-            split = [part for template in templates for part in _split_first_choice(template)]
-            if len(split) == len(templates):
-                break
-            templates = split
-        return templates
-
-    def say(
-        self,
-        template: _Template,
-        slots: dict[str, Any],
-        rng: random.Random,
-        wanted: Mapping[str, Any] | None = None,
-    ) -> str | None:
-        """One random sentence of `template`; the slots it mentions are added to `slots`.
-
-        Args:
-            wanted: slot values to use; a slot outside them, or a value this language has no word
-                for, ends the attempt.
-        Returns: None if the attempt failed or nobody would say it like that.
-        """
-        try:
-            text = " ".join(self._walk(template.expression, slots, rng, wanted).split())
-        except _CannotSayError:
-            return None
-        if self.code == "zh":
-            text = text.replace(" ", "")
-        return None if not text or self._implausible.search(text) else text
-
-    def _walk(
-        self,
-        expression: Expression,
-        slots: dict[str, Any],
-        rng: random.Random,
-        wanted: Mapping[str, Any] | None,
-    ) -> str:
-        kinds = self._kinds
-        if isinstance(expression, kinds.TextChunk):
-            return expression.original_text
-        if isinstance(expression, kinds.Alternative):
-            return self._walk(rng.choice(expression.items), slots, rng, wanted)
-        if isinstance(expression, kinds.Group):
-            items = list(expression.items)
-            if isinstance(expression, kinds.Permutation):
-                rng.shuffle(items)
-            return "".join(self._walk(item, slots, rng, wanted) for item in items)
-        if isinstance(expression, kinds.RuleReference):
-            rule = expression.rule_name
-            if rule not in self._parsed_rules:
-                if rule not in self._rules:
-                    raise _CannotSayError
-                self._parsed_rules[rule] = self._parse(self._rules[rule])
-            return self._walk(self._parsed_rules[rule], slots, rng, wanted)
-        assert isinstance(expression, kinds.ListReference), expression
-        return self._fill(expression, slots, rng, wanted)
-
-    def _fill(
-        self,
-        reference: ListReference,
-        slots: dict[str, Any],
-        rng: random.Random,
-        wanted: Mapping[str, Any] | None,
-    ) -> str:
-        slot = reference.slot_name
-        value: Any
-        if reference.list_name == "name":
-            entries = self._names.get(slots.get("domain", ""), {})
-        else:
-            entries = self._lists.get(reference.list_name, {})
-        if slot in slots:
-            value = slots[slot]
-        elif wanted is not None:
-            value = wanted.get(slot)
-        else:
-            value = rng.choice(list(entries)) if entries else None
-        if value not in entries:
-            raise _CannotSayError
-        slots[slot] = value
-        said = entries[value]
-        return said if isinstance(said, str) else self._walk(rng.choice(said), slots, rng, wanted)
-
-
-def _split_first_choice(template: _Template) -> list[_Template]:
-    """One template for each branch of the first choice of words, or itself if there is none."""
-    from hassil import expression as kinds
-
-    expression = template.expression
-    items = list(expression.items) if isinstance(expression, kinds.Sequence) else [expression]
-    for position, item in enumerate(items):
-        if isinstance(item, kinds.Alternative) and len(item.items) > 1:
-            return [
-                _Template(
-                    template.intent,
-                    template.group,
-                    f"{template.wording}#{position}.{number}",
-                    kinds.Sequence(items=[*items[:position], branch, *items[position + 1 :]]),
-                    template.fixed,
-                    template.domains,
-                )
-                for number, branch in enumerate(item.items)
-            ]
-    return [template]
-
-
-def _share(templates: list[_Template], language: str, split: Split) -> list[_Template]:
-    """The templates of one intent that belong to `split`, in the package's order.
-
-    Ranked by hash, so that every intent has its share in each split; the first is always trained
-    on, the second always tested on.
-    """
-    ranked = sorted(templates, key=lambda template: _rank(language, template))
-    num_test = max(round(len(ranked) * _SHARES["test"]), int(len(ranked) > 1))
-    num_validation = max(round(len(ranked) * _SHARES["validation"]), int(len(ranked) > 2))
-    chosen = {
-        "test": ranked[1 : 1 + num_test],
-        "validation": ranked[1 + num_test : 1 + num_test + num_validation],
-        "train": ranked[:1] + ranked[1 + num_test + num_validation :],
-    }[split]
-    return [template for template in templates if template in chosen]
-
-
-def _rank(language: str, template: _Template) -> str:
-    text = "\x1f".join([language, template.intent, *template.group, template.wording])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read(uri: str, language: str) -> dict[str, Any]:
-    name = _FILES.get(language, language) + ".json"
-    paths = [path for path in local_files(uri) if path.name == name]
-    if not paths:
-        raise SourceError(
-            f"{uri!r} holds no {name}",
-            rule=f"the collection is one JSON file a language; Decant has slot values for "
-            f"{', '.join(LANGUAGES)}",
-            remedy="install a newer home-assistant-intents, or name another language",
-        )
-    return json.loads(Path(paths[0]).read_text(encoding="utf-8"))

@@ -60,7 +60,9 @@ _SPECIAL_NAMES = {
 class PretrainedTokenizer(Frozen):
     """The tokenizer of a pretrained model."""
 
-    kind: Literal["pretrained"] = "pretrained"
+    kind: Literal["pretrained"] = Field(
+        default="pretrained", description="taken over as it is, from a model or an earlier run"
+    )
     uri: str = Field(
         min_length=1,
         description="model folder or tokenizer.json: pkg://, hf://org/name@revision, s3:// or a "

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tasks.corpus.home_assistant import HomeAssistantSource, _Language, _share, sample
+from tasks.corpus.home_assistant import HomeAssistantSource, sample
+from tasks.corpus.home_assistant_templates import LanguageTemplates, share
 from tasks.corpus.home_assistant_values import VALUES
 
 URI = "pkg://home_assistant_intents/data"
@@ -32,10 +33,10 @@ def test_sampling_again_gives_the_same_commands(pairs):
 @pytest.mark.parametrize("language", ["en", "zh", "de"])
 def test_each_wording_belongs_to_one_split(language):
     """Test sentences differed from training sentences by the room's name only."""
-    commands = _Language(URI, language)
+    commands = LanguageTemplates(URI, language)
     for intent in ("HassTurnOn", "HassBroadcast", "HassGetState"):
         templates = commands.templates(intent)
-        shares = [_share(templates, language, split) for split in ("train", "validation", "test")]
+        shares = [share(templates, language, split) for split in ("train", "validation", "test")]
         assert all(shares)
         wordings = [(t.group, t.domains, t.wording) for share in shares for t in share]
         assert len(wordings) == len(templates)
