@@ -23,7 +23,7 @@ from data_contracts.errors import GateRefused, UserError
 from data_contracts.evaluation import EvaluationReport, Gate
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.serving.gates import GatesConfig
-from tasks.serving.registry import AliasChange, VersionRecord, safe_name
+from tasks.serving.records import AliasChange, VersionRecord, safe_name
 
 VERSION = 1
 

@@ -6,6 +6,7 @@
     text_classifier.py   the one script a consumer runs: MLflow models-from-code, nothing of ours
     verification.py      is this folder ours and untouched? asked before it is loaded
     gates.py             the recipe's conditions on a student, read off the evaluation report
+    records.py           versions, alias changes, safe names
     registry.py          MLflow: connection, versions, aliases and their audit trail
 
 Whoever loads the model needs only `text_classifier.py` and its pinned requirements.

@@ -14,69 +14,26 @@ import getpass
 import json
 import logging
 import os
-import re
 import sqlite3
 import tempfile
-import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from data_contracts.artifacts import Frozen
 from data_contracts.errors import TransientError, UserError
 from tasks.runtime.locations import home
 from tasks.runtime.locks import exclusive_lock
 from tasks.runtime.redaction import redact
+from tasks.serving.records import AliasChange, VersionRecord, safe_name
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "content_digest"
 EXPERIMENT = "decant"
-_SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TRANSIENT_CODES = frozenset(
     {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 )
-
-
-class VersionRecord(Frozen):
-    """One registered version, as `decant status` lists it."""
-
-    model_name: str
-    version: int
-    aliases: tuple[str, ...]
-    digest: str
-    run_id: str
-    created_at: str
-    tags: dict[str, str]
-
-
-class AliasChange(Frozen):
-    """Which versions the aliases point to after a promotion or a rollback."""
-
-    model_name: str
-    champion: int
-    previous: int | None
-    changed: bool
-
-
-def safe_name(name: str) -> str:
-    """`name`, if it can be a model's name everywhere: in a URI, a path, a terminal.
-
-    MLflow itself accepts newlines, direction marks and 5,000 characters.
-    Raises: UserError.
-    """
-    if (
-        not _SAFE_NAME.fullmatch(name)
-        or ".." in name
-        or unicodedata.normalize("NFKC", name) != name
-    ):
-        raise UserError(
-            f"{name!r} cannot be the name of a model",
-            rule="1 to 64 of a-z, 0-9, dot, underscore and dash, the first a letter or digit",
-            remedy="choose a name such as home-intents-zh",
-        )
-    return name
 
 
 def tracking_uri() -> str:
