@@ -46,12 +46,16 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
         "student-tokens", tokenization.STAGE, recipe.student_tokens_config(), corpus=corpus
     )
     fine_tuned = step("teacher", teacher.STAGE, recipe.teacher_config(), tokens=teacher_tokens)
+    # Apart from the rows the teacher is fine-tuned on, so that new transfer rows leave it cached.
+    signal_tokens = step(
+        "signal-tokens", tokenization.STAGE, recipe.signal_tokens_config(), corpus=corpus
+    )
     signals = step(
         "teacher-signals",
         teacher_signals.STAGE,
         recipe.teacher_signals_config(),
         teacher=fine_tuned,
-        tokens=teacher_tokens,
+        tokens=signal_tokens,
     )
 
     models: dict[str, Handle] = {}
@@ -92,7 +96,7 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
         recipe.evaluation_config(),
         corpus=corpus,
         teacher=fine_tuned,
-        teacher_tokens=teacher_tokens,
+        teacher_tokens=signal_tokens,
         teacher_signals=signals,
         student_tokens=student_tokens,
         export=exported,

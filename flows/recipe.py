@@ -6,8 +6,9 @@ beside the code that they configure. What several stages share (languages, seed,
 once at the top and handed to each stage by the `..._config` methods below.
 
     Recipe ──► corpus_config()  teacher_tokens_config()  student_tokens_config()  teacher_config()
-               teacher_signals_config()  student_config(i)  pseudo_label_config(i)
-               supervised_config(i)  export_config()  evaluation_config()  registration_config()
+               signal_tokens_config()  teacher_signals_config()  student_config(i)
+               pseudo_label_config(i)  supervised_config(i)  export_config()  evaluation_config()
+               registration_config()
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
+from tasks.teacher_signals import Role
 from tasks.training.config import TrainingConfig
 
 LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
@@ -236,12 +238,12 @@ class Recipe(Frozen):
         )
 
     def teacher_tokens_config(self) -> tokenization.Config:
-        """For the step teacher-tokens: the pretrained model brings its own tokenizer."""
-        return tokenization.Config(
-            languages=self.teacher_languages,
-            tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(self.teacher)["model"]),
-            **_fields(self.teacher, Reading),
-        )
+        """For the step teacher-tokens: the rows that the teacher is fine-tuned on."""
+        return self._teacher_tokens(("train", "validation"))
+
+    def signal_tokens_config(self) -> tokenization.Config:
+        """For the step signal-tokens: the rows on which the fine-tuned teacher is asked."""
+        return self._teacher_tokens(self.teacher_signals_config().roles)
 
     def student_tokens_config(self) -> tokenization.Config:
         """For the step student-tokens."""
@@ -258,8 +260,10 @@ class Recipe(Frozen):
         return teacher.Config(problem=self.problem, seed=self.seed, **fields)
 
     def teacher_signals_config(self) -> teacher_signals.Config:
-        """For the step teacher-signals."""
-        return _with_precision(teacher_signals.Config(**dict(self.teacher.signals)))
+        """For the step teacher-signals: whatever students are trained on is read too."""
+        declared = self.teacher.signals
+        roles = tuple(dict.fromkeys((*declared.roles, *self.distillation.train_on)))
+        return _with_precision(teacher_signals.Config(**{**dict(declared), "roles": roles}))
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
@@ -299,6 +303,15 @@ class Recipe(Frozen):
     def registration_config(self) -> registration.Config:
         """For the step registration."""
         return registration.Config(**dict(self.registration))
+
+    def _teacher_tokens(self, roles: tuple[Role, ...]) -> tokenization.Config:
+        # The pretrained model brings its own tokenizer.
+        return tokenization.Config(
+            languages=self.teacher_languages,
+            tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(self.teacher)["model"]),
+            roles=roles,
+            **_fields(self.teacher, Reading),
+        )
 
     def _student(self, i: int, objective: distillation.ObjectiveConfig) -> distillation.Config:
         return distillation.Config(
