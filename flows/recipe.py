@@ -261,9 +261,9 @@ class Recipe(Frozen):
 
     def teacher_signals_config(self) -> teacher_signals.Config:
         """For the step teacher-signals: whatever students are trained on is read too."""
-        declared = self.teacher.signals
-        roles = tuple(dict.fromkeys((*declared.roles, *self.distillation.train_on)))
-        return _with_precision(teacher_signals.Config(**{**dict(declared), "roles": roles}))
+        fields = dict(self.teacher.signals)
+        roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on))
+        return _with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
