@@ -46,7 +46,7 @@ def test_errors_show_no_secrets(decant):
 
 def test_validate_and_status_of_a_fresh_home(decant):
     """The first two commands that a newcomer tries."""
-    assert "is valid: 17 steps" in decant("validate", check=0).stdout
+    assert "is valid: 18 steps" in decant("validate", check=0).stdout
     assert "nothing was ever run" in decant("status", check=0).stdout
     assert not (decant.home / "mlflow.db").exists()
 

@@ -42,15 +42,15 @@ def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, decant)
     assert "student" in first.stdout
     second = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
     assert "built in" not in second.stderr
-    assert second.stderr.count("cached") == 11
+    assert second.stderr.count("cached") == 12
     assert second.stdout == first.stdout
 
     plan = decant("plan", tiny / "recipe.yaml", check=0)
-    assert "11 cached, 0 to run" in plan.stdout
+    assert "12 cached, 0 to run" in plan.stdout
     change = "student.training.learning_rate=0.001"
     plan = decant("plan", tiny / "recipe.yaml", "--set", change, check=0)
     assert "config.training.learning_rate 0.003 → 0.001" in plan.stdout
-    assert "5 cached, 6 to run" in plan.stdout
+    assert "6 cached, 6 to run" in plan.stdout
 
     assert "completed" in decant("status", check=0).stdout
     assert "tiny-en-zh version 1 (challenger, champion)" in decant("status", check=0).stdout
@@ -134,7 +134,7 @@ def test_two_runs_at_once_build_once_and_register_once(tiny, tmp_path):
     said = [run.communicate(timeout=280)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     lines = [line for text in said for line in text.splitlines() if line.startswith("✓")]
-    assert len(lines) == 22
-    assert sum("built in" in line for line in lines) == 11
+    assert len(lines) == 24
+    assert sum("built in" in line for line in lines) == 12
     (record,) = (home / "artifacts" / "registration").glob("*/record.json")
     assert json.loads(record.read_text())["version"] == 1

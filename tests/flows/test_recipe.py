@@ -1,6 +1,7 @@
 """The recipe: complete, described, and refusing what it does not know."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -198,3 +199,11 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="did you mean quickstart"):
         read_recipe("quikstart")
     assert (SHIPPED / "quickstart.yaml").is_file()
+
+
+def test_the_nightly_deployment_is_the_quickstart():
+    """The copy of the recipe in infra/prefect.yaml would age unnoticed."""
+    text = (Path(__file__).parents[2] / "infra" / "prefect.yaml").read_text(encoding="utf-8")
+    (deployment,) = yaml.safe_load(text)["deployments"]
+    parameters = deployment["parameters"]
+    assert check_recipe(parameters["recipe"], name="prefect.yaml") == read_recipe("quickstart")
