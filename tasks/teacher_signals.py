@@ -82,6 +82,7 @@ def _score_part_of(tokens: Path):
     ) -> StageSummary:
         import pyarrow as pa
 
+        from data_contracts.tables import check_table
         from tasks.corpus.tables import read_table, write_table
         from tasks.modeling.classifier import load_classifier
         from tasks.runtime.device import resolve_precision
@@ -104,10 +105,9 @@ def _score_part_of(tokens: Path):
         # Not the logits' own width: a part may hold no row that the teacher can read.
         num_labels = len(read_labels(folder))
         values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), num_labels)
-        write_table(
-            pa.table({"example_id": table["example_id"], "logits": values}),
-            workspace.output / "part.parquet",
-        )
+        signals = pa.table({"example_id": table["example_id"], "logits": values})
+        check_table(signals, "teacher_signals")
+        write_table(signals, workspace.output / "part.parquet")
         return StageSummary(facts={"rows": len(table)})
 
     return score_part

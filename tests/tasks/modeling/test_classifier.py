@@ -1,0 +1,64 @@
+"""The network of every classifier: what is saved is what was trained, and padding never shows."""
+
+import pytest
+import torch
+from transformers import AutoModel, BertConfig, BertModel
+
+from data_contracts.errors import SourceError
+from tasks.modeling.classifier import EncoderClassifier, load_classifier, save_classifier
+from tasks.modeling.pooling import mean_pool
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=20, type_vocab_size=1,
+    )  # fmt: skip
+    backbone = BertModel(config, add_pooling_layer=False)
+    return EncoderClassifier(backbone, num_labels=4, pooling="mean", dropout=0.1).eval()
+
+
+def test_a_saved_model_answers_as_before(model, tmp_path):
+    """A weight left out of the folder comes back random, and nobody is told."""
+    ids = torch.randint(0, 50, (3, 9))
+    mask = torch.ones_like(ids)
+    save_classifier(model, tmp_path)
+    loaded = load_classifier(tmp_path)
+    assert not loaded.training
+    torch.testing.assert_close(loaded(ids, mask), model(ids, mask), rtol=0, atol=0)
+
+
+def test_the_folder_is_readable_without_this_project(model, tmp_path):
+    """Consumers read the encoder with plain transformers."""
+    save_classifier(model, tmp_path)
+    encoder = AutoModel.from_pretrained(tmp_path, use_safetensors=True)
+    ids = torch.randint(0, 50, (2, 5))
+    expected = model.backbone(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(encoder(input_ids=ids).last_hidden_state, expected)
+
+
+def test_logits_do_not_depend_on_padding(model):
+    """A student whose answer changes with the batch around a text cannot be evaluated."""
+    ids = torch.randint(5, 50, (1, 6))
+    alone = model(ids, torch.ones_like(ids))
+    padded = torch.cat([ids, torch.full((1, 7), 3)], 1)
+    mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 7, dtype=torch.long)], 1)
+    torch.testing.assert_close(model(padded, mask), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_mean_pooling_divides_by_the_real_tokens():
+    hidden = torch.tensor([[[2.0, 4.0], [4.0, 8.0], [100.0, 100.0]]])
+    assert mean_pool(hidden, torch.tensor([[1, 1, 0]])).tolist() == [[3.0, 6.0]]
+
+
+def test_a_folder_with_pickled_weights_only_is_refused(model, tmp_path):
+    """pytorch_model.bin is a pickle: loading it can run code."""
+    save_classifier(model, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "head.safetensors").rename(tmp_path / "kept")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(SourceError, match="no classifier"):
+        load_classifier(tmp_path)
+    (tmp_path / "kept").rename(tmp_path / "head.bin")
