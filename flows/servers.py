@@ -95,6 +95,27 @@ def prefect_server(port: int) -> Iterator[str]:
         yield api
 
 
+def require_prefect() -> None:
+    """Ask Prefect's API whether it is there; starts the embedded server if no other is named.
+
+    Raises: TransientError if it does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            error = client.api_healthcheck()
+    except RuntimeError as failure:  # the embedded server did not start
+        error = failure
+    if error is not None:
+        api = os.environ.get("PREFECT_API_URL", "the embedded server")
+        raise TransientError(
+            f"Prefect's API does not answer at {api}: {error}",
+            rule="a run is shown by the server that PREFECT_API_URL names, or by one of its own",
+            remedy="start that server, unset PREFECT_API_URL, or use --no-orchestrator",
+        ) from error
+
+
 @contextmanager
 def mlflow_server(port: int) -> Iterator[str]:
     """MLflow's server with its pages on `port`; gives its URL."""

@@ -76,6 +76,9 @@ def _run(
         run_pipeline(recipe, store=store, options=options)
         return
     listener.say("starting Prefect")
+    from flows.servers import require_prefect
+
+    require_prefect()
     from flows.distillation import distill
 
     distill(

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,72 @@ def decant(tmp_path):
 
     call.home = tmp_path / "home"
     return call
+
+
+class PrefectHome:
+    """A Decant home with a Prefect database of its own, and the processes started for it."""
+
+    def __init__(self, path):
+        self.path = path
+        self.log = path / "log"
+        path.mkdir(parents=True)
+
+    def start(self, *arguments):
+        """Start the command line; what it says goes to `log`."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flows", *map(str, arguments)],
+                env={
+                    **kept,
+                    "DECANT_HOME": str(self.path),
+                    "PYTHONPATH": str(Path(__file__).parents[2]),
+                    "OMP_NUM_THREADS": "1",
+                },
+                cwd=self.path,
+                stdout=log,
+                stderr=log,
+            )
+
+    def rows(self, query):
+        """Rows of the embedded server's database."""
+        connection = sqlite3.connect(
+            f"file:{self.path / 'prefect' / 'prefect.db'}?mode=ro", uri=True
+        )
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def servers(self):
+        """Process numbers of the Prefect servers that run for this home."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (path / "cmdline").read_bytes()
+                environment = (path / "environ").read_bytes()
+            except OSError:
+                continue
+            if (
+                b"prefect.server.api.server" in command
+                and f"{self.path}/prefect".encode() in environment
+            ):
+                found.add(int(path.name))
+        return found
+
+    def wait_for(self, condition, *, seconds):
+        """What `condition` gives once it is true; fails with the log's end after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+        return found
+
+    def said(self):
+        """The end of the log."""
+        return self.log.read_text(encoding="utf-8")[-5000:]
+
+
+@pytest.fixture
+def prefect_home(tmp_path):
+    return PrefectHome(tmp_path / "home")
