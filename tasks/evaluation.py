@@ -62,7 +62,10 @@ class SpeedConfig(Frozen):
     """How long may be spent on timing, and on what; all on the CPU in fp32."""
 
     num_threads: int = Field(
-        default=0, ge=0, description="threads a model computes with; 0: all cores it may use"
+        default=1,
+        ge=0,
+        description="threads a model is timed with; 1 repeats best on a shared machine, 0: all "
+        "cores the process may use",
     )
     latency_texts: int = Field(default=100, ge=1, description="test texts timed one by one")
     latency_seconds: float = Field(
@@ -122,15 +125,11 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     """
     from tasks.comparison.answers import write_predictions
     from tasks.comparison.material import Material
-    from tasks.metrics.latency import cpu_threads
     from tasks.reporting.page import render_report
     from tasks.reporting.plots import draw_plots
-    from tasks.runtime.device import cpu_count
 
     material = Material(inputs, config.source_language, config.target_language)
-    num_threads = config.speed.num_threads or cpu_count()
-    with cpu_threads(num_threads):
-        report, answers = _measure(config, material, workspace, num_threads)
+    report, answers = _measure(config, material, workspace)
     workspace.progress.say("evaluation: drawing plots and writing the report")
     output = workspace.output
     write_predictions(answers, material.label_names, output / "predictions")
@@ -147,12 +146,13 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
 
 
 def _measure(
-    config: Config, material: Material, workspace: Workspace, num_threads: int
+    config: Config, material: Material, workspace: Workspace
 ) -> tuple[EvaluationReport, dict[str, Answers]]:
     from tasks.comparison.answers import floor_answers, teacher_answers, trained_answers
     from tasks.comparison.diagnosis import diagnose_student
     from tasks.comparison.timing import Budget, time_systems
     from tasks.metrics import systems as scoring
+    from tasks.runtime.device import cpu_count
 
     names = material.label_names
     answers = {"teacher": teacher_answers(material)}
@@ -179,9 +179,10 @@ def _measure(
         if against != "student"
         for comparison in scoring.compare(answers, "student", against, resampling)
     )
-    workspace.progress.say(f"evaluation: timing on {num_threads} threads")
+    num_threads = config.speed.num_threads or cpu_count()
+    workspace.progress.say(f"evaluation: timing with {num_threads} threads")
     budget = Budget(**{**config.speed.model_dump(), "num_threads": num_threads})
-    timing = time_systems(material, budget)
+    timing = time_systems(material, budget, delivered=answers["student"].predictions[0])
     bins = config.num_calibration_bins
     report = EvaluationReport(
         recipe=config.recipe,

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from data_contracts.evaluation import Speed, Variant
 from tasks.comparison.material import Material, Reader
 from tasks.metrics.answering import Answerer, answer_all, onnx_answerer, torch_answerer
-from tasks.metrics.classification import classification_table
+from tasks.metrics.classification import IntArray, classification_table
 from tasks.metrics.latency import (
     INCLUDES,
     Latency,
+    cpu_threads,
     measure_latency,
     measure_throughput,
     processor_name,
@@ -53,12 +53,18 @@ class Timing:
     variants: dict[str, Variant]
 
 
-def time_systems(material: Material, budget: Budget) -> Timing:
+def time_systems(material: Material, budget: Budget, *, delivered: IntArray) -> Timing:
     """Time the three forms, and score the int8 one through its real path from text.
 
-    torch must already compute with `budget.num_threads`.
+    Args:
+        delivered: decisions of the delivered student on its test rows, shape (N,): what the int8
+            form is compared with.
     """
-    assert torch.get_num_threads() == budget.num_threads, "the report would state another count"
+    with cpu_threads(budget.num_threads):
+        return _time_systems(material, budget, delivered)
+
+
+def _time_systems(material: Material, budget: Budget, delivered: IntArray) -> Timing:
     exported = material.path("export") / "model"
     teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
     answerers: dict[str, Answerer] = {
@@ -89,10 +95,8 @@ def time_systems(material: Material, budget: Budget) -> Timing:
         max_seconds=budget.rounds_seconds,
     )
     medians = {name: float(np.median(found)) for name, found in rates.items()}
-    decided = {
-        name: answer_all(answerers[name], student_texts, batch_size=budget.batch_size).argmax(1)
-        for name in ("safetensors", "onnx_int8")
-    }
+    int8_logits = answer_all(answerers["onnx_int8"], student_texts, batch_size=budget.batch_size)
+    decided = {"safetensors": delivered, "onnx_int8": int8_logits.argmax(axis=1)}
     labels = tests["label"].to_numpy().astype(np.int64)
     sizes = {
         "safetensors": weight_bytes(exported),
@@ -108,7 +112,7 @@ def time_systems(material: Material, budget: Budget) -> Timing:
             latency_ms_p50=latency[name].p50_ms,
             latency_ms_p95=latency[name].p95_ms,
             throughput_texts_per_second=medians[name],
-            agreement=float((predictions == decided["safetensors"]).mean()),
+            agreement=float((predictions == delivered).mean()),
         )
     ratios = rates["safetensors"] / rates["teacher"]
     speed = Speed(

@@ -94,7 +94,10 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
         )
     spread = ""
     if student.sd:
-        spread = f" (mean of {len(student.seeds)} seeds, ± {100 * student.sd.accuracy:.1f})"
+        spread = (
+            f" (mean of {len(student.seeds)} seeds, ± {100 * student.sd.accuracy:.1f}; the one "
+            f"delivered, seed 0: {percent(student.seeds[0].accuracy)})"
+        )
     sentences = [
         f"The {target} student answers {percent(student.mean.accuracy)} of its test examples "
         f"correctly{spread}, its {source} teacher {percent(teacher.mean.accuracy)} of its own.",
