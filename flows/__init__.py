@@ -7,9 +7,15 @@ recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, st
            calls run_stage               calls a Prefect task           looks keys up, runs nothing
            (--no-orchestrator)           (distillation.distill)         (decant plan)
 
-runs.py          what a recipe's steps used last, under <home>/runs: `plan` compares, `status` shows
+runs.py          what a recipe's steps used last, under <home>/runs: for `plan` and `status`
+garbage.py       what `gc` may remove
+results.py       tables of a report
 console.py       progress and tables for a terminal, plain lines elsewhere
 environment.py   variables that must stand before prefect, mlflow or transformers are imported
-orphans.py       what a killed run left behind in the embedded server
+servers.py       Prefect's and MLflow's servers, for as long as a command runs
+embedded.py      the small Prefect server of a single run
+orphans.py       what a killed run left behind in Prefect's database
+liveness.py      telling a running process from a killed one
+deployment.py    a recipe as a served Prefect deployment
 commands/        one module a command, imported only when it is called
 """

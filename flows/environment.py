@@ -61,6 +61,7 @@ def quieten() -> None:
         warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.WARNING)  # loggers below the root may let more through
         handler.addFilter(RedactingFilter())
     for name in _CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,7 +1,6 @@
 """Telling a running process from a killed one: a file that is locked while its owner lives.
 
 A process identifier in a file goes stale and is reused; a lock is dropped by the kernel at death.
-The file may hold a few lines about its owner for whoever finds it dead.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ from tasks.runtime.locks import exclusive_lock
 
 
 @contextmanager
-def alive(path: Path, note: str = "") -> Iterator[None]:
-    """Hold `path` locked, with `note` in it, until the block ends; then remove it.
+def alive(path: Path) -> Iterator[None]:
+    """Hold `path` locked until the block ends; then remove it.
 
     Removing is safe only because each owner uses a name of its own: nobody waits for this lock.
     """
     with exclusive_lock(path):
-        path.write_text(note, encoding="utf-8")
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
@@ -9,18 +10,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from data_contracts.errors import TransientError
 from tasks.runtime.locations import home
 
 LOOPBACK = "127.0.0.1"
+_API = "PREFECT_API_URL"
+_EMBEDDED_API = "DECANT_EMBEDDED_API"
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
 
 
-def free_port(preferred: int) -> int:
+def free_port(preferred: int = 0) -> int:
     """`preferred` if nothing listens there, otherwise any free port."""
     for port in (preferred, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -34,18 +38,16 @@ def free_port(preferred: int) -> int:
 
 
 @contextmanager
-def serving(
+def starting(
     name: str, arguments: list[str], *, health: str, environment: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `python <arguments>` until the block ends; begins once `health` answers.
+) -> Iterator[Callable[[], None]]:
+    """Run `python <arguments>` until the block ends; gives a function that waits until it is up.
 
     Args:
         name: for messages.
         arguments: after the Python interpreter, such as `["-m", "prefect", "server", "start"]`.
         health: URL that answers 200 once the server is up.
         environment: variables to add.
-
-    Raises: TransientError if it does not come up within two minutes.
     """
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -56,8 +58,7 @@ def serving(
         start_new_session=True,
     )
     try:
-        _wait_until_up(name, process, health)
-        yield process
+        yield lambda: _wait_until_up(name, process, health)
     finally:
         process.terminate()
         try:
@@ -74,7 +75,7 @@ def _wait_until_up(name: str, process: subprocess.Popen[bytes], health: str) -> 
             with urllib.request.urlopen(health, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            time.sleep(0.1)
     raise TransientError(
         f"{name} did not come up within {_START_SECONDS:.0f} s",
         rule=f"{health} must answer",
@@ -82,43 +83,77 @@ def _wait_until_up(name: str, process: subprocess.Popen[bytes], health: str) -> 
     )
 
 
+def find_prefect_api() -> Callable[[], None]:
+    """Prefect's API for this process: that of PREFECT_API_URL, or a server started here.
+
+    Call it before prefect is imported. The server is ended when the process exits: exit handlers
+    run last in, first out, so Prefect's own have sent their last logs and events by then.
+
+    Returns: a function that waits until the API answers, so that imports go on meanwhile; it raises
+        TransientError if the API does not answer.
+    """
+    _make_prefect_home()
+    if _API in os.environ:
+        return _require_answer
+    port = free_port()
+    api = f"http://{LOOPBACK}:{port}/api"
+    stack = ExitStack()
+    atexit.register(stack.close)
+    arguments = ["-m", "flows.embedded", str(port)]
+    wait = stack.enter_context(starting("Prefect's server", arguments, health=f"{api}/health"))
+    os.environ.update({_API: api, _EMBEDDED_API: api})
+    return wait
+
+
+def uses_embedded_server() -> bool:
+    """Whether Prefect's API is a server that this process started for itself alone."""
+    return _EMBEDDED_API in os.environ and os.environ[_EMBEDDED_API] == os.environ.get(_API)
+
+
+def _require_answer() -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        raise TransientError(
+            f"Prefect's API does not answer at {os.environ[_API]}: {error}",
+            rule="a run is shown by the server that PREFECT_API_URL names, or by one of its own",
+            remedy="start that server, unset PREFECT_API_URL, or use --no-orchestrator",
+        ) from error
+
+
+def _make_prefect_home() -> None:
+    # Prefect makes its home, but not the folders above it, and then waits two minutes in vain.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def prefect_server(port: int) -> Iterator[str]:
-    """Prefect's server with its pages on `port`; gives the API's URL."""
+    """Prefect's server with its pages on `port`, up; gives the API's URL.
+
+    Raises: TransientError if it does not come up.
+    """
+    _make_prefect_home()
     api = f"http://{LOOPBACK}:{port}/api"
     arguments = ["-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
     # The pages run in the reader's browser and must know the port.
     environment = {"PREFECT_UI_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
     # CORS is * by default: only these pages may read the API.
     environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{LOOPBACK}:{port}"
-    with serving("Prefect's server", arguments, health=f"{api}/health", environment=environment):
+    with starting(
+        "Prefect's server", arguments, health=f"{api}/health", environment=environment
+    ) as wait:
+        wait()
         yield api
-
-
-def require_prefect() -> None:
-    """Ask Prefect's API whether it is there; starts the embedded server if no other is named.
-
-    Raises: TransientError if it does not answer.
-    """
-    from prefect.client.orchestration import get_client
-
-    try:
-        with get_client(sync_client=True) as client:
-            error = client.api_healthcheck()
-    except RuntimeError as failure:  # the embedded server did not start
-        error = failure
-    if error is not None:
-        api = os.environ.get("PREFECT_API_URL", "the embedded server")
-        raise TransientError(
-            f"Prefect's API does not answer at {api}: {error}",
-            rule="a run is shown by the server that PREFECT_API_URL names, or by one of its own",
-            remedy="start that server, unset PREFECT_API_URL, or use --no-orchestrator",
-        ) from error
 
 
 @contextmanager
 def mlflow_server(port: int) -> Iterator[str]:
-    """MLflow's server with its pages on `port`; gives its URL."""
+    """MLflow's server with its pages on `port`, up; gives its URL.
+
+    Raises: TransientError if it does not come up.
+    """
     from tasks.serving.registry import tracking_uri
 
     url = f"http://{LOOPBACK}:{port}"
@@ -127,5 +162,8 @@ def mlflow_server(port: int) -> Iterator[str]:
     arguments += ["--artifacts-destination", (home() / "mlartifacts").as_uri()]
     # Jobs and gateways run what a request says: nothing here needs them.
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with serving("MLflow's server", arguments, health=f"{url}/health", environment=environment):
+    with starting(
+        "MLflow's server", arguments, health=f"{url}/health", environment=environment
+    ) as wait:
+        wait()
         yield url

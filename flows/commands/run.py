@@ -12,6 +12,7 @@ from flows.recipe import Recipe
 from flows.recipe_files import read_recipe
 from flows.results import print_report, read_report, step_folder
 from flows.running import Listener, Options, run_pipeline
+from flows.servers import find_prefect_api
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.locations import home
@@ -76,11 +77,10 @@ def _run(
         run_pipeline(recipe, store=store, options=options)
         return
     listener.say("starting Prefect")
-    from flows.servers import require_prefect
-
-    require_prefect()
+    wait_until_up = find_prefect_api()
     from flows.distillation import distill
 
+    wait_until_up()
     distill(
         recipe, force=list(options.force), start_from=options.start_from, workers=options.workers
     )

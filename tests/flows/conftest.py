@@ -166,6 +166,9 @@ def decant(tmp_path):
     return call
 
 
+SERVER = b"prefect.server.api.server"
+
+
 class PrefectHome:
     """A Decant home with a Prefect database of its own, and the processes started for it."""
 
@@ -206,14 +209,11 @@ class PrefectHome:
         found = set()
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                command = (path / "cmdline").read_bytes()
+                command = (path / "cmdline").read_bytes().replace(b"flows.embedded", SERVER)
                 environment = (path / "environ").read_bytes()
             except OSError:
                 continue
-            if (
-                b"prefect.server.api.server" in command
-                and f"{self.path}/prefect".encode() in environment
-            ):
+            if SERVER in command and f"{self.path}/prefect".encode() in environment:
                 found.add(int(path.name))
         return found
 
