@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from flows.environment import prepare_environment, quieten
 from flows.recipe_files import read_recipe
-from flows.servers import free_port, prefect_server
+from flows.servers import end_in_order_on_sigterm, free_port, prefect_server
 from tasks.runtime.locations import home
 
 
@@ -40,6 +40,7 @@ def serve(
     prepare_environment(console_logs=True)
     quieten()
     chosen = read_recipe(recipe, set_)
+    end_in_order_on_sigterm()
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     home().mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 
 from flows.environment import prepare_environment
-from flows.servers import free_port, mlflow_server, prefect_server
+from flows.servers import end_in_order_on_sigterm, free_port, mlflow_server, prefect_server
 from tasks.runtime.locations import home
 
 
@@ -19,6 +19,7 @@ def ui(*, prefect_port: int = 4200, mlflow_port: int = 5000) -> None:
         Port of MLflow's pages; likewise.
     """
     prepare_environment()
+    end_in_order_on_sigterm()
     home().mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         print("starting both servers (about 15 s)", flush=True)
