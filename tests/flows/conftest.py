@@ -139,31 +139,50 @@ def tiny(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def decant(tmp_path):
-    """Call the command line in a process of its own, with a home of its own."""
+class CommandLine:
+    """The command line in processes of their own, with a home of their own."""
 
-    def call(*arguments, timeout=240, check=None, **environment):
-        done = subprocess.run(
+    def __init__(self, folder):
+        self.folder = folder
+        self.home = folder / "home"
+
+    def start(self, *arguments):
+        """A running command, in a session of its own so that it can be killed as one."""
+        return subprocess.Popen(
             [sys.executable, "-m", "flows", *map(str, arguments)],
-            cwd=tmp_path,
+            cwd=self.folder,
             env={
                 **os.environ,
-                "DECANT_HOME": str(tmp_path / "home"),
+                "DECANT_HOME": str(self.home),
                 "PYTHONPATH": str(Path(__file__).parents[2]),
                 "OMP_NUM_THREADS": "1",
-                **environment,
             },
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
+            start_new_session=True,
         )
-        if check is not None:
-            assert done.returncode == check, done.stderr
-        return done
 
-    call.home = tmp_path / "home"
-    return call
+    def __call__(self, *arguments, check=None):
+        """A finished command; with `check`, its exit code must be that."""
+        process = self.start(*arguments)
+        stdout, stderr = process.communicate(timeout=280)
+        if check is not None:
+            assert process.returncode == check, stderr
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def decant(tmp_path):
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """The command line over a home in which the tiny recipe has run, and what that run said."""
+    command_line = CommandLine(tmp_path_factory.mktemp("finished"))
+    done = command_line("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    return command_line, done
 
 
 SERVER = b"prefect.server.api.server"

@@ -3,14 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 def published(home):
@@ -35,9 +31,9 @@ def trained(home):
 
 
 @pytest.mark.slow
-def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, decant):
+def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, finished):
     """The one command that everything else is for."""
-    first = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    decant, first = finished
     assert "tiny-en-zh, version 1 (challenger, champion)" in first.stdout
     assert "student" in first.stdout
     second = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
@@ -71,9 +67,10 @@ def test_broken_rows_are_set_aside_with_reasons_and_the_run_goes_on(tiny, decant
     mine = tmp_path / "mine.csv"
     mine.write_text(good + ",on\n打开厨房的灯,on\nturn it on,\n", encoding="utf-8")
     recipe["data"]["sources"][0]["uri"] = str(mine)
+    recipe["data"]["max_quarantine_rate"] = 0.1
+    recipe["baselines"] = {"pseudo_labels": True, "supervised": False, "linear": False}
     (tmp_path / "mine.yaml").write_text(json.dumps(recipe))
-    limit = "data.max_quarantine_rate=0.1"
-    decant("run", tmp_path / "mine.yaml", "--no-orchestrator", "--set", limit, check=0)
+    decant("run", tmp_path / "mine.yaml", "--no-orchestrator", check=0)
     (corpus,) = (decant.home / "artifacts" / "corpus").iterdir()
     rows = pq.read_table(corpus / "quarantine").to_pylist()
     assert [row["line"] for row in rows] == [62, 63, 64]  # the header is line 1
@@ -83,58 +80,34 @@ def test_broken_rows_are_set_aside_with_reasons_and_the_run_goes_on(tiny, decant
     assert counts["rows_in"] == counts["rows_out"] + 3 + sum(counts["deduplicated"].values())
 
 
-def start(tiny, home, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows", "run", str(tiny / "recipe.yaml"), *arguments],
-        env={
-            **os.environ,
-            "DECANT_HOME": str(home),
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-        },
-        cwd=home.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.slow
-def test_killed_at_every_step_the_same_command_ends_as_an_undisturbed_run(tiny, decant, tmp_path):
+def test_killed_at_every_step_the_same_command_ends_as_an_undisturbed_run(tiny, finished, decant):
     """A machine that dies would leave half an artifact, or another student than it should."""
-    steps = ["corpus", "tokens", "teacher", "teacher_signals", "student", "export"]
-    home = tmp_path / "killed" / "home"
-    home.parent.mkdir()
-    for step in steps:
-        process = start(tiny, home, "--no-orchestrator")
+    undisturbed, _ = finished
+    for stage in ("corpus", "tokens", "teacher", "teacher_signals", "student", "export"):
+        process = decant.start("run", tiny / "recipe.yaml", "--no-orchestrator")
         deadline = time.monotonic() + 120
-        # The moment the step's work folder appears, it is in the middle of it.
-        while not any((home / "work" / step).glob("*")) and process.poll() is None:
+        # The moment the stage's work folder appears, it is in the middle of it.
+        while not any((decant.home / "work" / stage).glob("*")) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    done = start(tiny, home, "--no-orchestrator")
-    stderr = done.communicate(timeout=240)[1]
-    assert done.returncode == 0, stderr
-    assert "✓ teacher-tokens           cached" in stderr
-    decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
-    assert trained(home) == trained(decant.home)
-    collected = decant("gc", "--delete", "--days", "30", check=0, DECANT_HOME=str(home))
-    assert collected.returncode == 0
-    assert not any((home / "tmp").glob("*"))
+    done = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    assert "✓ teacher-tokens           cached" in done.stderr
+    assert trained(decant.home) == trained(undisturbed.home)
+    decant("gc", "--delete", check=0)
+    assert not any((decant.home / "tmp").glob("*"))
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_build_once_and_register_once(tiny, tmp_path):
+def test_two_runs_at_once_build_once_and_register_once(tiny, decant):
     """A schedule and a person would train twice and register two versions of one student."""
-    home = tmp_path / "home"
-    runs = [start(tiny, home, "--no-orchestrator") for _ in range(2)]
+    runs = [decant.start("run", tiny / "recipe.yaml", "--no-orchestrator") for _ in range(2)]
     said = [run.communicate(timeout=280)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     lines = [line for text in said for line in text.splitlines() if line.startswith("✓")]
     assert len(lines) == 24
     assert sum("built in" in line for line in lines) == 12
-    (record,) = (home / "artifacts" / "registration").glob("*/record.json")
+    (record,) = (decant.home / "artifacts" / "registration").glob("*/record.json")
     assert json.loads(record.read_text())["version"] == 1
