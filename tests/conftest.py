@@ -17,7 +17,7 @@ import pytest
 from tasks.runtime.artifacts import ArtifactStore
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path, monkeypatch):
     """An empty artifact store under a DECANT_HOME of its own."""
     monkeypatch.setenv("DECANT_HOME", str(tmp_path / "home"))
