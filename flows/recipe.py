@@ -262,7 +262,8 @@ class Recipe(Frozen):
     def teacher_signals_config(self) -> teacher_signals.Config:
         """For the step teacher-signals: whatever students are trained on is read too."""
         fields = dict(self.teacher.signals)
-        roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on))
+        # Students learn from signals, and the teacher is measured by its signals on test rows.
+        roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, "test"))
         return _with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
 
     def student_config(self, i: int) -> distillation.Config:

@@ -72,7 +72,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     """Train a student from scratch on `inputs["tokens"]`, guided by its signals if given."""
     from tasks.modeling.backbones import build_student_backbone
     from tasks.modeling.classifier import initialise
-    from tasks.problems import text_classification
+    from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
     from tasks.training import examples as rows
     from tasks.training.fitting import fit, read_token_facts
@@ -86,10 +86,12 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         examples = rows.pseudo_labels(examples)
     elif config.objective.hard_labels == "none":
         examples = rows.unlabelled(examples)
+    elif config.objective.alpha == 0:
+        examples = rows.labelled(examples)
     facts = read_token_facts(tokens)
     shape = config.architecture
     initialise(derive_seed(config.seed, "weights"))
-    model = text_classification.build_model(
+    model = PROBLEMS[config.problem].build_model(
         build_student_backbone(
             shape,
             vocab_size=facts.vocab_size,
@@ -110,6 +112,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         examples,
         objective,
         config.training,
+        problem=config.problem,
         tokens=tokens,
         seed=config.seed,
         workspace=workspace,

@@ -42,7 +42,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     """Fine-tune `config.model` on the labelled train rows, keeping the best validated weights."""
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import initialise
-    from tasks.problems import text_classification
+    from tasks.problems import PROBLEMS
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
     from tasks.training.examples import load_examples
@@ -52,7 +52,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     tokens = inputs["tokens"].path
     train = load_examples(tokens, ["train"])
     initialise(derive_seed(config.seed, "weights"))
-    model = text_classification.build_model(
+    model = PROBLEMS[config.problem].build_model(
         load_backbone(local_folder(config.model)),
         num_labels=len(train.label_names),
         pooling=config.pooling,
@@ -63,6 +63,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         train,
         Objective(alpha=0.0, label_smoothing=config.training.label_smoothing),
         config.training,
+        problem=config.problem,
         tokens=tokens,
         seed=config.seed,
         workspace=workspace,

@@ -39,9 +39,11 @@ class Config(StageConfig):
     )
 
 
-class PartConfig(Config):
-    """One part of the tokens: what `score_part` reads beside the teacher."""
+class PartConfig(StageConfig):
+    """One part of the tokens: all that defines its signals beside the teacher."""
 
+    batch_tokens: int = Field(description="as in Config")
+    precision: Literal["auto", "fp32", "bf16"] = Field(description="as in Config")
     part: str = Field(description="path of the part inside the tokens artifact")
     part_sha256: str = Field(description="digest of that part: the tokens a row was read as")
 
@@ -60,10 +62,16 @@ def read_signals(
             name = path.relative_to(tokens.path).as_posix()
             outcome = run_stage(
                 Stage("teacher_signals_part", VERSION, _score_part_of(tokens.path)),
-                PartConfig(**config.model_dump(), part=name, part_sha256=digests[name]),
+                PartConfig(
+                    batch_tokens=config.batch_tokens,
+                    precision=config.precision,
+                    part=name,
+                    part_sha256=digests[name],
+                ),
                 {"teacher": teacher},
                 store=workspace.store,
                 progress=workspace.progress,
+                force=workspace.force,
             )
             target = workspace.output / name
             target.parent.mkdir(parents=True, exist_ok=True)

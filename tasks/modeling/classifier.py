@@ -55,7 +55,9 @@ class EncoderClassifier(nn.Module):
         return self.head(self.dropout(pooled_BD))
 
 
-def save_classifier(model: EncoderClassifier, folder: Path) -> None:
+def save_classifier(
+    model: EncoderClassifier, folder: Path, *, problem: str = "text_classification"
+) -> None:
     """Write the model's files into `folder` (made if missing), float32 safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     model.backbone.save_pretrained(folder)
@@ -63,7 +65,7 @@ def save_classifier(model: EncoderClassifier, folder: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}
     save_file(tensors, folder / "head.safetensors")
     description = {
-        "problem": "text_classification",
+        "problem": problem,
         "pooling": model.pooling,
         "num_labels": model.head.out_features,
         "dropout": model.dropout.p,

@@ -4,3 +4,7 @@
 
 A recipe's `problem` picks the module from `PROBLEMS`; adding a type is one file and one line here.
 """
+
+from tasks.problems import text_classification
+
+PROBLEMS = {text_classification.NAME: text_classification}

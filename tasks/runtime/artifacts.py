@@ -135,10 +135,14 @@ class ArtifactStore:
             _fsync(folder)
         final = self.directory(parts)
         final.parent.mkdir(parents=True, exist_ok=True)
-        if final.exists():  # a corrupt earlier copy: the writer lock is ours
-            shutil.rmtree(final)
+        # An earlier copy, corrupt or forced anew, steps aside first and is deleted last: a kill in
+        # between leaves at worst a miss, never half an artifact under its name.
+        aside = written.with_name(f"{written.name}-replaced")
+        if final.exists():
+            final.rename(aside)
         os.rename(written, final)  # noqa: PTH104  # the one publishing rename, named plainly
         _fsync(final.parent)
+        shutil.rmtree(aside, ignore_errors=True)
         return Artifact(path=final, manifest=manifest)
 
     def lock(self, parts: KeyParts, *, on_wait=None):

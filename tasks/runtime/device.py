@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,8 @@ Precision = Literal["fp32", "bf16"]
 @cache
 def has_cuda() -> bool:
     """Whether an NVIDIA driver and device are present (checked without importing torch)."""
+    if version("torch").endswith("+cpu"):
+        return False
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
         return False

@@ -12,6 +12,7 @@ files are copied once to `<home>/downloads/<digest>/` and read from there.
 
 from __future__ import annotations
 
+import errno
 import glob
 import importlib.util
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from data_contracts.errors import SourceError, TransientError
+from data_contracts.errors import ResourceExhausted, SourceError, TransientError
 from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -149,7 +150,13 @@ def _files_digest(files: list[Path]) -> str:
 
 def _hub_model(uri: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     name, _, revision = uri.removeprefix("hf://").partition("@")
     if name.count("/") != 1 or not revision:
@@ -160,6 +167,12 @@ def _hub_model(uri: str) -> Path:
         )
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_MODEL_FILES)))
+    except (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError) as error:
+        raise SourceError(
+            f"{uri!r}: {type(error).__name__}",
+            rule="the hub must have this model and revision, and the token may read it",
+            remedy="check name and revision on the model's page, and HF_TOKEN if it is gated",
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
         raise TransientError(
             f"{uri!r} cannot be fetched: {type(error).__name__}",
@@ -251,6 +264,12 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 f"{self.uri!r}: {error}",
                 rule="an object store is read with the credentials in the environment",
                 remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted(
+                f"no room left while copying {self.uri!r}",
+                rule="remote files are copied to Decant's home once",
+                remedy="free space, or set DECANT_HOME to a larger disk; the run resumes",
             ) from error
         # What botocore raises when no server answers is none of Python's own connection errors.
         if isinstance(error, OSError) or type(error).__module__ == "botocore.exceptions":

@@ -156,6 +156,30 @@ def unlabelled(examples: Examples) -> Examples:
     return with_hard_labels(examples, np.full(len(examples), IGNORE_INDEX, dtype=np.int64))
 
 
+def labelled(examples: Examples) -> Examples:
+    """The rows of `examples` that have a hard label.
+
+    Raises: ContractViolation if none has one.
+    """
+    keep = examples.labels != IGNORE_INDEX
+    if not keep.any():
+        raise ContractViolation(
+            f"none of {len(examples)} rows to train on has a gold label",
+            rule="hard_labels: gold with alpha 0 learns from gold labels alone",
+            remedy="map a label column for these rows, or set baselines.supervised to false",
+        )
+    ids, logits = examples.input_ids, examples.teacher_logits
+    values = ids.values[ids.offsets[0] : ids.offsets[-1]][np.repeat(keep, ids.lengths)]
+    offsets = np.concatenate([[0], np.cumsum(ids.lengths[keep])])
+    return Examples(
+        examples.example_ids.filter(pa.array(keep)),
+        RaggedIds(values, offsets),
+        examples.labels[keep],
+        None if logits is None else logits[keep],
+        examples.label_names,
+    )
+
+
 def read_labels(folder: Path) -> tuple[str, ...]:
     """Class names of an artifact, index order."""
     return tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8"))["labels"])

@@ -19,7 +19,7 @@ from torch import nn
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation
 from tasks.modeling.classifier import EncoderClassifier, num_parameters, save_classifier
-from tasks.problems import text_classification
+from tasks.problems import PROBLEMS
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
@@ -36,6 +36,7 @@ def fit(
     objective: Objective,
     config: TrainingConfig,
     *,
+    problem: str,
     tokens: Path,
     seed: int,
     workspace: Workspace,
@@ -43,6 +44,7 @@ def fit(
     """Train `model` and write its folder into `workspace.output`.
 
     Args:
+        problem: problem type, a key of `tasks.problems.PROBLEMS`.
         tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
         seed: of order and dropout.
     Raises: ContractViolation if there are no labelled validation rows.
@@ -65,7 +67,7 @@ def fit(
             pad_token_id=pad_token_id,
             precision=precision,
         )
-        return text_classification.score(logits, validation.labels)
+        return PROBLEMS[problem].score(logits, validation.labels)
 
     if config.freeze_embeddings:
         model.backbone.get_input_embeddings().requires_grad_(False)
@@ -81,7 +83,7 @@ def fit(
         progress=workspace.progress,
     )
     folder = workspace.output / "model"
-    save_classifier(model, folder)
+    save_classifier(model, folder, problem=problem)
     for source in sorted((tokens / "tokenizer").iterdir()):
         shutil.copyfile(source, folder / source.name)
     shutil.copyfile(tokens / "labels.json", folder / "labels.json")

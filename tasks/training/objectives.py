@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from tasks.training.losses import IGNORE_INDEX, hard_label_loss, soft_target_loss
@@ -47,7 +46,8 @@ class Objective:
             num_examples, num_labelled: of the whole step, not of this micro-batch.
         Returns: `loss` to differentiate, and the unweighted `loss_kd`, `loss_hard` (detached).
         """
-        zero = logits_BC.new_zeros((), dtype=torch.float32)
+        # Joined to the graph, so that a step without a single labelled row has a gradient of zero.
+        zero = logits_BC.float().sum() * 0.0
         soft = hard = zero
         if self.alpha > 0:
             assert teacher_logits_BC is not None, "alpha > 0 without teacher logits"

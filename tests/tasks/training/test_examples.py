@@ -1,5 +1,6 @@
 """Examples: teacher logits follow the example's id and the class's name, never a position."""
 
+import itertools
 import json
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import write_table
-from tasks.training.examples import RaggedIds, attach_signals, load_examples, pseudo_labels
+from tasks.training.examples import (
+    RaggedIds,
+    attach_signals,
+    labelled,
+    load_examples,
+    pseudo_labels,
+    unlabelled,
+)
 
 
 @pytest.fixture
@@ -68,3 +76,16 @@ def test_ragged_ids_of_a_sliced_column_keep_their_texts():
     texts = [ids.values[a:b].tolist() for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
     assert texts == [[1, 2], [3]]
     assert ids.lengths.tolist() == [2, 1]
+
+
+def test_a_gold_label_student_learns_from_the_labelled_rows_alone(folders):
+    """A step without one labelled row has no gradient: its backward pass raises."""
+    tokens, signals = folders
+    kept = labelled(attach_signals(load_examples(tokens, ["transfer"]), signals))
+    offsets = kept.input_ids.offsets.tolist()
+    texts = [kept.input_ids.values[a:b].tolist() for a, b in itertools.pairwise(offsets)]
+    assert texts == [[1, 2], [4, 5, 6]]
+    assert kept.labels.tolist() == [0, 1]
+    assert kept.teacher_logits.tolist() == [[7.0, 2.0], [1.0, 9.0]]
+    with pytest.raises(ContractViolation, match="none of 2 rows"):
+        labelled(unlabelled(kept))

@@ -14,6 +14,7 @@ from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_batch
 from tasks.training.checkpoints import load_checkpoint
 from tasks.training.config import TrainingConfig
+from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
@@ -141,6 +142,22 @@ def test_gold_labels_have_no_influence_on_a_pure_soft_target_student(toy, tmp_pa
     first, _ = run(toy, tmp_path / "a", examples=examples, objective=objective)
     second, _ = run(toy, tmp_path / "b", examples=shuffled, objective=objective)
     assert equal(first, second)
+
+
+def test_gold_labels_have_no_influence_beside_pseudo_labels(toy, tmp_path):
+    """The delivered student: soft targets and the teacher's own choices, whatever the gold says."""
+    shuffled = toy["examples"]()
+    shuffled.labels[:] = (shuffled.labels + 1) % 3
+    first, _ = run(toy, tmp_path / "a", examples=pseudo_labels(toy["examples"]()))
+    second, _ = run(toy, tmp_path / "b", examples=pseudo_labels(shuffled))
+    assert equal(first, second)
+
+
+def test_a_step_without_labels_trains_nothing_and_does_not_fail(toy, tmp_path):
+    """0 times a constant has no gradient to follow: backward would raise in mid-run."""
+    objective = Objective(alpha=0.0)
+    model, _ = run(toy, tmp_path, examples=unlabelled(toy["examples"]()), objective=objective)
+    assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
 
 
 def test_infinite_loss_stops_the_training(toy, tmp_path):

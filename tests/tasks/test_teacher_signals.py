@@ -1,0 +1,82 @@
+"""Teacher signals: each part read once, again only when something that defines it changes."""
+
+import json
+
+import pyarrow as pa
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from data_contracts.artifacts import StageSummary
+from tasks.corpus.tables import read_table, write_table
+from tasks.modeling.classifier import EncoderClassifier, load_classifier, save_classifier
+from tasks.runtime.stages import Stage, StageConfig, run_stage
+from tasks.teacher_signals import STAGE, Config
+
+
+class _Made(StageConfig):
+    """Distinguishes the hand-made artifacts below."""
+
+    name: str
+
+
+@pytest.fixture
+def made(store):
+    """A tiny teacher, and tokens of two roles."""
+
+    def teacher(config, inputs, workspace):
+        torch.manual_seed(0)
+        shape = BertConfig(
+            vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=16, type_vocab_size=1,
+        )  # fmt: skip
+        backbone = BertModel(shape, add_pooling_layer=False)
+        model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
+        save_classifier(model, workspace.output / "model")
+        (workspace.output / "model" / "labels.json").write_text('{"labels": ["off", "on"]}')
+        return StageSummary()
+
+    def tokens(config, inputs, workspace):
+        for role, texts in {"transfer": [[2, 9, 3], [2, 7, 8, 3]], "test": [[2, 5, 3]]}.items():
+            table = pa.table(
+                {
+                    "example_id": [f"{role}{row}".encode().hex().zfill(32)[:32] for row in
+                                   range(len(texts))],
+                    "input_ids": pa.array(texts, pa.list_(pa.int32())),
+                }
+            )  # fmt: skip
+            write_table(table, workspace.output / role / "part-00000.parquet")
+        facts = {"vocab_size": 30, "pad_token_id": 0, "max_length_tokens": 16}
+        (workspace.output / "tokens.json").write_text(json.dumps(facts))
+        return StageSummary()
+
+    return {
+        name: run_stage(Stage(name, 1, function), _Made(name=name), {}, store=store).artifact
+        for name, function in {"teacher": teacher, "tokens": tokens}.items()
+    }
+
+
+def test_signals_are_the_teachers_logits_of_each_row(made, store):
+    """Logits of a teacher with dropout on, or of the neighbour's row, teach noise."""
+    signals = run_stage(STAGE, Config(roles=("transfer",)), made, store=store).artifact
+    table = read_table(signals.path / "transfer" / "part-00000.parquet")
+    model = load_classifier(made["teacher"].path / "model")
+    ids = torch.tensor([[2, 7, 8, 3]])
+    expected = model(ids, torch.ones_like(ids))[0].tolist()
+    assert table["logits"].to_pylist()[1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_asking_for_another_role_reads_only_that_role(made, store):
+    """A recipe that adds a role must not pay for every row again."""
+    run_stage(STAGE, Config(roles=("transfer",)), made, store=store)
+    more = run_stage(STAGE, Config(roles=("transfer", "test")), made, store=store).artifact
+    assert more.manifest.facts == {"rows": 3, "parts_reused": 1}
+
+
+def test_forcing_the_stage_runs_the_teacher_again(made, store):
+    """`--force teacher-signals` that copies cached parts does nothing it was asked for."""
+    config = Config(roles=("transfer", "test"))
+    first = run_stage(STAGE, config, made, store=store).artifact
+    again = run_stage(STAGE, config, made, store=store, force=True).artifact
+    assert again.manifest.facts["parts_reused"] == 0
+    assert again.content_digest == first.content_digest
