@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from tasks.corpus.raw_rows import RawBatch
     from tasks.corpus.selection import Rows, Verdicts
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(StageConfig):

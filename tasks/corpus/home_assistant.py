@@ -12,8 +12,10 @@ a student from a teacher's signals ignores it, only the supervised upper bound r
 
 Each intent's templates are split into train, validation and test by a hash of their wording, so a
 test sentence has a wording that was never trained on, in either language: pairs come from the train
-share of both. The templates are walked at random with a seed of their own each, because listing all
-expansions (hassil's own sampling) takes minutes and memory for some.
+share of both. Templates overlap (`stop` and `stop [now]`), so a sentence that a template of a later
+split can also say is left out of an earlier one, whatever file it came from. The templates are
+walked at random with a seed of their own each, because listing all expansions (hassil's own
+sampling) takes minutes and memory for some.
 """
 
 from __future__ import annotations
@@ -38,6 +40,11 @@ from tasks.corpus.home_assistant_templates import (
 from tasks.runtime.seeding import derive_seed
 
 _ATTEMPTS_PER_ROW = 12
+_LATER: dict[Split, tuple[Split, ...]] = {
+    "train": ("validation", "test"),
+    "validation": ("test",),
+    "test": (),
+}
 
 
 class HomeAssistantSource(Frozen):
@@ -60,6 +67,12 @@ class HomeAssistantSource(Frozen):
     parallel_language: Literal["en", "zh", "de"] | None = Field(
         default=None,
         description="for transfer: language of `parallel_text`, same intent and same slot values",
+    )
+    variety: Literal["zh-TW"] | None = Field(
+        default=None,
+        description="read the templates of this written variety of `language` instead, brought "
+        "into its script: other people's wordings of the same commands. zh-TW (for zh): Taiwan's, "
+        "in simplified characters; for train and transfer",
     )
     shared_with: tuple[Literal["en", "zh", "de"], ...] = Field(
         default=(),
@@ -87,6 +100,11 @@ class HomeAssistantSource(Frozen):
             raise ValueError(
                 f"source {self.name!r}: the role transfer needs parallel_language, and only it"
             )
+        if self.variety and (self.language != "zh" or self.role in ("validation", "test")):
+            raise ValueError(
+                f"source {self.name!r}: {self.variety} is a variety of zh to train on, not of "
+                f"{self.language} for {self.role}"
+            )
         return self
 
 
@@ -104,13 +122,14 @@ def sample(source: HomeAssistantSource) -> Iterator[Command]:
 
     Raises: SourceError if the package, or a language in it, is missing.
     """
-    language = LanguageTemplates(source.uri, source.language)
+    language = LanguageTemplates(source.uri, source.language, source.variety)
+    home = LanguageTemplates(source.uri, source.language) if source.variety else language
     parallel = (
         LanguageTemplates(source.uri, source.parallel_language)
         if source.parallel_language
         else None
     )
-    intents = set(language.intents)
+    intents = set(language.intents) & set(home.intents)
     for other in source.shared_with:
         intents &= set(read_language(source.uri, other)["intents"])
     if parallel:
@@ -122,13 +141,17 @@ def sample(source: HomeAssistantSource) -> Iterator[Command]:
             for template in share(parallel.templates(intent), parallel.code, "train"):
                 partners[intent, template.group].append(template)
     for intent in sorted(intents):
-        templates = share(language.templates(intent), language.code, split)
+        at_home = home.templates(intent)
+        held_out = [t for later in _LATER[split] for t in share(at_home, home.code, later)]
+        templates = share(language.templates(intent), language.variety, split)
         rows = math.ceil(source.rows_per_intent / max(1, len(templates)))
         rows = min(rows, source.max_rows_per_template)
         for template in templates:
             rng = random.Random(derive_seed(source.seed, language.code, intent, template.wording))
             candidates = partners[intent, template.group]
-            yield from _sample_template(template, rows, rng, language, parallel, candidates)
+            for command in _sample_template(template, rows, rng, language, parallel, candidates):
+                if not any(home.can_say(kept_back, command.text) for kept_back in held_out):
+                    yield command
 
 
 def _sample_template(

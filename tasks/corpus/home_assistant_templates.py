@@ -2,12 +2,14 @@
 
 A template such as `turn on [the] {area} (light|lamp)` is walked from left to right, choosing a
 branch at each fork and a value for each slot. `LanguageTemplates.say` does that, freely or so that
-the sentence has exactly the wanted slot values. `share` deals an intent's templates to the splits.
+the sentence has exactly the wanted slot values; `can_say` asks the other way round. `share` deals
+an intent's templates to the splits.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test"]
 
 _FILES = {"zh": "zh-CN"}
+# Written varieties, and how OpenCC brings them into the script of their language's own file.
+_SCRIPT_CONVERSIONS = {"zh-TW": "t2s"}
 _SHARES: dict[Split, float] = {"test": 0.2, "validation": 0.1}
 _MIN_WORDINGS = 6
 # Intents of several questions: there the kind of answer belongs to what is asked.
@@ -52,6 +56,11 @@ class Template:
     domains: tuple[str, ...]
 
 
+# Patterns: no text at all; a space, unless the text begins, ends or has one here already.
+_NOTHING = "(?!)"
+_GAP = r"(?: |(?<= )|^|$)"
+
+
 class _CannotSayError(Exception):
     """The random walk took a branch that the wanted slot values do not allow."""
 
@@ -59,14 +68,15 @@ class _CannotSayError(Exception):
 class LanguageTemplates:
     """The templates, rules and slot values of one language."""
 
-    def __init__(self, uri: str, code: str) -> None:
-        """Read the language `code` from the package's folder at `uri`."""
+    def __init__(self, uri: str, code: str, variety: str | None = None) -> None:
+        """Read `code`, or its written `variety`, from the package's folder at `uri`."""
         from hassil import expression as kinds
         from hassil.parse_expression import parse_sentence
 
         self._kinds = kinds  # imported when needed: a recipe is planned without hassil
         self.code = code
-        data = read_language(uri, code)
+        self.variety = variety or code
+        data = read_language(uri, self.variety)
         self.intents: dict[str, Any] = data["intents"]
         self._rules: dict[str, str] = data["expansion_rules"]
         self._parse = lambda text: parse_sentence(text).expression
@@ -80,6 +90,7 @@ class LanguageTemplates:
             for domain, concepts in NAMES.items()
         }
         self._implausible = re.compile(IMPLAUSIBLE[code])
+        self._patterns: dict[Template, re.Pattern[str]] = {}
 
     def _entries(self, name: str, spec: Mapping[str, Any]) -> dict[Any, Any]:
         """Canonical value -> how to say it: a text, a parsed template or several of them."""
@@ -143,6 +154,40 @@ class LanguageTemplates:
         if self.code == "zh":
             text = text.replace(" ", "")
         return None if not text or self._implausible.search(text) else text
+
+    def can_say(self, template: Template, text: str) -> bool:
+        """Whether `template` can be said as `text`, with any slot values."""
+        if template not in self._patterns:
+            self._patterns[template] = re.compile(self._pattern(template.expression))
+        return self._patterns[template].fullmatch(text) is not None
+
+    def _pattern(self, expression: Expression | str) -> str:
+        """A regular expression for all that `expression` can say; finite, as no part repeats."""
+        kinds = self._kinds
+        if isinstance(expression, str):
+            gap = "" if self.code == "zh" else _GAP
+            return gap.join(map(re.escape, re.split(r"\s+", expression)))
+        if isinstance(expression, kinds.TextChunk):
+            return self._pattern(expression.original_text)
+        if isinstance(expression, kinds.RuleReference):
+            rule = self._rules.get(expression.rule_name)
+            return self._pattern(self._parse(rule)) if rule is not None else _NOTHING
+        if isinstance(expression, kinds.ListReference):
+            lists = [self._lists.get(expression.list_name, {})]
+            if expression.list_name == "name":
+                lists = list(self._names.values())
+            values = [said for entries in lists for said in entries.values()]
+            said = [
+                one for value in values for one in ([value] if isinstance(value, str) else value)
+            ]
+            return f"(?:{'|'.join(map(self._pattern, said))})" if said else _NOTHING
+        assert isinstance(expression, kinds.Group), expression
+        items = [self._pattern(item) for item in expression.items]
+        if isinstance(expression, kinds.Alternative):
+            return f"(?:{'|'.join(items)})"
+        if isinstance(expression, kinds.Permutation):
+            return f"(?:{'|'.join(map(''.join, itertools.permutations(items)))})"
+        return "".join(items)
 
     def _walk(
         self,
@@ -255,4 +300,9 @@ def read_language(uri: str, language: str) -> dict[str, Any]:
             f"{', '.join(LANGUAGES)}",
             remedy="install a newer home-assistant-intents, or name another language",
         )
-    return json.loads(Path(paths[0]).read_text(encoding="utf-8"))
+    text = Path(paths[0]).read_text(encoding="utf-8")
+    if conversion := _SCRIPT_CONVERSIONS.get(language):
+        from opencc import OpenCC
+
+        text = OpenCC(conversion).convert(text)
+    return json.loads(text)

@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.corpus.home_assistant import HomeAssistantSource, sample
 from tasks.corpus.home_assistant_templates import LanguageTemplates, share
 from tasks.corpus.home_assistant_values import VALUES
 
+INTENTS = ("HassTurnOn", "HassGetCurrentTime", "HassMediaPause", "HassStartTimer")
 URI = "pkg://home_assistant_intents/data"
 
 
@@ -74,19 +76,49 @@ def test_pairs_say_the_same(pairs):
     assert checked > 200
 
 
-def test_pairs_come_from_training_wordings_only(pairs):
-    """The translation memory held the test sentences."""
-    for language, texts in (
-        ("zh", {pair.text for pair in pairs}),
-        ("en", {pair.parallel_text for pair in pairs}),
-    ):
-        other = {"zh": "en", "en": "zh"}[language]
-        tested = {
-            c.text for c in _sample("test", language, shared_with=[other], rows_per_intent=24)
-        }
-        # Two wordings can give one sentence ("stop" and "stop [now]"): those few are leaks, which
-        # ingestion sets aside.
-        assert len(texts & tested) <= 0.02 * len(tested)
+@pytest.mark.parametrize("language", ["en", "zh", "de"])
+def test_a_template_can_say_what_was_sampled_from_it(language):
+    """A pattern that matched nothing let every held-out sentence into training."""
+    commands = LanguageTemplates(URI, language)
+    tested = {intent: share(commands.templates(intent), language, "test") for intent in INTENTS}
+    samples = [c for c in _sample("test", language) if c.label in INTENTS]
+    assert len(samples) > 100
+    for sample_ in samples:
+        assert any(commands.can_say(t, sample_.text) for t in tested[sample_.label]), sample_
+    assert not any(commands.can_say(t, "xyz") for t in tested["HassTurnOn"])
+
+
+@pytest.mark.parametrize("variety", [None, "zh-TW"])
+def test_nothing_trained_on_can_be_said_by_a_held_out_wording(variety):
+    """The translation memory held the test sentences: "stop" and "stop [now]" are two templates."""
+    pairs = _sample("transfer", "zh", parallel_language="en", variety=variety, rows_per_intent=60)
+    tested = {(c.label, c.text) for c in _sample("test", "zh", rows_per_intent=60)}
+    validated = {(c.label, c.text) for c in _sample("validation", "zh", rows_per_intent=60)}
+    trained = {(pair.label, pair.text) for pair in pairs}
+    assert len(tested) > 500
+    assert len(trained) > 1500
+    assert not trained & (tested | validated)
+    assert not tested & validated
+
+
+def test_a_variety_brings_other_wordings_in_the_script_of_its_language():
+    """Traditional characters that the student meets nowhere else, or the same sentences again."""
+    home = _sample("transfer", "zh", parallel_language="en", rows_per_intent=60)
+    taiwan = _sample("transfer", "zh", parallel_language="en", variety="zh-TW", rows_per_intent=60)
+    texts = "".join(pair.text for pair in taiwan)
+    assert "计时器" in texts
+    assert not set("計時燈開關裡檯") & set(texts)
+    assert {pair.label for pair in taiwan} <= {pair.label for pair in home}
+    shared = {pair.text for pair in taiwan} & {pair.text for pair in home}
+    assert len(shared) < 0.1 * len(taiwan)
+
+
+@pytest.mark.parametrize("fields", [{"language": "en"}, {"role": "test"}])
+def test_a_variety_is_refused_where_it_has_no_meaning(fields):
+    """A test set of converted text measured the converter."""
+    fields = {"role": "train", "language": "zh", "variety": "zh-TW"} | fields
+    with pytest.raises(ValidationError, match="zh-TW is a variety of zh to train on"):
+        HomeAssistantSource(name="x", format="home_assistant_intents", **fields)
 
 
 def test_shared_intents_give_one_label_set():
