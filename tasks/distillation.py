@@ -75,6 +75,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
     from tasks.training import examples as rows
+    from tasks.training.class_weights import class_weights
     from tasks.training.fitting import fit, read_token_facts
     from tasks.training.objectives import Objective
 
@@ -106,6 +107,11 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         alpha=config.objective.alpha,
         temperature=config.objective.temperature,
         label_smoothing=config.training.label_smoothing,
+        class_weights_C=class_weights(
+            examples.labels,
+            num_labels=len(examples.label_names),
+            kind=config.training.class_weights,
+        ),
     )
     return fit(
         model,

@@ -45,6 +45,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.problems import PROBLEMS
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
+    from tasks.training.class_weights import class_weights
     from tasks.training.examples import load_examples
     from tasks.training.fitting import fit
     from tasks.training.objectives import Objective
@@ -61,7 +62,15 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     return fit(
         model,
         train,
-        Objective(alpha=0.0, label_smoothing=config.training.label_smoothing),
+        Objective(
+            alpha=0.0,
+            label_smoothing=config.training.label_smoothing,
+            class_weights_C=class_weights(
+                train.labels,
+                num_labels=len(train.label_names),
+                kind=config.training.class_weights,
+            ),
+        ),
         config.training,
         problem=config.problem,
         tokens=tokens,

@@ -31,6 +31,11 @@ class TrainingConfig(Frozen):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of hard-label mass spread over all classes"
     )
+    class_weights: Literal["none", "sqrt", "balanced"] = Field(
+        "none",
+        description="what a hard label counts: the same for all, or more in rare classes: by one "
+        "over the (square root of the) class's share of the rows",
+    )
     freeze_embeddings: bool = Field(
         False, description="keep the token embeddings: a third faster for a small fine-tuning"
     )

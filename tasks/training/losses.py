@@ -51,6 +51,7 @@ def hard_label_loss(
     *,
     normalizer: float | Tensor,
     label_smoothing: float = 0.0,
+    class_weights_C: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with class indices; rows labelled IGNORE_INDEX add nothing.
 
@@ -59,6 +60,7 @@ def hard_label_loss(
         labels_B: int64, (batch,), in [0, classes) or IGNORE_INDEX.
         normalizer: number of labelled examples in the whole step.
         label_smoothing: share of the target mass spread evenly over all classes, in [0, 1).
+        class_weights_C: float, (classes,): what an example of each class counts; 1 if not given.
     Returns: scalar, nats per labelled example.
     Raises: ValueError if the batch sizes differ.
     References: Szegedy et al. 2016, arXiv:1512.00567, section 7 (label smoothing).
@@ -71,6 +73,7 @@ def hard_label_loss(
         ignore_index=IGNORE_INDEX,
         reduction="sum",
         label_smoothing=label_smoothing,
+        weight=None if class_weights_C is None else class_weights_C.to(logits_BC.device),
     )
     return total / normalizer
 

@@ -21,12 +21,13 @@ class Objective:
     Args:
         alpha: weight of the soft targets, in [0, 1].
         temperature: softening of both distributions, > 0.
-        label_smoothing: see `hard_label_loss`.
+        label_smoothing, class_weights_C: see `hard_label_loss`.
     """
 
     alpha: float
     temperature: float = 1.0
     label_smoothing: float = 0.0
+    class_weights_C: Tensor | None = None
 
     def __call__(
         self,
@@ -60,6 +61,7 @@ class Objective:
                 labels_B,
                 normalizer=num_labelled,
                 label_smoothing=self.label_smoothing,
+                class_weights_C=self.class_weights_C,
             )
         return {
             "loss": self.alpha * soft + (1 - self.alpha) * hard,

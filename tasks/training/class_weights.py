@@ -1,0 +1,36 @@
+"""How much an example of each class counts in the hard-label loss.
+
+A class with three training rows among thousands is otherwise learned by chance: the teacher then
+tells every student the wrong thing about it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.training.losses import IGNORE_INDEX
+
+ClassWeights = Literal["none", "sqrt", "balanced"]
+_POWERS = {"sqrt": 0.5, "balanced": 1.0}
+
+
+def class_weights(labels: np.ndarray, *, num_labels: int, kind: ClassWeights) -> Tensor | None:
+    """Weights that fall with the frequency of a class and average 1 over the labelled examples.
+
+    Args:
+        labels: int64, (rows,), IGNORE_INDEX where a row has none.
+        num_labels: classes.
+        kind: `balanced` divides by the class's frequency, `sqrt` by its root.
+    Returns: float32, (classes,), or None for `none`; a class without rows has weight 0.
+    References: King & Zeng 2001, "Logistic regression in rare events data", section 4.2.
+    """
+    if kind == "none":
+        return None
+    counts = np.bincount(labels[labels != IGNORE_INDEX], minlength=num_labels).astype(np.float64)
+    weights = np.where(counts > 0, np.maximum(counts, 1) ** -_POWERS[kind], 0.0)
+    weights *= counts.sum() / max(1e-300, float((weights * counts).sum()))
+    return torch.from_numpy(weights.astype(np.float32))
