@@ -3,9 +3,10 @@
     EvaluationReport
     ├── systems      teacher, student, the same student without distillation, bounds and floors
     ├── classes      precision, recall, F1 and support per class, for the delivered student
-    ├── comparisons  differences between systems, each with an interval
+    ├── comparisons  differences between systems (means over paired seeds), each with an interval
     ├── retention    student's score as a share of the teacher's
     ├── variants     the files that are delivered: safetensors, int8 ONNX
+    ├── delivered_comparisons  those very files minus the teacher: what the gates ask about
     ├── speed        teacher and student timed in turns on one machine
     ├── calibration, diagnostics, confusions, data, lineage
     └── notes        sentences the recipe's author wants every reader to see
@@ -237,7 +238,13 @@ class EvaluationReport(Frozen):
     )
     systems: dict[str, SystemResult]
     classes: ClassTable
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...] = Field(
+        description="of the method: a system with several seeds counts as the mean over them"
+    )
+    delivered_comparisons: tuple[Comparison, ...] = Field(
+        default=(),
+        description="of what ships: `of` is a name in variants (seed 0), `against` the teacher",
+    )
     retention: tuple[Retention, ...]
     variants: dict[str, Variant]
     speed: Speed

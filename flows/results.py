@@ -73,12 +73,15 @@ def systems_rows(report: EvaluationReport) -> list[dict[str, str]]:
 
 
 def comparison_lines(report: EvaluationReport) -> list[str]:
-    """Each accuracy difference with its interval, in points, whatever its sign."""
+    """Each accuracy difference with its interval, in points, whatever its sign.
+
+    Differences of the student are means over its seeds; those of a delivered form are seed 0's.
+    """
     return [
-        f"{c.name.replace('_', ' ')}: {100 * c.difference:+.1f} points "
-        f"[{100 * c.low:+.1f}, {100 * c.high:+.1f}], {c.confidence:.0%} interval, "
-        f"{c.num_examples:,} test texts"
-        for c in report.comparisons
+        f"{'delivered ' if c.of in report.variants else ''}{c.name.replace('_', ' ')}: "
+        f"{100 * c.difference:+.1f} points [{100 * c.low:+.1f}, {100 * c.high:+.1f}], "
+        f"{c.confidence:.0%} interval, {c.num_examples:,} test texts"
+        for c in (*report.comparisons, *report.delivered_comparisons)
         if c.metric == "accuracy"
     ]
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 1
+VERSION = 2
 
 _KINDS: dict[str, SystemKind] = {
     "teacher": "teacher",
@@ -182,7 +182,7 @@ def _measure(
     num_threads = config.speed.num_threads or cpu_count()
     workspace.progress.say(f"evaluation: timing with {num_threads} threads")
     budget = Budget(**{**config.speed.model_dump(), "num_threads": num_threads})
-    timing = time_systems(material, budget, delivered=answers["student"].predictions[0])
+    timing = time_systems(material, budget, delivered=answers["student"].of_seed(0))
     bins = config.num_calibration_bins
     report = EvaluationReport(
         recipe=config.recipe,
@@ -195,6 +195,13 @@ def _measure(
         },
         classes=scoring.class_table(answers["student"], names, system="student, seed 0"),
         comparisons=comparisons,
+        delivered_comparisons=tuple(
+            comparison
+            for form in timing.delivered
+            for comparison in scoring.compare(
+                {**timing.delivered, "teacher": answers["teacher"]}, form, "teacher", resampling
+            )
+        ),
         retention=scoring.retain(answers["student"], answers["teacher"], resampling),
         variants=timing.variants,
         speed=timing.speed,
@@ -272,8 +279,9 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
         )
     yield (
         "Intervals cover the choice of test examples; the spread over seeds (mean ± standard "
-        "deviation) is told beside them and not part of them. The delivered student is seed 0, "
-        "fixed in advance."
+        "deviation) is told beside them and not part of them. Differences between systems are "
+        "about how they were trained: means over seeds. The delivered student is seed 0, fixed in "
+        "advance, and the gates on what ships are asked of it alone."
     )
     if "supervised" in answers and "linear_gold" not in answers:
         yield "No linear floor on gold labels: switched off, or too few rows carry a label."

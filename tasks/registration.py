@@ -25,7 +25,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.serving.gates import GatesConfig
 from tasks.serving.records import AliasChange, VersionRecord, safe_name
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(StageConfig):

@@ -7,7 +7,7 @@ stands on a shared machine; see `tasks.metrics.latency`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy as np
 from data_contracts.evaluation import Speed, Variant
 from tasks.comparison.material import Material, Reader
 from tasks.metrics.answering import Answerer, answer_all, onnx_answerer, torch_answerer
-from tasks.metrics.classification import IntArray, classification_table
+from tasks.metrics.calibration import top_probabilities
+from tasks.metrics.classification import classification_table
 from tasks.metrics.latency import (
     INCLUDES,
     Latency,
@@ -24,6 +25,7 @@ from tasks.metrics.latency import (
     measure_throughput,
     processor_name,
 )
+from tasks.metrics.systems import Answers
 from tasks.modeling.classifier import load_classifier
 
 
@@ -44,27 +46,29 @@ class Budget:
 class Timing:
     """What was measured: `latency` and median `texts_per_second` by name, and the records.
 
-    Names: `teacher`, `safetensors`, `onnx_int8`.
+    Names: `teacher`, `safetensors`, `onnx_int8`; the last two are `variants`, the forms that ship,
+    whose answers to the test texts are `delivered`.
     """
 
     latency: dict[str, Latency]
     texts_per_second: dict[str, float]
     speed: Speed
     variants: dict[str, Variant]
+    delivered: dict[str, Answers]
 
 
-def time_systems(material: Material, budget: Budget, *, delivered: IntArray) -> Timing:
+def time_systems(material: Material, budget: Budget, *, delivered: Answers) -> Timing:
     """Time the three forms, and score the int8 one through its real path from text.
 
     Args:
-        delivered: decisions of the delivered student on its test rows, shape (N,): what the int8
-            form is compared with.
+        delivered: answers of the delivered student (one seed) to its test rows: what the int8 form
+            is compared with.
     """
     with cpu_threads(budget.num_threads):
         return _time_systems(material, budget, delivered)
 
 
-def _time_systems(material: Material, budget: Budget, delivered: IntArray) -> Timing:
+def _time_systems(material: Material, budget: Budget, delivered: Answers) -> Timing:
     exported = material.path("export") / "model"
     teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
     answerers: dict[str, Answerer] = {
@@ -96,15 +100,20 @@ def _time_systems(material: Material, budget: Budget, delivered: IntArray) -> Ti
     )
     medians = {name: float(np.median(found)) for name, found in rates.items()}
     int8_logits = answer_all(answerers["onnx_int8"], student_texts, batch_size=budget.batch_size)
-    decided = {"safetensors": delivered, "onnx_int8": int8_logits.argmax(axis=1)}
-    labels = tests["label"].to_numpy().astype(np.int64)
+    decided, sure = top_probabilities(int8_logits)
+    answers = {
+        "safetensors": delivered,
+        "onnx_int8": replace(delivered, predictions=decided[None], confidences=sure[None]),
+    }
     sizes = {
         "safetensors": weight_bytes(exported),
         "onnx_int8": (exported / "model.int8.onnx").stat().st_size,
     }
     variants = {}
-    for name, predictions in decided.items():
-        scores = classification_table(labels, predictions, num_classes=len(material.label_names))
+    num_classes = len(material.label_names)
+    for name, found in answers.items():
+        predictions = found.predictions[0]
+        scores = classification_table(found.labels, predictions, num_classes=num_classes)
         variants[name] = Variant(
             accuracy=scores.accuracy,
             macro_f1=scores.macro.f1,
@@ -112,7 +121,7 @@ def _time_systems(material: Material, budget: Budget, delivered: IntArray) -> Ti
             latency_ms_p50=latency[name].p50_ms,
             latency_ms_p95=latency[name].p95_ms,
             throughput_texts_per_second=medians[name],
-            agreement=float((predictions == delivered).mean()),
+            agreement=float((predictions == delivered.predictions[0]).mean()),
         )
     ratios = rates["safetensors"] / rates["teacher"]
     speed = Speed(
@@ -126,7 +135,7 @@ def _time_systems(material: Material, budget: Budget, delivered: IntArray) -> Ti
         highest_ratio=float(ratios.max()),
         includes=INCLUDES,
     )
-    return Timing(latency, medians, speed, variants)
+    return Timing(latency, medians, speed, variants, answers)
 
 
 def spread(texts: Sequence[str], most: int) -> list[str]:

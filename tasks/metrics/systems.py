@@ -8,7 +8,7 @@ independently and the record says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -58,6 +58,11 @@ class Answers:
     labels: IntArray
     predictions: IntArray
     confidences: FloatArray
+
+    def of_seed(self, index: int) -> Answers:
+        """The answers of one seed alone: seed 0 is the model that ships."""
+        rows = slice(index, index + 1)
+        return replace(self, predictions=self.predictions[rows], confidences=self.confidences[rows])
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,11 @@ def frequent_confusions(
 def compare(
     answers: dict[str, Answers], of: str, against: str, resampling: Resampling
 ) -> tuple[Comparison, ...]:
-    """`of` minus `against` on every metric, paired if both answered the same examples."""
+    """`of` minus `against` on every metric, paired if both answered the same examples.
+
+    Systems with several seeds are compared by the mean over them: a statement about how they were
+    trained. For one about the model that ships, give `Answers.of_seed(0)`.
+    """
     first, second = answers[of], answers[against]
     paired = _same_examples(first, second)
     found = []

@@ -66,6 +66,11 @@ def render_report(
             for entry in report.comparisons
             if entry.metric == "accuracy"
         ],
+        delivered=[
+            wording.delivered_sentence(entry, report)
+            for entry in report.delivered_comparisons
+            if entry.metric == "accuracy"
+        ],
         results=tables.result_table(report),
         comparisons=tables.comparison_table(report),
         intervals=_intervals(report),

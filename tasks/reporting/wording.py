@@ -81,6 +81,18 @@ def comparison_sentence(comparison: Comparison, report: EvaluationReport) -> str
     return f"{fact} ({sure}): {meaning}."
 
 
+def delivered_sentence(comparison: Comparison, report: EvaluationReport) -> str:
+    """What ships (seed 0 in one form) against the teacher, in words: what the gate asks about."""
+    teacher = _in_sentence(report.systems[comparison.against].display)
+    metric = METRIC_NAMES[comparison.metric]
+    return (
+        f"The delivered model ({report.delivered}, {comparison.of}): "
+        f"{points(comparison.difference)} points of {metric} against the {teacher} "
+        f"({100 * comparison.confidence:.0f} % interval "
+        f"{interval(comparison.low, comparison.high)})."
+    )
+
+
 def verdict(report: EvaluationReport) -> tuple[str, ...]:
     """The headline: what was distilled, student against teacher, what distillation gained."""
     student, teacher = report.systems["student"], report.systems["teacher"]

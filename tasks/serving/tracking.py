@@ -165,7 +165,7 @@ def _figures(report: EvaluationReport) -> Iterator[tuple[str, float | None]]:
         yield f"{name}/size_bytes", system.size_bytes
         yield f"{name}/latency_ms_p50", system.latency_ms_p50
         yield f"{name}/throughput_texts_per_second", system.throughput_texts_per_second
-    for one in report.comparisons:
+    for one in (*report.comparisons, *report.delivered_comparisons):
         for part in ("difference", "low", "high"):
             yield f"{one.name}/{one.metric}/{part}", getattr(one, part)
     for one in report.retention:

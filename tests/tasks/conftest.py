@@ -152,10 +152,10 @@ def make_report():
             accuracy=accuracy, macro_f1=accuracy, micro_f1=accuracy, weighted_f1=accuracy, ece=0.02
         )
 
-    def compared(against, difference, low):
+    def compared(against, difference, low, of="student"):
         return Comparison(
-            name=f"student_minus_{against}",
-            of="student",
+            name=f"{of}_minus_{against}",
+            of=of,
             against=against,
             metric="accuracy",
             difference=difference,
@@ -172,6 +172,7 @@ def make_report():
         *,
         accuracy=0.95,
         vs_teacher=(-0.01, -0.03),
+        delivered_vs_teacher=None,
         vs_no_kd=(0.02, -0.01),
         latency=1.5,
         size=1_000_000,
@@ -215,6 +216,12 @@ def make_report():
                 system="student", accuracy=accuracy, rows=(row,), micro=row, macro=row, weighted=row
             ),
             comparisons=(compared("teacher", *vs_teacher), compared("pseudo_label", *vs_no_kd)),
+            delivered_comparisons=tuple(
+                compared("teacher", *figures, of=form)
+                for form, figures in (
+                    delivered_vs_teacher or dict.fromkeys(("safetensors", "onnx_int8"), vs_teacher)
+                ).items()
+            ),
             retention=(),
             variants={"safetensors": variant(1.0), "onnx_int8": variant(agreement)},
             speed=Speed(

@@ -336,6 +336,29 @@ def test_students_are_scored_on_the_target_language_and_paired(evaluated):
     assert kept.value == pytest.approx(ratio)
 
 
+def test_what_ships_is_compared_with_the_teacher_by_itself(evaluated):
+    """A gate asked of a mean over seeds, of which only one ships, lets a poor one through."""
+    artifact, report = evaluated
+    found = {(one.of, one.metric): one for one in report.delivered_comparisons}
+    forms = ("safetensors", "onnx_int8")
+    assert set(found) == {(form, metric) for form in forms for metric in ("accuracy", "macro_f1")}
+    rows = {name: predictions(artifact, name) for name in ("student_0", "teacher")}
+    own = {
+        name: np.mean(np.array(answers["label"]) == np.array(answers["prediction"]))
+        for name, answers in rows.items()
+    }
+    one = found["safetensors", "accuracy"]
+    assert one.difference == pytest.approx(own["student_0"] - own["teacher"])
+    assert one.low <= one.difference <= one.high
+    int8 = found["onnx_int8", "accuracy"]
+    assert int8.difference == pytest.approx(report.variants["onnx_int8"].accuracy - own["teacher"])
+    assert one.against == int8.against == "teacher"
+    seeds = [scores.accuracy for scores in report.systems["student"].seeds]
+    assert seeds[0] != seeds[1], "the seeds answer alike: this test shows nothing"
+    page = (artifact.path / "report.html").read_text(encoding="utf-8")
+    assert "The delivered model (student, seed 0, safetensors)" in page
+
+
 def test_floors_learn_what_the_student_had(world, evaluated):
     """A floor trained on test labels, or on the teacher's language, is no floor."""
     _, inputs = world

@@ -126,7 +126,10 @@ print((made.path / "record.json").read_text())
 @pytest.mark.parametrize(
     ("figures", "gate"),
     [
-        ({"vs_teacher": (-0.06, -0.12)}, "non_inferior_to_teacher"),
+        (
+            {"delivered_vs_teacher": {"safetensors": (-0.06, -0.12)}},
+            "non_inferior_to_teacher",
+        ),
         ({"vs_no_kd": (-0.05, -0.08)}, "gain_over_no_kd"),
         ({"latency": 80.0}, "latency_ms_p50"),
         ({"size": 200_000_000}, "size_mb"),

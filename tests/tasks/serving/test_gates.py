@@ -22,6 +22,29 @@ def test_non_inferiority_asks_the_lower_end(make_report, margin, passes):
     assert (gate.value, gate.threshold, gate.passed) == (-3.0, -margin, passes)
 
 
+@pytest.mark.parametrize("poor", ["safetensors", "onnx_int8"])
+def test_a_poor_delivered_model_does_not_pass_on_its_siblings_merits(make_report, poor):
+    """Seeds 1 and 2 are good, seed 0 is not, the mean passes, and seed 0 is what ships."""
+    delivered = {"safetensors": (-0.01, -0.02), "onnx_int8": (-0.01, -0.02), poor: (-0.05, -0.07)}
+    report = make_report(vs_teacher=(-0.01, -0.02), delivered_vs_teacher=delivered)
+    config = GatesConfig(**{**OFF, "max_accuracy_drop_vs_teacher": 6.0})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.value, gate.passed) == (-7.0, False)
+    assert f"delivered model (student, seed 0, {poor})" in gate.detail
+
+
+def test_the_gain_is_that_of_the_method_over_all_seeds(make_report):
+    """One lucky or unlucky seed would decide whether distillation is said to help."""
+    report = make_report(vs_no_kd=(0.02, 0.01))
+    student = report.systems["student"]
+    three = student.model_copy(update={"seeds": student.seeds * 3})
+    report = report.model_copy(update={"systems": {**report.systems, "student": three}})
+    config = GatesConfig(**{**OFF, "min_gain_over_no_kd": 0.0})
+    gate = only(report_gates(config, report, TRAINED))
+    assert gate.value == 2.0
+    assert "Student (mean of 3 seeds) minus Hard pseudo-labels" in gate.detail
+
+
 @pytest.mark.parametrize(("by", "value"), [("estimate", 2.0), ("interval", -1.0)])
 def test_the_gain_is_asked_as_stated(make_report, by, value):
     """`At least 0 points` means two things; the recipe says which."""
@@ -34,10 +57,16 @@ def test_the_gain_is_asked_as_stated(make_report, by, value):
 def test_a_gate_nobody_measured_fails(make_report):
     """Switching a baseline off must not switch its gate off in silence."""
     report = make_report()
-    report = report.model_copy(update={"comparisons": report.comparisons[:1], "variants": {}})
-    config = GatesConfig()
-    failed = {gate.name for gate in report_gates(config, report, TRAINED) if not gate.passed}
-    assert failed == {"gain_over_no_kd", "latency_ms_p50", "size_mb", "int8_agreement"}
+    missing = {"comparisons": report.comparisons[:1], "delivered_comparisons": (), "variants": {}}
+    report = report.model_copy(update=missing)
+    gates = report_gates(GatesConfig(), report, TRAINED)
+    assert {gate.name for gate in gates if not gate.passed} == {
+        "non_inferior_to_teacher",
+        "gain_over_no_kd",
+        "latency_ms_p50",
+        "size_mb",
+        "int8_agreement",
+    }
 
 
 def test_the_slowest_and_largest_variant_decides(make_report):
