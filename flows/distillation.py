@@ -55,7 +55,8 @@ def distill(
         workers: parallel workers of the data steps; all cores if not given. Changes no result.
     """
     store = ArtifactStore(home())
-    options = Options(tuple(force), start_from, workers or cpu_count())
+    # A flow run that is retried as a whole keeps its id, and so its forced steps' checkpoints.
+    options = Options(tuple(force), start_from, workers or cpu_count(), run=flow_run.id)
     with ExitStack() as stack:
         if run_id := flow_run.id:
             stack.enter_context(mark_alive(run_id))

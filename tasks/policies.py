@@ -10,6 +10,7 @@ A task that returns a State must be called with `return_state=True` and asked fo
 """
 
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -91,6 +92,7 @@ def run_as_task(
     progress: Progress,
     workers: int,
     force: bool,
+    run: str = "",
 ) -> StageOutcome:
     """Run one step as a Prefect task of the current flow run; its outcome.
 
@@ -98,8 +100,10 @@ def run_as_task(
         name: of the step; names the task run.
         progress: the console's listener; the task run's log hears the same.
 
-    The rest is as for `run_stage`. Raises what the stage raises, after the retries.
+    The rest is as for `run_stage`. Raises what the stage raises, after the retries, which all
+    belong to one run: a forced step goes on from its checkpoints.
     """
+    run = run or uuid.uuid4().hex
     outcomes: list[StageOutcome] = []
 
     # `inputs` is a parameter so that Prefect draws the edges between steps from it.
@@ -113,6 +117,7 @@ def run_as_task(
                 progress=TaskProgress(progress),
                 workers=workers,
                 force=force,
+                run=run,
             )
         except DecantError as error:
             # Prefect writes the error into its database: it must hold no secret.

@@ -72,6 +72,7 @@ def read_signals(
                 store=workspace.store,
                 progress=workspace.progress,
                 force=workspace.force,
+                run=workspace.run,
             )
             target = workspace.output / name
             target.parent.mkdir(parents=True, exist_ok=True)

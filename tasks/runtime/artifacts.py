@@ -61,6 +61,14 @@ class ArtifactStore:
             return None
         return self.open(directory)
 
+    def built_by(self, parts: KeyParts) -> str | None:
+        """The run whose artifact of `parts` is published, unverified, or None if there is none."""
+        try:
+            text = (self.directory(parts) / MANIFEST).read_bytes()
+            return Manifest.model_validate_json(text).run
+        except (OSError, ValidationError):
+            return None
+
     def open(self, directory: Path) -> Artifact:
         """Read and verify the artifact in `directory`.
 
@@ -105,6 +113,7 @@ class ArtifactStore:
         upstream_keys: dict[str, str],
         locations: dict[str, str],
         duration_seconds: float,
+        run: str = "",
     ) -> Artifact:
         """Seal the files in `written` with a manifest and rename them into place at once."""
         if links := [name for name, path in _files_below(written) if path.is_symlink()]:
@@ -124,6 +133,7 @@ class ArtifactStore:
             facts=summary.facts,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             duration_seconds=duration_seconds,
+            run=run,
             environment=_environment(),
         )
         for entry in entries:

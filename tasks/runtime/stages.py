@@ -4,6 +4,9 @@
         └─ miss ─► lock the key ─► hit now? (another run built it while we waited)
                         └─ still a miss ─► function(config, inputs, workspace) ─► publish
 
+A forced build belongs to a *run*: a retry within it goes on from its checkpoints and takes what the
+run has already built; another forced run starts anew.
+
 A stage is a pure function of its configuration, its input artifacts and the models and sources its
 configuration names. Two identical runs at once: one builds, the other waits for the lock and hits.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +29,8 @@ from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.locations import location_digest
 from tasks.runtime.progress import Progress, SilentProgress
+
+_FORCED_BY = ".forced-by"  # in a work directory: the run that last forced this key
 
 
 class StageConfig(Frozen):
@@ -46,6 +52,7 @@ class Workspace:
         progress: listener.
         workers: parallel workers a data stage may use; never changes its bytes.
         force: whether to build again what the stage keeps as inner artifacts, such as shards.
+        run: identifier of the run, for building those: see `run_stage`.
     """
 
     output: Path
@@ -54,6 +61,7 @@ class Workspace:
     progress: Progress = field(default_factory=SilentProgress)
     workers: int = 1
     force: bool = False
+    run: str = ""
 
 
 class StageFunction(Protocol):
@@ -126,15 +134,24 @@ def run_stage(
     progress: Progress | None = None,
     workers: int = 1,
     force: bool = False,
+    run: str = "",
 ) -> StageOutcome:
     """The artifact of `stage`: from the store if it verifies, otherwise built and published.
 
     Args:
-        force: build again even if the store has a verified artifact.
+        force: build again even if the store has a verified artifact, unless `run` itself built it.
+        run: identifier of the run this call belongs to, equal in its retries: they go on from the
+            checkpoints that the run's earlier attempts left. Empty: a run of its own.
     """
     progress = progress or SilentProgress()
+    run = run or uuid.uuid4().hex
     parts = key_parts(stage, config, inputs)
-    if not force and (artifact := _valid_hit(stage, parts, store, progress)):
+
+    def hit(*, any_run: bool) -> Artifact | None:
+        usable = any_run or store.built_by(parts) == run
+        return _valid_hit(stage, parts, store, progress) if usable else None
+
+    if artifact := hit(any_run=not force):
         return StageOutcome(artifact, cached=True)
     waited = []
 
@@ -144,15 +161,15 @@ def run_stage(
 
     with store.lock(parts, on_wait=on_wait):
         # Whoever waited was after the same result, so even a forced run takes what it waited for.
-        if (not force or waited) and (artifact := _valid_hit(stage, parts, store, progress)):
+        if artifact := hit(any_run=not force or bool(waited)):
             return StageOutcome(artifact, cached=True)
         work = store.work_directory(parts)
         if force:
-            shutil.rmtree(work, ignore_errors=True)
+            _start_anew(work, run)
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         with store.writing(parts) as output:
-            workspace = Workspace(output, work, store, progress, workers, force)
+            workspace = Workspace(output, work, store, progress, workers, force, run)
             summary = stage.function(config, inputs, workspace)
             artifact = store.publish(
                 output,
@@ -161,9 +178,20 @@ def run_stage(
                 upstream_keys={name: upstream.key for name, upstream in inputs.items()},
                 locations=_digests(config),
                 duration_seconds=round(time.monotonic() - started, 3),
+                run=run,
             )
         shutil.rmtree(work, ignore_errors=True)
         return StageOutcome(artifact, cached=False)
+
+
+def _start_anew(work: Path, run: str) -> None:
+    """Discard what other runs left in `work`; what this forced run left is kept."""
+    mark = work / _FORCED_BY
+    if mark.is_file() and mark.read_text(encoding="utf-8") == run:
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    mark.write_text(run, encoding="utf-8")
 
 
 def _valid_hit(

@@ -29,7 +29,7 @@ def prefect_api(tmp_path_factory):
         yield
 
 
-def run_in_flow(store, function, monkeypatch):
+def run_in_flow(store, function, monkeypatch, *, force=False):
     """Run one toy stage as a task of a flow run; outcome or error, and the task run's states."""
     from prefect import flow, runtime
     from prefect.client.orchestration import get_client
@@ -51,7 +51,7 @@ def run_in_flow(store, function, monkeypatch):
             store=store,
             progress=SilentProgress(),
             workers=1,
-            force=False,
+            force=force,
         )
 
     try:
@@ -116,3 +116,21 @@ def test_a_secret_in_an_error_stays_out_of_the_database(prefect_api, store, monk
     seen = run_in_flow(store, leaks, monkeypatch)
     assert "canary-8231" not in str(seen["error"])
     assert "canary-8231" not in seen["task_run"].state.message
+
+
+def test_a_retry_inside_a_forced_step_resumes(prefect_api, store, monkeypatch):
+    """Forced training that begins from zero with each blink of the network never ends."""
+    found = []
+
+    def trains(config, inputs, workspace):
+        checkpoint = workspace.work / "checkpoint"
+        found.append(checkpoint.exists())
+        checkpoint.write_text("epoch 8")
+        if len(found) == 1:
+            raise TransientError("the server is away")
+        return write(config, inputs, workspace)
+
+    run_in_flow(store, trains, monkeypatch, force=True)
+    assert found == [False, True]
+    run_in_flow(store, trains, monkeypatch, force=True)
+    assert found == [False, True, False]

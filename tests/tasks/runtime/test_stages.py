@@ -144,7 +144,62 @@ def test_force_builds_again_and_discards_old_checkpoints(store):
         work.mkdir(parents=True)
         (work / "checkpoint").write_text("old")
         assert not run_stage(stage, Config(), {}, store=store, force=force).cached
-    assert seen == [(False, ["checkpoint"]), (True, [])]
+    assert seen == [(False, ["checkpoint"]), (True, [".forced-by"])]
+
+
+def test_a_retry_of_a_forced_run_resumes_and_another_forced_run_starts_anew(store):
+    """A network blink after ten hours of forced training costs the ten hours, four times over."""
+    seen = []
+
+    def train(config, inputs, workspace):
+        checkpoint = workspace.work / "checkpoint"
+        seen.append(checkpoint.exists())
+        checkpoint.write_text("epoch 8")
+        if len(seen) in (1, 2, 4):
+            raise ConnectionError
+        (workspace.output / "file.txt").write_text("x")
+        return StageSummary()
+
+    stage = Stage("letters", 1, train)
+
+    def attempt(run):
+        return run_stage(stage, Config(), {}, store=store, force=True, run=run)
+
+    for run in ("monday", "monday"):
+        with pytest.raises(ConnectionError):
+            attempt(run)
+    assert not attempt("monday").cached
+    assert seen == [False, True, True]
+    assert attempt("monday").cached  # published, then the task around it failed
+    with pytest.raises(ConnectionError):
+        attempt("tuesday")
+    assert not attempt("wednesday").cached
+    assert not run_stage(stage, Config(), {}, store=store, force=True).cached
+    assert not run_stage(stage, Config(), {}, store=store, force=True).cached
+    assert seen[3:] == [False] * 4
+
+
+def test_a_retry_of_a_forced_run_keeps_the_shards_it_has_built(store):
+    """The last of a thousand shards fails, and the retry reads the other 999 again."""
+    shard, calls = counting("shard")
+    failures = [ConnectionError, None, None]
+
+    def outer(config, inputs, workspace):
+        run_stage(shard, Config(), {}, store=store, force=workspace.force, run=workspace.run)
+        if error := failures.pop(0):
+            raise error
+        (workspace.output / "file.txt").write_text("x")
+        return StageSummary()
+
+    run_stage(shard, Config(), {}, store=store)
+    stage = Stage("outer", 1, outer)
+    with pytest.raises(ConnectionError):
+        run_stage(stage, Config(), {}, store=store, force=True, run="monday")
+    assert len(calls) == 2
+    run_stage(stage, Config(), {}, store=store, force=True, run="monday")
+    assert len(calls) == 2
+    run_stage(stage, Config(), {}, store=store, force=True, run="tuesday")
+    assert len(calls) == 3
 
 
 def test_a_corrupt_artifact_is_told_and_built_again(store):
