@@ -33,6 +33,7 @@ from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
+from tasks.serving.example_texts import example_texts
 from tasks.teacher_signals import Role
 from tasks.training.config import TrainingConfig
 
@@ -128,8 +129,14 @@ class Evaluation(
     """How systems are compared and timed."""
 
 
-class Registration(_section(registration.Config, without=())):
+class Registration(_section(registration.Config, without=("example_texts",))):
     """The registered model's name, and the gates before the registry."""
+
+    example_texts: tuple[str, ...] = Field(
+        (),
+        description="texts in the target language shown as the model's input example, to whoever "
+        "sees the registry; empty: a greeting in that language",
+    )
 
 
 class Recipe(Frozen):
@@ -195,11 +202,18 @@ class Recipe(Frozen):
                 f"no source has the role {roles} and the language {self.target_language}: the "
                 "student would have nothing to learn from"
             )
-        if not any({s.language, s.parallel_language} & set(readable) for s in student_rows):
+        unread = [
+            s.name
+            for s in sources
+            if (s.role == "transfer" or s in student_rows)
+            and not {s.language, s.parallel_language} & set(readable)
+        ]
+        if unread:
             raise ValueError(
-                f"the teacher reads {', '.join(readable)}, but no {self.target_language} source "
-                "for the student has parallel text in it: give parallel_text, or a teacher that "
-                f"reads {self.target_language} (teacher.languages)"
+                f"the teacher reads {', '.join(readable)}, but its opinion is wanted of "
+                f"{', '.join(unread)}, in another language and without parallel text in one of "
+                "those: give parallel_text, or a teacher that reads "
+                f"{self.target_language} (teacher.languages), or leave the source out"
             )
         unlabelled = [s.name for s in student_rows if not _is_labelled(s)]
         if self.baselines.supervised and len(unlabelled) == len(student_rows):
@@ -303,7 +317,9 @@ class Recipe(Frozen):
 
     def registration_config(self) -> registration.Config:
         """For the step registration."""
-        return registration.Config(**dict(self.registration))
+        fields = dict(self.registration)
+        examples = self.registration.example_texts or example_texts(self.target_language)
+        return registration.Config(**{**fields, "example_texts": examples})
 
     def _teacher_tokens(self, roles: tuple[Role, ...]) -> tokenization.Config:
         # The pretrained model brings its own tokenizer.

@@ -4,8 +4,9 @@
                                  └ passed:  upload → read back and verify → version → aliases
 
 Registering is idempotent: a version is known by the digest of what decides its answers, which is
-looked up first, under a lock. `champion` moves last, so whoever follows it never meets a version
-that is not complete.
+looked up first, under a lock. So is the record of a refusal, by that digest, the evaluation and
+what the gates said. `champion` moves last, so whoever follows it never meets a version that is not
+complete.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import Field, field_validator
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import GateRefused, UserError
 from data_contracts.evaluation import EvaluationReport, Gate
+from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.serving.gates import GatesConfig
 from tasks.serving.records import AliasChange, VersionRecord, safe_name
@@ -48,7 +50,6 @@ class Config(StageConfig):
         description="licence of the student, as the model card states it",
     )
     example_texts: tuple[str, ...] = Field(
-        default=("打开客厅的灯", "明天早上七点叫我起床"),
         min_length=1,
         description="texts in the target language shown as the model's input example",
     )
@@ -76,7 +77,7 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     from tasks.serving.bundle import requirements, write_bundle
     from tasks.serving.lineage import trace_lineage
     from tasks.serving.model_card import write_card
-    from tasks.serving.registry import CHALLENGER, Registry
+    from tasks.serving.registry import CHALLENGER, DIGEST_TAG, Registry
 
     export, evaluation = inputs["export"].path, inputs["evaluation"].path
     report = EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
@@ -111,8 +112,18 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
             )
             passed = all(gate.passed for gate in gates)
             version = registry.find(config.model_name, digest)
+            tags = {
+                "recipe": report.recipe,
+                "model_name": config.model_name,
+                "gates": "passed" if passed else "refused",
+                DIGEST_TAG: digest,
+                # What was measured and asked: the same student, measured again, is another record.
+                "evaluation_digest": inputs["evaluation"].content_digest,
+                "gates_digest": fingerprint([gate.model_dump() for gate in gates]),
+            }
+            if not passed and (run_id := tracking.find_run(registry, tags)):
+                raise _refused(config, gates, run_id)
             if not passed or version is None:
-                tags = {"recipe": report.recipe, "gates": "passed" if passed else "refused"}
                 with tracking.tracked_run(registry, name=report.recipe, tags=tags) as run_id:
                     tracking.log_evaluation(
                         registry,

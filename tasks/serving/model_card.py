@@ -129,7 +129,8 @@ def _variants(report: EvaluationReport) -> str:
         "Minus teacher [interval]",
     )
     note = (
-        f"\n\nThe delivered model: {report.delivered}, fixed in advance and never the best on the test set. Times: {report.speed.processor}, "
+        f"\n\nThe delivered model: {report.delivered}, fixed in advance and never the best on the "
+        f"test set. Times: {report.speed.processor}, "
         f"{report.speed.num_threads} threads."
     )
     return "## Variants\n\n" + _table(header, rows) + note

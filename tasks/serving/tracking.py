@@ -24,6 +24,18 @@ from tasks.serving.verification import verify_model
 _PARAMS_PER_CALL, _METRICS_PER_CALL = 100, 1000
 _MAX_PARAM_CHARS = 500
 _MAX_CURVE_POINTS = 2000
+_LOGGED = "evaluation_logged"
+
+
+def find_run(registry: Registry, tags: Mapping[str, str]) -> str | None:
+    """Id of the first run with these tags whose evaluation was logged to its end, or None."""
+    wanted = {**tags, _LOGGED: "yes"}
+    condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+    with registry.calls():
+        found = registry.client.search_runs(
+            [registry.experiment_id], condition, max_results=1, order_by=["start_time ASC"]
+        )
+    return found[0].info.run_id if found else None
 
 
 @contextmanager
@@ -50,7 +62,7 @@ def log_evaluation(
     lineage: Mapping[str, Any],
     evaluation: Path,
 ) -> None:
-    """Everything but the model: it is logged whether the gates pass or not.
+    """Everything but the model: it is logged whether the gates pass or not; a tag says when done.
 
     Args:
         history: the delivered student's history.json.
@@ -80,6 +92,7 @@ def log_evaluation(
                 client.log_artifacts(run_id, str(path), f"evaluation/{path.name}")
             elif path.name.startswith("report."):
                 client.log_artifact(run_id, str(path), "evaluation")
+        client.set_tag(run_id, _LOGGED, "yes")  # last: without it, the run is one of a killed try
 
 
 def log_model(
@@ -98,7 +111,7 @@ def log_model(
     import mlflow
     import pandas as pd
     from mlflow.artifacts import download_artifacts
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array
 
@@ -122,8 +135,12 @@ def log_model(
     )
     example = pd.DataFrame({"text": list(example_texts)})
     with registry.calls(), mlflow.start_run(run_id=run_id):
-        info = mlflow.pyfunc.log_model(
+        # What mlflow.pyfunc.log_model calls, with `save_model` put right first.
+        info = Model.log(
+            artifact_path=None,
             name="model",
+            flavor=_PortablePyfunc,
+            flavor_name="pyfunc.ModelFromCode",
             python_model=str(SCRIPT),
             artifacts={"bundle": str(bundle)},
             signature=signature,
@@ -135,6 +152,26 @@ def log_model(
             download_artifacts(info.model_uri, dst_path=folder)
             verify_model(Path(folder), expected_digest=digest)
     return info.model_uri
+
+
+class _PortablePyfunc:
+    """MLflow's pyfunc flavour without the absolute paths of the machine that saves.
+
+    MLflow describes a model by where its script and files lay before they were copied; loading
+    reads the copies. Whoever sees the registry would learn users' names and folders.
+    """
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Any, **arguments: Any) -> None:
+        """As `mlflow.pyfunc.save_model`; paths in MLmodel are relative to the model's folder."""
+        import mlflow.pyfunc
+
+        mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **arguments)
+        described = mlflow_model.flavors["python_function"]
+        described["model_code_path"] = Path(described["model_code_path"]).name
+        for artifact in described["artifacts"].values():
+            artifact["uri"] = artifact["path"]
+        mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 def _params(report: EvaluationReport, lineage: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

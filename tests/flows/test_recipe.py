@@ -177,6 +177,40 @@ def test_a_student_without_parallel_text_needs_a_teacher_that_reads_its_language
     assert check_recipe(values, name="tiny").teacher_languages == ("en", "zh")
 
 
+def test_one_readable_source_does_not_excuse_an_unreadable_one(tiny):
+    """Half of the transfer rows would be dropped as unreadable, and nobody told."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    pairs = values["data"]["sources"][-1]
+    alone = json.loads(json.dumps(pairs))
+    alone["name"] = "zh-alone"
+    del alone["parallel_language"], alone["columns"]["parallel_text"]
+    values["data"]["sources"].append(alone)
+    with pytest.raises(RecipeError, match="is wanted of zh-alone, in another language") as refused:
+        check_recipe(values, name="tiny")
+    assert "zh-pairs" not in str(refused.value)
+    values["data"]["sources"][-1]["language"] = "fr"  # read by neither teacher nor student
+    with pytest.raises(RecipeError, match="zh-alone"):
+        check_recipe(values, name="tiny")
+    values["data"]["sources"][-1]["language"] = "en"
+    check_recipe(values, name="tiny")
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [("de", ("Guten Morgen",)), ("zh-TW", ("早上好",)), ("qaa", ("1 2 3",))],
+)
+def test_examples_are_in_the_target_language_and_not_the_users_texts(tiny, language, texts):
+    """A German model whose card asks it a Chinese question."""
+    values = json.loads(
+        (tiny / "recipe.yaml").read_text(encoding="utf-8").replace('"zh"', f'"{language}"')
+    )
+    values["data"]["sources"][-1]["columns"]["text"] = "zh"
+    recipe = check_recipe(values, name="tiny")
+    assert recipe.registration_config().example_texts == texts
+    values["registration"]["example_texts"] = ["Licht an"]
+    assert check_recipe(values, name="tiny").registration_config().example_texts == ("Licht an",)
+
+
 def test_the_supervised_bound_needs_labels(tiny):
     """It would be trained on no row at all."""
     values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from tasks.serving.gates import GatesConfig
 from tasks.serving.registry import Registry
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ("打开客厅的灯",)
 
 
 @pytest.fixture
@@ -21,7 +22,9 @@ def register(registry_home, store, exported, make_report, publish_evaluation):
 
     def run(name, *, gates=None, promote=True, export=exported, answers=None, **figures):
         report = publish_evaluation(store, make_report(**figures), **(answers or {}))
-        config = Config(model_name=name, gates=gates or GatesConfig(), promote=promote)
+        config = Config(
+            model_name=name, gates=gates or GatesConfig(), promote=promote, example_texts=EXAMPLES
+        )
         inputs = {"export": export, "evaluation": report}
         outcome = run_stage(STAGE, config, inputs, store=store)
         return outcome, json.loads((outcome.artifact.path / "record.json").read_text())
@@ -102,7 +105,8 @@ from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
 store = ArtifactStore(Path(sys.argv[1]))
 inputs = {"export": store.open(Path(sys.argv[2])), "evaluation": store.open(Path(sys.argv[3]))}
-made = run_stage(STAGE, Config(model_name="race"), inputs, store=store).artifact
+config = Config(model_name="race", example_texts=["打开客厅的灯"])
+made = run_stage(STAGE, config, inputs, store=store).artifact
 print((made.path / "record.json").read_text())
 """
     environment = {**os.environ, "DECANT_HOME": str(registry_home), "OMP_NUM_THREADS": "1"}
@@ -149,6 +153,29 @@ def test_a_student_that_fails_a_gate_is_on_record_but_not_registered(register, f
     )
     run = next(run for run in runs if run.info.run_id in refused.value.remedy)
     assert f"gate/{gate}" in run.data.metrics
+
+
+def test_a_refusal_is_on_record_once_however_often_it_is_tried(register):
+    """A nightly run of a refused student fills the tracker with copies of one refusal."""
+
+    def refused_run(**figures):
+        with pytest.raises(GateRefused) as refused:
+            register("refused-twice", **figures)
+        return refused.value.remedy.split()[-1]
+
+    first = refused_run(latency=80.0)
+    assert refused_run(latency=80.0) == first
+    registry = Registry()
+    runs = registry.client.search_runs(
+        [registry.experiment_id], "tags.model_name = 'refused-twice'"
+    )
+    assert [run.info.run_id for run in runs] == [first]
+    assert refused_run(latency=90.0) != first  # measured again: other figures, another record
+    # A try that was killed while it logged left a run that tells only half.
+    registry.client.delete_tag(first, "evaluation_logged")
+    again = refused_run(latency=80.0)
+    assert again != first
+    assert refused_run(latency=80.0) == again
 
 
 def test_a_challenger_waits_for_its_promotion(register, another_export):
@@ -204,10 +231,10 @@ def test_mistakes_are_told_in_words(register):
     with pytest.raises(UserError, match="no previous champion"):
         rollback("words")
     with pytest.raises(ValueError, match="cannot be the name of a model"):
-        Config(model_name="../models")
+        Config(model_name="../models", example_texts=EXAMPLES)
     for name in ("a/b", "ﬁne", "a\nb", "x" * 65, "a..b", "名"):
         with pytest.raises(ValueError, match="cannot be the name"):
-            Config(model_name=name)
+            Config(model_name=name, example_texts=EXAMPLES)
 
 
 def test_a_deleted_version_is_registered_again(register):

@@ -19,7 +19,8 @@ def registered(tmp_path_factory, registry_folder, exported, make_report, publish
         patch.setenv("DECANT_HOME", str(registry_folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         inputs = {"export": exported, "evaluation": report}
-        made = run_stage(STAGE, Config(model_name="served"), inputs, store=store).artifact
+        config = Config(model_name="served", example_texts=("打开客厅的灯",))
+        made = run_stage(STAGE, config, inputs, store=store).artifact
     return json.loads((made.path / "record.json").read_text())
 
 

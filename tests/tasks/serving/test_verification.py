@@ -22,6 +22,20 @@ def test_what_was_registered_verifies(downloaded, registered):
     assert verify_model(downloaded, expected_digest=registered["digest"]) == registered["digest"]
 
 
+def test_the_description_names_no_folder_of_the_machine_that_registered(downloaded):
+    """Whoever may read the registry reads the names of users and projects on other machines."""
+    described = yaml.safe_load((downloaded / "MLmodel").read_text())
+    pyfunc = described["flavors"]["python_function"]
+    assert pyfunc["model_code_path"] == "text_classifier.py"
+    assert pyfunc["artifacts"] == {
+        "bundle": {"path": "artifacts/bundle", "uri": "artifacts/bundle"}
+    }
+    del described["artifact_path"]  # the registry's own address of these files
+    found = [line for line in yaml.safe_dump(described).splitlines() if ": /" in line]
+    assert found == []
+    assert (downloaded / pyfunc["model_code_path"]).is_file()
+
+
 def test_a_loader_module_of_its_own_is_refused_before_it_runs(tmp_path):
     """MLflow imports `loader_module` from `code/` even where pickles are forbidden."""
     marker = tmp_path / "executed"
