@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from data_contracts.tables import check_table
 from tasks.comparison.material import TRAINED_SYSTEMS, Material
 from tasks.corpus.tables import write_table
 from tasks.metrics.calibration import top_probabilities
@@ -98,6 +99,8 @@ def write_predictions(
     """Write `<system>.parquet` for single runs, `<system>_<seed index>.parquet` for several seeds.
 
     Columns: example_id, label, prediction (names), confidence; see predictions.odcs.yaml.
+
+    Raises: ContractViolation if a table breaks it.
     """
     names = np.array(label_names, dtype=object)
     for system, found in answers.items():
@@ -112,6 +115,7 @@ def write_predictions(
                     "confidence": pa.array(np.minimum(sure, 1.0), pa.float32()),
                 }
             )
+            check_table(table, "predictions")
             write_table(
                 table, folder / (f"{system}_{i}.parquet" if several else f"{system}.parquet")
             )

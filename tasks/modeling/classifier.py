@@ -55,10 +55,12 @@ class EncoderClassifier(nn.Module):
         return self.head(self.dropout(pooled_BD))
 
 
-def save_classifier(
-    model: EncoderClassifier, folder: Path, *, problem: str = "text_classification"
-) -> None:
-    """Write the model's files into `folder` (made if missing), float32 safetensors."""
+def save_classifier(model: EncoderClassifier, folder: Path, *, problem: str) -> None:
+    """Write the model's files into `folder` (made if missing), float32 safetensors.
+
+    Args:
+        problem: what its answers mean, a key of `tasks.problems.PROBLEMS`; kept in head.json.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model.backbone.save_pretrained(folder)
     head = {"weight": model.head.weight, "bias": model.head.bias}

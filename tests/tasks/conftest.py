@@ -101,7 +101,7 @@ def small_student(tmp_path_factory, publish, small_tokenizer):
             solution = torch.linalg.solve(ridge, design.T @ targets)
             model.head.weight.copy_(solution[:64].T)
             model.head.bias.copy_(solution[64])
-        save_classifier(model, output / "model")
+        save_classifier(model, output / "model", problem="text_classification")
         small_tokenizer.save(str(output / "model" / "tokenizer.json"))
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
         (output / "model" / "tokenizer_config.json").write_text(json.dumps(settings))

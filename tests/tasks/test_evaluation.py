@@ -170,7 +170,7 @@ def write_model(output, language, *, seed, noise=0.0):
         solution += noise * torch.randn(solution.shape)
         model.head.weight.copy_(solution[:32].T)
         model.head.bias.copy_(solution[32])
-    save_classifier(model, output / "model")
+    save_classifier(model, output / "model", problem="text_classification")
     tokenizer.save(str(output / "model" / "tokenizer.json"))
     (output / "model" / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"})

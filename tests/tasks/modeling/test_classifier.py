@@ -1,5 +1,7 @@
 """The network of every classifier: what is saved is what was trained, and padding never shows."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModel, BertConfig, BertModel
@@ -24,7 +26,7 @@ def test_a_saved_model_answers_as_before(model, tmp_path):
     """A weight left out of the folder comes back random, and nobody is told."""
     ids = torch.randint(0, 50, (3, 9))
     mask = torch.ones_like(ids)
-    save_classifier(model, tmp_path)
+    save_classifier(model, tmp_path, problem="text_classification")
     loaded = load_classifier(tmp_path)
     assert not loaded.training
     torch.testing.assert_close(loaded(ids, mask), model(ids, mask), rtol=0, atol=0)
@@ -32,11 +34,19 @@ def test_a_saved_model_answers_as_before(model, tmp_path):
 
 def test_the_folder_is_readable_without_this_project(model, tmp_path):
     """Consumers read the encoder with plain transformers."""
-    save_classifier(model, tmp_path)
+    save_classifier(model, tmp_path, problem="text_classification")
     encoder = AutoModel.from_pretrained(tmp_path, use_safetensors=True)
     ids = torch.randint(0, 50, (2, 5))
     expected = model.backbone(input_ids=ids).last_hidden_state
     torch.testing.assert_close(encoder(input_ids=ids).last_hidden_state, expected)
+
+
+def test_a_saved_head_names_the_problem_it_was_trained_for(model, tmp_path):
+    """A regressor saved as a classifier because nobody said what it was."""
+    with pytest.raises(TypeError, match="problem"):
+        save_classifier(model, tmp_path)
+    save_classifier(model, tmp_path, problem="another")
+    assert json.loads((tmp_path / "head.json").read_text())["problem"] == "another"
 
 
 def test_logits_do_not_depend_on_padding(model):
@@ -55,7 +65,7 @@ def test_mean_pooling_divides_by_the_real_tokens():
 
 def test_a_folder_with_pickled_weights_only_is_refused(model, tmp_path):
     """pytorch_model.bin is a pickle: loading it can run code."""
-    save_classifier(model, tmp_path)
+    save_classifier(model, tmp_path, problem="text_classification")
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "head.safetensors").rename(tmp_path / "kept")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
