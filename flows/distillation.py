@@ -19,7 +19,7 @@ from flows.orphans import mark_alive, reap_orphans
 from flows.recipe import Recipe
 from flows.results import comparison_lines, read_report, systems_rows
 from flows.running import Options, run_pipeline
-from tasks.policies import run_as_task
+from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.fingerprint import fingerprint
@@ -57,7 +57,7 @@ def distill(
     store = ArtifactStore(home())
     # A flow run that is retried as a whole keeps its id, and so its forced steps' checkpoints.
     options = Options(tuple(force), start_from, workers or cpu_count(), run=flow_run.id)
-    with ExitStack() as stack:
+    with redacted_errors(), ExitStack() as stack:
         if run_id := flow_run.id:
             stack.enter_context(mark_alive(run_id))
             reap_orphans(FLOW_NAME)

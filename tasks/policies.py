@@ -10,8 +10,10 @@ A task that returns a State must be called with `return_state=True` and asked fo
 """
 
 import time
+import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from prefect.artifacts import create_table_artifact
@@ -108,7 +110,7 @@ def run_as_task(
 
     # `inputs` is a parameter so that Prefect draws the edges between steps from it.
     def step(inputs: Mapping[str, Artifact]) -> State[Artifact]:
-        try:
+        with redacted_errors():
             outcome = run_stage(
                 stage,
                 config,
@@ -119,9 +121,6 @@ def run_as_task(
                 force=force,
                 run=run,
             )
-        except DecantError as error:
-            # Prefect writes the error into its database: it must hold no secret.
-            raise _redacted(error) from error.__cause__
         outcomes.append(outcome)
         _show(name, outcome)
         return Completed(
@@ -146,8 +145,31 @@ def run_as_task(
     return StageOutcome(artifact, cached=outcomes[-1].cached)
 
 
-def _redacted(error: DecantError) -> DecantError:
-    return type(error)(redact(error.fact), rule=redact(error.rule), remedy=redact(error.remedy))
+@contextmanager
+def redacted_errors() -> Iterator[None]:
+    """Let no error out of the block whose text, or whose causes' text, holds a secret.
+
+    Prefect writes an error's message into its database and its traceback into the run's log. An
+    error without a secret passes as it is. Another one is raised anew without its causes: one of
+    ours as its own kind, a network error as a TransientError, so that it is still retried, any
+    other as a RuntimeError whose message holds the redacted traceback.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))
+        if redact(told) == told:
+            raise
+        raise _redacted(error, told) from None
+
+
+def _redacted(error: Exception, told: str) -> Exception:
+    if isinstance(error, DecantError):
+        return type(error)(redact(error.fact), rule=redact(error.rule), remedy=redact(error.remedy))
+    fact = redact(f"{type(error).__name__}: {error}")
+    if isinstance(error, _NETWORK_ERRORS):
+        return TransientError(fact)
+    return RuntimeError(f"{fact}\n{redact(told)}")
 
 
 def _show(name: str, outcome: StageOutcome) -> None:

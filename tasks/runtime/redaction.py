@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 
 MASK = "[redacted]"
 _USERINFO = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
@@ -46,9 +47,14 @@ def redact(text: str) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """A logging filter that rewrites each record's message through `redact`."""
+    """A logging filter that rewrites each record's message and traceback through `redact`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the record's formatted message; never drops a record."""
+        """Mask the record's formatted message and traceback; never drops a record."""
         record.msg, record.args = redact(record.getMessage()), ()
+        if record.exc_info and record.exc_info[0]:
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            record.exc_info = None  # formatters then print the text
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
         return True

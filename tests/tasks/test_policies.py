@@ -1,9 +1,12 @@
 """Stages as Prefect tasks: what is retried, what is shown, and that errors come through whole."""
 
+import traceback
+
 import pytest
 
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import RecipeError, TransientError
+from tasks.policies import redacted_errors
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig
 
@@ -111,11 +114,50 @@ def test_a_secret_in_an_error_stays_out_of_the_database(prefect_api, store, monk
     monkeypatch.setenv("SOURCE_PASSWORD", "canary-8231")
 
     def leaks(config, inputs, workspace):
-        raise RecipeError("cannot read s3://me:canary-8231@bucket")
+        try:
+            raise KeyError("canary-8231")
+        except KeyError as error:
+            raise OSError(13, "access denied", "s3://me:canary-8231@bucket") from error
 
     seen = run_in_flow(store, leaks, monkeypatch)
-    assert "canary-8231" not in str(seen["error"])
+    told = "".join(traceback.format_exception(seen["error"]))
+    assert "access denied" in told
+    assert "canary-8231" not in told
     assert "canary-8231" not in seen["task_run"].state.message
+
+
+def leak(kind, **options):
+    def raise_it():
+        try:
+            raise ValueError("canary-8231")
+        except ValueError as error:
+            raise kind("asked with canary-8231", **options) from error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised"),
+    [
+        (RecipeError, RecipeError),
+        (ConnectionResetError, TransientError),
+        (TimeoutError, TransientError),
+        (ZeroDivisionError, RuntimeError),
+    ],
+)
+def test_no_kind_of_error_carries_a_secret_out(monkeypatch, kind, raised):
+    """A driver's own error quotes the connection string, and only ours were cleaned."""
+    monkeypatch.setenv("SOURCE_PASSWORD", "canary-8231")
+    with pytest.raises(raised) as caught, redacted_errors():
+        leak(kind)()
+    assert type(caught.value) is raised
+    told = "".join(traceback.format_exception(caught.value))
+    assert "canary-8231" not in told
+    assert "asked with" in told
+    monkeypatch.delenv("SOURCE_PASSWORD")
+    with pytest.raises(kind) as caught, redacted_errors():
+        leak(kind)()
+    assert isinstance(caught.value.__cause__, ValueError)  # nothing secret: told as it was
 
 
 def test_a_retry_inside_a_forced_step_resumes(prefect_api, store, monkeypatch):

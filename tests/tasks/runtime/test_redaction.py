@@ -69,3 +69,25 @@ def test_the_log_filter_masks_formatted_arguments(caplog):
         logger.removeFilter(redacting)
     assert CANARY not in caplog.text
     assert MASK in caplog.text
+
+
+def test_tracebacks_in_a_log_are_masked_too(monkeypatch):
+    """`logger.exception` prints the connection string of the library that failed."""
+    monkeypatch.setenv("MY_SERVICE_PASSWORD", CANARY)
+    lines = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append(self.format(record))
+
+    logger = logging.Logger("canary")
+    handler = Keep()
+    handler.addFilter(RedactingFilter())
+    logger.addHandler(handler)
+    try:
+        raise OSError(f"refused {CANARY}")
+    except OSError:
+        logger.exception("it failed")
+    assert CANARY not in lines[0]
+    assert f"OSError: refused {MASK}" in lines[0]
+    assert "Traceback" in lines[0]
