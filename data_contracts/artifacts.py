@@ -95,7 +95,9 @@ class Manifest(Frozen):
     )
     created_at: str = Field(description="UTC, ISO 8601; not part of key or content digest")
     duration_seconds: float = Field(ge=0)
-    run: str = Field("", description="identifier of the run that built it; a retry of it is a hit")
+    run_id: str = Field(
+        "", description="identifier of the run that built it; a retry of it is a hit"
+    )
     environment: dict[str, str] = Field(
         default_factory=dict, description="versions of Python and of the packages that matter"
     )

@@ -56,7 +56,7 @@ def distill(
     """
     store = ArtifactStore(home())
     # A flow run that is retried as a whole keeps its id, and so its forced steps' checkpoints.
-    options = Options(tuple(force), start_from, workers or cpu_count(), run=flow_run.id)
+    options = Options(tuple(force), start_from, workers or cpu_count(), run_id=flow_run.id)
     with redacted_errors(), ExitStack() as stack:
         if run_id := flow_run.id:
             stack.enter_context(mark_alive(run_id))

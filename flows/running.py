@@ -55,14 +55,14 @@ class Options:
         force: steps that are built again even if they are cached.
         start_from: a step that is built again together with every step that depends on it.
         workers: parallel workers a data stage may use.
-        run: identifier shared with earlier attempts at the same run, if there can be any: forced
+        run_id: identifier shared with earlier attempts at the same run, if there can be any: forced
             steps then go on from what those left. None: the run is its first attempt.
     """
 
     force: tuple[str, ...] = ()
     start_from: str | None = None
     workers: int = 1
-    run: str | None = None
+    run_id: str | None = None
 
 
 class Call(Protocol):
@@ -79,7 +79,7 @@ class Call(Protocol):
         progress: Progress,
         workers: int,
         force: bool,
-        run: str,
+        run_id: str,
     ) -> StageOutcome:
         """See `tasks.runtime.stages.run_stage`; `name` is the step's."""
         ...
@@ -95,7 +95,7 @@ def call_directly(
     progress: Progress,
     workers: int,
     force: bool,
-    run: str,
+    run_id: str,
 ) -> StageOutcome:
     """Run the stage in this process, without an orchestrator."""
     return run_stage(
@@ -106,7 +106,7 @@ def call_directly(
         progress=progress,
         workers=workers,
         force=force,
-        run=run,
+        run_id=run_id,
     )
 
 
@@ -159,7 +159,7 @@ class Runner:
             progress=self._listener,
             workers=options.workers,
             force=rebuild_dependents or name in options.force,
-            run=options.run or self._running.name,
+            run_id=options.run_id or self._running.name,
         )
         seconds = time.monotonic() - started
         self._log.write_step(self._running.name, name, outcome, seconds)

@@ -94,7 +94,7 @@ def run_as_task(
     progress: Progress,
     workers: int,
     force: bool,
-    run: str = "",
+    run_id: str = "",
 ) -> StageOutcome:
     """Run one step as a Prefect task of the current flow run; its outcome.
 
@@ -105,7 +105,7 @@ def run_as_task(
     The rest is as for `run_stage`. Raises what the stage raises, after the retries, which all
     belong to one run: a forced step goes on from its checkpoints.
     """
-    run = run or uuid.uuid4().hex
+    run_id = run_id or uuid.uuid4().hex
     outcomes: list[StageOutcome] = []
 
     # `inputs` is a parameter so that Prefect draws the edges between steps from it.
@@ -119,7 +119,7 @@ def run_as_task(
                 progress=TaskProgress(progress),
                 workers=workers,
                 force=force,
-                run=run,
+                run_id=run_id,
             )
         outcomes.append(outcome)
         _show(name, outcome)

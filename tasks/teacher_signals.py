@@ -72,7 +72,7 @@ def read_signals(
                 store=workspace.store,
                 progress=workspace.progress,
                 force=workspace.force,
-                run=workspace.run,
+                run_id=workspace.run_id,
             )
             target = workspace.output / name
             target.parent.mkdir(parents=True, exist_ok=True)

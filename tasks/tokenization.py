@@ -155,7 +155,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
             store=workspace.store,
             workers=workspace.workers,
             force=workspace.force,
-            run=workspace.run,
+            run_id=workspace.run_id,
         ).artifact
         _link(done.path / _PART, output / role / file)
         counted = (done.path / _COUNTS).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a recipe may name as a source of rows: files of four formats, or a known collection.
+"""What a recipe may name as a source of rows: files, a saved data set, or a known collection.
 
 A source has one role and one language. Roles say what a row is for:
 
@@ -47,14 +47,15 @@ class Columns(Frozen):
 
 
 class FileSource(Frozen):
-    """Rows from files: Parquet, JSON lines, CSV or TSV, read in order and in pieces."""
+    """Rows from files: Parquet, JSON lines, CSV, TSV or a saved data set, in order, in pieces."""
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="how reports and the quarantine call it; lowercase, unique in the recipe",
     )
-    format: Literal["parquet", "jsonl", "csv", "tsv"] = Field(
-        description="how the files are written; text formats are UTF-8, CSV and TSV have a header"
+    format: Literal["parquet", "jsonl", "csv", "tsv", "datasets"] = Field(
+        description="how the files are written; text formats are UTF-8, CSV and TSV have a header; "
+        "datasets is a folder that Dataset.save_to_disk wrote, one split of it"
     )
     uri: str = Field(
         min_length=1,
@@ -101,7 +102,7 @@ class SourceFile:
 
     Args:
         label: name of the source, with the file's path inside it if there are several.
-        path: the file; None for a collection that is generated.
+        path: the file, or a saved data set's folder; None for a collection that is generated.
     """
 
     label: str
@@ -118,6 +119,8 @@ def source_files(source: FileSource | HomeAssistantSource) -> list[SourceFile]:
     if isinstance(source, HomeAssistantSource):
         return [SourceFile(source.name, None)]
     paths = local_files(source.uri)
+    if source.format == "datasets":
+        return [SourceFile(source.name, Path(os.path.commonpath([one.parent for one in paths])))]
     if len(paths) > 1:
         paths = [path for path in paths if not path.name.startswith((".", "_"))] or paths
     if len(paths) == 1:
@@ -136,6 +139,7 @@ def read_rows(source: FileSource | HomeAssistantSource, file: SourceFile) -> Ite
     if isinstance(source, HomeAssistantSource):
         yield from _sampled(source)
         return
+    from tasks.corpus.datasets_format import read_saved_dataset
     from tasks.corpus.parquet_format import read_parquet
     from tasks.corpus.text_formats import read_delimited, read_jsonl
 
@@ -143,6 +147,8 @@ def read_rows(source: FileSource | HomeAssistantSource, file: SourceFile) -> Ite
     columns = {key: column for key, column in source.columns.model_dump().items() if column}
     if source.format == "parquet":
         yield from read_parquet(file.path, columns)
+    elif source.format == "datasets":
+        yield from read_saved_dataset(file.path, columns)
     elif source.format == "jsonl":
         yield from read_jsonl(file.path, columns)
     else:

@@ -65,7 +65,7 @@ class ArtifactStore:
         """The run whose artifact of `parts` is published, unverified, or None if there is none."""
         try:
             text = (self.directory(parts) / MANIFEST).read_bytes()
-            return Manifest.model_validate_json(text).run
+            return Manifest.model_validate_json(text).run_id
         except (OSError, ValidationError):
             return None
 
@@ -113,7 +113,7 @@ class ArtifactStore:
         upstream_keys: dict[str, str],
         locations: dict[str, str],
         duration_seconds: float,
-        run: str = "",
+        run_id: str = "",
     ) -> Artifact:
         """Seal the files in `written` with a manifest and rename them into place at once."""
         if links := [name for name, path in _files_below(written) if path.is_symlink()]:
@@ -133,7 +133,7 @@ class ArtifactStore:
             facts=summary.facts,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             duration_seconds=duration_seconds,
-            run=run,
+            run_id=run_id,
             environment=_environment(),
         )
         for entry in entries:

@@ -52,7 +52,7 @@ class Workspace:
         progress: listener.
         workers: parallel workers a data stage may use; never changes its bytes.
         force: whether to build again what the stage keeps as inner artifacts, such as shards.
-        run: identifier of the run, for building those: see `run_stage`.
+        run_id: identifier of the run, for building those: see `run_stage`.
     """
 
     output: Path
@@ -61,7 +61,7 @@ class Workspace:
     progress: Progress = field(default_factory=SilentProgress)
     workers: int = 1
     force: bool = False
-    run: str = ""
+    run_id: str = ""
 
 
 class StageFunction(Protocol):
@@ -134,21 +134,21 @@ def run_stage(
     progress: Progress | None = None,
     workers: int = 1,
     force: bool = False,
-    run: str = "",
+    run_id: str = "",
 ) -> StageOutcome:
     """The artifact of `stage`: from the store if it verifies, otherwise built and published.
 
     Args:
-        force: build again even if the store has a verified artifact, unless `run` itself built it.
-        run: identifier of the run this call belongs to, equal in its retries: they go on from the
+        force: build again even if the store has a verified artifact, unless that run itself built it.
+        run_id: identifier of the run this call belongs to, equal in its retries: they go on from the
             checkpoints that the run's earlier attempts left. Empty: a run of its own.
     """
     progress = progress or SilentProgress()
-    run = run or uuid.uuid4().hex
+    run_id = run_id or uuid.uuid4().hex
     parts = key_parts(stage, config, inputs)
 
     def hit(*, any_run: bool) -> Artifact | None:
-        usable = any_run or store.built_by(parts) == run
+        usable = any_run or store.built_by(parts) == run_id
         return _valid_hit(stage, parts, store, progress) if usable else None
 
     if artifact := hit(any_run=not force):
@@ -165,11 +165,11 @@ def run_stage(
             return StageOutcome(artifact, cached=True)
         work = store.work_directory(parts)
         if force:
-            _start_anew(work, run)
+            _start_anew(work, run_id)
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         with store.writing(parts) as output:
-            workspace = Workspace(output, work, store, progress, workers, force, run)
+            workspace = Workspace(output, work, store, progress, workers, force, run_id)
             summary = stage.function(config, inputs, workspace)
             artifact = store.publish(
                 output,
@@ -178,20 +178,20 @@ def run_stage(
                 upstream_keys={name: upstream.key for name, upstream in inputs.items()},
                 locations=_digests(config),
                 duration_seconds=round(time.monotonic() - started, 3),
-                run=run,
+                run_id=run_id,
             )
         shutil.rmtree(work, ignore_errors=True)
         return StageOutcome(artifact, cached=False)
 
 
-def _start_anew(work: Path, run: str) -> None:
+def _start_anew(work: Path, run_id: str) -> None:
     """Discard what other runs left in `work`; what this forced run left is kept."""
     mark = work / _FORCED_BY
-    if mark.is_file() and mark.read_text(encoding="utf-8") == run:
+    if mark.is_file() and mark.read_text(encoding="utf-8") == run_id:
         return
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    mark.write_text(run, encoding="utf-8")
+    mark.write_text(run_id, encoding="utf-8")
 
 
 def _valid_hit(

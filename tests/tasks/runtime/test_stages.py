@@ -163,7 +163,7 @@ def test_a_retry_of_a_forced_run_resumes_and_another_forced_run_starts_anew(stor
     stage = Stage("letters", 1, train)
 
     def attempt(run):
-        return run_stage(stage, Config(), {}, store=store, force=True, run=run)
+        return run_stage(stage, Config(), {}, store=store, force=True, run_id=run)
 
     for run in ("monday", "monday"):
         with pytest.raises(ConnectionError):
@@ -185,7 +185,7 @@ def test_a_retry_of_a_forced_run_keeps_the_shards_it_has_built(store):
     failures = [ConnectionError, None, None]
 
     def outer(config, inputs, workspace):
-        run_stage(shard, Config(), {}, store=store, force=workspace.force, run=workspace.run)
+        run_stage(shard, Config(), {}, store=store, force=workspace.force, run_id=workspace.run_id)
         if error := failures.pop(0):
             raise error
         (workspace.output / "file.txt").write_text("x")
@@ -194,11 +194,11 @@ def test_a_retry_of_a_forced_run_keeps_the_shards_it_has_built(store):
     run_stage(shard, Config(), {}, store=store)
     stage = Stage("outer", 1, outer)
     with pytest.raises(ConnectionError):
-        run_stage(stage, Config(), {}, store=store, force=True, run="monday")
+        run_stage(stage, Config(), {}, store=store, force=True, run_id="monday")
     assert len(calls) == 2
-    run_stage(stage, Config(), {}, store=store, force=True, run="monday")
+    run_stage(stage, Config(), {}, store=store, force=True, run_id="monday")
     assert len(calls) == 2
-    run_stage(stage, Config(), {}, store=store, force=True, run="tuesday")
+    run_stage(stage, Config(), {}, store=store, force=True, run_id="tuesday")
     assert len(calls) == 3
 
 
