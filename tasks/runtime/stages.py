@@ -139,9 +139,9 @@ def run_stage(
     """The artifact of `stage`: from the store if it verifies, otherwise built and published.
 
     Args:
-        force: build again even if the store has a verified artifact, unless that run itself built it.
-        run_id: identifier of the run this call belongs to, equal in its retries: they go on from the
-            checkpoints that the run's earlier attempts left. Empty: a run of its own.
+        force: build again even if the store has a verified artifact, unless the run built it.
+        run_id: identifier of the run this call belongs to, equal in its retries: they go on from
+            the checkpoints that the run's earlier attempts left. Empty: a run of its own.
     """
     progress = progress or SilentProgress()
     run_id = run_id or uuid.uuid4().hex
