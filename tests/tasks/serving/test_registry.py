@@ -1,0 +1,53 @@
+"""The registry: what is there, by content, and what a name or alias means."""
+
+import pytest
+
+from data_contracts.errors import UserError
+from tasks.serving.registry import DIGEST_TAG, Registry, is_registered
+
+
+@pytest.fixture
+def registry(registry_home):
+    return Registry()
+
+
+def create(registry, name, digest):
+    """A version of a model that holds nothing but its digest."""
+    with_name = registry.client.search_registered_models(f"name='{name}'")
+    if not with_name:
+        registry.client.create_registered_model(name)
+    made = registry.client.create_model_version(name, "file:///nowhere", tags={DIGEST_TAG: digest})
+    return int(made.version)
+
+
+def test_a_version_is_found_by_its_content_the_oldest_first(registry):
+    """A lost race between two machines: each keeps believing in its own copy."""
+    versions = [create(registry, "by-content", digest) for digest in ("aa", "bb", "aa")]
+    assert registry.find("by-content", "aa") == versions[0]
+    assert registry.find("by-content", "bb") == versions[1]
+    assert registry.find("by-content", "cc") is None
+    assert registry.find("never-heard-of", "aa") is None
+
+
+def test_whether_a_version_stands_is_read_without_mlflow_and_alike(registry):
+    """The shortcut past MLflow reads a table that a release has changed, and says no for ever."""
+    version = create(registry, "stands", "dd")
+    assert is_registered("stands", version, "dd")
+    assert not is_registered("stands", version, "ee")
+    assert not is_registered("stands", version + 1, "dd")
+    assert registry.find("stands", "dd") == version
+    registry.client.delete_model_version("stands", str(version))
+    assert not is_registered("stands", version, "dd")
+
+
+def test_an_alias_is_moved_once_and_a_second_time_is_no_change(registry):
+    """A nightly run that sets what is set leaves a trail of changes nobody made."""
+    version = create(registry, "alias", "ff")
+    assert registry.set_alias("alias", "champion", version, why="first")
+    assert not registry.set_alias("alias", "champion", version, why="again")
+    assert registry.aliases("alias") == {"champion": version}
+    assert registry.resolve("alias", "champion") == registry.resolve("alias", version) == version
+    notes = [key for key in registry.tags("alias", version) if key.startswith("alias_change")]
+    assert len(notes) == 1
+    with pytest.raises(UserError, match="no version or alias 'challenger'"):
+        registry.resolve("alias", "challenger")

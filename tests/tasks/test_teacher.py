@@ -1,0 +1,118 @@
+"""Fine-tuning a small pretrained encoder, and the folder that it leaves."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from data_contracts.errors import ContractViolation
+from tasks.corpus.tables import read_table, write_table
+from tasks.modeling.classifier import load_classifier
+from tasks.runtime.stages import run_stage
+from tasks.teacher import STAGE, Config
+from tasks.training.inference import predict_logits
+
+LABELS = ["off", "on"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A folder with an encoder of random weights."""
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("pretrained")
+    config = BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=16,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def write_rows(path, rows, *, labelled=True):
+    rng = np.random.default_rng(len(str(path)))
+    labels = [i % 2 for i in range(rows)]
+    texts = [[2, 10 + label, *rng.integers(20, 40, 3).tolist(), 3] for label in labels]
+    table = pa.table(
+        {
+            "example_id": [f"{rows:04x}{i:028x}" for i in range(rows)],
+            "input_ids": pa.array(texts, pa.list_(pa.int32())),
+            "label": pa.array(labels if labelled else [-1] * rows, pa.int32()),
+            "language": ["en"] * rows,
+        }
+    )
+    write_table(table, path)
+
+
+@pytest.fixture
+def tokens(publish, store, small_tokenizer):
+    """Makes a tokens artifact whose label is the second token."""
+
+    def make(*, labelled=True):
+        def write(output):
+            write_rows(output / "train" / "part-00000.parquet", 48)
+            write_rows(output / "validation" / "part-00000.parquet", 16, labelled=labelled)
+            (output / "tokenizer").mkdir()
+            small_tokenizer.save(str(output / "tokenizer" / "tokenizer.json"))
+            facts = {"vocab_size": 40, "pad_token_id": 0, "max_length_tokens": 16}
+            (output / "tokens.json").write_text(json.dumps(facts))
+            (output / "labels.json").write_text(json.dumps({"labels": LABELS}))
+
+        return publish(store, "tokens", write, config={"labelled": labelled})
+
+    return make
+
+
+def config_of(pretrained, **training):
+    settings = {"num_epochs": 6, "batch_size": 8, "learning_rate": 0.01, "precision": "fp32"}
+    return Config(model=str(pretrained), training={**settings, **training})
+
+
+def test_the_teacher_that_is_left_is_the_one_that_was_validated(store, tokens, pretrained):
+    """The weights of the last step under the score of the best one."""
+    outcome = run_stage(STAGE, config_of(pretrained), {"tokens": tokens()}, store=store)
+    folder = outcome.artifact.path
+    history = json.loads((folder / "history.json").read_text())
+    training = json.loads((folder / "training.json").read_text())
+    best = next(v for v in history["validations"] if v["step"] == training["best_step"])
+    table = read_table(tokens().path / "validation" / "part-00000.parquet")
+    logits = predict_logits(
+        load_classifier(folder / "model"), table["input_ids"], pad_token_id=0, precision="fp32"
+    )
+    accuracy = np.mean(logits.argmax(axis=1) == table["label"].to_numpy())
+    assert best["accuracy"] == pytest.approx(accuracy)
+    assert accuracy >= 0.75, "the label is a token of the text: it can be learnt"
+    assert training["steps_done"] <= training["steps_planned"] == 36
+    assert json.loads((folder / "model" / "labels.json").read_text())["labels"] == LABELS
+    assert (folder / "model" / "tokenizer.json").is_file()
+
+
+def test_the_same_recipe_gives_the_same_bytes(store, tokens, pretrained):
+    """Two runs of one recipe that disagree: no figure can be checked."""
+    inputs, config = {"tokens": tokens()}, config_of(pretrained, num_epochs=1)
+    first = run_stage(STAGE, config, inputs, store=store).artifact.content_digest
+    again = run_stage(STAGE, config, inputs, store=store, force=True).artifact.content_digest
+    assert first == again
+    other = run_stage(
+        STAGE, config.model_copy(update={"seed": 1}), inputs, store=store
+    ).artifact.content_digest
+    assert other != first
+
+
+def test_frozen_embeddings_are_those_of_the_pretrained_encoder(store, tokens, pretrained):
+    """Frozen by name and trained all the same."""
+    config = config_of(pretrained, num_epochs=1, freeze_embeddings=True)
+    artifact = run_stage(STAGE, config, {"tokens": tokens()}, store=store).artifact
+    backbone = load_classifier(artifact.path / "model").backbone
+    before = BertModel.from_pretrained(pretrained, add_pooling_layer=False)
+    assert torch.equal(backbone.get_input_embeddings().weight, before.get_input_embeddings().weight)
+    layers = (model.encoder.layer[0].output.dense.weight for model in (backbone, before))
+    assert not torch.equal(*layers)
+
+
+def test_validation_rows_without_labels_are_a_mistake_with_a_remedy(store, tokens, pretrained):
+    """The best of no scores is the first step, and looks like a choice."""
+    with pytest.raises(ContractViolation, match="16 of 16 validation rows have no label"):
+        run_stage(STAGE, config_of(pretrained), {"tokens": tokens(labelled=False)}, store=store)
