@@ -58,6 +58,7 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
         tokens=signal_tokens,
     )
 
+    start = {"teacher": fine_tuned} if recipe.student_copies_teacher else {}
     models: dict[str, Handle] = {}
     for i in range(recipe.num_seeds):
         models[f"student_{i}"] = step(
@@ -66,6 +67,7 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
             recipe.student_config(i),
             tokens=student_tokens,
             signals=signals,
+            **start,
         )
         if recipe.baselines.pseudo_labels:
             models[f"pseudo_label_{i}"] = step(
@@ -74,6 +76,7 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
                 recipe.pseudo_label_config(i),
                 tokens=student_tokens,
                 signals=signals,
+                **start,
             )
         if recipe.baselines.supervised:
             models[f"supervised_{i}"] = step(
@@ -81,6 +84,7 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
                 distillation.STAGE,
                 recipe.supervised_config(i),
                 tokens=student_tokens,
+                **start,
             )
 
     exported = step(

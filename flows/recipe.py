@@ -30,7 +30,7 @@ from tasks import (
     tokenization,
 )
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
-from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.config import Architecture, PretrainedArchitecture
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
 from tasks.serving.example_texts import example_texts
@@ -81,7 +81,9 @@ class Student(Reading):
     """The small model of the target language, its vocabulary and its training."""
 
     tokenizer: Tokenizer = Field(description="the student's own vocabulary")
-    architecture: StudentArchitecture = Field(description="shape of the student's encoder")
+    architecture: Architecture = Field(
+        description="the student's encoder: a shape, or layers of a pretrained model"
+    )
     training: TrainingConfig = Field(description="optimisation of the student and its baselines")
 
 
@@ -226,6 +228,12 @@ class Recipe(Frozen):
     def teacher_languages(self) -> tuple[str, ...]:
         """Languages the teacher reads, the preferred one first."""
         return self.teacher.languages or (self.source_language,)
+
+    @property
+    def student_copies_teacher(self) -> bool:
+        """Whether students start from layers of the fine-tuned teacher."""
+        start = self.student.architecture
+        return isinstance(start, PretrainedArchitecture) and start.copies_teacher
 
     def locations(self) -> tuple[str, ...]:
         """URIs of all sources and models that the recipe names, each once."""

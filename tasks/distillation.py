@@ -1,6 +1,6 @@
 """Distillation: a small student learns from teacher signals on text in its own language.
 
-    tokens (transfer, validation) + teacher_signals → student
+    tokens (transfer, validation) + teacher_signals (+ teacher, to start from) → student
         model/  history.json  training.json        as in tasks.teacher
 
 loss = alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels). The hard labels are the
@@ -12,14 +12,18 @@ language. The baselines are this stage with other objectives: alpha 0 with the t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
-from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.config import Architecture, PretrainedArchitecture
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 VERSION = 1
 
@@ -59,7 +63,9 @@ class Config(StageConfig):
     problem: Literal["text_classification"] = Field(
         "text_classification", description="problem type: decides head, loss and metrics"
     )
-    architecture: StudentArchitecture = Field(description="shape of the student's encoder")
+    architecture: Architecture = Field(
+        description="the student's encoder: a shape, or layers of a pretrained model"
+    )
     objective: ObjectiveConfig = Field(description="what the student is trained to match")
     train_on: tuple[Literal["transfer", "train"], ...] = Field(
         ("transfer",), min_length=1, description="roles of the rows the student is trained on"
@@ -67,16 +73,25 @@ class Config(StageConfig):
     training: TrainingConfig = Field(description="optimisation")
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
 
+    def locations(self) -> tuple[str, ...]:
+        """The bytes of a pretrained encoder that the student starts from are part of the key."""
+        start = self.architecture
+        if isinstance(start, PretrainedArchitecture) and not start.copies_teacher:
+            return (start.model,)
+        return ()
+
 
 def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
-    """Train a student from scratch on `inputs["tokens"]`, guided by its signals if given."""
-    from tasks.modeling.backbones import build_student_backbone
+    """Train a student on `inputs["tokens"]`, guided by `inputs["signals"]` if given.
+
+    `inputs["teacher"]` is given if the student starts from its layers.
+    """
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
     from tasks.training import examples as rows
     from tasks.training.class_weights import class_weights
-    from tasks.training.fitting import fit, read_token_facts
+    from tasks.training.fitting import fit
     from tasks.training.objectives import Objective
 
     tokens = inputs["tokens"].path
@@ -89,19 +104,12 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         examples = rows.unlabelled(examples)
     elif config.objective.alpha == 0:
         examples = rows.labelled(examples)
-    facts = read_token_facts(tokens)
-    shape = config.architecture
     initialise(derive_seed(config.seed, "weights"))
     model = PROBLEMS[config.problem].build_model(
-        build_student_backbone(
-            shape,
-            vocab_size=facts.vocab_size,
-            pad_token_id=facts.pad_token_id,
-            max_length_tokens=facts.max_length_tokens,
-        ),
+        _backbone(config.architecture, tokens, inputs),
         num_labels=len(examples.label_names),
-        pooling=shape.pooling,
-        dropout=shape.dropout,
+        pooling=config.architecture.pooling,
+        dropout=config.architecture.dropout,
     )
     objective = Objective(
         alpha=config.objective.alpha,
@@ -122,6 +130,34 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         tokens=tokens,
         seed=config.seed,
         workspace=workspace,
+    )
+
+
+def _backbone(
+    architecture: Architecture, tokens: Path, inputs: Mapping[str, Artifact]
+) -> PreTrainedModel:
+    """The untrained student's encoder; a shape is filled from torch's current random state."""
+    from tasks.modeling.backbones import build_student_backbone
+    from tasks.modeling.student_init import copy_backbone
+    from tasks.runtime.locations import local_folder
+    from tasks.training.fitting import read_token_facts
+
+    facts = read_token_facts(tokens)
+    if isinstance(architecture, PretrainedArchitecture):
+        return copy_backbone(
+            inputs["teacher"].path / "model"
+            if architecture.copies_teacher
+            else local_folder(architecture.model),
+            architecture,
+            tokenizer=tokens / "tokenizer" / "tokenizer.json",
+            pad_token_id=facts.pad_token_id,
+            max_length_tokens=facts.max_length_tokens,
+        )
+    return build_student_backbone(
+        architecture,
+        vocab_size=facts.vocab_size,
+        pad_token_id=facts.pad_token_id,
+        max_length_tokens=facts.max_length_tokens,
     )
 
 

@@ -9,8 +9,9 @@ corpus → tokens
 
 Each part is an artifact of its own (`tokens_shard`), named by the digests of its corpus part, the
 tokenizer and the labels. So a run that was killed goes on at the next part, and a new day of data
-tokenizes its own parts only, as long as the tokenizer stays: a *trained* one changes with its
-texts, so pin it (`kind: pretrained`, with an earlier run's tokenizer folder) where that matters.
+tokenizes its own parts only, as long as the tokenizer stays: a *trained* or *trimmed* one changes
+with its texts, so pin it (`kind: pretrained`, with an earlier run's tokenizer folder) where that
+matters.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pydantic import Field, field_validator
 
 from data_contracts.artifacts import Artifact, Frozen, RowCounts, StageSummary
 from data_contracts.errors import RecipeError
-from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
+from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Config(StageConfig):
         max_length=256,
         description="BCP-47 tags in order of preference: a row is read in the first it offers",
     )
-    tokenizer: Tokenizer = Field(description="taken over (pretrained) or trained (bpe, wordpiece)")
+    tokenizer: Tokenizer = Field(
+        description="taken over whole (pretrained), in part (trimmed), or trained (bpe, wordpiece)"
+    )
     max_length_tokens: int = Field(
         default=64,
         ge=3,
@@ -84,7 +87,7 @@ class Config(StageConfig):
 
     def locations(self) -> tuple[str, ...]:
         """The pretrained tokenizer's bytes are part of the key."""
-        if isinstance(self.tokenizer, PretrainedTokenizer):
+        if isinstance(self.tokenizer, PretrainedTokenizer | TrimmedTokenizer):
             return (self.tokenizer.uri,)
         return ()
 
@@ -202,6 +205,7 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
     from tasks.corpus.encoding import readable_text
     from tasks.corpus.tables import read_table
     from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
+    from tasks.corpus.trimming import trim_tokenizer
 
     if isinstance(config.tokenizer, PretrainedTokenizer):
         return load_tokenizer(config.tokenizer)
@@ -210,10 +214,19 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
     for role, file, _ in _parts(corpus, _TRAINED_ON):
         table = read_table(corpus.path / "rows" / role / file, columns)
         texts.append(readable_text(table, config.languages)[0].drop_null())
+    unique = pa.chunked_array(texts, pa.string()).unique()
+    if isinstance(config.tokenizer, TrimmedTokenizer):
+        whole = load_tokenizer(config.tokenizer)
+        trimmed = trim_tokenizer(
+            whole, unique, vocab_size=config.tokenizer.vocab_size, workers=workspace.workers
+        )
+        workspace.progress.say(
+            f"trimmed the tokenizer from {whole.get_vocab_size():,} to "
+            f"{trimmed.get_vocab_size():,} tokens, for {len(unique):,} texts"
+        )
+        return trimmed
     workspace.progress.say(f"training a tokenizer on {sum(map(len, texts)):,} texts")
-    return train_tokenizer(
-        config.tokenizer, pa.chunked_array(texts, pa.string()).unique().to_pylist()
-    )
+    return train_tokenizer(config.tokenizer, unique.to_pylist())
 
 
 def _shard_stage(corpus_part: Path, tokenizer: tokenizers.Tokenizer) -> Stage:

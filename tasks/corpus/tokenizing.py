@@ -1,6 +1,7 @@
-"""Tokenizers: taken over from a pretrained model, or trained on the reader's own texts.
+"""Tokenizers: of a pretrained model, whole or trimmed, or trained on the reader's own texts.
 
     PretrainedTokenizer(uri)      tokenizer.json of a model, truncation and padding taken out
+    TrimmedTokenizer(uri, ...)    the same, cut to what the reader's texts use: trimming.py
     TrainedTokenizer(kind, ...)   a vocabulary of the texts, the same bytes on every machine
 
 How a trained tokenizer cuts a text, designed for short texts with and without spaces:
@@ -72,10 +73,43 @@ class PretrainedTokenizer(Frozen):
     @field_validator("uri")
     @classmethod
     def _names_the_file(cls, uri: str) -> str:
-        # The key then follows the tokenizer alone: a model trained further keeps its tokens.
-        if uri.startswith("hf://") or uri.endswith(".json"):
-            return uri
-        return uri.rstrip("/") + "/tokenizer.json"
+        return _tokenizer_file(uri)
+
+
+class TrimmedTokenizer(Frozen):
+    """A pretrained tokenizer without the tokens that the reader's texts never use.
+
+    Texts of the roles train and transfer are cut as before; characters that they lack stay
+    readable if their script occurs.
+    """
+
+    kind: Literal["trimmed"] = Field(
+        description="a pretrained tokenizer, cut to the tokens of the reader's texts"
+    )
+    uri: str = Field(
+        min_length=1,
+        description="model folder or tokenizer.json to cut: pkg://, hf://org/name@revision, s3:// "
+        "or a path; only the bytes of tokenizer.json define the result",
+    )
+    vocab_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=1_000_000,
+        description="entries at most, the most frequent ones; none: all that the texts use, and "
+        "then no text is cut differently",
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _names_the_file(cls, uri: str) -> str:
+        return _tokenizer_file(uri)
+
+
+def _tokenizer_file(uri: str) -> str:
+    # The key then follows the tokenizer alone: a model trained further keeps its tokens.
+    if uri.startswith("hf://") or uri.endswith(".json"):
+        return uri
+    return uri.rstrip("/") + "/tokenizer.json"
 
 
 class TrainedTokenizer(Frozen):
@@ -103,12 +137,14 @@ class TrainedTokenizer(Frozen):
     )
 
 
-Tokenizer = Annotated[PretrainedTokenizer | TrainedTokenizer, Field(discriminator="kind")]
+Tokenizer = Annotated[
+    PretrainedTokenizer | TrimmedTokenizer | TrainedTokenizer, Field(discriminator="kind")
+]
 """What a recipe may give as a tokenizer."""
 
 
-def load_tokenizer(config: PretrainedTokenizer) -> tokenizers.Tokenizer:
-    """The pretrained tokenizer, without the truncation and padding its file may switch on.
+def load_tokenizer(config: PretrainedTokenizer | TrimmedTokenizer) -> tokenizers.Tokenizer:
+    """The whole pretrained tokenizer, without the truncation and padding its file may switch on.
 
     Raises: SourceError if it is not there or cannot be read; TransientError if a server is away.
     """

@@ -1,10 +1,13 @@
-"""The shape of a student made from scratch, as recipe fields. Light: imports no torch."""
+"""What a student is made of, as recipe fields: a shape of its own, or layers of another model.
+
+Light: imports no torch.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from data_contracts.artifacts import Frozen
 
@@ -18,6 +21,9 @@ class StudentArchitecture(Frozen):
     plus vocabulary * hidden_size.
     """
 
+    init: Literal["random"] = Field(
+        "random", description="initial weights: drawn at random, in the shape given here"
+    )
     num_layers: int = Field(2, ge=1, le=48, description="Transformer layers")
     hidden_size: int = Field(192, ge=8, le=4096, description="width of the hidden states")
     num_heads: int = Field(4, ge=1, le=64, description="attention heads; divides hidden_size")
@@ -38,3 +44,66 @@ class StudentArchitecture(Frozen):
                 f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
             )
         return self
+
+
+class PretrainedArchitecture(Frozen):
+    """Some layers of a pretrained encoder, with the rows of its embeddings that the student reads.
+
+    The student's tokens must be tokens of that model: a tokenizer of kind `pretrained` or
+    `trimmed`, taken from the same model.
+
+    References: Sanh et al. 2019, arXiv:1910.01108, section 3 (every other layer of the teacher);
+        Abdaoui et al. 2020, arXiv:2010.05609 (a multilingual vocabulary cut to the languages read).
+    """
+
+    init: Literal["pretrained"] = Field(
+        description="initial weights: copied from `model`, layers and embeddings"
+    )
+    model: str = Field(
+        "teacher",
+        min_length=1,
+        description="`teacher`, for the fine-tuned teacher of this run, or the URI of a pretrained "
+        "encoder: pkg://, hf://, s3:// or a path",
+    )
+    layers: Literal["uniform", "first", "last"] | tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        "uniform",
+        description="layers to copy, in this order: numbers from 0, or num_layers of them spread "
+        "from the first to the last (uniform), from the bottom (first) or from the top (last)",
+    )
+    num_layers: int | None = Field(
+        None, ge=1, le=128, description="layers to copy, unless `layers` lists them"
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="dropout before the head; the encoder keeps its own"
+    )
+    pooling: Pooling = Field(
+        "mean", description="text vector: mean over tokens, or the first token's state"
+    )
+
+    @model_validator(mode="after")
+    def _number_of_layers_is_given_once(self) -> PretrainedArchitecture:
+        if isinstance(self.layers, str) == (self.num_layers is None):
+            raise ValueError(
+                "give num_layers with layers: uniform, first or last, and not with a list of them"
+            )
+        if self.layers == ():
+            raise ValueError("layers is empty: a student has at least one")
+        return self
+
+    @property
+    def copies_teacher(self) -> bool:
+        """Whether the weights come from this run's own teacher."""
+        return self.model == "teacher"
+
+
+def _init(value: Any) -> str:
+    found = value.get("init") if isinstance(value, dict) else getattr(value, "init", None)
+    return "pretrained" if found == "pretrained" else "random"
+
+
+Architecture = Annotated[
+    Annotated[StudentArchitecture, Tag("random")]
+    | Annotated[PretrainedArchitecture, Tag("pretrained")],
+    Discriminator(_init),
+]
+"""What a recipe may give as a student's architecture; a shape unless `init` says otherwise."""

@@ -8,7 +8,7 @@ import yaml
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
-from flows.pipeline import step_names
+from flows.pipeline import pour, step_names
 from flows.recipe import Recipe
 from flows.recipe_files import SHIPPED, _models_in, check_recipe, read_recipe, shipped_recipes
 
@@ -217,6 +217,37 @@ def test_the_supervised_bound_needs_labels(tiny):
     del values["data"]["sources"][-1]["columns"]["label"]
     with pytest.raises(RecipeError, match=r"baselines\.supervised needs gold labels"):
         check_recipe(values, name="tiny")
+
+
+def test_a_student_that_starts_from_the_teacher_gets_it(tiny):
+    """The key of a student would not know which teacher its weights were copied from."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+
+    def inputs():
+        found = {}
+
+        def note(name, stage, config, /, **handles):
+            found[name] = set(handles)
+            return name
+
+        pour(check_recipe(values, name="tiny"), note)
+        return [found[f"{kind}-seed-0"] for kind in ("student", "pseudo-labels", "supervised")]
+
+    assert not any("teacher" in given for given in inputs())
+    values["student"]["architecture"] = {"init": "pretrained", "layers": [0]}
+    assert all("teacher" in given for given in inputs())
+    values["student"]["architecture"]["model"] = str(tiny / "teacher")
+    assert not any("teacher" in given for given in inputs())
+    assert str(tiny / "teacher") in check_recipe(values, name="tiny").student_config(0).locations()
+
+
+def test_a_wrong_field_of_a_pretrained_student_is_told_with_its_own_fields(tiny):
+    """The fields of a shape, for somebody who copies layers."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["student"]["architecture"] = {"init": "pretrained", "num_layers": 2, "layer": "last"}
+    with pytest.raises(RecipeError, match=r"did you mean student\.architecture\.layers") as caught:
+        check_recipe(values, name="tiny")
+    assert "hidden_size" not in caught.value.rule
 
 
 def test_files_that_are_no_recipes_are_refused(tmp_path):

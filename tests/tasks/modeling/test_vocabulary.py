@@ -1,0 +1,51 @@
+"""Embedding rows go with the spelling of their token."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+
+from data_contracts.errors import RecipeError, SourceError
+from tasks.modeling.vocabulary import embedding_rows, gather_embeddings, read_vocabulary
+
+SHAPE = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+         "intermediate_size": 16, "max_position_embeddings": 20, "vocab_size": 12}  # fmt: skip
+
+
+def test_rows_are_joined_by_spelling_not_by_position():
+    """Two tokenizers with the same words in another order: every word means another one."""
+    rows = embedding_rows({"b": 0, "a": 1, "d": 2}, {"a": 4, "b": 5, "c": 6, "d": 9})
+    assert rows.tolist() == [5, 4, 9]
+
+
+def test_a_token_of_another_model_is_refused():
+    """A student of one model with the tokenizer of another starts from noise and says nothing."""
+    with pytest.raises(RecipeError, match=r"1 of the student's 2 tokens, such as \['灯'\]"):
+        embedding_rows({"a": 0, "灯": 1}, {"a": 0})
+
+
+def test_embeddings_are_the_chosen_rows_and_the_configuration_says_so():
+    """A model that is saved with 12 rows and 250,000 in its configuration cannot be loaded."""
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**SHAPE, pad_token_id=3, eos_token_id=7), add_pooling_layer=False)
+    before = model.get_input_embeddings().weight.detach().clone()
+    gather_embeddings(model, torch.tensor([2, 3, 7]), pad_token_id=1)
+    after = model.get_input_embeddings()
+    assert torch.equal(after.weight, before[[2, 3, 7]])
+    assert (model.config.vocab_size, model.config.pad_token_id, after.padding_idx) == (3, 1, 1)
+    assert model.config.eos_token_id == 2
+    with pytest.raises(RecipeError, match="3 embedding rows"):
+        gather_embeddings(model, torch.tensor([0, 5]), pad_token_id=0)
+
+
+def test_positions_counted_from_the_padding_do_not_move():
+    """XLM-R with <pad> at 0 instead of 1 reads every token one place to the left."""
+    model = XLMRobertaModel(XLMRobertaConfig(**SHAPE, pad_token_id=1), add_pooling_layer=False)
+    with pytest.raises(RecipeError, match="padding moved from id 1 to 0"):
+        gather_embeddings(model, torch.tensor([1, 4]), pad_token_id=0)
+    gather_embeddings(model, torch.tensor([0, 1, 4]), pad_token_id=1)
+    assert model.config.vocab_size == 3
+
+
+def test_a_model_without_tokenizer_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="is not a tokenizer"):
+        read_vocabulary(tmp_path / "tokenizer.json")

@@ -1,0 +1,157 @@
+"""The student stage: what students start from is what the recipe says, and it is in the key."""
+
+import json
+
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel
+
+from data_contracts.artifacts import StageSummary
+from tasks.corpus.tables import write_table
+from tasks.distillation import STAGE, Config, ObjectiveConfig
+from tasks.modeling.classifier import EncoderClassifier, load_classifier, save_classifier
+from tasks.modeling.config import PretrainedArchitecture, StudentArchitecture
+from tasks.runtime.stages import Stage, StageConfig, run_stage
+from tasks.training.config import TrainingConfig
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(26))]
+KEPT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "w20", "w5", "w9"]
+LABELS = json.dumps({"labels": ["off", "on"]})
+
+
+class _Made(StageConfig):
+    """Distinguishes the hand-made artifacts below."""
+
+    name: str
+
+
+def save_words(words, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture
+def made(store):
+    """A teacher of four layers and 30 words, and tokens of a student that reads seven of them."""
+
+    def teacher(config, inputs, workspace):
+        torch.manual_seed(0)
+        shape = BertConfig(
+            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=16, type_vocab_size=1,
+        )  # fmt: skip
+        backbone = BertModel(shape, add_pooling_layer=False)
+        model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
+        save_classifier(model, workspace.output / "model")
+        save_words(WORDS, workspace.output / "model")
+        return StageSummary()
+
+    def tokens(config, inputs, workspace):
+        for role in ("transfer", "validation"):
+            table = pa.table(
+                {
+                    "example_id": [f"{role}{row}".encode().hex().zfill(32)[:32] for row in (0, 1)],
+                    "input_ids": pa.array([[2, 4, 3], [2, 5, 6, 3]], pa.list_(pa.int32())),
+                    "label": pa.array([0, 1], pa.int32()),
+                    "language": ["zh", "zh"],
+                }
+            )
+            write_table(table, workspace.output / role / "part-00000.parquet")
+        facts = {"vocab_size": len(KEPT), "pad_token_id": 0, "max_length_tokens": 16}
+        (workspace.output / "tokens.json").write_text(json.dumps(facts))
+        (workspace.output / "labels.json").write_text(LABELS)
+        save_words(KEPT, workspace.output / "tokenizer")
+        return StageSummary()
+
+    return {
+        name: run_stage(Stage(name, 1, function), _Made(name=name), {}, store=store).artifact
+        for name, function in {"teacher": teacher, "tokens": tokens}.items()
+    }
+
+
+def config(architecture, **training):
+    return Config(
+        architecture=architecture,
+        objective=ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold"),
+        # A rate at which nothing moves: what is saved is what the student started from.
+        training=TrainingConfig(
+            num_epochs=1, learning_rate=1e-12, weight_decay=0.0, precision="fp32", **training
+        ),
+    )
+
+
+def weights(artifact):
+    return load_file(artifact.path / "model" / "model.safetensors")
+
+
+@pytest.mark.parametrize("updates", ["dense", "rows", "frozen"])
+def test_a_student_starts_from_the_teacher_s_layers_and_words(made, store, updates):
+    """A student `from the teacher` that is random after all, or has its words mixed up."""
+    copied = PretrainedArchitecture(init="pretrained", layers=(0, 3))
+    wanted = config(copied, embedding_updates=updates)
+    student = run_stage(STAGE, wanted, made, store=store).artifact
+    found, teacher = weights(student), weights(made["teacher"])
+    rows = [WORDS.index(word) for word in KEPT]
+    embeddings = "embeddings.word_embeddings.weight"
+    torch.testing.assert_close(found[embeddings], teacher[embeddings][rows], rtol=0, atol=1e-9)
+    for new, old in ((0, 0), (1, 3)):
+        name = "encoder.layer.{}.output.dense.weight"
+        torch.testing.assert_close(
+            found[name.format(new)], teacher[name.format(old)], rtol=0, atol=1e-9
+        )
+    model = load_classifier(student.path / "model")
+    assert model.backbone.config.num_hidden_layers == 2
+    assert student.manifest.upstream_keys["teacher"] == made["teacher"].key
+
+
+def test_a_student_from_a_folder_is_known_by_its_content(made, store, tmp_path):
+    """Another model under the same path, and yesterday's student from the cache."""
+    folder = str(made["teacher"].path / "model")
+    wanted = config(
+        PretrainedArchitecture(init="pretrained", model=folder, layers="last", num_layers=1)
+    )
+    assert wanted.locations() == (folder,)
+    student = run_stage(STAGE, wanted, {"tokens": made["tokens"]}, store=store).artifact
+    name = "encoder.layer.{}.attention.self.query.weight"
+    torch.testing.assert_close(
+        weights(student)[name.format(0)],
+        weights(made["teacher"])[name.format(3)],
+        rtol=0,
+        atol=1e-9,
+    )
+    assert str(student.manifest.key_parts.config["architecture"]["model"]).startswith("content:")
+
+
+def test_a_shape_is_drawn_at_random_by_its_seed(made, store):
+    """Students of three seeds that are one student."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
+    first = config(shape)
+    inputs = {"tokens": made["tokens"]}
+    one, two = (
+        run_stage(STAGE, first.model_copy(update={"seed": seed}), inputs, store=store).artifact
+        for seed in (0, 1)
+    )
+    name = "embeddings.word_embeddings.weight"
+    assert weights(one)[name].shape == (len(KEPT), 16)
+    assert not torch.equal(weights(one)[name], weights(two)[name])
+
+
+def test_bf16_on_a_cpu_records_what_it_is_worth(made, store):
+    """A flag that promises what the machine does not keep, and nothing anywhere that tells."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
+    inputs = {"tokens": made["tokens"]}
+    facts = {}
+    for precision in ("fp32", "bf16"):
+        wanted = config(shape)
+        training = wanted.training.model_copy(update={"precision": precision})
+        wanted = wanted.model_copy(update={"training": training})
+        done = run_stage(STAGE, wanted, inputs, store=store).artifact
+        facts[precision] = done.manifest.facts
+    assert facts["bf16"].get("bf16_speedup", 1) > 0
+    assert "bf16_speedup" not in facts["fp32"]
