@@ -2,7 +2,9 @@
 
 Precision defines the result, so it is resolved *before* keys are made, from facts that cost nothing
 to read: no torch import. bf16 pays only where the processor multiplies it natively (AMX or
-AVX512-BF16: products 6 times faster than fp32 measured; elsewhere it is emulated and slower).
+AVX512-BF16: products 6 times faster than fp32 measured; elsewhere it is emulated and slower). A
+measurement would give another key on a busy day; training makes one and records it beside its
+result (`tasks.training.precision_probe`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+
+from tasks.runtime.cpu_quota import cpu_quota
 
 Precision = Literal["fp32", "bf16"]
 
@@ -45,8 +49,14 @@ def resolve_precision(requested: Literal["auto", "fp32", "bf16"]) -> Precision:
 
 
 def cpu_count() -> int:
-    """Cores this process may really use: the affinity mask, which `os.cpu_count` ignores."""
-    return len(os.sched_getaffinity(0))
+    """Whole cores this process may really use: by affinity mask and by the container's quota.
+
+    `os.cpu_count` ignores both. Part of a core is not counted: a thread on it would make the others
+    wait at every barrier.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
 def thread_count() -> int:

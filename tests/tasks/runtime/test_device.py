@@ -49,4 +49,12 @@ def test_cores_are_those_this_process_may_use():
         [sys.executable, "-c", ONE_CORE], capture_output=True, text=True, check=True
     )
     assert child.stdout.split() == ["1", "False"]
-    assert device.cpu_count() == len(os.sched_getaffinity(0))
+    assert 1 <= device.cpu_count() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 8), (2.0, 2), (1.5, 1), (0.25, 1), (64.0, 8)])
+def test_a_container_s_quota_limits_the_cores(monkeypatch, quota, cores):
+    """64 threads on two cores' worth of time: 62 wait at every barrier."""
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(device, "cpu_quota", lambda: quota)
+    assert device.cpu_count() == cores
