@@ -8,6 +8,8 @@ from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 
+EmbeddingUpdates = Literal["dense", "rows", "frozen"]
+
 
 class TrainingConfig(Frozen):
     """Optimisation of one model; every field defines the result and enters the cache key."""
@@ -36,8 +38,10 @@ class TrainingConfig(Frozen):
         description="what a hard label counts: the same for all, or more in rare classes: by one "
         "over the (square root of the) class's share of the rows",
     )
-    freeze_embeddings: bool = Field(
-        False, description="keep the token embeddings: a third faster for a small fine-tuning"
+    embedding_updates: EmbeddingUpdates = Field(
+        "dense",
+        description="token embeddings: all updated (dense), only those that occur in a step (rows: "
+        "for vocabularies of 50,000 and more), or kept as they are (frozen: fastest)",
     )
     validations_per_epoch: int = Field(
         1, ge=1, le=100, description="how often an epoch the validation rows are scored"

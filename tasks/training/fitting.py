@@ -20,7 +20,7 @@ from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation
 from tasks.modeling.classifier import EncoderClassifier, num_parameters, save_classifier
 from tasks.problems import PROBLEMS
-from tasks.runtime.device import resolve_precision
+from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples, load_examples
@@ -28,6 +28,8 @@ from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.objectives import Objective
+from tasks.training.optimization import prepare_embeddings
+from tasks.training.precision_probe import bf16_speedup, contradiction
 
 
 def fit(
@@ -69,8 +71,8 @@ def fit(
         )
         return PROBLEMS[problem].score(logits, validation.labels)
 
-    if config.freeze_embeddings:
-        model.backbone.get_input_embeddings().requires_grad_(False)
+    measured = _measured(precision, workspace)
+    prepare_embeddings(model.backbone.get_input_embeddings(), config.embedding_updates)
     result = train(
         model,
         examples,
@@ -109,8 +111,19 @@ def fit(
             "steps": state.step,
             "parameters": num_parameters(model),
             "train_seconds": state.train_seconds,
+            **measured,
         }
     )
+
+
+def _measured(precision: Precision, workspace: Workspace) -> dict[str, float]:
+    """What bf16 is worth on this CPU, for the record: it depends on the machine, not on the key."""
+    if precision != "bf16" or has_cuda():
+        return {}
+    speedup = bf16_speedup()
+    if warning := contradiction(speedup):
+        workspace.progress.say(warning)
+    return {"bf16_speedup": round(speedup, 2)}
 
 
 @dataclass(frozen=True)

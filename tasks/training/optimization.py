@@ -1,4 +1,4 @@
-"""AdamW with decay only where it belongs, and the learning rate of each step."""
+"""AdamW with decay only where it belongs, how embeddings are updated, and the rate of each step."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ import math
 import torch
 from torch import nn
 
-from tasks.training.config import TrainingConfig
+from tasks.training.config import EmbeddingUpdates, TrainingConfig
+from tasks.training.row_updates import RowAdamW
+
+
+def prepare_embeddings(embeddings: nn.Module, updates: EmbeddingUpdates) -> None:
+    """Make the token embeddings of a model ready for `updates`, before its optimizer is built."""
+    assert isinstance(embeddings, nn.Embedding)
+    embeddings.requires_grad_(updates != "frozen")
+    embeddings.sparse = updates == "rows"
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """Fused AdamW over the trainable weights; biases and norms (1-D weights) are not decayed.
+
+    Embeddings prepared for updates by rows get them (see `row_updates`).
 
     References: Loshchilov & Hutter 2019, arXiv:1711.05101.
     """
@@ -22,9 +32,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(0.9, config.adam_beta2), fused=True
-    )
+    return RowAdamW(groups, lr=config.learning_rate, betas=(0.9, config.adam_beta2), fused=True)
 
 
 def learning_rate(step: int, *, total_steps: int, config: TrainingConfig) -> float:

@@ -103,7 +103,7 @@ def test_the_same_recipe_gives_the_same_bytes(store, tokens, pretrained):
 
 def test_frozen_embeddings_are_those_of_the_pretrained_encoder(store, tokens, pretrained):
     """Frozen by name and trained all the same."""
-    config = config_of(pretrained, num_epochs=1, freeze_embeddings=True)
+    config = config_of(pretrained, num_epochs=1, embedding_updates="frozen")
     artifact = run_stage(STAGE, config, {"tokens": tokens()}, store=store).artifact
     backbone = load_classifier(artifact.path / "model").backbone
     before = BertModel.from_pretrained(pretrained, add_pooling_layer=False)

@@ -18,6 +18,7 @@ from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
+from tasks.training.optimization import prepare_embeddings
 
 
 class StopAfter(SilentProgress):
@@ -84,6 +85,29 @@ def test_a_crash_and_resume_ends_with_the_same_bits(toy, tmp_path, crash_at):
     resumed, rough = run(toy, tmp_path / "rough")
     assert equal(undisturbed, resumed)
     assert calm.history() == rough.history()
+
+
+@pytest.mark.parametrize("updates", ["rows", "frozen"])
+def test_a_resumed_run_with_other_embedding_updates_ends_with_the_same_bits(toy, tmp_path, updates):
+    """Rows whose last step is not in the checkpoint come back as if they had never occurred."""
+
+    def model():
+        made = toy["model"]()
+        prepare_embeddings(made.backbone.get_input_embeddings(), updates)
+        return made
+
+    prepared = {**toy, "model": model}
+    start = model().backbone.get_input_embeddings().weight
+    undisturbed, _ = run(prepared, tmp_path / "calm")
+    with pytest.raises(CrashError):
+        run(prepared, tmp_path / "rough", stop=StopAfter(3, crash))
+    resumed, _ = run(prepared, tmp_path / "rough")
+    assert equal(undisturbed, resumed)
+    changed = (undisturbed.backbone.get_input_embeddings().weight != start).any(1)
+    # The toy's texts hold no 0, 1, 3, 7 to 9 and nothing above 29.
+    never = torch.tensor([0, 1, 3, 7, 8, 9, 30, 31])
+    assert not changed[never].any()
+    assert changed.any() == (updates == "rows")
 
 
 def test_sigterm_saves_a_checkpoint_and_resumes_exactly(toy, tmp_path):
