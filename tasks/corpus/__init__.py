@@ -14,7 +14,7 @@
     parts.py            rows that stay -> part files; quarantine.py: the others, with a reason
     counting.py         what came of the rows of each source
     tables.py           the one way Parquet is written and read
-    tokenizing.py       texts -> token ids
+    tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use
 
 Nothing is dropped in silence: rows_in = rows_out + quarantined + deduplicated, by source and role.
 """

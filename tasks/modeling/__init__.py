@@ -1,7 +1,9 @@
 """Networks: from a folder, a URI or a shape to a `torch.nn.Module`, and back to a folder.
 
-config.py       StudentArchitecture: the shape of a student made from scratch (no torch)
+config.py       Architecture: a student's shape, or the model whose layers it takes (no torch)
 backbones.py    URI or shape → encoder (any Hugging Face AutoModel encoder)
+student_init.py a pretrained encoder cut to some of its layers
+vocabulary.py   and to the embedding rows of another tokenizer's tokens
 pooling.py      hidden states (B, L, D) → text vectors (B, D)
 classifier.py   encoder + pooling + linear head; saved as files any consumer can read
 """

@@ -7,7 +7,7 @@
        ▼
     losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
        ▼
-    optimization.py       AdamW groups, warm-up and decay
+    optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
        ▼
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     inference.py          logits of many texts, in row order

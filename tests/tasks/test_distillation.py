@@ -48,7 +48,7 @@ def made(store):
         )  # fmt: skip
         backbone = BertModel(shape, add_pooling_layer=False)
         model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
-        save_classifier(model, workspace.output / "model")
+        save_classifier(model, workspace.output / "model", problem="text_classification")
         save_words(WORDS, workspace.output / "model")
         return StageSummary()
 
