@@ -3,7 +3,7 @@
 Saved as a Hugging Face folder (`AutoModel.from_pretrained` reads it) plus `head.safetensors` and
 `head.json`, so that a consumer needs none of this code.
 
-Shapes: B batch, L length, D width, C classes.
+Shapes: B batch, L length, D width, C classes, S segments of packed texts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data_contracts.errors import SourceError
+from tasks.modeling.attention import encoder_inputs, first_position, install
 from tasks.modeling.backbones import load_backbone
 from tasks.modeling.config import Pooling
-from tasks.modeling.pooling import POOLINGS
+from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
+from tasks.modeling.texts import Texts
 
 _HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
 
@@ -45,14 +47,28 @@ class EncoderClassifier(nn.Module):
         self.head = nn.Linear(backbone.config.hidden_size, num_labels)
         nn.init.normal_(self.head.weight, std=_HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
+        self.can_pack = install(backbone)
+        self.first_position = first_position(backbone)
 
-    def forward(self, input_ids_BL: Tensor, attention_mask_BL: Tensor) -> Tensor:
-        """(B, L) int64 ids and mask → (B, C) float logits."""
-        hidden_states_BLD = self.backbone(
-            input_ids=input_ids_BL, attention_mask=attention_mask_BL
+    def forward(self, texts: Texts | Tensor, attention_mask_BL: Tensor | None = None) -> Tensor:
+        """Logits of each text, in the order of the texts.
+
+        Args:
+            texts: in any layout; or (B, L) int64 ids, then with their mask.
+            attention_mask_BL: int64, 1 for real tokens.
+        Returns: float, (B, C); (S, C) if packed, of which row s < B is text s.
+        """
+        if isinstance(texts, Tensor):
+            texts = Texts(texts, attention_mask_BL)
+        hidden_states = self.backbone(
+            **encoder_inputs(texts, first_position=self.first_position)
         ).last_hidden_state
-        pooled_BD = POOLINGS[self.pooling](hidden_states_BLD, attention_mask_BL)
-        return self.head(self.dropout(pooled_BD))
+        if texts.packing is not None:
+            pooled = PACKED_POOLINGS[self.pooling](hidden_states, texts.packing)
+        else:
+            assert texts.attention_mask_BL is not None, "padded texts need their mask"
+            pooled = POOLINGS[self.pooling](hidden_states, texts.attention_mask_BL)
+        return self.head(self.dropout(pooled))
 
 
 def save_classifier(model: EncoderClassifier, folder: Path, *, problem: str) -> None:

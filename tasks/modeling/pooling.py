@@ -1,11 +1,14 @@
-"""Hidden states to one vector a text.
+"""Hidden states to one vector a text, padded or packed.
 
-Shapes: B batch, L length, D width.
+Shapes: B batch, L length, D width, R rows, W row width, S segments (texts, then filler).
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from tasks.modeling.texts import Packing
 
 
 def mean_pool(hidden_states_BLD: Tensor, attention_mask_BL: Tensor) -> Tensor:
@@ -20,6 +23,28 @@ def cls_pool(hidden_states_BLD: Tensor, attention_mask_BL: Tensor) -> Tensor:
     return hidden_states_BLD[:, 0]
 
 
-POOLINGS = {"mean": mean_pool, "cls": cls_pool}
+def packed_mean_pool(hidden_states_RWD: Tensor, packing: Packing) -> Tensor:
+    """Mean over the tokens of each segment: (R, W, D) → (S, D) float32, summed in float32."""
+    hidden_states_ND = hidden_states_RWD.flatten(0, 1).float()
+    sums_SD = torch.zeros(
+        (packing.num_tokens_S.shape[0], hidden_states_ND.shape[1]), device=hidden_states_ND.device
+    ).index_add(0, packing.segment_ids_RW.flatten(), hidden_states_ND)
+    return sums_SD / packing.num_tokens_S.unsqueeze(1)
 
-__all__ = ["POOLINGS", "cls_pool", "mean_pool"]
+
+def packed_cls_pool(hidden_states_RWD: Tensor, packing: Packing) -> Tensor:
+    """The first token's state of each segment: (R, W, D) → (S, D)."""
+    return hidden_states_RWD.flatten(0, 1).index_select(0, packing.first_tokens_S)
+
+
+POOLINGS = {"mean": mean_pool, "cls": cls_pool}
+PACKED_POOLINGS = {"mean": packed_mean_pool, "cls": packed_cls_pool}
+
+__all__ = [
+    "PACKED_POOLINGS",
+    "POOLINGS",
+    "cls_pool",
+    "mean_pool",
+    "packed_cls_pool",
+    "packed_mean_pool",
+]

@@ -13,11 +13,14 @@ import os
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
+
+from data_contracts.errors import UserError
 
 from tasks.runtime.cpu_quota import cpu_quota
 
 Precision = Literal["fp32", "bf16"]
+CompileMode = Literal["auto", "always", "never", "graphs"]
 
 
 @cache
@@ -67,3 +70,37 @@ def thread_count() -> int:
     """
     requested = os.environ.get("OMP_NUM_THREADS", "")
     return int(requested) if requested.isdigit() and int(requested) > 0 else cpu_count()
+
+
+def max_tokens_per_pass() -> int | None:
+    """Most token positions of one training or scoring pass: `DECANT_MAX_TOKENS_PER_PASS`, or None.
+
+    It bounds memory and never changes a gradient (a step is split into passes and summed), so it
+    belongs to the machine and not to a recipe.
+    """
+    text = os.environ.get("DECANT_MAX_TOKENS_PER_PASS", "").strip()
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(
+            f"DECANT_MAX_TOKENS_PER_PASS is {text!r}",
+            rule="it is a whole number of tokens, 1 or more",
+            remedy="unset it, or set for instance 16384",
+        )
+    return int(text)
+
+
+def compile_mode() -> CompileMode:
+    """Whether kernels are compiled on CUDA: `DECANT_COMPILE`, `auto` if unset.
+
+    `auto` where a run is long enough to win back the minutes of compilation, `always`, `never`, or
+    `graphs`: compiled and recorded as CUDA graphs, for passes too small to keep the device busy.
+    """
+    text = os.environ.get("DECANT_COMPILE", "").strip() or "auto"
+    if text not in get_args(CompileMode):
+        raise UserError(
+            f"DECANT_COMPILE is {text!r}",
+            rule=f"it is one of {', '.join(get_args(CompileMode))}",
+            remedy="unset it to let the length of the run decide",
+        )
+    return cast(CompileMode, text)

@@ -18,6 +18,11 @@ class TrainingConfig(Frozen):
     batch_size: int = Field(
         32, ge=1, le=65536, description="texts a step: the loss is averaged over all of them"
     )
+    group_by_length: bool = Field(
+        True,
+        description="texts of similar length share a step: little padding on a CPU; switch off for "
+        "large steps on a GPU, which packs texts of any lengths",
+    )
     learning_rate: float = Field(gt=0, le=1, description="peak AdamW learning rate")
     weight_decay: float = Field(
         0.01, ge=0, le=1, description="decoupled decay; not applied to biases and norms"

@@ -100,6 +100,7 @@ def fit(
             "best_step": state.best_step,
             "stopped_early": state.stopped_early,
             "precision": precision,
+            "layout": result.layout.facts(),
             "num_parameters": num_parameters(model),
             "num_examples": len(examples),
             "seed": seed,
@@ -112,6 +113,7 @@ def fit(
             "parameters": num_parameters(model),
             "train_seconds": state.train_seconds,
             **measured,
+            "loader_wait_seconds": result.loader_wait_seconds,
         }
     )
 

@@ -1,20 +1,31 @@
-"""Logits of many texts: sorted by length into token-bounded batches, returned in row order.
+"""Logits of many texts, returned in row order: packed on CUDA, sorted into padded batches elsewhere.
+
+On CUDA a pass holds as many tokens as fit: it starts from what keeps the device busy, halves when
+memory runs out, and the size that fitted is remembered for the next part of the same model.
 
 Shapes: B batch, L length, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from data_contracts.errors import ResourceExhausted
+from tasks.modeling.texts import moved, pinned
 from tasks.runtime.progress import Progress, SilentProgress
-from tasks.training.batches import pad
+from tasks.training.compilation import compiled, will_compile
 from tasks.training.examples import RaggedIds
+from tasks.training.layouts import Layout, Pass, for_inference, make_passes
+from tasks.training.prefetching import Prefetcher
+
+# Pass size that fitted, by device and number of weights; only lowered by memory running out.
+_fitted_tokens: dict[tuple[str, int], int] = {}
 
 
 def predict_logits(
@@ -25,43 +36,111 @@ def predict_logits(
     batch_tokens: int = 16384,
     precision: str = "fp32",
     progress: Progress | None = None,
+    layout: Layout | None = None,
 ) -> np.ndarray:
     """Logits of every text in evaluation mode, without gradients.
 
     Args:
-        model: maps (B, L) ids and mask to (B, C) logits; its own mode is restored afterwards.
+        model: maps `Texts` to (B, C) logits; its own mode is restored afterwards.
         input_ids: token ids of each text.
-        batch_tokens: padded tokens a batch at most: bounds memory.
+        batch_tokens: padded tokens a batch at most: bounds memory on a CPU.
         precision: `fp32`, or `bf16` for autocast.
+        layout: how texts are laid out, instead of the fastest way for the device.
     Returns: float32, (rows, classes), in the order given.
+    Raises: ResourceExhausted if not even the smallest pass fits the device.
     """
     if not isinstance(input_ids, RaggedIds):
         input_ids = _ragged(input_ids)
+    if not len(input_ids):
+        return np.empty((0, 0), dtype=np.float32)
     progress = progress or SilentProgress()
+    is_compiled = will_compile(model, num_tokens=int(input_ids.lengths.sum()))
+    layout = layout or for_inference(
+        model,
+        input_ids,
+        pass_tokens=batch_tokens,
+        pad_token_id=pad_token_id,
+        precision=precision,
+        compiled=is_compiled,
+    )
     device = next(model.parameters()).device
+    size_key = (str(device), sum(parameter.numel() for parameter in model.parameters()))
+    while layout.pass_tokens > _fitted_tokens.get(size_key, layout.pass_tokens):
+        layout = _smaller(layout, device)
+    forward = compiled(model, static=layout.is_static) if is_compiled else model
     was_training = model.training
     model.eval()
-    order = np.argsort(-input_ids.lengths, kind="stable")  # longest first: memory peaks at once
     logits: np.ndarray | None = None
+    pending = np.arange(len(input_ids))
     try:
         with (
             torch.inference_mode(),
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
         ):
-            start = 0
-            while start < len(order):
-                longest = max(1, int(input_ids.lengths[order[start]]))
-                rows = order[start : start + max(1, batch_tokens // longest)]
-                ids_BL, mask_BL = pad(input_ids, rows, pad_token_id=pad_token_id)
-                logits_BC = model(ids_BL.to(device), mask_BL.to(device)).float().cpu().numpy()
-                if logits is None:
-                    logits = np.empty((len(order), logits_BC.shape[1]), dtype=np.float32)
-                logits[rows] = logits_BC
-                start += len(rows)
-                progress.advance(len(rows))
+            while len(pending):
+                passes = make_passes(input_ids, pending, layout, pad_token_id=pad_token_id)
+                read = np.zeros(len(pending), dtype=bool)
+                for members, logits_BC in _scores(forward, passes, device):
+                    if logits is None:
+                        logits = np.empty((len(input_ids), logits_BC.shape[1]), dtype=np.float32)
+                    logits[pending[members]] = logits_BC
+                    read[members] = True
+                    progress.advance(len(members))
+                pending = pending[~read]
+                if len(pending):
+                    layout = _smaller(layout, device)
+                    _fitted_tokens[size_key] = layout.pass_tokens
+                    torch.cuda.empty_cache()
     finally:
         model.train(was_training)
-    return np.empty((0, 0), dtype=np.float32) if logits is None else logits
+    assert logits is not None
+    return logits
+
+
+def _scores(
+    forward: Callable[..., Tensor], passes: Iterator[Pass], device: torch.device
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Members of each pass and their logits, until all are read or memory runs out."""
+    prepare: Callable[[Pass], Pass] | None = pinned if device.type == "cuda" else None
+    waiting: _Scored | None = None
+    with Prefetcher(passes, prepare=prepare) as prefetched:
+        for one in prefetched:
+            try:
+                logits_BC = forward(moved(one, device).texts)[: len(one.members)].float()
+            except torch.OutOfMemoryError:
+                break
+            if waiting:
+                yield waiting.members, waiting.read()
+            waiting = _Scored(one.members, logits_BC)
+    if waiting:
+        yield waiting.members, waiting.read()
+
+
+class _Scored:
+    """Logits on their way to the host: read a pass later, so that the device never waits for us."""
+
+    def __init__(self, members: np.ndarray, logits_BC: Tensor) -> None:
+        self.members = members
+        self._logits_BC = logits_BC.to("cpu", non_blocking=True)  # into pinned memory, from CUDA
+        self._arrived = torch.cuda.Event() if logits_BC.is_cuda else None
+        if self._arrived:
+            self._arrived.record()
+
+    def read(self) -> np.ndarray:
+        if self._arrived:
+            self._arrived.synchronize()
+        return self._logits_BC.numpy()
+
+
+def _smaller(layout: Layout, device: torch.device) -> Layout:
+    smaller = layout.halved()
+    if smaller is None:
+        raise ResourceExhausted(
+            f"a pass of {layout.pass_tokens} tokens does not fit the memory of {device}",
+            rule="at least the longest text fits",
+            remedy="lower max_length_tokens, or score on a device with more memory",
+        )
+    return replace(smaller, max_texts=0)
 
 
 def _ragged(texts: pa.Array | pa.ChunkedArray | Sequence[np.ndarray]) -> RaggedIds:

@@ -24,13 +24,17 @@ from data_contracts.errors import Preempted, TrainingDiverged
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import derive_seed
-from tasks.training.batches import Batch, epoch_order, make_batch, num_steps
+from tasks.modeling.texts import pinned
+from tasks.training.batches import Step, epoch_order, make_step, num_steps
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
+from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples
+from tasks.training.layouts import Layout, for_training
 from tasks.training.objectives import Objective
 from tasks.training.optimization import build_optimizer, learning_rate
-from tasks.training.row_updates import clip_gradients
+from tasks.training.prefetching import Prefetcher
+from tasks.training.stepping import Stepper
 
 _HISTORY_EVERY_STEPS = 20
 # A checkpoint of a 23M-parameter teacher takes about 0.5 s to write: under 2 % at this interval.
@@ -54,10 +58,17 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training left behind; the model itself holds the best validated weights."""
+    """What training left behind; the model itself holds the best validated weights.
+
+    Args:
+        layout: how steps were laid out last: smaller passes than at first if memory ran out.
+        loader_wait_seconds: how long the loop waited for a step to be laid out.
+    """
 
     state: TrainingState
     steps_planned: int
+    layout: Layout
+    loader_wait_seconds: float
 
     def history(self) -> dict[str, Any]:
         """Learning curves: `steps`, `validations`, `best_step`."""
@@ -87,16 +98,18 @@ def train(
     seed: int,
     work: Path,
     progress: Progress,
+    layout: Layout | None = None,
 ) -> TrainingResult:
     """Train `model` in place and leave the best validated weights in it.
 
     Args:
-        model: maps (B, L) ids and mask to (B, C) logits.
+        model: maps `Texts` to (B, C) logits.
         examples: rows to train on; teacher logits attached if the objective wants them.
         pad_token_id: of the tokenizer the texts were read with.
         validate: scores the model, returning at least `config.selection`.
         seed: of order and dropout.
         work: directory for checkpoints that survives a kill.
+        layout: how steps are laid out, instead of the fastest way for the device.
     Raises:
         Preempted: SIGTERM arrived; a checkpoint of the last step is on disk.
         TrainingDiverged: the loss is not finite.
@@ -105,6 +118,27 @@ def train(
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
     model.to(device)
     optimizer = build_optimizer(model, config)
+    num_tokens = int(examples.input_ids.lengths.sum()) * config.num_epochs
+    is_compiled = will_compile(model, num_tokens=num_tokens)
+    layout = layout or for_training(
+        model,
+        examples.input_ids,
+        batch_size=config.batch_size,
+        grouped=config.group_by_length,
+        pad_token_id=pad_token_id,
+        precision=config.precision,
+        compiled=is_compiled,
+    )
+    run_step = Stepper(
+        model,
+        compiled(model, static=layout.is_static) if is_compiled else model,
+        objective,
+        optimizer,
+        config,
+        examples=examples,
+        pad_token_id=pad_token_id,
+        layout=layout,
+    )
     steps_per_epoch = num_steps(len(examples), config.batch_size)
     planned = steps_per_epoch * config.num_epochs
     validate_at = _validation_steps(steps_per_epoch, config)
@@ -134,15 +168,17 @@ def train(
             state=vars(state),
         )
 
-    with _stop_signals() as stop:
-        for batch in _batches(examples, config, pad_token_id, seed, state.step, planned):
+    steps = _steps(examples, config, layout, pad_token_id, seed, state.step, planned)
+    prepare = pinned if device.type == "cuda" else None
+    with _stop_signals() as stop, Prefetcher(steps, prepare=prepare) as prefetched:
+        for step in prefetched:
             if state.stopped_early:
                 break
             rate = learning_rate(state.step, total_steps=planned, config=config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(derive_seed(seed, "dropout", state.step))
-            meter.add(_step(model, batch, objective, optimizer, config, device))
+            meter.add(run_step(step))
             state.step += 1
             due = state.step in validate_at or state.step == planned
             if due or state.step % _HISTORY_EVERY_STEPS == 0:
@@ -161,53 +197,34 @@ def train(
                 )
     state.train_seconds = round(time.monotonic() - started, 3)
     model.load_state_dict(best)
-    return TrainingResult(state, planned)
+    return TrainingResult(state, planned, run_step.layout, round(prefetched.wait_seconds, 3))
 
 
-def _step(
-    model: nn.Module,
-    batch: Batch,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    config: TrainingConfig,
-    device: torch.device,
-) -> dict[str, Tensor]:
-    model.train()
-    teacher_logits_BC = batch.teacher_logits_BC
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        logits_BC = model(batch.input_ids_BL.to(device), batch.attention_mask_BL.to(device))
-    terms = objective(
-        logits_BC,
-        batch.labels_B.to(device),
-        None if teacher_logits_BC is None else teacher_logits_BC.to(device),
-        num_examples=batch.num_examples,
-        num_labelled=batch.num_labelled,
-    )
-    optimizer.zero_grad(set_to_none=True)
-    terms["loss"].backward()
-    clip_gradients(model.parameters(), config.max_grad_norm)
-    optimizer.step()
-    return {name: term.detach() for name, term in terms.items()}
-
-
-def _batches(
+def _steps(
     examples: Examples,
     config: TrainingConfig,
+    layout: Layout,
     pad_token_id: int,
     seed: int,
     first_step: int,
     planned: int,
-) -> Iterator[Batch]:
-    """Batches of steps `first_step` to `planned`: the same whether interrupted or not."""
+) -> Iterator[Step]:
+    """Steps `first_step` to `planned`: the same whether interrupted or not."""
     steps_per_epoch = num_steps(len(examples), config.batch_size)
     lengths = examples.input_ids.lengths
     epoch, order = -1, []
     for step in range(first_step, planned):
         if step // steps_per_epoch != epoch:
             epoch = step // steps_per_epoch
-            order = epoch_order(lengths, batch_size=config.batch_size, seed=seed, epoch=epoch)
+            order = epoch_order(
+                lengths,
+                batch_size=config.batch_size,
+                seed=seed,
+                epoch=epoch,
+                grouped=config.group_by_length,
+            )
         rows = order[step % steps_per_epoch]
-        yield make_batch(examples, rows, pad_token_id=pad_token_id)
+        yield make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
 
 
 def _validation_steps(steps_per_epoch: int, config: TrainingConfig) -> frozenset[int]:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from data_contracts.errors import UserError
 from tasks.runtime import device
 
 ONE_CORE = """
@@ -58,3 +59,23 @@ def test_a_container_s_quota_limits_the_cores(monkeypatch, quota, cores):
     monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(device, "cpu_quota", lambda: quota)
     assert device.cpu_count() == cores
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "many", "1e4"])
+def test_a_bound_on_tokens_that_is_no_number_is_refused(monkeypatch, text):
+    """Ignored, it is believed to be in force until memory runs out."""
+    assert device.max_tokens_per_pass() is None
+    monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "4096")
+    assert device.max_tokens_per_pass() == 4096
+    monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", text)
+    with pytest.raises(UserError, match=r"DECANT_MAX_TOKENS_PER_PASS"):
+        device.max_tokens_per_pass()
+
+
+def test_a_way_to_compile_that_does_not_exist_is_refused(monkeypatch):
+    assert device.compile_mode() == "auto"
+    monkeypatch.setenv("DECANT_COMPILE", "graphs")
+    assert device.compile_mode() == "graphs"
+    monkeypatch.setenv("DECANT_COMPILE", "fast")
+    with pytest.raises(UserError, match="auto, always, never, graphs"):
+        device.compile_mode()

@@ -3,20 +3,15 @@
 import numpy as np
 import pytest
 
-from tasks.training.batches import epoch_order, num_steps, pad
-from tasks.training.examples import RaggedIds
+from tasks.training.batches import epoch_order, num_steps
 
 
-def ragged(texts):
-    offsets = np.cumsum([0] + [len(text) for text in texts]).astype(np.int64)
-    return RaggedIds(np.array([i for text in texts for i in text], dtype=np.int32), offsets)
-
-
+@pytest.mark.parametrize("grouped", [True, False])
 @pytest.mark.parametrize(("rows", "batch_size"), [(1, 4), (7, 3), (1000, 32), (64, 64)])
-def test_an_epoch_visits_every_row_exactly_once(rows, batch_size):
+def test_an_epoch_visits_every_row_exactly_once(rows, batch_size, grouped):
     """Dropping the last, smaller batch loses rows silently (TextBrewer drops micro-batches)."""
     lengths = np.random.default_rng(0).integers(2, 40, rows)
-    order = epoch_order(lengths, batch_size=batch_size, seed=1, epoch=0)
+    order = epoch_order(lengths, batch_size=batch_size, seed=1, epoch=0, grouped=grouped)
     assert sorted(np.concatenate(order).tolist()) == list(range(rows))
     assert len(order) == num_steps(rows, batch_size)
 
@@ -39,9 +34,9 @@ def test_steps_hold_texts_of_similar_length():
     assert padded / lengths.sum() < 1.15
 
 
-def test_padding_reproduces_each_text():
-    texts = [[5, 6], [7], [8, 9, 10, 11]]
-    ids, mask = pad(ragged(texts), np.array([2, 0, 1]), pad_token_id=0)
-    expected = [[8, 9, 10, 11], [5, 6, 0, 0], [7, 0, 0, 0]]
-    assert ids.tolist() == expected
-    assert mask.tolist() == [[int(i > 0) for i in row] for row in expected]
+def test_ungrouped_steps_hold_texts_of_all_lengths():
+    """Steps of short texts alone and of long texts alone: each pulls the weights its own way."""
+    lengths = np.random.default_rng(0).integers(2, 60, 4000)
+    order = epoch_order(lengths, batch_size=200, seed=0, epoch=0, grouped=False)
+    means = [lengths[rows].mean() for rows in order]
+    assert np.std(means) < 3 * lengths.std() / np.sqrt(200)

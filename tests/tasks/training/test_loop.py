@@ -11,11 +11,12 @@ import torch
 from data_contracts.errors import Preempted, TrainingDiverged
 from tasks.problems.text_classification import score
 from tasks.runtime.progress import SilentProgress
-from tasks.training.batches import make_batch
+from tasks.training.batches import make_step
 from tasks.training.checkpoints import load_checkpoint
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
+from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_embeddings
@@ -47,7 +48,7 @@ CONFIG = TrainingConfig(
 OBJECTIVE = Objective(alpha=0.5, temperature=2.0)
 
 
-def run(toy, work, *, config=CONFIG, stop=None, examples=None, objective=OBJECTIVE):
+def run(toy, work, *, config=CONFIG, stop=None, examples=None, objective=OBJECTIVE, layout=None):
     model = toy["model"]()
     held_out = toy["examples"](30, seed=9)
 
@@ -59,7 +60,7 @@ def run(toy, work, *, config=CONFIG, stop=None, examples=None, objective=OBJECTI
 
     result = train(
         model, examples or toy["examples"](), objective, config, pad_token_id=0,
-        validate=validate, seed=5, work=work, progress=SilentProgress(),
+        validate=validate, seed=5, work=work, progress=SilentProgress(), layout=layout,
     )  # fmt: skip
     return model, result
 
@@ -108,6 +109,24 @@ def test_a_resumed_run_with_other_embedding_updates_ends_with_the_same_bits(toy,
     never = torch.tensor([0, 1, 3, 7, 8, 9, 30, 31])
     assert not changed[never].any()
     assert changed.any() == (updates == "rows")
+
+
+@pytest.mark.parametrize("kind", ["rows", "bucketed"])
+def test_a_packed_run_resumes_in_mid_epoch_with_the_same_bits(toy, tmp_path, kind):
+    """Steps laid out ahead and thrown away by the crash must neither be skipped nor run twice."""
+    layout = Layout("bucketed", 24)
+    if kind == "rows":
+        lengths = toy["examples"]().input_ids.lengths
+        layout = packed_layout("rows", lengths, batch_size=8, grouped=False, width=12)
+    config = CONFIG.model_copy(update={"validations_per_epoch": 3, "group_by_length": False})
+    undisturbed, calm = run(toy, tmp_path / "calm", config=config, layout=layout)
+    with pytest.raises(CrashError):
+        stop = StopAfter(5, crash)
+        run(toy, tmp_path / "rough", config=config, layout=layout, stop=stop)
+    resumed, rough = run(toy, tmp_path / "rough", config=config, layout=layout)
+    assert equal(undisturbed, resumed)
+    assert calm.history() == rough.history()
+    assert calm.layout == layout
 
 
 def test_sigterm_saves_a_checkpoint_and_resumes_exactly(toy, tmp_path):
@@ -214,7 +233,8 @@ def test_scoring_does_not_leave_the_model_in_evaluation_mode(toy):
 def test_the_objective_is_alpha_kl_plus_the_rest_cross_entropy(toy):
     """alpha means the opposite in half of the toolkits."""
     examples = toy["examples"](12)
-    batch = make_batch(examples, torch.arange(12).numpy(), pad_token_id=0)
+    step = make_step(examples, torch.arange(12).numpy(), layout=Layout("padded", 0), pad_token_id=0)
+    batch = step.passes[0]
     logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     terms = Objective(alpha=0.3, temperature=2.0)(
         logits, batch.labels_B, batch.teacher_logits_BC, num_examples=12, num_labelled=12

@@ -1,0 +1,114 @@
+"""One optimizer step, in as many passes as the device's memory asks for.
+
+The loss of each pass is divided by what the whole step holds, and gradients add up, so a step has
+the same gradient in one pass as in ten. A pass that does not fit is laid out again in passes half
+as large, for this step and those to come. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from data_contracts.errors import ResourceExhausted
+from tasks.modeling.texts import moved
+from tasks.runtime.device import compile_mode
+from tasks.training.batches import Batch, Step, make_step
+from tasks.training.config import TrainingConfig
+from tasks.training.examples import Examples
+from tasks.training.layouts import Layout
+from tasks.training.objectives import Objective
+from tasks.training.row_updates import clip_gradients
+
+
+class Stepper:
+    """Runs steps on `model`; callable with a `Step`.
+
+    Args:
+        model: the network whose weights `optimizer` changes.
+        forward: `model`, or a compiled form of it.
+        layout: how passes are laid out; the attribute shrinks when memory runs out.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        forward: Callable[..., Tensor],
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        config: TrainingConfig,
+        *,
+        examples: Examples,
+        pad_token_id: int,
+        layout: Layout,
+    ) -> None:
+        """Find the device that `model` lies on."""
+        self.layout = layout
+        self._model, self._forward = model, forward
+        self._objective, self._optimizer, self._config = objective, optimizer, config
+        self._examples, self._pad_token_id = examples, pad_token_id
+        self._device = next(model.parameters()).device
+        # A recorded graph writes gradients where the next replay writes its own: add them elsewhere.
+        self._keep_buffers = self._device.type == "cuda" and compile_mode() == "graphs"
+        if self._keep_buffers:
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.grad = torch.zeros_like(parameter)
+
+    def __call__(self, step: Step) -> dict[str, Tensor]:
+        """Change the weights by one step; the loss terms of the step, left on the device.
+
+        Raises: ResourceExhausted if not even the smallest pass fits.
+        """
+        self._model.train()
+        while (terms := self._gradient(self._laid_out(step))) is None:
+            smaller = self.layout.halved()
+            if smaller is None:
+                raise ResourceExhausted(
+                    f"a pass of {self.layout.pass_tokens} tokens does not fit the memory of "
+                    f"{self._device}",
+                    rule="at least the longest text fits, with its activations",
+                    remedy="lower max_length_tokens, train a smaller model or use a larger device",
+                )
+            torch.cuda.empty_cache()
+            self.layout = smaller
+        clip_gradients(self._model.parameters(), self._config.max_grad_norm)
+        self._optimizer.step()
+        return terms
+
+    def _laid_out(self, step: Step) -> Step:
+        if step.layout == self.layout:
+            return step
+        return make_step(
+            self._examples, step.rows, layout=self.layout, pad_token_id=self._pad_token_id
+        )
+
+    def _gradient(self, step: Step) -> dict[str, Tensor] | None:
+        """Gradients of the whole step in the weights; its terms, or None if memory ran out."""
+        self._optimizer.zero_grad(set_to_none=not self._keep_buffers)
+        sums: dict[str, Tensor] = {}
+        try:
+            for batch in step.passes:
+                terms = self._pass(moved(batch, self._device), step)
+                for name, term in terms.items():
+                    sums[name] = sums[name] + term if name in sums else term
+        except torch.OutOfMemoryError:
+            return None
+        return sums
+
+    def _pass(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        with torch.autocast(
+            self._device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bf16"
+        ):
+            logits_BC = self._forward(batch.texts)[: batch.num_examples]
+        terms = self._objective(
+            logits_BC,
+            batch.labels_B,
+            batch.teacher_logits_BC,
+            num_examples=step.num_examples,
+            num_labelled=step.num_labelled,
+        )
+        terms["loss"].backward()
+        return {name: term.detach() for name, term in terms.items()}
