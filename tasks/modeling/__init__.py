@@ -4,6 +4,8 @@ config.py       Architecture: a student's shape, or the model whose layers it ta
 backbones.py    URI or shape → encoder (any Hugging Face AutoModel encoder)
 student_init.py a pretrained encoder cut to some of its layers
 vocabulary.py   and to the embedding rows of another tokenizer's tokens
-pooling.py      hidden states (B, L, D) → text vectors (B, D)
+texts.py        texts as tensors: padded, or packed into rows or a stream
+attention.py    attention inside each packed text, for any encoder; which kernel is fastest
+pooling.py      hidden states → text vectors (B, D)
 classifier.py   encoder + pooling + linear head; saved as files any consumer can read
 """

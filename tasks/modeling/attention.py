@@ -24,7 +24,9 @@ Shapes: B batch, H heads, L length, D head size, R rows, W row width, N packed t
 from __future__ import annotations
 
 import inspect
+import math
 from functools import cache
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -170,22 +172,20 @@ def _varlen(
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    grouped = query.shape[1] != key.shape[1]
-    query_NHD, key_NHD, value_NHD = (part[0].transpose(0, 1) for part in (query, key, value))
     if query.device.type == "cpu":
         return _segment_by_segment(query, key, value, segment_starts, scaling, window)
-    return varlen_attn(  # pyright: ignore[reportCallIssue]
-        query_NHD,
-        key_NHD,
-        value_NHD,
-        segment_starts,
-        segment_starts,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(-1, -1) if window is None else (window - 1, window - 1),
-        **({"enable_gqa": True} if grouped else {}),
-    )[None]  # pyright: ignore[reportReturnType]
+    query_NHD, key_NHD, value_NHD = (part[0].transpose(0, 1) for part in (query, key, value))
+    # Only what differs from the defaults: older versions of torch know fewer options.
+    options: dict[str, Any] = {}
+    if scaling is not None and not math.isclose(scaling, query.shape[-1] ** -0.5):
+        options["scale"] = scaling
+    if window is not None:
+        options["window_size"] = (window - 1, window - 1)
+    if query.shape[1] != key.shape[1]:
+        options["enable_gqa"] = True
+    starts, most = segment_starts, longest
+    output = varlen_attn(query_NHD, key_NHD, value_NHD, starts, starts, most, most, **options)
+    return cast(Tensor, output).unsqueeze(0)
 
 
 def _segment_by_segment(
@@ -199,7 +199,7 @@ def _segment_by_segment(
     """What varlen computes, one text after the other: for processors without flash attention."""
     bounds = segment_starts.tolist()
     outputs = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         if stop == start:
             continue
         columns = torch.arange(stop - start, device=query.device)

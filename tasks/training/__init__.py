@@ -4,11 +4,14 @@
        │ examples.py      Parquet → flat arrays, joined by example id, never by position
        ▼
     batches.py            which examples form step s: a pure function of (seed, epoch, lengths)
+    layouts.py            how they become tensors: padded, bucketed, packed (packing.py)
+    prefetching.py        laid out by a thread, ahead of the device
        ▼
     losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
        ▼
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
        ▼
+    stepping.py           one step in as many passes as memory asks for; compilation.py
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     inference.py          logits of many texts, in row order
 

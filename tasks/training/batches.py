@@ -56,12 +56,14 @@ class Step:
 
     Args:
         rows: which examples, int64.
-        passes: their tensors, each example in one pass.
+        share: those of them that this process reads.
+        passes: the tensors of the share, each example in one pass.
         layout: by which the passes were made.
         num_examples, num_labelled: of the whole step: what its loss sums are divided by.
     """
 
     rows: np.ndarray
+    share: np.ndarray
     passes: tuple[Batch, ...]
     layout: Layout
     num_examples: int
@@ -95,12 +97,24 @@ def epoch_order(
 
 
 def make_step(
-    examples: Examples, rows: np.ndarray, *, layout: Layout, pad_token_id: int
+    examples: Examples,
+    rows: np.ndarray,
+    *,
+    layout: Layout,
+    pad_token_id: int,
+    share: np.ndarray | None = None,
 ) -> Step:
-    """The tensors of one step, on the CPU."""
+    """The tensors of one step, on the CPU.
+
+    Args:
+        rows: all rows of the step.
+        share: those that this process reads; all if not given.
+    """
+    mine = rows if share is None else share
     return Step(
         rows,
-        tuple(_batches(examples, rows, layout, pad_token_id)),
+        mine,
+        tuple(_batches(examples, mine, layout, pad_token_id)),
         layout,
         num_examples=len(rows),
         num_labelled=int((examples.labels[rows] != IGNORE_INDEX).sum()),

@@ -1,4 +1,4 @@
-"""Logits of many texts, returned in row order: packed on CUDA, sorted into padded batches elsewhere.
+"""Logits of many texts in row order: packed on CUDA, sorted into padded batches elsewhere.
 
 On CUDA a pass holds as many tokens as fit: it starts from what keeps the device busy, halves when
 memory runs out, and the size that fitted is remembered for the next part of the same model.

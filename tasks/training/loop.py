@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.errors import Preempted, TrainingDiverged
+from tasks.modeling.texts import pinned
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import derive_seed
-from tasks.modeling.texts import pinned
 from tasks.training.batches import Step, epoch_order, make_step, num_steps
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.compilation import compiled, will_compile

@@ -28,7 +28,11 @@ class Prefetcher(Generic[Item]):
     """
 
     def __init__(
-        self, items: Iterator[Item], *, prepare: Callable[[Item], Item] | None = None, depth: int = 2
+        self,
+        items: Iterator[Item],
+        *,
+        prepare: Callable[[Item], Item] | None = None,
+        depth: int = 2,
     ) -> None:
         """Start nothing yet: the thread runs inside `with`."""
         self.wait_seconds = 0.0

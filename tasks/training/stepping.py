@@ -8,6 +8,7 @@ as large, for this step and those to come. Nothing here waits for the device.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class Stepper:
         self._objective, self._optimizer, self._config = objective, optimizer, config
         self._examples, self._pad_token_id = examples, pad_token_id
         self._device = next(model.parameters()).device
-        # A recorded graph writes gradients where the next replay writes its own: add them elsewhere.
+        # A recorded graph writes gradients where its next replay writes: add them up elsewhere.
         self._keep_buffers = self._device.type == "cuda" and compile_mode() == "graphs"
         if self._keep_buffers:
             for parameter in model.parameters():
@@ -82,7 +83,11 @@ class Stepper:
         if step.layout == self.layout:
             return step
         return make_step(
-            self._examples, step.rows, layout=self.layout, pad_token_id=self._pad_token_id
+            self._examples,
+            step.rows,
+            layout=self.layout,
+            pad_token_id=self._pad_token_id,
+            share=step.share,
         )
 
     def _gradient(self, step: Step) -> dict[str, Tensor] | None:
@@ -90,13 +95,19 @@ class Stepper:
         self._optimizer.zero_grad(set_to_none=not self._keep_buffers)
         sums: dict[str, Tensor] = {}
         try:
-            for batch in step.passes:
-                terms = self._pass(moved(batch, self._device), step)
+            for number, batch in enumerate(step.passes, start=1):
+                with self._communication(is_last=number == len(step.passes)):
+                    terms = self._pass(moved(batch, self._device), step)
                 for name, term in terms.items():
                     sums[name] = sums[name] + term if name in sums else term
         except torch.OutOfMemoryError:
             return None
         return sums
+
+    def _communication(self, *, is_last: bool) -> AbstractContextManager[None]:
+        """Ranks exchange gradients once a step, so they may differ in their number of passes."""
+        no_sync = getattr(self._forward, "no_sync", None)
+        return no_sync() if no_sync and not is_last else nullcontext()
 
     def _pass(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         with torch.autocast(

@@ -120,8 +120,8 @@ def test_a_packed_run_resumes_in_mid_epoch_with_the_same_bits(toy, tmp_path, kin
         layout = packed_layout("rows", lengths, batch_size=8, grouped=False, width=12)
     config = CONFIG.model_copy(update={"validations_per_epoch": 3, "group_by_length": False})
     undisturbed, calm = run(toy, tmp_path / "calm", config=config, layout=layout)
+    stop = StopAfter(5, crash)
     with pytest.raises(CrashError):
-        stop = StopAfter(5, crash)
         run(toy, tmp_path / "rough", config=config, layout=layout, stop=stop)
     resumed, rough = run(toy, tmp_path / "rough", config=config, layout=layout)
     assert equal(undisturbed, resumed)
