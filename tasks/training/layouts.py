@@ -103,8 +103,9 @@ class Layout:
 
 
 def padded_layout(*, grouped: bool = True) -> Layout:
-    """The layout of a CPU: whole steps padded; in buckets if a step mixes lengths."""
-    return Layout("padded" if grouped else "bucketed", max_tokens_per_pass() or _CPU_PASS_TOKENS)
+    """The layout of a CPU: whole steps padded; in buckets if a step mixes lengths or is bounded."""
+    bound = max_tokens_per_pass()
+    return Layout("padded" if grouped and not bound else "bucketed", bound or _CPU_PASS_TOKENS)
 
 
 def packed_layout(
@@ -180,7 +181,7 @@ def for_inference(
         pass_tokens: positions of a pass at most on a CPU; a GPU starts from what keeps it busy.
     """
     if not _packs(model, input_ids, pad_token_id=pad_token_id):
-        return Layout("bucketed", pass_tokens)
+        return Layout("bucketed", min(pass_tokens, max_tokens_per_pass() or pass_tokens))
     lengths = input_ids.lengths
     kind, width = _kernel(
         lengths, model, attention_dropout=0.0, precision=precision, compiled=compiled
@@ -326,7 +327,8 @@ def reads_packed_texts(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: 
                 found.append(logits[torch.from_numpy(np.argsort(one.members)).to(device)])
     finally:
         model.train(was_training)
-    return torch.allclose(found[0], found[1], rtol=1e-2, atol=1e-2)
+    # Rounding is below 1e-5 of the largest logit; a position off, or a neighbour seen, far above.
+    return bool((found[0] - found[1]).abs().max() <= 1e-3 * found[0].abs().max())
 
 
 def _kernel(lengths: np.ndarray, model: nn.Module, **facts: Any) -> tuple[PackedKernel, int]:

@@ -47,9 +47,8 @@ class Objective:
             num_examples, num_labelled: of the whole step, not of this micro-batch.
         Returns: `loss` to differentiate, and the unweighted `loss_kd`, `loss_hard` (detached).
         """
-        # Joined to the graph, so that a step without a single labelled row has a gradient of zero.
-        zero = logits_BC.float().sum() * 0.0
-        soft = hard = zero
+        soft: Tensor | None = None
+        hard: Tensor | None = None
         if self.alpha > 0:
             assert teacher_logits_BC is not None, "alpha > 0 without teacher logits"
             soft = soft_target_loss(
@@ -63,6 +62,10 @@ class Objective:
                 label_smoothing=self.label_smoothing,
                 class_weights_C=self.class_weights_C,
             )
+        if soft is None or hard is None:
+            # Joined to the graph, so that a step without a labelled row has a gradient of zero.
+            zero = logits_BC.float().sum() * 0.0
+            soft, hard = (zero if term is None else term for term in (soft, hard))
         return {
             "loss": self.alpha * soft + (1 - self.alpha) * hard,
             "loss_kd": soft.detach(),

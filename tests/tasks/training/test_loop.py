@@ -118,7 +118,8 @@ def test_a_packed_run_resumes_in_mid_epoch_with_the_same_bits(toy, tmp_path, kin
     if kind == "rows":
         lengths = toy["examples"]().input_ids.lengths
         layout = packed_layout("rows", lengths, batch_size=8, grouped=False, width=12)
-    config = CONFIG.model_copy(update={"validations_per_epoch": 3, "group_by_length": False})
+    short = {"num_epochs": 3, "validations_per_epoch": 3, "group_by_length": False}
+    config = CONFIG.model_copy(update=short)
     undisturbed, calm = run(toy, tmp_path / "calm", config=config, layout=layout)
     stop = StopAfter(5, crash)
     with pytest.raises(CrashError):
