@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ class Stepper:
         self._objective, self._optimizer, self._config = objective, optimizer, config
         self._examples, self._pad_token_id = examples, pad_token_id
         self._device = next(model.parameters()).device
+        if objective.class_weights_C is not None:  # once: copying them at each step would wait
+            weights_C = objective.class_weights_C.to(self._device)
+            self._objective = replace(objective, class_weights_C=weights_C)
         # A recorded graph writes gradients where its next replay writes: add them up elsewhere.
         self._keep_buffers = self._device.type == "cuda" and compile_mode() == "graphs"
         if self._keep_buffers:

@@ -68,7 +68,7 @@ def test_the_saved_folder_does_not_name_our_attention(tmp_path):
     """A consumer's transformers would look for an attention that it has never heard of."""
     model = EncoderClassifier(bert(), num_labels=2, pooling="mean", dropout=0.0)
     assert model.can_pack
-    save_classifier(model, tmp_path)
+    save_classifier(model, tmp_path, problem="text_classification")
     assert ATTENTION not in (tmp_path / "config.json").read_text(encoding="utf-8")
 
 

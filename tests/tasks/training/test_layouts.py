@@ -44,6 +44,7 @@ TEXTS = (
     "播放周杰伦的歌", "next song", "车库门关上了没有，如果没有请现在关上", "add milk to the list",
 )  # fmt: skip
 NUM_CLASSES = 5
+CLASS_WEIGHTS = torch.tensor([0.5, 2.0, 1.0, 1.5, 0.7])
 SHAPE = {
     "vocab_size": 120, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 48, "max_position_embeddings": 96, "pad_token_id": 1,
@@ -120,7 +121,7 @@ def gradients(model, examples, layout, rows=None):
     rows = np.arange(len(examples)) if rows is None else rows
     config = TrainingConfig(num_epochs=1, learning_rate=1e-3, max_grad_norm=1e9, precision="fp32")
     stepper = Stepper(
-        model, model, Objective(alpha=0.6, temperature=2.0),
+        model, model, Objective(alpha=0.6, temperature=2.0, class_weights_C=CLASS_WEIGHTS),
         torch.optim.SGD(model.parameters(), lr=0.0), config,
         examples=examples, pad_token_id=1, layout=layout,
     )  # fmt: skip
