@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from data_contracts.errors import UserError
-
 from tasks.runtime.cpu_quota import cpu_quota
 
 Precision = Literal["fp32", "bf16"]
