@@ -5,8 +5,10 @@
     rows/<role>/part-NNNNN.parquet ◄── kept ─────────────────┤
     quarantine/part-NNNNN.parquet  ◄── set aside, with reason┘   counts.json  labels.json
 
-Texts are held in pieces on disk; in memory there are about 40 bytes a row, and the n-grams of the
-evaluation texts. The bytes depend on the sources and the rules, not on the number of workers.
+Texts are held in pieces on disk, hashes in files beside them; in memory there are two bytes a row
+and the n-grams of the evaluation texts. 100 million rows pass through 2 GB (measured slope in
+infra/benchmarks/data_path.py). The bytes depend on the sources and the rules, not on the number of
+workers.
 Nothing is lost in silence: rows_in = rows_out + quarantined + deduplicated for every source,
 asserted before publishing. A bad row never stops a run; too many of them in one source do.
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,11 +46,14 @@ from tasks.corpus.splitting import SplittingConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
+    from tasks.corpus.ledger import Census, Ledger, Verdicts
     from tasks.corpus.preparation import RowRules
+    from tasks.corpus.quarantine import Rejected
     from tasks.corpus.raw_rows import RawBatch
-    from tasks.corpus.selection import Rows, Verdicts
+    from tasks.corpus.selection import Piece
 
 VERSION = 2
 
@@ -107,7 +112,15 @@ class _File:
     origin: SourceFile
     pieces: list[Path] = field(default_factory=list)
     num_rows: int = 0
-    quarantine: list[pa.Table] = field(default_factory=list)
+    quarantine: list[Path] = field(default_factory=list)
+
+    def set_aside(self, rows: pa.Table, path: Path) -> None:
+        """Keep rows of the quarantine at `path` until they are sorted."""
+        from tasks.corpus.tables import write_table
+
+        if rows.num_rows:
+            write_table(rows, path)
+            self.quarantine.append(path)
 
 
 def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
@@ -116,6 +129,8 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     Raises: SourceError if a source cannot be read, or nothing is left to learn or evaluate on;
         ContractViolation if too large a share of a source is set aside.
     """
+    from tasks.corpus.ledger import Census
+    from tasks.corpus.quarantine import write_quarantine
     from tasks.corpus.selection import select
 
     pieces = workspace.work / "pieces"
@@ -128,17 +143,23 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         deduplication=config.deduplication,
         splitting=config.splitting,
         fixed_labels=config.filters.labels is not None,
-        read_texts=lambda: _texts(files),
+        read_texts=lambda: _read_texts(files),
     )
     workspace.progress.say(f"{int(verdicts.kept().sum()):,} of {len(verdicts.outcome):,} rows stay")
-    counts = _write_rows(config, files, rows, verdicts, workspace.output / "rows")
-    table = _write_quarantine(files, workspace)
+    counts = _write_rows(config, files, rows, verdicts, workspace)
+    table = workspace.work / "quarantine.parquet"  # survives a failed run, for its reader
+    write_quarantine(
+        [(file.origin.label, file.quarantine) for file in files],
+        workspace.output / "quarantine",
+        copy=table,
+    )
     totals = total(counts.values())
     # Rows that meet evaluation rows which we cut ourselves are no fault of their source.
     forgiven = ("leak_exact", "leak_near") if verdicts.cut_languages else ()
     check_rates(counts, table, limit=config.max_quarantine_rate, forgiven=forgiven)
-    labels = _labels(config, rows, verdicts)
-    _check_usable(config, rows, verdicts, labels)
+    census = Census.of(rows, verdicts)
+    labels = sorted(set(config.filters.labels or census.train_labels))
+    _check_usable(config, rows, census, labels)
     _write_json(workspace.output / "labels.json", {"labels": labels})
     by_role = {role: sum(c["rows_out_by_role"][role] for c in counts.values()) for role in ROLES}
     _write_json(
@@ -163,46 +184,36 @@ STAGE = Stage("corpus", VERSION, ingest)
 
 def _prepare_files(
     config: Config, files: Sequence[_File], folder: Path, workspace: Workspace
-) -> tuple[Rows, Counter[str]]:
-    """Judge each row on its own; passing rows go to pieces in `folder`, their numbers to `Rows`."""
-    import numpy as np
-
+) -> tuple[Ledger, Counter[str]]:
+    """Judge each row on its own; passing rows go to pieces in `folder`, numbers to the ledger."""
+    from tasks.corpus.ledger import Ledger
     from tasks.corpus.preparation import prepare_all
-    from tasks.corpus.selection import Rows
     from tasks.corpus.tables import write_table
 
     removed: Counter[str] = Counter()
-    codes: dict[str, int] = {}
-    languages: dict[str, int] = {}
-    columns: dict[str, list[Any]] = {name: [] for name in Rows.array_fields()}
-    order: list[_File] = []
+    rows = Ledger(folder / "ledger")
+    order: deque[_File] = deque()
     workspace.progress.start("reading sources", total=len(files), unit="files")
     batches = _raw_batches(config, files, order, workspace)
     for number, prepared in enumerate(prepare_all(batches, workers=workspace.workers)):
-        file, table = order[number], prepared.rows
+        file, table = order.popleft(), prepared.rows
         removed += prepared.removed_characters
         file.num_rows += table.num_rows + prepared.quarantine.num_rows
-        if prepared.quarantine.num_rows:
-            file.quarantine.append(prepared.quarantine)
+        file.set_aside(prepared.quarantine, folder / f"aside-{number:07d}.parquet")
         if not table.num_rows:
             continue
-        path = folder / f"{number:06d}.parquet"
+        path = folder / f"{number:07d}.parquet"
         write_table(table, path)
         file.pieces.append(path)
-        labels = [
-            -1 if name is None else codes.setdefault(name, len(codes))
-            for name in table["label"].to_pylist()
-        ]
-        shape = table.num_rows
-        other = file.source.parallel_language
-        language = languages.setdefault(file.source.language, len(languages))
-        other_code = -1 if other is None else languages.setdefault(other, len(languages))
-        columns["role"].append(np.full(shape, ROLES.index(file.source.role), np.uint8))
-        columns["language"].append(np.full(shape, language, np.int16))
-        columns["parallel_language"].append(np.full(shape, other_code, np.int16))
-        columns["text_hash"].append(table["text_hash"].to_numpy())
-        columns["parallel_hash"].append(table["parallel_hash"].to_numpy())
-        columns["label"].append(np.array(labels, np.int32))
+        rows.add(
+            role=file.source.role,
+            language=file.source.language,
+            parallel_language=file.source.parallel_language,
+            labels=table["label"].to_pylist(),
+            text_hashes=table["text_hash"].to_numpy(),
+            parallel_hashes=table["parallel_hash"].to_numpy(),
+        )
+    rows.finish()
     for file in files:
         if not file.num_rows:
             raise SourceError(
@@ -210,11 +221,11 @@ def _prepare_files(
                 rule="a source holds at least one row",
                 remedy="check the file, or take the source out of the recipe",
             )
-    return Rows.from_pieces(columns, labels=list(codes), languages=list(languages)), removed
+    return rows, removed
 
 
 def _raw_batches(
-    config: Config, files: Sequence[_File], order: list[_File], workspace: Workspace
+    config: Config, files: Sequence[_File], order: deque[_File], workspace: Workspace
 ) -> Iterator[tuple[RawBatch, RowRules]]:
     """All batches of all files; `order` notes which file each belongs to."""
     from tasks.corpus.preparation import RowRules
@@ -236,34 +247,46 @@ def _raw_batches(
         workspace.progress.advance(note=file.origin.label)
 
 
-def _pieces(files: Sequence[_File]) -> Iterator[tuple[_File, int, pa.Table]]:
+def _pieces(
+    files: Sequence[_File], columns: Sequence[str] | None = None
+) -> Iterator[tuple[_File, int, pa.Table]]:
     """(file, number of the first row, rows) of every piece in order."""
     from tasks.corpus.tables import read_table
 
     start = 0
     for file in files:
         for path in file.pieces:
-            table = read_table(path)
+            table = read_table(path, columns)
             yield file, start, table
             start += table.num_rows
 
 
-def _texts(files: Sequence[_File]) -> Iterator[tuple[int, list[str], list[str | None]]]:
-    for _, start, table in _pieces(files):
-        yield start, table["text"].to_pylist(), table["parallel_text"].to_pylist()
+def _read_texts(files: Sequence[_File]) -> Iterator[Piece]:
+    from tasks.corpus.selection import Piece
+
+    for file, start, table in _pieces(files, ["text", "parallel_text"]):
+        source = file.source
+        texts, parallel_texts = (column.to_pylist() for column in table.columns)
+        yield Piece(start, source.language, texts, source.parallel_language, parallel_texts)
 
 
 def _write_rows(
-    config: Config, files: Sequence[_File], rows: Rows, verdicts: Verdicts, folder: Path
+    config: Config,
+    files: Sequence[_File],
+    rows: Ledger,
+    verdicts: Verdicts,
+    workspace: Workspace,
 ) -> dict[str, dict[str, Any]]:
-    """Write what stays, note what does not in each file's quarantine, and count by source."""
-    import pyarrow as pa
+    """Write what stays, set aside what does not, and count by source."""
+    import numpy as np
 
+    from tasks.corpus.ledger import COPY_KINDS, OUTCOMES
     from tasks.corpus.parts import PartWriter
-    from tasks.corpus.quarantine import Rejected, quarantine_table
-    from tasks.corpus.selection import COPY_KINDS, KEPT
+    from tasks.corpus.quarantine import quarantine_table
+    from tasks.corpus.tables import read_table
 
-    writer = PartWriter(folder)
+    writer = PartWriter(workspace.output / "rows")
+    details = verdicts.details()
     tallies = {source.name: Tally(source) for source in config.sources}
     for file in files:
         tallies[file.source.name].rows_in += file.num_rows
@@ -273,80 +296,51 @@ def _write_rows(
             writer.finish_file()
         current = file
         tally = tallies[file.source.name]
-        rejected = []
-        kept: dict[str, list[int]] = {role: [] for role in ROLES}
-        raw_texts, texts = table["raw_text"].to_pylist(), table["text"].to_pylist()
-        lines = table["line"].to_pylist()
-        for offset in range(table.num_rows):
-            number = start + offset
-            outcome = verdicts.name(number)
-            if outcome == KEPT:
-                kept[ROLES[rows.role[number]]].append(offset)
-            elif outcome in COPY_KINDS:
-                tally.deduplicated[COPY_KINDS[outcome]] += 1
-            else:
-                raw = raw_texts[offset] if raw_texts[offset] is not None else texts[offset]
-                detail = verdicts.details.get(number, "")
-                rejected.append(Rejected(lines[offset], outcome, detail, raw))
-        for role, offsets in kept.items():
-            tally.rows_out[role] += len(offsets)
-            writer.add(
-                role, table.take(pa.array(offsets, pa.int64())), file.source, file.origin.label
-            )
-        if rejected:
-            aside = quarantine_table(
-                rejected,
-                source=file.origin.label,
-                language=file.source.language,
-                keep_text=config.keep_quarantined_text,
-            )
-            file.quarantine.append(aside)
+        span = slice(start, start + table.num_rows)
+        for number, role in enumerate(ROLES):
+            kept = np.flatnonzero(verdicts.kept(span) & (rows.role[span] == number))
+            tally.rows_out[role] += len(kept)
+            writer.add(role, table.take(kept), file.source, file.origin.label)
+        occurred = np.bincount(verdicts.outcome[span], minlength=len(OUTCOMES))
+        for kind, name in COPY_KINDS.items():
+            if count := int(occurred[OUTCOMES.index(kind)]):
+                tally.deduplicated[name] += count
+        aside = quarantine_table(
+            _rejected(table, start, verdicts.outcome[span], details.between(start, span.stop)),
+            source=file.origin.label,
+            language=file.source.language,
+            keep_text=config.keep_quarantined_text,
+        )
+        file.set_aside(aside, workspace.work / "pieces" / f"judged-{start:010d}.parquet")
     writer.finish_file()
     for file in files:
-        for table in file.quarantine:
-            tallies[file.source.name].quarantined.update(table["reason"].to_pylist())
+        for path in file.quarantine:
+            reasons = read_table(path, ["reason"])["reason"].to_pylist()
+            tallies[file.source.name].quarantined.update(reasons)
     return {name: tally.counts() for name, tally in tallies.items()}
 
 
-def _write_quarantine(files: Sequence[_File], workspace: Workspace) -> Path:
-    """Write the quarantine into the artifact, and where it survives a failed run; returns that."""
-    import pyarrow as pa
+def _rejected(
+    table: pa.Table, start: int, outcomes: np.ndarray, details: Mapping[int, str]
+) -> Iterator[Rejected]:
+    """The rows of a piece that all rows together speak against."""
+    import numpy as np
 
-    from data_contracts.tables import arrow_schema, check_table, load_contract
-    from tasks.corpus.tables import ROWS_PER_PART, write_table
+    from tasks.corpus.ledger import OUTCOMES, QUARANTINE_REASONS
+    from tasks.corpus.quarantine import Rejected
 
-    parts = []
-    for file in files:
-        if file.quarantine:
-            table = pa.concat_tables(file.quarantine)
-            parts.append(table.sort_by("line"))
-    schema = arrow_schema(load_contract("quarantine"))
-    table = pa.concat_tables(parts) if parts else schema.empty_table()
-    check_table(table, "quarantine", name="quarantine")
-    for number, start in enumerate(range(0, max(1, table.num_rows), ROWS_PER_PART)):
-        part = table.slice(start, ROWS_PER_PART)
-        write_table(part, workspace.output / "quarantine" / f"part-{number:05d}.parquet")
-    kept = workspace.work / "quarantine.parquet"
-    write_table(table, kept)
-    return kept
+    reasons = [OUTCOMES.index(reason) for reason in QUARANTINE_REASONS]
+    places = np.flatnonzero(np.isin(outcomes, reasons))
+    for place, row in zip(places.tolist(), table.take(places).to_pylist(), strict=True):
+        raw = row["raw_text"] if row["raw_text"] is not None else row["text"]
+        yield Rejected(row["line"], OUTCOMES[outcomes[place]], details.get(start + place, ""), raw)
 
 
-def _labels(config: Config, rows: Rows, verdicts: Verdicts) -> list[str]:
-    """The label set, sorted: the recipe's, otherwise that of the train rows."""
-    if config.filters.labels is not None:
-        return sorted(set(config.filters.labels))
-    train = verdicts.kept() & (rows.role == ROLES.index("train"))
-    return sorted({rows.labels[int(label)] for label in rows.label[train]})
-
-
-def _check_usable(config: Config, rows: Rows, verdicts: Verdicts, labels: Sequence[str]) -> None:
+def _check_usable(config: Config, rows: Ledger, census: Census, labels: Sequence[str]) -> None:
     """Refuse a corpus that no teacher, student or report can be made of."""
 
     def count(language: str, *roles: str) -> int:
-        code = rows.languages.index(language) if language in rows.languages else -2
-        wanted = [ROLES.index(role) for role in roles]
-        mask = verdicts.kept() & ((rows.language == code) | (rows.parallel_language == code))
-        return int(sum((mask & (rows.role == role)).sum() for role in wanted))
+        return sum(census.count(rows.language_code(language), role) for role in roles)
 
     source, target = config.source_language, config.target_language
     facts = []

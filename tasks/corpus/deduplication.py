@@ -1,9 +1,10 @@
 """Rules that look at pairs of rows: copies, contradictions, and leaks into the evaluation.
 
 Equal texts are found by a 64-bit hash of language and text (at ten million rows two different texts
-share one with probability 3e-6). Nearly equal ones are found in two steps: MinHash bands propose
-pairs (`rensa`), and the exact Jaccard similarity of their character n-grams decides. The bands are
-chosen so that a pair at the threshold is proposed with a probability of at least 0.9999.
+share one with probability 3e-6). Near copies, each row against all earlier ones, are found in two
+steps: MinHash bands propose pairs (`rensa`), and the exact Jaccard similarity of their character
+n-grams decides. The bands are chosen so that a pair at the threshold is proposed with a probability
+of at least 0.9999. Leaks, each row against the few evaluation rows, are in `similarity`.
 
 References: Broder 1997, On the resemblance and containment of documents; Leskovec, Rajaraman,
 Ullman, Mining of Massive Datasets, section 3.4 (banding).
@@ -112,10 +113,6 @@ class Signed:
     shingles: list[frozenset[str]]
     keys: np.ndarray  # uint64, shape (texts, bands)
 
-    def take(self, positions: Sequence[int]) -> Signed:
-        """The texts at `positions`, in that order."""
-        return Signed([self.shingles[i] for i in positions], self.keys[list(positions)])
-
 
 def sign(texts: Sequence[str], threshold: float) -> Signed:
     """The MinHash signature of each text, in bands made for Jaccard similarities of `threshold`."""
@@ -138,7 +135,7 @@ def sign(texts: Sequence[str], threshold: float) -> Signed:
 
 
 class NearDuplicateIndex:
-    """Texts with numbers; finds those similar to a given text.
+    """Texts with numbers; finds those similar to a new text while it grows.
 
     Args:
         threshold: least Jaccard similarity of `shingles`, above 0.5 and up to 1; texts must be
@@ -150,28 +147,13 @@ class NearDuplicateIndex:
         self._threshold = threshold
         self._buckets: dict[int, list[int]] = defaultdict(list)
         self._shingles: dict[int, frozenset[str]] = {}
-        self._known_keys: np.ndarray | None = None
-
-    def add(self, numbers: Sequence[int], texts: Signed) -> None:
-        """Put texts in under their numbers."""
-        for number, grams, keys in zip(numbers, texts.shingles, texts.keys.tolist(), strict=True):
-            self._insert(number, grams, keys)
-
-    def find(self, texts: Signed) -> list[tuple[int, float] | None]:
-        """For each text the most similar one inside and their similarity, None if below threshold.
-
-        Of equally similar ones the lowest number wins.
-        """
-        if self._known_keys is None:
-            self._known_keys = np.fromiter(self._buckets, np.uint64, len(self._buckets))
-        # Most texts are like none inside: they are passed over without a Python step.
-        found: list[tuple[int, float] | None] = [None] * len(texts.shingles)
-        for row in np.flatnonzero(np.isin(texts.keys, self._known_keys).any(axis=1)).tolist():
-            found[row] = self._best(texts.shingles[row], texts.keys[row].tolist())
-        return found
 
     def find_or_add(self, numbers: Sequence[int], texts: Signed) -> list[tuple[int, float] | None]:
-        """As `find`, text by text, adding each that has no match: the first of a group stays."""
+        """For each text the most similar earlier one and their similarity, None if below threshold.
+
+        Each text without a match is added, so the first of a group stays. Of equally similar ones
+        the lowest number wins.
+        """
         found = []
         for number, grams, keys in zip(numbers, texts.shingles, texts.keys.tolist(), strict=True):
             best = self._best(grams, keys)
@@ -181,7 +163,6 @@ class NearDuplicateIndex:
         return found
 
     def _insert(self, number: int, grams: frozenset[str], keys: list[int]) -> None:
-        self._known_keys = None
         self._shingles[number] = grams
         for key in keys:
             self._buckets[key].append(number)

@@ -8,12 +8,15 @@ about can be looked up.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from data_contracts.tables import arrow_schema, load_contract
+from data_contracts.tables import arrow_schema, check_table, load_contract
+from tasks.corpus.tables import ROWS_PER_PART, read_table, write_table
 
 REASONS: dict[str, tuple[int, str]] = {
     "blank_line": (1, "a line without any character"),
@@ -71,6 +74,36 @@ def quarantine_table(
         },
         schema=arrow_schema(load_contract("quarantine")),
     )
+
+
+def write_quarantine(
+    pieces: Iterable[tuple[str, Sequence[Path]]], folder: Path, *, copy: Path
+) -> None:
+    """Write pieces of the quarantine as parts, one source file after the other, each by line.
+
+    What is held at once is the quarantine of one source file.
+
+    Args:
+        pieces: label and tables of each source file.
+        folder: gets part-NNNNN.parquet, at least one.
+        copy: gets all rows in one table.
+    """
+    schema = arrow_schema(load_contract("quarantine"))
+    waiting, number = schema.empty_table(), 0
+    with pq.ParquetWriter(copy, schema) as whole:
+        for label, paths in pieces:
+            if not paths:
+                continue
+            table = pa.concat_tables([read_table(path) for path in paths])
+            table = table.sort_by("line").cast(schema)
+            check_table(table, "quarantine", name=f"quarantine of {label}")
+            whole.write_table(table)
+            waiting = pa.concat_tables([waiting, table])
+            while waiting.num_rows > ROWS_PER_PART:
+                part = waiting.slice(0, ROWS_PER_PART)
+                write_table(part, folder / f"part-{number:05d}.parquet")
+                waiting, number = waiting.slice(ROWS_PER_PART), number + 1
+    write_table(waiting, folder / f"part-{number:05d}.parquet")
 
 
 def _digest(raw: str | bytes | None) -> str | None:

@@ -2,15 +2,17 @@
 
     contradictions -> cut validation and test where missing -> copies -> leaks -> unknown labels
 
-Rows are numbers in arrays here (30 bytes each, texts stay on disk), in the order of the sources, so
-an earlier source wins over a later one. The evaluation stays clean: where a training row meets an
-evaluation row, the training row goes.
+Rows are numbers here (see `tasks.corpus.ledger`; texts stay on disk), in the order of the sources,
+so an earlier source wins over a later one. The evaluation stays clean: where a training row meets
+an evaluation row, the training row goes. In memory are two bytes a row, 16 bytes an evaluation row
+for exact leaks, and its n-grams (about 700 bytes a short text) for near ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,95 +25,28 @@ from tasks.corpus.deduplication import (
     mixed,
     sign,
 )
+from tasks.corpus.ledger import EVAL, ROLES, TRAIN, TRANSFER, VALID, Ledger, Verdicts
+from tasks.corpus.ngrams import grams_of
+from tasks.corpus.similarity import SimilarityIndex
 from tasks.corpus.splitting import STAYS, TEST, VALIDATION, SplittingConfig, cut
 
-ROLES = ("train", "transfer", "validation", "test")
-TRAIN, TRANSFER, VALID, EVAL = range(4)
-KEPT = ""
-QUARANTINE_REASONS = ("contradiction", "leak_exact", "leak_near", "unknown_label")
-COPY_KINDS = {"copy_exact": "exact", "copy_near": "near"}
-_OUTCOMES = (KEPT, *QUARANTINE_REASONS, *COPY_KINDS)
 
-_DTYPES = {
-    "role": np.uint8,
-    "language": np.int16,
-    "parallel_language": np.int16,
-    "text_hash": np.uint64,
-    "parallel_hash": np.uint64,
-    "label": np.int32,
-}
+class Piece(NamedTuple):
+    """Texts of consecutive rows of one source; `start` is the number of the first."""
 
-TextReader = Callable[[], Iterator[tuple[int, Sequence[str], Sequence[str | None]]]]
-"""Reads all rows again in order: (number of the first row, texts, parallel texts) a piece."""
+    start: int
+    language: str
+    texts: Sequence[str]
+    parallel_language: str | None
+    parallel_texts: Sequence[str | None]
 
 
-@dataclass
-class Rows:
-    """All rows that passed on their own; arrays of shape (rows,).
-
-    Args:
-        role: uint8, index into `ROLES`; the cut changes it.
-        language, parallel_language: int16, numbers of languages, -1 for none.
-        text_hash, parallel_hash: uint64; parallel_hash is 0 without parallel text.
-        label: int32, index into `labels`, -1 for none.
-        labels: names of labels in order of appearance.
-    """
-
-    role: np.ndarray
-    language: np.ndarray
-    parallel_language: np.ndarray
-    text_hash: np.ndarray
-    parallel_hash: np.ndarray
-    label: np.ndarray
-    labels: Sequence[str]
-    languages: Sequence[str]
-
-    @classmethod
-    def array_fields(cls) -> tuple[str, ...]:
-        """Names of the fields that hold one number a row."""
-        return tuple(f.name for f in fields(cls) if f.name not in ("labels", "languages"))
-
-    @classmethod
-    def from_pieces(
-        cls,
-        pieces: Mapping[str, Sequence[np.ndarray]],
-        *,
-        labels: Sequence[str],
-        languages: Sequence[str],
-    ) -> Rows:
-        """Rows from the arrays of their pieces in order, by field."""
-        arrays = {
-            name: np.concatenate([np.empty(0, _DTYPES[name]), *pieces[name]]).astype(_DTYPES[name])
-            for name in cls.array_fields()
-        }
-        return cls(**arrays, labels=labels, languages=languages)
-
-
-@dataclass
-class Verdicts:
-    """What became of each row; `details` only for rows that are set aside."""
-
-    outcome: np.ndarray  # uint8, index into _OUTCOMES
-    details: dict[int, str] = field(default_factory=dict)
-    cut_languages: dict[str, list[str]] = field(default_factory=dict)
-
-    def kept(self) -> np.ndarray:
-        """Mask of the rows that stay."""
-        return self.outcome == 0
-
-    def name(self, row: int) -> str:
-        """`KEPT`, a reason code, or a kind of copy."""
-        return _OUTCOMES[self.outcome[row]]
-
-    def put(self, mask: np.ndarray, outcome: str) -> np.ndarray:
-        """Give `outcome` to the rows in `mask` that had none; returns their numbers."""
-        numbers = np.flatnonzero(mask & self.kept())
-        self.outcome[numbers] = _OUTCOMES.index(outcome)
-        return numbers
+TextReader = Callable[[], Iterator[Piece]]
+"""Reads all rows again in order."""
 
 
 def select(
-    rows: Rows,
+    rows: Ledger,
     *,
     required_languages: Sequence[str],
     deduplication: DeduplicationConfig,
@@ -127,7 +62,7 @@ def select(
 
     Raises: SourceError if a required language has no labelled rows to evaluate on.
     """
-    verdicts = Verdicts(np.zeros(len(rows.role), dtype=np.uint8))
+    verdicts = Verdicts(np.zeros(len(rows), dtype=np.uint8))
     _contradictions(rows, verdicts)
     for language in dict.fromkeys(required_languages):
         _cut_evaluation(rows, verdicts, language, splitting)
@@ -142,40 +77,53 @@ def select(
     return verdicts
 
 
-def _contradictions(rows: Rows, verdicts: Verdicts) -> None:
-    numbers = verdicts.put(contradictions(rows.text_hash, rows.label), "contradiction")
-    found: dict[int, set[int]] = {}
-    for number in numbers:
-        found.setdefault(int(rows.text_hash[number]), set()).add(int(rows.label[number]))
-    for number in numbers:
-        names = sorted(rows.labels[label] for label in found[int(rows.text_hash[number])])
-        verdicts.details[int(number)] = f"labels of this text: {', '.join(names)}"
+def _contradictions(rows: Ledger, verdicts: Verdicts) -> None:
+    for entries in rows.entries():
+        bad = entries[contradictions(entries["text_hash"], entries["label"])]
+        labels: dict[int, set[int]] = {}
+        pairs = list(zip(bad["text_hash"].tolist(), bad["label"].tolist(), strict=True))
+        for text, label in pairs:
+            labels.setdefault(text, set()).add(label)
+        names = {
+            text: ", ".join(sorted(rows.labels[label] for label in found))
+            for text, found in labels.items()
+        }
+        details = [f"labels of this text: {names[text]}" for text, _ in pairs]
+        verdicts.put(bad["number"], "contradiction", details)
 
 
 def _cut_evaluation(
-    rows: Rows, verdicts: Verdicts, language: str, splitting: SplittingConfig
+    rows: Ledger, verdicts: Verdicts, language: str, splitting: SplittingConfig
 ) -> None:
     """Move labelled train or transfer rows of `language` to the evaluation roles it lacks."""
-    code = rows.languages.index(language) if language in rows.languages else -2
-    ours = verdicts.kept() & (rows.language == code) & (rows.label >= 0)
-    missing = [
-        (role, place)
-        for role, place in ((VALID, VALIDATION), (EVAL, TEST))
-        if not np.any(ours & (rows.role == role))
-    ]
+    code, present, places = rows.language_code(language), Counter[int](), Counter[int]()
+    for ours in _labelled(rows, verdicts, code):
+        roles = rows.role[ours["number"]]
+        present.update(roles.tolist())
+        places.update(cut(ours["text_hash"][roles <= TRANSFER], splitting).tolist())
+    missing = {
+        place: role for role, place in ((VALID, VALIDATION), (EVAL, TEST)) if not present[role]
+    }
     if not missing:
         return
-    pool = np.flatnonzero(ours & (rows.role <= TRANSFER))
-    places = cut(rows.text_hash[pool], splitting)
-    for role, place in missing:
-        chosen = pool[places == place]
-        if not len(chosen) or np.all(places != STAYS):
-            raise _nothing_to_evaluate(rows, language, ROLES[role], len(pool))
-        rows.role[chosen] = role
+    for place, role in missing.items():
+        if not places[place] or not places[STAYS]:
+            raise _nothing_to_evaluate(rows, language, ROLES[role], places.total())
         verdicts.cut_languages.setdefault(ROLES[role], []).append(language)
+    for ours in _labelled(rows, verdicts, code):
+        pool = ours[rows.role[ours["number"]] <= TRANSFER]
+        cuts = cut(pool["text_hash"], splitting)
+        for place, role in missing.items():
+            rows.role[pool["number"][cuts == place]] = role
 
 
-def _nothing_to_evaluate(rows: Rows, language: str, role: str, num_labelled: int) -> SourceError:
+def _labelled(rows: Ledger, verdicts: Verdicts, language_code: int) -> Iterator[np.ndarray]:
+    for entries in rows.entries():
+        ours = (entries["language"] == language_code) & (entries["label"] >= 0)
+        yield entries[ours & verdicts.kept(entries["number"])]
+
+
+def _nothing_to_evaluate(rows: Ledger, language: str, role: str, num_labelled: int) -> SourceError:
     has = f"{num_labelled} labelled train or transfer rows" if num_labelled else "no labelled rows"
     given = ", ".join(sorted(rows.languages)) or "none"
     return SourceError(
@@ -187,108 +135,123 @@ def _nothing_to_evaluate(rows: Rows, language: str, role: str, num_labelled: int
     )
 
 
-def _exact_copies(rows: Rows, verdicts: Verdicts) -> None:
-    # A text may be transferred in several translations: there the pair counts.
-    pair = mixed(rows.text_hash) ^ rows.parallel_hash
-    keys = np.where(rows.role == TRANSFER, pair, rows.text_hash)
-    for role in range(len(ROLES)):
-        members = np.flatnonzero(verdicts.kept() & (rows.role == role))
-        mask = np.zeros(len(rows.role), dtype=bool)
-        mask[members] = copies(keys[members])
-        verdicts.put(mask, "copy_exact")
+def _exact_copies(rows: Ledger, verdicts: Verdicts) -> None:
+    for entries in rows.entries():
+        roles = rows.role[entries["number"]]
+        # A text may be transferred in several translations: there the pair counts.
+        pair = mixed(entries["text_hash"]) ^ entries["parallel_hash"]
+        keys = np.where(roles == TRANSFER, pair, entries["text_hash"])
+        kept = verdicts.kept(entries["number"])
+        for role in range(len(ROLES)):
+            members = kept & (roles == role)
+            verdicts.put(entries["number"][members][copies(keys[members])], "copy_exact")
 
 
-def _exact_leaks(rows: Rows, verdicts: Verdicts) -> None:
-    for role, against in _leak_checks():
-        reference = verdicts.kept() & (rows.role == against)
-        hashes = np.concatenate([rows.text_hash[reference], rows.parallel_hash[reference]])
-        hashes = hashes[hashes != 0]
-        mask = np.isin(rows.text_hash, hashes) | np.isin(rows.parallel_hash, hashes)
-        for number in verdicts.put(mask & (rows.role == role), "leak_exact"):
-            verdicts.details[int(number)] = f"the same text is a {ROLES[against]} row"
+def _exact_leaks(rows: Ledger, verdicts: Verdicts) -> None:
+    """Test before validation before the rest: what yields to the test no longer guards others."""
+    for yielding, against in (((VALID,), EVAL), ((TRAIN, TRANSFER), EVAL),
+                              ((TRAIN, TRANSFER), VALID)):  # fmt: skip
+        guarded = _hashes(rows, verdicts, against)
+        if not len(guarded):
+            continue
+        for entries in rows.entries():
+            numbers = entries["number"]
+            asked = entries[verdicts.kept(numbers) & np.isin(rows.role[numbers], yielding)]
+            hit = _among(asked["text_hash"], guarded) | _among(asked["parallel_hash"], guarded)
+            detail = f"the same text is a {ROLES[against]} row"
+            verdicts.put(asked["number"][hit], "leak_exact", detail)
 
 
-def _leak_checks() -> tuple[tuple[int, int], ...]:
-    """(role that yields, role that stays clean): test before validation before the rest."""
-    return ((VALID, EVAL), (TRAIN, EVAL), (TRANSFER, EVAL), (TRAIN, VALID), (TRANSFER, VALID))
+def _hashes(rows: Ledger, verdicts: Verdicts, role: int) -> np.ndarray:
+    """Hashes on either side of the kept rows of `role`, sorted, each once, uint64."""
+    found = [np.empty(0, np.uint64)]
+    for entries in rows.entries():
+        numbers = entries["number"]
+        ours = entries[verdicts.kept(numbers) & (rows.role[numbers] == role)]
+        found += [ours["text_hash"], ours["parallel_hash"][ours["parallel_hash"] != 0]]
+    return np.unique(np.concatenate(found))
 
 
-def _near_copies(rows: Rows, verdicts: Verdicts, threshold: float, read_texts: TextReader) -> None:
-    indexes: dict[tuple[int, int], NearDuplicateIndex] = {}
-    for start, texts, parallel_texts in read_texts():
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number in (
-            start + np.flatnonzero(verdicts.kept()[start : start + len(texts)])
-        ).tolist():
-            group = int(rows.role[number]), int(rows.language[number])
-            groups.setdefault(group, []).append(number)
-        for group, numbers in groups.items():
-            index = indexes.setdefault(group, NearDuplicateIndex(threshold))
-            # A pair is a near copy only if both of its sides together are.
-            joined = [f"{texts[n - start]} {parallel_texts[n - start] or ''}" for n in numbers]
-            found = index.find_or_add(numbers, sign(joined, threshold))
-            for number, match in zip(numbers, found, strict=True):
-                if match:
-                    verdicts.outcome[number] = _OUTCOMES.index("copy_near")
+def _among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mask of the `hashes` in `known`, which is sorted and not empty; np.isin would sort both."""
+    return known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
 
 
-def _near_leaks(rows: Rows, verdicts: Verdicts, threshold: float, read_texts: TextReader) -> None:
-    indexes: dict[tuple[int, int], NearDuplicateIndex] = {}
-    evaluated = (VALID, EVAL)
-    for start, texts, parallel_texts in read_texts():
-        for language, side in _sides(rows, verdicts, start, texts, parallel_texts):
-            for role in evaluated:
-                numbers = [n for n in side if rows.role[n] == role]
-                if numbers:
-                    index = indexes.setdefault((role, language), NearDuplicateIndex(threshold))
-                    index.add(numbers, sign([side[n] for n in numbers], threshold))
-    for start, texts, parallel_texts in read_texts():
-        for language, side in _sides(rows, verdicts, start, texts, parallel_texts):
-            if not any((role, language) in indexes for role in evaluated):
-                continue
-            numbers = [n for n in side if rows.role[n] != EVAL]
-            signed = sign([side[n] for n in numbers], threshold)
-            for role, against in _leak_checks():
+def _near_copies(
+    rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: TextReader
+) -> None:
+    """Each row against the earlier ones of its role and language; keeps about 5 kB a row."""
+    indexes: dict[tuple[int, str], NearDuplicateIndex] = {}
+    for piece in read_texts():
+        # A pair is a near copy only if both of its sides together are.
+        joined = [
+            f"{text} {parallel or ''}"
+            for text, parallel in zip(piece.texts, piece.parallel_texts, strict=True)
+        ]
+        span = slice(piece.start, piece.start + len(joined))
+        kept, roles = verdicts.kept(span), rows.role[span]
+        for role in np.unique(roles[kept]).tolist():
+            index = indexes.setdefault((role, piece.language), NearDuplicateIndex(threshold))
+            places = np.flatnonzero(kept & (roles == role))
+            numbers = piece.start + places
+            signed = sign([joined[place] for place in places.tolist()], threshold)
+            found = index.find_or_add(numbers.tolist(), signed)
+            verdicts.put(numbers[[match is not None for match in found]], "copy_near")
+
+
+def _near_leaks(rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: TextReader) -> None:
+    """Rows against the evaluation texts of each language: test before validation."""
+    evaluated: dict[tuple[int, str], tuple[list[int], list[str]]] = {}
+    for piece in read_texts():
+        for role in (VALID, EVAL):
+            for language, numbers, texts in _sides(piece, rows, verdicts, (role,)):
+                known = evaluated.setdefault((role, language), ([], []))
+                known[0].extend(numbers.tolist())
+                known[1].extend(texts)
+    indexes = {
+        key: SimilarityIndex(numbers, texts, threshold)
+        for key, (numbers, texts) in evaluated.items()
+    }
+    for piece in read_texts():
+        for language, numbers, texts in _sides(piece, rows, verdicts, (VALID, TRAIN, TRANSFER)):
+            grams = None
+            for against, yielding in ((EVAL, (VALID, TRAIN, TRANSFER)), (VALID, (TRAIN, TRANSFER))):
                 index = indexes.get((against, language))
-                places = [
-                    i
-                    for i, n in enumerate(numbers)
-                    if rows.role[n] == role and verdicts.outcome[n] == 0
-                ]
-                if index is None or not places:
+                wanted = verdicts.kept(numbers) & np.isin(rows.role[numbers], yielding)
+                if index is None or not wanted.any():
                     continue
-                for place, match in zip(places, index.find(signed.take(places)), strict=True):
-                    if match:
-                        number = numbers[place]
-                        verdicts.outcome[number] = _OUTCOMES.index("leak_near")
-                        verdicts.details[number] = (
-                            f"similarity {match[1]:.3f} to a {ROLES[against]} row"
-                        )
+                grams = grams or grams_of(texts)
+                matches = index.find(grams)
+                hit = [n for n in np.flatnonzero(wanted).tolist() if matches[n] is not None]
+                scores = [match[1] for n in hit if (match := matches[n])]
+                details = [f"similarity {score:.3f} to a {ROLES[against]} row" for score in scores]
+                verdicts.put(numbers[hit], "leak_near", details)
 
 
 def _sides(
-    rows: Rows,
-    verdicts: Verdicts,
-    start: int,
-    texts: Sequence[str],
-    parallel_texts: Sequence[str | None],
-) -> Iterator[tuple[int, dict[int, str]]]:
-    """(language, text by row number) for each language on either side of kept rows."""
-    sides: dict[int, dict[int, str]] = {}
-    second: dict[int, dict[int, str]] = {}
-    for offset in np.flatnonzero(verdicts.kept()[start : start + len(texts)]).tolist():
-        number = start + offset
-        sides.setdefault(int(rows.language[number]), {})[number] = texts[offset]
-        parallel = parallel_texts[offset]
-        if parallel is not None:
-            second.setdefault(int(rows.parallel_language[number]), {})[number] = parallel
-    yield from sorted(sides.items())
-    yield from sorted(second.items())
+    piece: Piece, rows: Ledger, verdicts: Verdicts, roles: Sequence[int]
+) -> Iterator[tuple[str, np.ndarray, list[str]]]:
+    """(language, row numbers, texts) of the kept rows in `roles`, for either side of a piece."""
+    span = slice(piece.start, piece.start + len(piece.texts))
+    places = np.flatnonzero(verdicts.kept(span) & np.isin(rows.role[span], roles))
+    if not len(places):
+        return
+    yield piece.language, piece.start + places, [piece.texts[place] for place in places.tolist()]
+    parallel = [(place, piece.parallel_texts[place]) for place in places.tolist()]
+    second = [(place, text) for place, text in parallel if text is not None]
+    if second and piece.parallel_language is not None:
+        numbers = piece.start + np.array([place for place, _ in second])
+        yield piece.parallel_language, numbers, [text for _, text in second]
 
 
-def _unknown_labels(rows: Rows, verdicts: Verdicts) -> None:
-    known = np.unique(rows.label[verdicts.kept() & (rows.role == TRAIN)])
-    unknown = (rows.label >= 0) & ~np.isin(rows.label, known)
-    for number in verdicts.put(unknown, "unknown_label"):
-        name = rows.labels[int(rows.label[number])]
-        verdicts.details[int(number)] = f"no train row has the label {name!r}"
+def _unknown_labels(rows: Ledger, verdicts: Verdicts) -> None:
+    known: set[int] = set()
+    for entries in rows.entries():
+        numbers = entries["number"]
+        train = verdicts.kept(numbers) & (rows.role[numbers] == TRAIN)
+        known.update(np.unique(entries["label"][train]).tolist())
+    for entries in rows.entries():
+        labels = entries["label"]
+        bad = (labels >= 0) & ~np.isin(labels, list(known)) & verdicts.kept(entries["number"])
+        details = [f"no train row has the label {rows.labels[n]!r}" for n in labels[bad].tolist()]
+        verdicts.put(entries["number"][bad], "unknown_label", details)

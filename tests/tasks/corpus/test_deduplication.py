@@ -1,20 +1,14 @@
 """Copies, contradictions and near-duplicates, against naive loops."""
 
-import random
-
 import numpy as np
-import pytest
 
 from tasks.corpus.deduplication import (
     NearDuplicateIndex,
     contradictions,
     copies,
-    jaccard,
     shingles,
     sign,
 )
-
-WORDS = "turn on off the my kitchen bedroom lights lamp please to of fifty percent now"
 
 
 def test_copies_are_all_but_the_first():
@@ -51,34 +45,6 @@ def test_shingles_ignore_case_width_and_punctuation():
     assert shingles("abcd") == {"abc", "bcd"}
     assert shingles("hi") == {"hi"}
     assert shingles("👍") != shingles("👎")
-
-
-def _texts(count):
-    rng = random.Random(2)
-    words = WORDS.split()
-    base = [" ".join(rng.choices(words, k=rng.randint(6, 14))) for _ in range(count // 2)]
-    typos = []
-    for text in base:
-        position = rng.randrange(len(text))
-        typos.append(text[:position] + rng.choice("xyz") + text[position + 1 :])
-    return base + typos
-
-
-@pytest.mark.parametrize("threshold", [0.7, 0.8, 0.9, 1.0])
-def test_the_index_finds_what_comparing_all_pairs_finds(threshold):
-    """Near copies slipped through the bands, and the test score was memory."""
-    texts = _texts(400)
-    inside, asked = texts[:200], texts[200:]
-    index = NearDuplicateIndex(threshold)
-    index.add(range(200), sign(inside, threshold))
-    sets = [shingles(text) for text in inside]
-    for text, found in zip(asked, index.find(sign(asked, threshold)), strict=True):
-        scores = [jaccard(shingles(text), other) for other in sets]
-        best = max(scores)
-        if best >= threshold:
-            assert found == (scores.index(best), best)
-        else:
-            assert found is None
 
 
 def test_the_first_of_a_group_stays():
