@@ -3,7 +3,8 @@
 In use is what some recipe's step used last (`runs.py`), and everything that a registered model was
 made from: each registration artifact is kept, and lineage is walked upstream from there. A shard
 that stages keep as an artifact of its own is in use as long as its file is part of one in use: new
-data is then still scored alone. Keys that a living process holds locked are never touched.
+data is then still scored alone. Mapped examples, another form of tokens and signals, are in use as
+long as both are. Keys that a living process holds locked are never touched.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tasks.registration import STAGE as REGISTRATION
 from tasks.runtime.artifacts import ArtifactStore
 
 _SECONDS_A_DAY = 86_400
+_OTHER_FORMS = ("examples",)  # stages of which each artifact is another form of its inputs
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
         if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
             continue
         if any(entry.sha256 in used_files for entry in manifest.files):
+            continue
+        if manifest.key_parts.stage in _OTHER_FORMS and used >= {*manifest.upstream_keys.values()}:
             continue
         # The folder's own time is that of its publishing.
         if folder.stat().st_mtime < oldest:

@@ -92,18 +92,22 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     from tasks.training import examples as rows
     from tasks.training.class_weights import class_weights
     from tasks.training.fitting import fit
+    from tasks.training.mapped_examples import map_examples
     from tasks.training.objectives import Objective
 
     tokens = inputs["tokens"].path
-    examples = rows.load_examples(tokens, config.train_on)
-    if config.objective.needs_teacher:
-        examples = rows.attach_signals(examples, inputs["signals"].path)
+    examples = map_examples(
+        inputs["tokens"],
+        config.train_on,
+        signals=inputs["signals"] if config.objective.needs_teacher else None,
+        # Gold labels alone teach nothing on rows that have none.
+        labelled_only=config.objective.hard_labels == "gold" and config.objective.alpha == 0,
+        workspace=workspace,
+    )
     if config.objective.hard_labels == "teacher":
         examples = rows.pseudo_labels(examples)
     elif config.objective.hard_labels == "none":
         examples = rows.unlabelled(examples)
-    elif config.objective.alpha == 0:
-        examples = rows.labelled(examples)
     initialise(derive_seed(config.seed, "weights"))
     model = PROBLEMS[config.problem].build_model(
         _backbone(config.architecture, tokens, inputs),

@@ -7,7 +7,7 @@
 
 Texts are held in pieces on disk, hashes in files beside them; in memory there are two bytes a row
 and the n-grams of the evaluation texts. 100 million rows pass through 2 GB (measured slope in
-infra/benchmarks/data_path.py). The bytes depend on the sources and the rules, not on the number of
+infra/benchmarks/memory.py). The bytes depend on the sources and the rules, not on the number of
 workers.
 Nothing is lost in silence: rows_in = rows_out + quarantined + deduplicated for every source,
 asserted before publishing. A bad row never stops a run; too many of them in one source do.

@@ -46,12 +46,12 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
     from tasks.training.class_weights import class_weights
-    from tasks.training.examples import load_examples
     from tasks.training.fitting import fit
+    from tasks.training.mapped_examples import map_examples
     from tasks.training.objectives import Objective
 
     tokens = inputs["tokens"].path
-    train = load_examples(tokens, ["train"])
+    train = map_examples(inputs["tokens"], ["train"], signals=None, workspace=workspace)
     initialise(derive_seed(config.seed, "weights"))
     model = PROBLEMS[config.problem].build_model(
         load_backbone(local_folder(config.model)),

@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -203,6 +203,7 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
     import pyarrow as pa
 
     from tasks.corpus.encoding import readable_text
+    from tasks.corpus.sampling import sample_texts
     from tasks.corpus.tables import read_table
     from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
     from tasks.corpus.trimming import trim_tokenizer
@@ -210,23 +211,28 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
     if isinstance(config.tokenizer, PretrainedTokenizer):
         return load_tokenizer(config.tokenizer)
     columns = ["text", "language", "parallel_text", "parallel_language"]
-    texts: list[pa.Array] = []
-    for role, file, _ in _parts(corpus, _TRAINED_ON):
-        table = read_table(corpus.path / "rows" / role / file, columns)
-        texts.append(readable_text(table, config.languages)[0].drop_null())
-    unique = pa.chunked_array(texts, pa.string()).unique()
+
+    def chunks() -> Iterator[pa.Array]:
+        for role, file, _ in _parts(corpus, _TRAINED_ON):
+            table = read_table(corpus.path / "rows" / role / file, columns)
+            yield readable_text(table, config.languages)[0].drop_null()
+
+    texts = sample_texts(chunks(), config.tokenizer.max_training_texts)
     if isinstance(config.tokenizer, TrimmedTokenizer):
         whole = load_tokenizer(config.tokenizer)
         trimmed = trim_tokenizer(
-            whole, unique, vocab_size=config.tokenizer.vocab_size, workers=workspace.workers
+            whole,
+            pa.array(texts, pa.string()),
+            vocab_size=config.tokenizer.vocab_size,
+            workers=workspace.workers,
         )
         workspace.progress.say(
             f"trimmed the tokenizer from {whole.get_vocab_size():,} to "
-            f"{trimmed.get_vocab_size():,} tokens, for {len(unique):,} texts"
+            f"{trimmed.get_vocab_size():,} tokens, for {len(texts):,} texts"
         )
         return trimmed
-    workspace.progress.say(f"training a tokenizer on {sum(map(len, texts)):,} texts")
-    return train_tokenizer(config.tokenizer, unique.to_pylist())
+    workspace.progress.say(f"training a tokenizer on {len(texts):,} texts")
+    return train_tokenizer(config.tokenizer, texts)
 
 
 def _shard_stage(corpus_part: Path, tokenizer: tokenizers.Tokenizer) -> Stage:

@@ -170,7 +170,7 @@ class Verdicts:
 class DetailReader:
     """Details of rows, looked up by range: few different texts, eight bytes a row."""
 
-    def __init__(self, numbers: np.ndarray, codes: np.ndarray, texts: Sequence[str]) -> None:
+    def __init__(self, numbers: np.ndarray, codes: np.ndarray, texts: tuple[str, ...]) -> None:
         """Row `numbers[i]` has the detail `texts[codes[i]]`."""
         order = np.argsort(numbers, kind="stable")
         self._numbers, self._codes, self._texts = numbers[order], codes[order], texts

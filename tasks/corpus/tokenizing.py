@@ -96,7 +96,14 @@ class TrimmedTokenizer(Frozen):
         ge=64,
         le=1_000_000,
         description="entries at most, the most frequent ones; none: all that the texts use, and "
-        "then no text is cut differently",
+        "then none of them is cut differently",
+    )
+    max_training_texts: int = Field(
+        default=1_000_000,
+        ge=1000,
+        le=100_000_000,
+        description="different texts that decide what is kept at most, chosen by hash; bounds "
+        "memory (about 300 bytes each)",
     )
 
     @field_validator("uri")
@@ -134,6 +141,13 @@ class TrainedTokenizer(Frozen):
         le=64,
         description="longest token, in characters; 2 to 4 for Chinese or Japanese keeps whole "
         "phrases of a template from becoming one token",
+    )
+    max_training_texts: int = Field(
+        default=1_000_000,
+        ge=1000,
+        le=100_000_000,
+        description="different texts it learns from at most, chosen by hash; bounds memory (about "
+        "300 bytes each), and more hardly change a vocabulary",
     )
 
 

@@ -14,7 +14,7 @@ Shapes: B batch, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from tasks.runtime.seeding import generator
 from tasks.training.examples import Examples
 from tasks.training.layouts import Layout, make_passes
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.order import EpochOrder
 
 _WINDOW_STEPS = 16
 
@@ -77,7 +78,7 @@ def num_steps(num_examples: int, batch_size: int) -> int:
 
 def epoch_order(
     lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int, grouped: bool = True
-) -> list[np.ndarray]:
+) -> Sequence[np.ndarray]:
     """Row indices of each step of an epoch; every row exactly once.
 
     Args:
@@ -85,15 +86,8 @@ def epoch_order(
         grouped: whether texts of similar length share a step.
     """
     rng = generator(seed, "order", epoch)
-    permutation = rng.permutation(len(lengths))
-    window = batch_size * (_WINDOW_STEPS if grouped else 1)
-    steps: list[np.ndarray] = []
-    for start in range(0, len(permutation), window):
-        rows = permutation[start : start + window]
-        if grouped:
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
-        steps.extend(rows[at : at + batch_size] for at in range(0, len(rows), batch_size))
-    return [steps[position] for position in rng.permutation(len(steps))]
+    windows = _WINDOW_STEPS if grouped else 1  # a window of one step is not sorted
+    return EpochOrder(lengths, rng, batch_size=batch_size, window_steps=windows)
 
 
 def make_step(

@@ -15,6 +15,7 @@ from torch import Tensor
 from tasks.training.losses import IGNORE_INDEX
 
 ClassWeights = Literal["none", "sqrt", "balanced"]
+_CHUNK_ROWS = 1 << 20
 _POWERS = {"sqrt": 0.5, "balanced": 1.0}
 
 
@@ -30,7 +31,10 @@ def class_weights(labels: np.ndarray, *, num_labels: int, kind: ClassWeights) ->
     """
     if kind == "none":
         return None
-    counts = np.bincount(labels[labels != IGNORE_INDEX], minlength=num_labels).astype(np.float64)
+    counts = np.zeros(num_labels)
+    for start in range(0, len(labels), _CHUNK_ROWS):  # labels may be mapped from a large file
+        part = labels[start : start + _CHUNK_ROWS]
+        counts += np.bincount(part[part != IGNORE_INDEX], minlength=num_labels)
     weights = np.where(counts > 0, np.maximum(counts, 1) ** -_POWERS[kind], 0.0)
     weights *= counts.sum() / max(1e-300, float((weights * counts).sum()))
     return torch.from_numpy(weights.astype(np.float32))

@@ -50,6 +50,17 @@ def test_only_old_artifacts_that_nothing_uses_are_garbage(store):
     assert all(kept.path.is_dir() for kept in (registered, source, shard))
 
 
+def test_mapped_examples_stay_as_long_as_what_they_were_made_from(store):
+    """Every seed decoded a hundred million rows again; or those of old tokens filled the disk."""
+    used, old = build(store, "source", age_days=20), build(store, "old", age_days=20)
+    registration = Stage("registration", 1, write)
+    build(store, "registered", age_days=20, stage=registration, inputs={"tokens": used})
+    mapping = Stage("examples", 1, write)
+    build(store, "mapped", age_days=20, stage=mapping, inputs={"tokens": used})
+    gone = build(store, "other", age_days=20, stage=mapping, inputs={"tokens": old})
+    assert removed(store) == {old.path, gone.path}
+
+
 def test_what_a_recipe_used_last_stays_however_old(store):
     """A yearly recipe would be built from nothing each year."""
     log = RunLog(store.root, "yearly")
