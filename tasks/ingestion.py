@@ -6,9 +6,9 @@
     quarantine/part-NNNNN.parquet  ◄── set aside, with reason┘   counts.json  labels.json
 
 Texts are held in pieces on disk, hashes in files beside them; in memory there are two bytes a row
-and the n-grams of the evaluation texts. 100 million rows pass through 2 GB (measured slope in
-infra/benchmarks/memory.py). The bytes depend on the sources and the rules, not on the number of
-workers.
+and the n-grams of the evaluation texts (see `ledger` for what was measured). The bytes depend on
+the sources and the rules, not on the number of workers.
+
 Nothing is lost in silence: rows_in = rows_out + quarantined + deduplicated for every source,
 asserted before publishing. A bad row never stops a run; too many of them in one source do.
 
