@@ -7,6 +7,7 @@ recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, st
            calls run_stage               calls a Prefect task           looks keys up, runs nothing
            (--no-orchestrator)           (distillation.distill)         (decant plan)
 
+side_by_side.py  small students in child processes, several at once
 runs.py          what a recipe's steps used last, under <home>/runs: for `plan` and `status`
 garbage.py       what `gc` may remove
 results.py       tables of a report

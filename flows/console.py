@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -58,11 +59,11 @@ def _finished_text(name: str, outcome: StageOutcome, seconds: float) -> str:
 
 
 class TerminalListener:
-    """A live line of the running step, and a lasting line for each finished one."""
+    """A live line of each running step, and a lasting line for each finished one."""
 
     def __init__(self, console: Console) -> None:
         """Draw on `console`."""
-        self._bar = Progress(
+        self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[step]}"),
             TextColumn("{task.description}", style="dim"),
@@ -75,46 +76,65 @@ class TerminalListener:
             console=console,
             transient=True,
         )
-        self._step = ""
-        self._task = self._bar.add_task("", step="", unit="", note="", total=None)
+        self._running: dict[str, _StepBar] = {}
 
     def __enter__(self) -> TerminalListener:
-        self._bar.start()
+        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._bars.stop()
 
-    def step_started(self, name: str) -> None:
+    def say(self, message: str) -> None:
+        """Print a lasting line."""
+        _say(self._bars, message)
+
+    def step_started(self, name: str) -> _StepBar:
         """Show the step without a total yet."""
-        self._step = name
-        self._renew("", None, "")
+        self._running[name] = _StepBar(self._bars, name)
+        return self._running[name]
 
     def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
-        """Print its lasting line."""
-        self._bar.console.print(Text(_finished_text(name, outcome, seconds)), soft_wrap=True)
+        """Print its lasting line in place of its bar."""
+        self._running.pop(name).remove()
+        self._bars.console.print(Text(_finished_text(name, outcome, seconds)), soft_wrap=True)
+
+
+class _StepBar:
+    """The live line of one step."""
+
+    def __init__(self, bars: Progress, step: str) -> None:
+        self._bars = bars
+        self._step = step
+        self._task = self._add("", None, "")
 
     def start(self, description: str, *, total: int, unit: str) -> None:
         """Show a bar of `total` units."""
-        self._renew(redact(description), total, unit)
+        # A new task, because rate and remaining time are measured from its beginning.
+        self.remove()
+        self._task = self._add(redact(description), total, unit)
 
     def advance(self, amount: int = 1, *, note: str = "") -> None:
         """Move the bar."""
         if note:
-            self._bar.update(self._task, advance=amount, note=redact(note))
+            self._bars.update(self._task, advance=amount, note=redact(note))
         else:
-            self._bar.update(self._task, advance=amount)
+            self._bars.update(self._task, advance=amount)
 
     def say(self, message: str) -> None:
         """Print a lasting line."""
-        self._bar.console.print(Text(f"  {redact(message)}", style="dim"), soft_wrap=True)
+        _say(self._bars, message)
 
-    def _renew(self, description: str, total: int | None, unit: str) -> None:
-        # A new task, because rate and remaining time are measured from its beginning.
-        self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(
-            description, step=self._step, unit=unit, note="", total=total
-        )
+    def remove(self) -> None:
+        """Take the line away."""
+        self._bars.remove_task(self._task)
+
+    def _add(self, description: str, total: int | None, unit: str) -> TaskID:
+        return self._bars.add_task(description, step=self._step, unit=unit, note="", total=total)
+
+
+def _say(bars: Progress, message: str) -> None:
+    bars.console.print(Text(f"  {redact(message)}", style="dim"), soft_wrap=True)
 
 
 class _RateColumn(TextColumn):
@@ -134,9 +154,6 @@ class LineListener:
     def __init__(self, stream=None) -> None:
         """Write to `stream`, by default stderr."""
         self._stream = stream or sys.stderr
-        self._step = self._description = self._unit = ""
-        self._done = self._resumed_at = self._total = 0
-        self._started_at = self._told_at = time.monotonic()
 
     def __enter__(self) -> LineListener:
         return self
@@ -144,14 +161,33 @@ class LineListener:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def step_started(self, name: str) -> None:
+    def say(self, message: str) -> None:
+        """One line."""
+        self._print(f"  {redact(message)}")
+
+    def step_started(self, name: str) -> _StepLines:
         """Nothing yet: most steps are over at once."""
-        self._step = name
-        self._told_at = time.monotonic()
+        return _StepLines(name, self._print)
 
     def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
         """One line a step."""
         self._print(_finished_text(name, outcome, seconds))
+
+    def _print(self, line: str) -> None:
+        # One write a line: steps that run side by side share the stream.
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+
+class _StepLines:
+    """What one step reports, as lines."""
+
+    def __init__(self, step: str, print_line: Callable[[str], None]) -> None:
+        self._step = step
+        self._print = print_line
+        self._description = self._unit = ""
+        self._done = self._resumed_at = self._total = 0
+        self._started_at = self._told_at = time.monotonic()
 
     def start(self, description: str, *, total: int, unit: str) -> None:
         """Count from zero."""
@@ -177,11 +213,7 @@ class LineListener:
 
     def say(self, message: str) -> None:
         """One line."""
-        message = redact(message)
-        self._print(f"  {self._step}: {message}" if self._step else f"  {message}")
-
-    def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        self._print(f"  {self._step}: {redact(message)}")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from flows.orphans import mark_alive, reap_orphans
 from flows.recipe import Recipe
 from flows.results import comparison_lines, read_report, systems_rows
 from flows.running import Options, run_pipeline
+from flows.sharding import ShardsOn, sharding
 from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
@@ -45,6 +46,7 @@ def distill(
     force: list[str] = [],  # noqa: B006  # Prefect's form wants a list; it is never changed
     start_from: str | None = None,
     workers: int | None = None,
+    shards_on: ShardsOn = "here",
 ) -> None:
     """Run every step of `recipe` that is not cached.
 
@@ -52,7 +54,10 @@ def distill(
         recipe: what to build, completely.
         force: names of steps to build again even if they are cached.
         start_from: a step to build again together with all that depend on it.
-        workers: parallel workers of the data steps; all cores if not given. Changes no result.
+        workers: parallel workers of the data steps, and small students trained side by side on
+            CPUs; all cores if not given. Changes no result.
+        shards_on: where tokens and teacher signals are made: here, in processes of this machine, or
+            on the Ray cluster of RAY_ADDRESS (or one started here). Changes no result.
     """
     store = ArtifactStore(home())
     # A flow run that is retried as a whole keeps its id, and so its forced steps' checkpoints.
@@ -61,6 +66,7 @@ def distill(
         if run_id := flow_run.id:
             stack.enter_context(mark_alive(run_id))
             reap_orphans(FLOW_NAME)
+        stack.enter_context(sharding(shards_on, workers=options.workers))
         artifacts = run_pipeline(recipe, store=store, options=options, call=run_as_task)
         _show_result(recipe, artifacts["evaluation"])
 

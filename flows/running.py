@@ -2,7 +2,7 @@
 
 The two ways differ only in `call`, which gets one step done: `run_stage` itself, or a task around
 it (`tasks.policies.run_as_task`). Everything else is here once: what is forced, what is remembered,
-who is told.
+who is told, and which steps run side by side (`side_by_side.py`).
 """
 
 from __future__ import annotations
@@ -18,26 +18,35 @@ from data_contracts.errors import UserError
 from flows.pipeline import pour, step_names
 from flows.recipe import Recipe
 from flows.runs import RunLog, RunningRun
+from flows.side_by_side import Job, run_side_by_side
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import Progress, SilentProgress
-from tasks.runtime.stages import Stage, StageConfig, StageOutcome, run_stage
+from tasks.runtime.stages import RunStage, Stage, StageConfig, StageOutcome, run_stage
 
 
-class Listener(Progress, Protocol):
-    """Hears when steps begin and end, and what they report in between."""
+class Listener(Protocol):
+    """Hears when steps begin and end; several may run at once, each called from its own thread."""
 
-    def step_started(self, name: str) -> None:
-        """Step `name` begins: its key is being looked up."""
+    def say(self, message: str) -> None:
+        """One line worth reading that belongs to no step."""
+
+    def step_started(self, name: str) -> Progress:
+        """Step `name` begins: its key is being looked up. Gives who hears what it reports."""
+        ...
 
     def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
         """Step `name` gave its artifact, cached or built, after `seconds`."""
 
 
-class SilentListener(SilentProgress):
+class SilentListener:
     """Listens to nothing."""
 
-    def step_started(self, name: str) -> None:
+    def say(self, message: str) -> None:
         """Ignore it."""
+
+    def step_started(self, name: str) -> Progress:
+        """Ignore it."""
+        return SilentProgress()
 
     def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
         """Ignore it."""
@@ -54,7 +63,7 @@ class Options:
     Args:
         force: steps that are built again even if they are cached.
         start_from: a step that is built again together with every step that depends on it.
-        workers: parallel workers a data stage may use.
+        workers: parallel workers a data stage may use, and small students trained side by side.
         run_id: identifier shared with earlier attempts at the same run, if there can be any: forced
             steps then go on from what those left. None: the run is its first attempt.
     """
@@ -80,8 +89,9 @@ class Call(Protocol):
         workers: int,
         force: bool,
         run_id: str,
+        run: RunStage,
     ) -> StageOutcome:
-        """See `tasks.runtime.stages.run_stage`; `name` is the step's."""
+        """See `tasks.runtime.stages.run_stage`; `name` is the step's, `run` here or in a child."""
         ...
 
 
@@ -96,9 +106,10 @@ def call_directly(
     workers: int,
     force: bool,
     run_id: str,
+    run: RunStage,
 ) -> StageOutcome:
-    """Run the stage in this process, without an orchestrator."""
-    return run_stage(
+    """Run the stage without an orchestrator."""
+    return run(
         stage,
         config,
         inputs,
@@ -118,8 +129,17 @@ class Finished:
     rebuild_dependents: bool
 
 
+# What a step hands on: itself finished, or its job, run when somebody needs it.
+Handle = Finished | Job[Finished]
+
+
 class Runner:
-    """The meaning of a step when it is run."""
+    """The meaning of a step when it is run.
+
+    A step that computes on one thread is put aside until a step needs it or all cores: then all
+    that were put aside run side by side. They are consecutive lines of the pipeline that do not
+    depend on one another, or waiting for an input has run those before them.
+    """
 
     def __init__(
         self,
@@ -137,29 +157,63 @@ class Runner:
         self._options = options
         self._call = call
         self._listener = listener
+        self._put_aside: list[Job[Finished]] = []
         self.artifacts: dict[str, Artifact] = {}
 
-    def __call__(
-        self, name: str, stage: Stage, config: StageConfig, /, **inputs: Finished
-    ) -> Finished:
-        """Run step `name` on the artifacts of its inputs."""
+    def __call__(self, name: str, stage: Stage, config: StageConfig, /, **inputs: Handle) -> Handle:
+        """Run step `name` on the artifacts of its inputs, or put it aside."""
+        known = {key: self._finished(handle) for key, handle in inputs.items()}
+        job = Job(name, lambda run: self._run(name, stage, config, known, run))
+        if stage.on_one_thread and stage.on_one_thread(config):
+            self._put_aside.append(job)
+            return job
+        self.finish()
         self._running.step = name
+        return job.function(run_stage)
+
+    def finish(self) -> None:
+        """Run what was put aside.
+
+        Raises: what the first step that failed has raised.
+        """
+        jobs, self._put_aside = self._put_aside, []
+        run_side_by_side(jobs, limit=self._options.workers, on_failure=self._failed)
+
+    def _failed(self, name: str) -> None:
+        self._running.step = name
+
+    def _finished(self, handle: Handle) -> Finished:
+        if isinstance(handle, Finished):
+            return handle
+        if handle.given is None:
+            self.finish()
+        assert handle.given is not None, f"step {handle.name} was neither run nor put aside"
+        return handle.given
+
+    def _run(
+        self,
+        name: str,
+        stage: Stage,
+        config: StageConfig,
+        inputs: Mapping[str, Finished],
+        run: RunStage,
+    ) -> Finished:
         options = self._options
         rebuild_dependents = name == options.start_from or any(
             finished.rebuild_dependents for finished in inputs.values()
         )
         started = time.monotonic()
-        self._listener.step_started(name)
         outcome = self._call(
             name,
             stage,
             config,
             {key: finished.artifact for key, finished in inputs.items()},
             store=self._store,
-            progress=self._listener,
+            progress=self._listener.step_started(name),
             workers=options.workers,
             force=rebuild_dependents or name in options.force,
             run_id=options.run_id or self._running.name,
+            run=run,
         )
         seconds = time.monotonic() - started
         self._log.write_step(self._running.name, name, outcome, seconds)
@@ -189,7 +243,9 @@ def run_pipeline(
                 remedy="name one of them",
             )
     log = RunLog(store.root, recipe.name)
+    listener = LISTENER.get() or SilentListener()
     with log.run(tuple(names)) as running:
-        runner = Runner(store, log, running, options, call, LISTENER.get() or SilentListener())
+        runner = Runner(store, log, running, options, call, listener)
         pour(recipe, runner)
+        runner.finish()
     return runner.artifacts

@@ -19,13 +19,14 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, PretrainedArchitecture
+from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-VERSION = 1
+VERSION = 2
 
 
 class ObjectiveConfig(Frozen):
@@ -86,6 +87,11 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
 
     `inputs["teacher"]` is given if the student starts from its layers.
     """
+    if not _is_small(config) and (processes := process_count()) > 1:
+        from tasks.training.launching import run_in_ranks
+
+        function = "tasks.distillation:distill"
+        return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
@@ -134,6 +140,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         tokens=tokens,
         seed=config.seed,
         workspace=workspace,
+        num_threads=1 if on_one_thread(config) else None,
     )
 
 
@@ -165,4 +172,16 @@ def _backbone(
     )
 
 
-STAGE = Stage("student", VERSION, distill)
+def _is_small(config: Config) -> bool:
+    """Whether a step is worth neither a second thread nor a second process; see `device`."""
+    weights = config.architecture.num_encoder_weights
+    return weights is not None and is_small_step(weights, config.training.batch_size)
+
+
+def on_one_thread(config: Config) -> bool:
+    """Whether the student is so small that several are trained side by side, a thread each."""
+    weights = config.architecture.num_encoder_weights
+    return weights is not None and trains_on_one_thread(weights, config.training.batch_size)
+
+
+STAGE = Stage("student", VERSION, distill, on_one_thread=on_one_thread)

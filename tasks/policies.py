@@ -12,8 +12,9 @@ A task that returns a State must be called with `return_state=True` and asked fo
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from prefect.artifacts import create_table_artifact
@@ -21,14 +22,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.states import Completed
+from prefect.task_runners import TaskRunner
 from prefect.tasks import Task, exponential_backoff
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import DecantError, TransientError
 from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.redaction import redact
-from tasks.runtime.stages import Stage, StageConfig, StageOutcome, run_stage
+from tasks.runtime.shards import Shard, run_shard
+from tasks.runtime.stages import RunStage, Stage, StageConfig, StageOutcome, run_stage
 
 RETRIES = 3
 FIRST_DELAY_SECONDS = 2  # then 4 and 8; jitter spreads each over up to twice its length
@@ -95,6 +99,7 @@ def run_as_task(
     workers: int,
     force: bool,
     run_id: str = "",
+    run: RunStage = run_stage,
 ) -> StageOutcome:
     """Run one step as a Prefect task of the current flow run; its outcome.
 
@@ -111,7 +116,7 @@ def run_as_task(
     # `inputs` is a parameter so that Prefect draws the edges between steps from it.
     def step(inputs: Mapping[str, Artifact]) -> State[Artifact]:
         with redacted_errors():
-            outcome = run_stage(
+            outcome = run(
                 stage,
                 config,
                 inputs,
@@ -134,15 +139,51 @@ def run_as_task(
         name=stage.name,
         task_run_name=name,
         description=f"Stage {stage.name}, version {stage.version}",
-        retries=RETRIES,
-        retry_delay_seconds=exponential_backoff(FIRST_DELAY_SECONDS),
-        retry_jitter_factor=1,
-        retry_condition_fn=is_worth_a_retry,
-        cache_policy=NO_CACHE,
-        persist_result=False,
+        **_rules(),
     )(dict(inputs), return_state=True)
     artifact = cast(Artifact, state.result())
     return StageOutcome(artifact, cached=outcomes[-1].cached)
+
+
+def _rules() -> dict[str, Any]:
+    """How every task is retried, and that Prefect keeps nothing of it."""
+    return {
+        "retries": RETRIES,
+        "retry_delay_seconds": exponential_backoff(FIRST_DELAY_SECONDS),
+        "retry_jitter_factor": 1,
+        "retry_condition_fn": is_worth_a_retry,
+        "cache_policy": NO_CACHE,
+        "persist_result": False,
+    }
+
+
+def run_shards_as_tasks(
+    runner: TaskRunner[Any],
+    shards: Sequence[Shard],
+    *,
+    root: Path,
+    workers: int,
+    force: bool,
+    run_id: str,
+) -> Iterator[StageOutcome]:
+    """Build shards as Prefect tasks on `runner`, all at once; see `tasks.runtime.shards`.
+
+    Raises: what a shard raises, after the retries.
+    """
+    threads = thread_count()
+
+    def task(shard: Shard) -> Task[[], StageOutcome]:
+        # Without parameters: Prefect would walk through them in search of futures.
+        def build() -> StageOutcome:
+            return run_shard(
+                shard, root=root, workers=workers, force=force, run_id=run_id, threads=threads
+            )
+
+        return Task(build, name=shard.stage.name, **_rules())
+
+    futures = [runner.submit(task(shard), parameters={}) for shard in shards]
+    for future in futures:
+        yield future.result()
 
 
 @contextmanager

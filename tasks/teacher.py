@@ -15,6 +15,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import Pooling
+from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
 
@@ -40,6 +41,11 @@ class Config(StageConfig):
 
 def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
     """Fine-tune `config.model` on the labelled train rows, keeping the best validated weights."""
+    if (processes := process_count()) > 1:
+        from tasks.training.launching import run_in_ranks
+
+        function = "tasks.teacher:fine_tune"
+        return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS

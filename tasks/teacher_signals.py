@@ -18,7 +18,8 @@ from typing import Literal
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
+from tasks.runtime.shards import Shard, run_shards
+from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 VERSION = 1
 
@@ -59,29 +60,32 @@ def read_signals(
 
     teacher, tokens = inputs["teacher"], inputs["tokens"]
     digests = {entry.path: entry.sha256 for entry in tokens.manifest.files}
+    names = [
+        path.relative_to(tokens.path).as_posix()
+        for role in config.roles
+        for path in sorted((tokens.path / role).glob("*.parquet"))
+    ]
+    shards = [
+        Shard(
+            Stage("teacher_signals_part", VERSION, _score_part_of(tokens.path)),
+            PartConfig(
+                batch_tokens=config.batch_tokens,
+                precision=config.precision,
+                part=name,
+                part_sha256=digests[name],
+            ),
+            {"teacher": teacher},
+        )
+        for name in names
+    ]
     num_rows = num_reused = 0
-    for role in config.roles:
-        for path in sorted((tokens.path / role).glob("*.parquet")):
-            name = path.relative_to(tokens.path).as_posix()
-            outcome = run_stage(
-                Stage("teacher_signals_part", VERSION, _score_part_of(tokens.path)),
-                PartConfig(
-                    batch_tokens=config.batch_tokens,
-                    precision=config.precision,
-                    part=name,
-                    part_sha256=digests[name],
-                ),
-                {"teacher": teacher},
-                store=workspace.store,
-                progress=workspace.progress,
-                force=workspace.force,
-                run_id=workspace.run_id,
-            )
-            target = workspace.output / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(outcome.artifact.path / "part.parquet", target)
-            num_rows += int(outcome.artifact.manifest.facts["rows"])
-            num_reused += outcome.cached
+    outcomes = run_shards(shards, workspace, progress=workspace.progress)
+    for name, outcome in zip(names, outcomes, strict=True):
+        target = workspace.output / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(outcome.artifact.path / "part.parquet", target)
+        num_rows += int(outcome.artifact.manifest.facts["rows"])
+        num_reused += outcome.cached
     shutil.copyfile(teacher.path / "model" / "labels.json", workspace.output / "labels.json")
     return StageSummary(facts={"rows": num_rows, "parts_reused": num_reused})
 

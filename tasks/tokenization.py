@@ -29,7 +29,8 @@ from pydantic import Field, field_validator
 from data_contracts.artifacts import Artifact, Frozen, RowCounts, StageSummary
 from data_contracts.errors import RecipeError
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
-from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
+from tasks.runtime.shards import Shard, run_shards
+from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     import tokenizers
@@ -143,23 +144,22 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     parts = _parts(corpus, config.roles)
     workspace.progress.start("tokenizing", total=len(parts), unit="parts")
     totals: dict[Role, ShardCounts] = {role: ShardCounts() for role in config.roles}
-    for role, file, sha256 in parts:
-        shard = ShardConfig(
-            corpus_part=sha256,
-            tokenizer=hashlib.sha256(tokenizer_bytes).hexdigest(),
-            languages=config.languages,
-            max_length_tokens=config.max_length_tokens,
-            labels=tuple(labels),
-        )
-        done = run_stage(
+    shards = [
+        Shard(
             _shard_stage(corpus.path / "rows" / role / file, tokenizer),
-            shard,
+            ShardConfig(
+                corpus_part=sha256,
+                tokenizer=hashlib.sha256(tokenizer_bytes).hexdigest(),
+                languages=config.languages,
+                max_length_tokens=config.max_length_tokens,
+                labels=tuple(labels),
+            ),
             {},
-            store=workspace.store,
-            workers=workspace.workers,
-            force=workspace.force,
-            run_id=workspace.run_id,
-        ).artifact
+        )
+        for role, file, sha256 in parts
+    ]
+    for (role, file, _), outcome in zip(parts, run_shards(shards, workspace), strict=True):
+        done = outcome.artifact
         _link(done.path / _PART, output / role / file)
         counted = (done.path / _COUNTS).read_text(encoding="utf-8")
         totals[role] += ShardCounts.model_validate_json(counted)

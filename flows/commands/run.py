@@ -1,11 +1,12 @@
 """`decant run`: every step of a recipe that is not cached."""
 
 import json
-from typing import Annotated
+import os
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from data_contracts.errors import GateRefused
+from data_contracts.errors import GateRefused, UserError
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.recipe import Recipe
@@ -14,7 +15,7 @@ from flows.results import print_report, read_report, step_folder
 from flows.running import Listener, Options, run_pipeline
 from flows.servers import find_prefect_api
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import cpu_count
+from tasks.runtime.device import PROCESSES, SHARDED, cpu_count
 from tasks.runtime.locations import home
 from tasks.runtime.redaction import redact
 from tasks.serving.registry import tracking_uri
@@ -28,6 +29,9 @@ def run(
     force: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
     workers: int | None = None,
+    shards_on: Literal["here", "processes", "ray"] = "here",
+    processes: int | None = None,
+    sharded: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a recipe: every step that is not cached, then print the result table.
 
@@ -45,8 +49,26 @@ def run(
     no_orchestrator
         Run in this process alone, without Prefect.
     workers
-        Parallel workers of the data steps; changes no byte of any result. Default: all cores.
+        Parallel workers of the data steps, and small students trained side by side on CPUs; changes
+        no byte of any result. Default: all cores.
+    shards_on
+        Where tokens and teacher signals are made: here, in processes of this machine, or on the Ray
+        cluster of RAY_ADDRESS (or one started here).
+    processes
+        Processes that train one model together, through torchrun. Default: one a GPU, or one.
+    sharded
+        Give each of these processes a part of the model (FSDP2), for models too big for one.
     """
+    if processes is not None:
+        os.environ[PROCESSES] = str(processes)
+    if sharded:
+        os.environ[SHARDED] = "1"
+    if no_orchestrator and shards_on != "here":
+        raise UserError(
+            f"--shards-on {shards_on} with --no-orchestrator",
+            rule="shards are handed to other processes as Prefect tasks",
+            remedy="leave one of the two out",
+        )
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
@@ -56,7 +78,10 @@ def run(
     options = Options(force, start_from, workers or cpu_count())
     try:
         with listening() as listener:
-            _run(chosen, store, options, listener, orchestrated=not no_orchestrator)
+            if no_orchestrator:
+                run_pipeline(chosen, store=store, options=options)
+            else:
+                _run_as_flow(chosen, options, listener, shards_on)
     except GateRefused:
         # The student was evaluated all the same: show what it was refused for.
         _print_evaluation(store, chosen.name)
@@ -65,24 +90,23 @@ def run(
     _print_model(store, chosen.name, chosen.registration_config().example_texts)
 
 
-def _run(
+def _run_as_flow(
     recipe: Recipe,
-    store: ArtifactStore,
     options: Options,
     listener: Listener,
-    *,
-    orchestrated: bool,
+    shards_on: Literal["here", "processes", "ray"],
 ) -> None:
-    if not orchestrated:
-        run_pipeline(recipe, store=store, options=options)
-        return
     listener.say("starting Prefect")
     wait_until_up = find_prefect_api()
     from flows.distillation import distill
 
     wait_until_up()
     distill(
-        recipe, force=list(options.force), start_from=options.start_from, workers=options.workers
+        recipe,
+        force=list(options.force),
+        start_from=options.start_from,
+        workers=options.workers,
+        shards_on=shards_on,
     )
 
 

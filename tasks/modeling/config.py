@@ -17,8 +17,7 @@ Pooling = Literal["mean", "cls"]
 class StudentArchitecture(Frozen):
     """A BERT-shaped Transformer encoder with random initial weights.
 
-    Parameters grow as num_layers * (4 * hidden_size**2 + 2 * hidden_size * intermediate_size)
-    plus vocabulary * hidden_size.
+    Parameters are `num_encoder_weights` plus vocabulary * hidden_size, and some biases and norms.
     """
 
     init: Literal["random"] = Field(
@@ -44,6 +43,12 @@ class StudentArchitecture(Frozen):
                 f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
             )
         return self
+
+    @property
+    def num_encoder_weights(self) -> int | None:
+        """Weights of the matrices that every token is multiplied by; None where a file says."""
+        width, inner = self.hidden_size, self.intermediate_size
+        return self.num_layers * (4 * width**2 + 2 * width * inner)
 
 
 class PretrainedArchitecture(Frozen):
@@ -89,6 +94,11 @@ class PretrainedArchitecture(Frozen):
         if self.layers == ():
             raise ValueError("layers is empty: a student has at least one")
         return self
+
+    @property
+    def num_encoder_weights(self) -> int | None:
+        """None: known when the model is read, and no such encoder is small."""
+        return None
 
     @property
     def copies_teacher(self) -> bool:

@@ -84,12 +84,16 @@ class Stage:
         function: see `StageFunction`.
         still_holds: for a stage with an effect outside the store (the registry): whether the
             recorded result still stands there. A hit that no longer holds is rebuilt.
+        on_one_thread: whether it computes on one thread with a given configuration, so that several
+            such stages may run side by side. Decided by what is computed, never by the load of the
+            machine: another number of threads rounds differently.
     """
 
     name: str
     version: int
     function: Callable[..., StageSummary]
     still_holds: Callable[[Artifact], bool] | None = None
+    on_one_thread: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,25 @@ class StageOutcome:
 
     artifact: Artifact
     cached: bool
+
+
+class RunStage(Protocol):
+    """`run_stage`, or something that runs it elsewhere."""
+
+    def __call__(
+        self,
+        stage: Stage,
+        config: StageConfig,
+        inputs: Mapping[str, Artifact],
+        *,
+        store: ArtifactStore,
+        progress: Progress | None = None,
+        workers: int = 1,
+        force: bool = False,
+        run_id: str = "",
+    ) -> StageOutcome:
+        """See `run_stage`."""
+        ...
 
 
 def key_parts(stage: Stage, config: StageConfig, inputs: Mapping[str, Artifact]) -> KeyParts:
@@ -123,6 +146,19 @@ def _by_content(value: Any, digests: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_by_content(item, digests) for item in value]
     return value
+
+
+def find(
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Artifact],
+    *,
+    store: ArtifactStore,
+    progress: Progress,
+) -> StageOutcome | None:
+    """The verified artifact of `stage` if the store has it; builds nothing."""
+    artifact = _valid_hit(stage, key_parts(stage, config, inputs), store, progress)
+    return StageOutcome(artifact, cached=True) if artifact else None
 
 
 def run_stage(

@@ -15,5 +15,8 @@
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     inference.py          logits of many texts, in row order
 
+    distributed.py        one step over several processes: DDP or FSDP2, the gradient of one process
+    launching.py          torchrun around a stage's function; ranks.py is what each process runs
+
 Nothing here knows a tracker or an orchestrator; progress goes to a listener.
 """

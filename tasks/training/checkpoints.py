@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tasks.runtime.fingerprint import file_digest
+from tasks.training.distributed import laid_out_like, whole
 
 _KEPT = 2
 _SEAL = "seal.json"
@@ -50,8 +51,16 @@ def save_checkpoint(
     best: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
+    is_writer: bool = True,
 ) -> None:
-    """Write the checkpoint of `step` below `folder` and drop all but the two newest."""
+    """Write the checkpoint of `step` below `folder` and drop all but the two newest.
+
+    Args:
+        is_writer: whether this process writes; others only help to gather what is sharded.
+    """
+    weights, optimizer_state = _detached(model.state_dict()), _flatten(optimizer)
+    if not is_writer:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:08d}"
     if final.exists():
@@ -59,9 +68,9 @@ def save_checkpoint(
     writing = folder / f".writing-{step:08d}"
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir()
-    save_file(_detached(model.state_dict()), writing / "model.safetensors")
+    save_file(weights, writing / "model.safetensors")
     save_file(_detached(best), writing / "best.safetensors")
-    save_file(_flatten(optimizer), writing / "optimizer.safetensors")
+    save_file(optimizer_state, writing / "optimizer.safetensors")
     (writing / "state.json").write_text(json.dumps(state), encoding="utf-8")
     digests = {path.name: file_digest(path) for path in sorted(writing.iterdir())}
     (writing / _SEAL).write_text(json.dumps(digests), encoding="utf-8")
@@ -88,10 +97,11 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put flattened AdamW state back, matching parameters by their position in the groups."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = laid_out_like(tensor, parameters[int(index)])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
@@ -106,7 +116,7 @@ def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _newest_first(folder: Path) -> list[Path]:

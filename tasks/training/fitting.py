@@ -42,6 +42,7 @@ def fit(
     tokens: Path,
     seed: int,
     workspace: Workspace,
+    num_threads: int | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
 
@@ -49,6 +50,7 @@ def fit(
         problem: problem type, a key of `tasks.problems.PROBLEMS`.
         tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
         seed: of order and dropout.
+        num_threads: for arithmetic on a CPU; all that this process may use if not given.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     validation = load_examples(tokens, ["validation"])
@@ -83,6 +85,7 @@ def fit(
         seed=seed,
         work=workspace.work,
         progress=workspace.progress,
+        num_threads=num_threads,
     )
     folder = workspace.output / "model"
     save_classifier(model, folder, problem=problem)
@@ -114,6 +117,7 @@ def fit(
             "train_seconds": state.train_seconds,
             **measured,
             "loader_wait_seconds": result.loader_wait_seconds,
+            "threads": result.num_threads,
         }
     )
 

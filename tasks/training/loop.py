@@ -29,6 +29,7 @@ from tasks.training.batches import Step, epoch_order, make_step, num_steps
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
+from tasks.training.distributed import Ranks, current_ranks, load_whole, whole
 from tasks.training.examples import Examples
 from tasks.training.layouts import Layout, for_training
 from tasks.training.objectives import Objective
@@ -63,12 +64,14 @@ class TrainingResult:
     Args:
         layout: how steps were laid out last: smaller passes than at first if memory ran out.
         loader_wait_seconds: how long the loop waited for a step to be laid out.
+        num_threads: of arithmetic on a CPU.
     """
 
     state: TrainingState
     steps_planned: int
     layout: Layout
     loader_wait_seconds: float
+    num_threads: int
 
     def history(self) -> dict[str, Any]:
         """Learning curves: `steps`, `validations`, `best_step`."""
@@ -79,11 +82,11 @@ class TrainingResult:
         }
 
 
-def place() -> torch.device:
-    """The device to train on; on a CPU, with as many threads as this process may use."""
+def place(num_threads: int | None = None) -> torch.device:
+    """The device to train on; on a CPU, with as many threads as asked or else as there may be."""
     if has_cuda() and torch.cuda.is_available():
-        return torch.device("cuda")
-    torch.set_num_threads(thread_count())
+        return torch.device("cuda", torch.cuda.current_device())
+    torch.set_num_threads(num_threads or thread_count())
     return torch.device("cpu")
 
 
@@ -99,6 +102,7 @@ def train(
     work: Path,
     progress: Progress,
     layout: Layout | None = None,
+    num_threads: int | None = None,
 ) -> TrainingResult:
     """Train `model` in place and leave the best validated weights in it.
 
@@ -110,34 +114,41 @@ def train(
         seed: of order and dropout.
         work: directory for checkpoints that survives a kill.
         layout: how steps are laid out, instead of the fastest way for the device.
+        num_threads: for arithmetic on a CPU; all that this process may use if not given.
     Raises:
         Preempted: SIGTERM arrived; a checkpoint of the last step is on disk.
         TrainingDiverged: the loss is not finite.
     """
-    device = place()
+    device = place(num_threads)
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
-    model.to(device)
+    ranks = current_ranks()
+    delivered = model.to(device)
+    model, forward = ranks.networks(delivered)
     optimizer = build_optimizer(model, config)
     num_tokens = int(examples.input_ids.lengths.sum()) * config.num_epochs
     is_compiled = will_compile(model, num_tokens=num_tokens)
     layout = layout or for_training(
         model,
         examples.input_ids,
-        batch_size=config.batch_size,
+        batch_size=-(-config.batch_size // ranks.size),
         grouped=config.group_by_length,
         pad_token_id=pad_token_id,
         precision=config.precision,
         compiled=is_compiled,
     )
+    if ranks.sharded:
+        # Each pass gathers weights from all ranks, so all must run the same number: one.
+        layout = Layout("padded", config.batch_size)
     run_step = Stepper(
         model,
-        compiled(model, static=layout.is_static) if is_compiled else model,
+        compiled(forward, static=layout.is_static) if is_compiled else forward,
         objective,
         optimizer,
         config,
         examples=examples,
         pad_token_id=pad_token_id,
         layout=layout,
+        ranks=ranks,
     )
     steps_per_epoch = num_steps(len(examples), config.batch_size)
     planned = steps_per_epoch * config.num_epochs
@@ -146,13 +157,13 @@ def train(
     state = TrainingState()
     best: dict[str, Tensor] = {}
     if checkpoint := load_checkpoint(checkpoints):
-        model.load_state_dict(checkpoint.model)
+        load_whole(model, checkpoint.model)
         restore_optimizer(optimizer, checkpoint.optimizer)
         best, state = checkpoint.best, TrainingState(**checkpoint.state)
         progress.say(f"resuming at step {state.step} of {planned}")
     progress.start("training", total=planned, unit="steps")
     progress.advance(state.step)
-    meter = _Meter(state.unread)
+    meter = _Meter(state.unread if ranks.is_writer else {}, ranks)
     started = time.monotonic() - state.train_seconds
     last_saved = time.monotonic()
 
@@ -166,9 +177,10 @@ def train(
             best=best,
             optimizer=optimizer,
             state=vars(state),
+            is_writer=ranks.is_writer,
         )
 
-    steps = _steps(examples, config, layout, pad_token_id, seed, state.step, planned)
+    steps = _steps(examples, config, layout, pad_token_id, seed, state.step, planned, ranks)
     prepare = pinned if device.type == "cuda" else None
     with _stop_signals() as stop, Prefetcher(steps, prepare=prepare) as prefetched:
         for step in prefetched:
@@ -177,27 +189,38 @@ def train(
             rate = learning_rate(state.step, total_steps=planned, config=config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(derive_seed(seed, "dropout", state.step))
+            torch.manual_seed(derive_seed(seed, "dropout", state.step, *ranks.dropout_stream))
             meter.add(run_step(step))
             state.step += 1
             due = state.step in validate_at or state.step == planned
-            if due or state.step % _HISTORY_EVERY_STEPS == 0:
+            reading = due or state.step % _HISTORY_EVERY_STEPS == 0
+            if reading:
                 entry = meter.read(state.step)
                 state.steps.append({"step": state.step, **entry, "learning_rate": rate})
                 progress.advance(meter.take_steps(), note=f"loss {entry['loss']:.3f}")
             if due:
-                best = _validated(model, validate, config, state, best)
-            if due or time.monotonic() - last_saved > _CHECKPOINT_EVERY_SECONDS or stop:
+                best = _validated(model, validate, config, state, best, ranks)
+            if ranks.size > 1 and not reading:
+                continue  # ranks save and stop together, and agree only when they meet anyway
+            late = time.monotonic() - last_saved > _CHECKPOINT_EVERY_SECONDS
+            stopping, saving = ranks.any(bool(stop), due or late)
+            if saving or stopping:
                 save()
                 last_saved = time.monotonic()
-            if stop:
+            if stopping:
                 raise Preempted(
-                    f"signal {stop[0]} after step {state.step} of {planned}; checkpoint saved",
+                    f"stopped after step {state.step} of {planned}; checkpoint saved",
                     remedy="run the same command again: it resumes at this step",
                 )
     state.train_seconds = round(time.monotonic() - started, 3)
-    model.load_state_dict(best)
-    return TrainingResult(state, planned, run_step.layout, round(prefetched.wait_seconds, 3))
+    delivered.load_state_dict(best)
+    return TrainingResult(
+        state,
+        planned,
+        run_step.layout,
+        round(prefetched.wait_seconds, 3),
+        torch.get_num_threads(),
+    )
 
 
 def _steps(
@@ -208,8 +231,9 @@ def _steps(
     seed: int,
     first_step: int,
     planned: int,
+    ranks: Ranks,
 ) -> Iterator[Step]:
-    """Steps `first_step` to `planned`: the same whether interrupted or not."""
+    """This rank's share of steps `first_step` to `planned`: the same whether interrupted or not."""
     steps_per_epoch = num_steps(len(examples), config.batch_size)
     lengths = examples.input_ids.lengths
     epoch, order = -1, []
@@ -224,7 +248,9 @@ def _steps(
                 grouped=config.group_by_length,
             )
         rows = order[step % steps_per_epoch]
-        yield make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
+        yield make_step(
+            examples, rows, layout=layout, pad_token_id=pad_token_id, share=ranks.share(rows)
+        )
 
 
 def _validation_steps(steps_per_epoch: int, config: TrainingConfig) -> frozenset[int]:
@@ -242,16 +268,17 @@ def _validated(
     config: TrainingConfig,
     state: TrainingState,
     best: dict[str, Tensor],
+    ranks: Ranks,
 ) -> dict[str, Tensor]:
     """Score the model, update `state`, and return the best weights so far."""
-    scores = validate(model)
+    scores = ranks.of_writer(validate(model))
     state.validations.append({"step": state.step, **scores})
     chosen = scores[config.selection]
     score = -chosen if config.selection == "loss" else chosen
     if score > state.best_score:
         state.best_score, state.best_step = score, state.step
         state.validations_without_gain = 0
-        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        return {name: whole(tensor.detach()).clone() for name, tensor in model.state_dict().items()}
     state.validations_without_gain += 1
     state.stopped_early = state.validations_without_gain >= config.patience
     return best
@@ -264,7 +291,8 @@ class _Meter:
     writes the same history.
     """
 
-    def __init__(self, unread: dict[str, float]) -> None:
+    def __init__(self, unread: dict[str, float], ranks: Ranks) -> None:
+        self._ranks = ranks
         sums = {name: value for name, value in unread.items() if name != "count"}
         self._sums = {name: torch.tensor(value) for name, value in sums.items()}
         self._count = int(unread.get("count", 0))
@@ -278,7 +306,8 @@ class _Meter:
 
     def read(self, step: int) -> dict[str, float]:
         """Mean of each term since the last reading; starts anew."""
-        means = {name: float(total) / self._count for name, total in self._sums.items()}
+        totals = self._ranks.sums({name: float(total) for name, total in self._sums.items()})
+        means = {name: total / self._count for name, total in totals.items()}
         if not math.isfinite(means["loss"]):
             raise TrainingDiverged(
                 f"the loss is {means['loss']} at step {step}",

@@ -19,6 +19,7 @@ from tasks.modeling.texts import moved
 from tasks.runtime.device import compile_mode
 from tasks.training.batches import Batch, Step, make_step
 from tasks.training.config import TrainingConfig
+from tasks.training.distributed import Ranks
 from tasks.training.examples import Examples
 from tasks.training.layouts import Layout
 from tasks.training.objectives import Objective
@@ -32,6 +33,7 @@ class Stepper:
         model: the network whose weights `optimizer` changes.
         forward: `model`, or a compiled form of it.
         layout: how passes are laid out; the attribute shrinks when memory runs out.
+        ranks: the processes that share each step; `forward` reduces gradients over them.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Stepper:
         examples: Examples,
         pad_token_id: int,
         layout: Layout,
+        ranks: Ranks = Ranks(),  # noqa: B008  # frozen
     ) -> None:
         """Find the device that `model` lies on."""
         self.layout = layout
         self._model, self._forward = model, forward
         self._objective, self._optimizer, self._config = objective, optimizer, config
         self._examples, self._pad_token_id = examples, pad_token_id
+        self._ranks = ranks
         self._device = next(model.parameters()).device
         if objective.class_weights_C is not None:  # once: copying them at each step would wait
             weights_C = objective.class_weights_C.to(self._device)
@@ -69,13 +73,15 @@ class Stepper:
         """
         self._model.train()
         while (terms := self._gradient(self._laid_out(step))) is None:
-            smaller = self.layout.halved()
+            # A rank that repeats its step alone would wait for the others for ever.
+            smaller = self.layout.halved() if self._ranks.size == 1 else None
             if smaller is None:
                 raise ResourceExhausted(
                     f"a pass of {self.layout.pass_tokens} tokens does not fit the memory of "
                     f"{self._device}",
                     rule="at least the longest text fits, with its activations",
-                    remedy="lower max_length_tokens, train a smaller model or use a larger device",
+                    remedy="lower max_length_tokens, train a smaller model, use a larger device "
+                    "or, with several processes, set DECANT_MAX_TOKENS_PER_PASS",
                 )
             torch.cuda.empty_cache()
             self.layout = smaller
@@ -125,5 +131,7 @@ class Stepper:
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
         )
-        terms["loss"].backward()
-        return {name: term.detach() for name, term in terms.items()}
+        factor = self._ranks.loss_factor(step.num_examples)
+        (terms["loss"] * factor if factor != 1.0 else terms["loss"]).backward()
+        # Of each term this rank's part, which the meter sums over the ranks.
+        return {name: term.detach() * (factor / self._ranks.size) for name, term in terms.items()}

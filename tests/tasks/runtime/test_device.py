@@ -79,3 +79,25 @@ def test_a_way_to_compile_that_does_not_exist_is_refused(monkeypatch):
     monkeypatch.setenv("DECANT_COMPILE", "fast")
     with pytest.raises(UserError, match="auto, always, never, graphs"):
         device.compile_mode()
+
+
+def test_threads_of_a_small_model_are_a_rule_of_its_size(monkeypatch):
+    """A student would get other bits on a busy machine, or on one with more cores."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for cores in ("1", "64"):
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        assert device.trains_on_one_thread(884_736, 32)  # the quickstart's student
+        assert not device.trains_on_one_thread(85_000_000, 32)
+
+
+def test_processes_are_asked_for_or_one_a_gpu_and_never_nested(monkeypatch):
+    """Eight ranks that start eight ranks each."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert device.process_count() == 1
+    monkeypatch.setattr(device, "has_cuda", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
+    assert device.process_count() == 3
+    monkeypatch.setenv(device.PROCESSES, "2")
+    assert device.process_count() == 2
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    assert device.process_count() == 1

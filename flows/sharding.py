@@ -1,0 +1,68 @@
+"""Where shards are built: in this process, or as Prefect tasks in other processes or on Ray.
+
+Only what consists of shards goes there (tokens, teacher signals); steps stay in the flow's process.
+Machines of a Ray cluster need this project installed and the store on a path that all share.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from data_contracts.errors import UserError
+from tasks.policies import run_shards_as_tasks
+from tasks.runtime.device import has_cuda, thread_count
+from tasks.runtime.shards import SHARD_RUNNER
+
+ShardsOn = Literal["here", "processes", "ray"]
+
+
+@contextmanager
+def sharding(where: ShardsOn, *, workers: int) -> Iterator[None]:
+    """Build the shards of all stages in the block at `where`.
+
+    Args:
+        where: `ray` takes the cluster of RAY_ADDRESS, or starts one on this machine.
+        workers: processes at once, for `processes`.
+    Raises: UserError if Ray is not installed.
+    """
+    if where == "here":
+        yield
+        return
+    with _task_runner(where, workers) as runner:
+        token = SHARD_RUNNER.set(partial(run_shards_as_tasks, runner))
+        try:
+            with _claim(where):
+                yield
+        finally:
+            SHARD_RUNNER.reset(token)
+
+
+def _task_runner(where: ShardsOn, workers: int) -> TaskRunner[Any]:
+    if where == "processes":
+        return ProcessPoolTaskRunner(max_workers=workers)
+    try:
+        from prefect_ray import RayTaskRunner  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            "Ray is not installed",
+            rule="shards on Ray need the extra `ray`",
+            remedy="pip install 'decant[ray]', or leave the shards here",
+        ) from error
+    return RayTaskRunner(address=os.environ.get("RAY_ADDRESS"))
+
+
+@contextmanager
+def _claim(where: ShardsOn) -> Iterator[None]:
+    """What a shard needs of a Ray machine: a GPU where there are any, else its threads' cores."""
+    if where != "ray":
+        yield
+        return
+    from prefect_ray.context import remote_options  # pyright: ignore[reportMissingImports]
+
+    needs: dict[str, float] = {"num_gpus": 1} if has_cuda() else {"num_cpus": thread_count()}
+    with remote_options(**needs):
+        yield

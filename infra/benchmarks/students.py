@@ -1,0 +1,107 @@
+"""Nine small students: one after the other, and side by side in child processes.
+
+    .venv/bin/python infra/benchmarks/students.py [--epochs 4] [--rounds 7]
+
+Needs a finished `decant run quickstart` in DECANT_HOME (.decant), whose tokens and teacher signals
+it trains on; writes nothing there. Ways are interleaved; medians and ranges are printed.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from flows.environment import prepare_environment, quieten
+from flows.recipe import Recipe
+from flows.recipe_files import read_recipe
+from flows.runs import RunLog
+from flows.side_by_side import Job, run_side_by_side
+from tasks import distillation
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import cpu_count
+from tasks.runtime.locations import home
+from tasks.runtime.stages import run_stage
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--workers", type=int, default=cpu_count())
+    parser.add_argument("--students", type=int, default=9)
+    asked = parser.parse_args()
+    prepare_environment()
+    quieten()
+    recipe = read_recipe("quickstart", (f"student.training.num_epochs={asked.epochs}",))
+    ways = {
+        "in sequence, all threads": partial(in_sequence, on_one_thread=False),
+        "in sequence, one thread": partial(in_sequence, on_one_thread=True),
+        f"side by side, {asked.workers} workers": partial(side_by_side, workers=asked.workers),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(asked.rounds):
+        for name, way in ways.items():
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.monotonic()
+                way(jobs(recipe, ArtifactStore(Path(folder)))[: asked.students])
+                seconds[name].append(time.monotonic() - started)
+                print(f"{name:<28} {seconds[name][-1]:6.1f} s", flush=True)
+    base = statistics.median(next(iter(seconds.values())))
+    for name, found in seconds.items():
+        median = statistics.median(found)
+        print(
+            f"{name:<28} median {median:6.1f} s ({min(found):.1f} to {max(found):.1f}), "
+            f"{base / median:.2f} times the first"
+        )
+
+
+def jobs(recipe: Recipe, store: ArtifactStore) -> list[Job]:
+    """The nine students, to be built in `store`."""
+    source = ArtifactStore(home())
+    log = RunLog(source.root, recipe.name)
+    inputs = {}
+    for name, step in (("tokens", "student-tokens"), ("signals", "teacher-signals")):
+        record = log.step(step)
+        if record is None:
+            raise SystemExit(f"{home()} has no finished step {step}: decant run quickstart")
+        folder = source.root / "artifacts" / record.key_parts.stage / record.key
+        inputs[name] = source.open(folder)
+    configs = [
+        make(seed)
+        for seed in range(recipe.num_seeds)
+        for make in (recipe.student_config, recipe.pseudo_label_config, recipe.supervised_config)
+    ]
+    return [
+        Job(f"{position}", partial(build, config, inputs, store))
+        for position, config in enumerate(configs)
+    ]
+
+
+def build(config, inputs, store, run):
+    """One student, by `run`."""
+    return run(distillation.STAGE, config, inputs, store=store)
+
+
+def in_sequence(todo: list[Job], *, on_one_thread: bool) -> None:
+    """One after the other in this process."""
+    os.environ["OMP_NUM_THREADS"] = str(cpu_count())
+    rule = distillation.on_one_thread
+    distillation.on_one_thread = lambda config: on_one_thread
+    try:
+        for job in todo:
+            job(run_stage)
+    finally:
+        distillation.on_one_thread = rule
+
+
+def side_by_side(todo: list[Job], *, workers: int) -> None:
+    """As a run does it."""
+    run_side_by_side(todo, limit=workers, on_failure=print)
+
+
+if __name__ == "__main__":
+    main()

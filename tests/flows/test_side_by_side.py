@@ -1,0 +1,107 @@
+"""Students side by side: the same bits as one after the other, and errors told as they are."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import Preempted, TrainingDiverged
+from flows.side_by_side import Job, run_side_by_side
+
+
+@pytest.mark.slow
+def test_students_side_by_side_have_the_bits_of_students_in_sequence(tiny, decant, tmp_path):
+    """A student that depends on how many others were trained at the time cannot be made again."""
+    weights = []
+    for workers in (1, 3):
+        decant.home = tmp_path / f"home-{workers}"
+        done = decant(
+            "run", tiny / "recipe.yaml", "--no-orchestrator", "--workers", workers, check=0
+        )
+        assert done.stderr.count("built in") == 12
+        found = sorted((decant.home / "artifacts" / "student").glob("*/model/model.safetensors"))
+        weights.append({path.parts[-3]: path.read_bytes() for path in found})
+    assert len(weights[0]) == 3
+    assert weights[0] == weights[1]
+
+
+def diverge(run):
+    raise TrainingDiverged("loss is nan", rule="finite", remedy="lower it")
+
+
+def test_the_first_failure_is_raised_whole_and_ends_the_others():
+    """One student that diverges would be reported hours later, or as a broken pool."""
+    failed = []
+
+    def wait_until_stopped(run):
+        stop = run.__self__
+        while stop._stopped_at is None:
+            time.sleep(0.01)
+        raise Preempted("stopped")
+
+    jobs = [Job("long", wait_until_stopped), Job("bad", diverge), Job("queued", wait_until_stopped)]
+    with pytest.raises(TrainingDiverged) as raised:
+        run_side_by_side(jobs, limit=2, on_failure=failed.append)
+    assert (raised.value.fact, raised.value.remedy) == ("loss is nan", "lower it")
+    assert failed == ["bad"]
+    assert jobs[2].given is None
+
+
+def test_sigterm_reaches_all_that_run_and_is_not_lost_afterwards():
+    """A preempted machine would go down without a checkpoint."""
+
+    def preempted(run):
+        while run.__self__._stopped_at is None:
+            time.sleep(0.01)
+        raise Preempted("saved")
+
+    def terminate(run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        preempted(run)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Preempted):
+        run_side_by_side(
+            [Job("a", preempted), Job("b", terminate)], limit=2, on_failure=lambda name: None
+        )
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_ended_among_its_students_leaves_nobody_and_is_resumed(
+    tiny, finished, decant, number
+):
+    """Children that outlive their parent hold the locks that the next run waits for."""
+    undisturbed, _ = finished
+    process = decant.start("run", tiny / "recipe.yaml", "--no-orchestrator", "--workers", 2)
+    deadline = time.monotonic() + 120
+    while not any((decant.home / "work" / "student").glob("*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, number)  # the parent alone
+    said = process.communicate(timeout=60)[1]  # ends when the last child has closed its stderr
+    assert process.returncode == (143 if number == signal.SIGTERM else -9), said
+    deadline = time.monotonic() + 10
+    while left := members_of(process.pid):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    for path in (undisturbed.home / "artifacts" / "student").glob("*/model/model.safetensors"):
+        resumed = decant.home / path.relative_to(undisturbed.home)
+        assert resumed.read_bytes() == path.read_bytes()
+
+
+def members_of(session):
+    """Command lines of the living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            if fields[3] == str(session) and fields[0] != "Z":
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
