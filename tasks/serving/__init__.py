@@ -3,6 +3,9 @@
     onnx_export.py       network → fp32 ONNX graph → int8 graph           (for tasks.export)
     bundle.py            files + card + lineage + digests → one folder    (for tasks.registration)
     model_card.py        what a reader of the registry must know, as Markdown
+    delivered.py         models:/name@alias or a folder → verified model files
+    networks.py          both forms, asked for many texts at once
+    texts.py scoring.py  a file of texts → a file of labels, in flat memory
     text_classifier.py   the one script a consumer runs: MLflow models-from-code, nothing of ours
     verification.py      is this folder ours and untouched? asked before it is loaded
     gates.py             the recipe's conditions on a student, read off the evaluation report

@@ -25,6 +25,7 @@ def test_help_lists_commands_and_exit_codes(decant):
         ("no-such-command",),
         ("run", "quickstart", "--no-orchestrator", "--from", "no-such-step"),
         ("report", "never-run"),
+        ("score", "no-such-folder", "texts.jsonl", "answers.parquet"),
     ],
 )
 def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
@@ -57,6 +58,7 @@ def test_validate_and_status_of_a_fresh_home(decant):
         ("from flows.__main__ import make_app; make_app().help_print([])", "pydantic torch"),
         ("import flows.commands.plan, flows.commands.validate", "torch transformers pandas"),
         ("import flows.commands.run", "torch transformers pandas sklearn matplotlib"),
+        ("import flows.commands.score", "torch transformers pandas onnxruntime"),
     ],
 )
 def test_heavy_libraries_are_not_imported_before_they_are_needed(statement, forbidden):

@@ -1,0 +1,72 @@
+"""Where a delivered student lies: a registry's version or a folder → its verified model files.
+
+    models:/name@alias  models:/name/3  models:/name     a registered version; the champion if none
+    folder                                               an export, its model/, or a downloaded copy
+
+Whatever comes out of a registry is verified before any file of it is read: MLflow itself would run
+what the folder names.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_contracts.errors import SourceError, UserError
+from tasks.serving.registry import CHAMPION, DIGEST_TAG, Registry
+from tasks.serving.verification import verify_model
+
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:[/@](?P<which>[^/@]+))?")
+_BUNDLE_MODEL = Path("artifacts") / "bundle" / "model"
+_SERVING_FILE = "serving.json"
+
+
+@contextmanager
+def delivered_model(uri: str) -> Iterator[Path]:
+    """The folder with `serving.json`, tokenizer, labels and weights, while the block lasts.
+
+    Args:
+        uri: see the module's text.
+    Raises:
+        UserError: no such model, version, alias or folder.
+        CorruptArtifact: the version is not one of ours, or was changed.
+        TransientError: the registry cannot be reached.
+    """
+    if not uri.startswith("models:"):
+        yield _in_folder(uri)
+        return
+    match = _REGISTERED.fullmatch(uri)
+    if match is None:
+        raise UserError(
+            f"{uri!r} does not name a version",
+            rule="registered models are named models:/name@alias or models:/name/version",
+            remedy="decant status lists names, versions and aliases",
+        )
+    from mlflow.artifacts import download_artifacts
+
+    registry = Registry()
+    name = match["name"]
+    version = registry.resolve(name, match["which"] or CHAMPION)
+    with tempfile.TemporaryDirectory(prefix="decant-model-") as target:
+        with registry.calls():
+            folder = Path(download_artifacts(f"models:/{name}/{version}", dst_path=target))
+        verify_model(folder, expected_digest=registry.tags(name, version).get(DIGEST_TAG))
+        yield folder / _BUNDLE_MODEL
+
+
+def _in_folder(uri: str) -> Path:
+    folder = Path(uri.removeprefix("file://")).expanduser()
+    if (folder / "MLmodel").is_file():
+        verify_model(folder)
+        return folder / _BUNDLE_MODEL
+    for candidate in (folder, folder / "model"):
+        if (candidate / _SERVING_FILE).is_file():
+            return candidate
+    raise SourceError(
+        f"{folder} holds no delivered student: there is no {_SERVING_FILE}",
+        rule="texts are scored by a registered model, or the folder that the step export wrote",
+        remedy="give models:/name@champion, or run the recipe: decant run",
+    )

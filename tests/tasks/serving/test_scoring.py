@@ -1,0 +1,251 @@
+import csv
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_contracts.errors import ContractViolation, CorruptArtifact, SourceError, UserError
+from tasks.runtime.progress import SilentProgress
+from tasks.serving.scoring import ScoringConfig, score
+from tasks.serving.text_classifier import TextClassifier
+
+ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
+TEXTS = [
+    request.format(room)
+    for request in ("打开{}的灯", "关闭{}的灯", "{}现在几度", "请把{}的亮度调到百分之五十")
+    for room in ROOMS
+]
+
+
+@pytest.fixture
+def model(exported):
+    return exported.path / "model"
+
+
+def write_jsonl(path, rows):
+    lines = (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def answers_of_the_served_model(downloaded, texts, variant):
+    served = TextClassifier()
+    bundle = str(downloaded / "artifacts" / "bundle")
+    served.load_context(type("Context", (), {"artifacts": {"bundle": bundle}})())
+    import pandas as pd
+
+    return served.predict(None, pd.DataFrame({"text": texts}), {"variant": variant})
+
+
+@pytest.mark.parametrize(("variant", "tolerance"), [("safetensors", 1e-5), ("onnx_int8", 0.05)])
+def test_answers_are_those_of_the_served_model(model, downloaded, tmp_path, variant, tolerance):
+    """Texts normalised, cut or batched otherwise than in service get other labels by night."""
+    texts = [*TEXTS, "  打开\u200b客厅的灯 ", "打开客厅的灯" * 9]
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": text} for text in texts])
+    report = score(model, str(source), tmp_path / "out.parquet", ScoringConfig(variant=variant))
+    found = pq.read_table(tmp_path / "out.parquet")
+    expected = answers_of_the_served_model(downloaded, texts, variant)
+    assert found["label"].to_pylist() == expected["label"].tolist()
+    assert np.allclose(found["score"].to_numpy(), expected["score"], atol=tolerance)
+    assert found["line"].to_pylist() == list(range(1, len(texts) + 1))
+    assert report.num_scored == report.num_rows == len(texts)
+    assert report.num_truncated == 1
+    assert report.labels == dict(expected["label"].value_counts())
+    assert report.texts_per_second > 0
+
+
+def write_rows(folder, file_format, texts):
+    path = folder / f"texts.{file_format}"
+    keys = list(range(100, 100 + len(texts)))
+    if file_format == "parquet":
+        pq.write_table(pa.table({"key": keys, "body": texts}), path)
+    elif file_format == "jsonl":
+        write_jsonl(path, [{"key": k, "body": t} for k, t in zip(keys, texts, strict=True)])
+    else:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, delimiter="\t" if file_format == "tsv" else ",")
+            writer.writerows([("key", "body"), *zip(keys, texts, strict=True)])
+    return path
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl", "csv", "tsv"])
+def test_every_format_gives_the_same_answers(model, tmp_path, file_format):
+    """A column read under another name, or a header scored as a text."""
+    config = ScoringConfig(text_column="body", id_column="key", probabilities=True)
+    path = write_rows(tmp_path, file_format, TEXTS)
+    score(model, str(path), tmp_path / "out.parquet", config)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.column_names == ["file", "line", "id", "label", "score", "probabilities", "reason"]
+    assert found["id"].to_pylist() == [str(100 + row) for row in range(len(TEXTS))]
+    labels = json.loads(found.schema.metadata[b"labels"])
+    table = np.array(found["probabilities"].to_pylist())
+    assert np.allclose(table.sum(1), 1, atol=1e-5)
+    assert [labels[row.argmax()] for row in table] == found["label"].to_pylist()
+    assert np.allclose(table.max(1), found["score"].to_numpy())
+    # The same text alone, in the simplest form that there is.
+    alone = write_jsonl(tmp_path / "alone.jsonl", [{"text": text} for text in TEXTS])
+    score(model, str(alone), tmp_path / "alone.parquet")
+    assert pq.read_table(tmp_path / "alone.parquet")["label"].to_pylist() == (
+        found["label"].to_pylist()
+    )
+
+
+def test_rows_that_cannot_be_scored_keep_their_place_and_say_why(model, tmp_path):
+    """Answers that slip by one row after the first bad one label every later text wrongly."""
+    rows = [
+        {"text": TEXTS[0]},
+        {"text": None},
+        {"text": TEXTS[20]},
+        {"text": " \u200b "},
+        "{broken",
+        {"text": 5},
+        {"text": TEXTS[8]},
+    ]
+    source = write_jsonl(tmp_path / "texts.jsonl", rows)
+    report = score(model, str(source), tmp_path / "out.parquet", ScoringConfig(probabilities=True))
+    found = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    reasons = [row["reason"] for row in found]
+    wrong = ["missing_text", "empty_text", "malformed_json", "wrong_type"]
+    assert reasons == [None, wrong[0], None, *wrong[1:], None]
+    assert [row["line"] for row in found] == list(range(1, 8))
+    for row in found:
+        is_bad = row["reason"] is not None
+        assert all((row[name] is None) == is_bad for name in ("label", "score", "probabilities"))
+    expected = write_jsonl(tmp_path / "good.jsonl", [rows[0], rows[2], rows[6]])
+    score(model, str(expected), tmp_path / "good.parquet")
+    good = pq.read_table(tmp_path / "good.parquet")["label"].to_pylist()
+    assert [row["label"] for row in found if row["label"]] == good
+    assert report.unscored == dict.fromkeys(wrong, 1)
+    assert (report.num_rows, report.num_scored) == (7, 3)
+
+
+def test_batches_keep_their_order_across_files_and_windows(model, tmp_path):
+    """The second batch's answers written before the first's, or a file's tail left out."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    many = [TEXTS[row % len(TEXTS)] for row in range(9000)]  # beyond one batch of the readers
+    write_jsonl(folder / "b.jsonl", [{"text": text} for text in many])
+    write_jsonl(folder / "a.jsonl", [{"text": text} for text in TEXTS])
+    write_jsonl(folder / "c.jsonl", [])
+    (folder / "_SUCCESS").write_text("")
+    report = score(model, str(folder), tmp_path / "out.parquet")
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert report.num_rows == found.num_rows == 9000 + len(TEXTS)
+    assert found["file"].to_pylist() == ["a.jsonl"] * len(TEXTS) + ["b.jsonl"] * 9000
+    labels = found["label"].to_pylist()
+    assert labels[len(TEXTS) :] == [labels[row % len(TEXTS)] for row in range(9000)]
+
+
+def test_too_many_bad_rows_write_nothing(model, tmp_path):
+    """A misspelt column: a table of nulls takes the place of yesterday's answers."""
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}, {"text": ""}, {"text": ""}])
+    output = tmp_path / "out.parquet"
+    output.write_bytes(b"yesterday")
+    with pytest.raises(ContractViolation, match="2 of 3 rows cannot be scored: 2 empty_text"):
+        score(model, str(source), output, ScoringConfig(max_unscored_rate=0.5))
+    assert output.read_bytes() == b"yesterday"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "texts.jsonl"]
+
+
+def test_a_second_run_to_the_same_output_is_kept_away(model, tmp_path):
+    """Two schedules that overlap interleave their bytes in one file."""
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
+    with (tmp_path / ".out.parquet.partial").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another run is writing"):
+            score(model, str(source), tmp_path / "out.parquet")
+    score(model, str(source), tmp_path / "out.parquet")  # the holder is gone, its file remained
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 1
+    assert not (tmp_path / ".out.parquet.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "said"),
+    [
+        ("texts.jsonl", {"text_column": "body"}, "no column 'body'"),
+        ("texts.jsonl", {"id_column": "nr"}, "no column 'nr'"),
+        ("texts.data", {}, "does not tell its format"),
+        ("nowhere.csv", {}, "no file at"),
+    ],
+)
+def test_a_wrong_input_is_told(model, tmp_path, name, columns, said):
+    """`KeyError: 'body'` after an hour of a night's run."""
+    write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
+    write_jsonl(tmp_path / "texts.data", [{"text": TEXTS[0]}])
+    output = tmp_path / "out.parquet"
+    with pytest.raises(SourceError, match=said):
+        score(model, str(tmp_path / name), output, ScoringConfig(**columns))
+    assert not output.exists()
+
+
+def test_the_input_is_not_overwritten(model, tmp_path):
+    """`decant score m texts.parquet texts.parquet`."""
+    path = write_rows(tmp_path, "parquet", TEXTS)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="is the input itself"):
+        score(model, str(path), path, ScoringConfig(text_column="body"))
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_no_student_is_told(tmp_path):
+    """A JSON traceback for a wrong path."""
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
+    with pytest.raises(CorruptArtifact, match=r"serving\.json"):
+        score(tmp_path, str(source), tmp_path / "out.parquet")
+
+
+class Recorder(SilentProgress):
+    def __init__(self):
+        self.total = self.done = 0
+
+    def start(self, description, *, total, unit):
+        self.total = total
+
+    def advance(self, amount=1, *, note=""):
+        self.done += amount
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
+def test_progress_counts_every_row(model, tmp_path, file_format):
+    """A bar that stops at 97 % looks like a run that hangs."""
+    recorder = Recorder()
+    path = write_rows(tmp_path, file_format, TEXTS)
+    config = ScoringConfig(text_column="body")
+    score(model, str(path), tmp_path / "out.parquet", config, progress=recorder)
+    assert recorder.done == recorder.total == len(TEXTS)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_yesterdays_answers_and_the_next_one_finishes(model, tmp_path):
+    """Half a file under the right name is read by the next job as the whole."""
+    source = write_jsonl(
+        tmp_path / "texts.jsonl", [{"text": TEXTS[row % len(TEXTS)]} for row in range(60_000)]
+    )
+    output, partial = tmp_path / "out.parquet", tmp_path / ".out.parquet.partial"
+    output.write_bytes(b"yesterday")
+    command = [sys.executable, "-m", "flows", "score", str(model), str(source), str(output)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert output.read_bytes() == b"yesterday"
+    write_jsonl(source, [{"text": text} for text in TEXTS])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "32 of 32 rows scored" in done.stdout
+    assert "texts/s" in done.stdout
+    assert pq.read_table(output).num_rows == len(TEXTS)
+    assert not partial.exists()
