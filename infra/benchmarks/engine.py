@@ -1,0 +1,184 @@
+"""Decant's side of the training benchmark: the stage functions, and the engine beneath for rounds.
+
+All calls into `tasks.training` that the benchmark makes are here.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from infra.benchmarks.material import Material
+from infra.benchmarks.rounds import Timed
+from tasks import distillation, teacher_signals
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import resolve_precision, thread_count
+from tasks.runtime.progress import SilentProgress
+from tasks.runtime.stages import run_stage
+from tasks.training import examples as rows
+from tasks.training.config import TrainingConfig
+from tasks.training.inference import predict_logits
+from tasks.training.loop import train
+from tasks.training.objectives import Objective
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Validation accuracy against seconds of one full run.
+
+    Args:
+        points: (seconds since the start, step, accuracy).
+        seconds: of the whole run.
+        parts: seconds by part, where the system has parts.
+    """
+
+    points: tuple[tuple[float, int, float], ...]
+    seconds: float
+    parts: dict[str, float]
+
+
+def full_run(material: Material, *, validations_per_epoch: int) -> Curve:
+    """The stages teacher-signals and distillation, from tokens on disk to a published student.
+
+    Counted in: reading the teacher, validation, checkpoints, writing and hashing the artifacts.
+    """
+    config = material.config
+    training = config.training.model_copy(
+        update={"validations_per_epoch": validations_per_epoch, "patience": 10_000}
+    )
+    config = config.model_copy(update={"training": training})
+    with tempfile.TemporaryDirectory() as folder:
+        store = ArtifactStore(Path(folder))
+        started = time.perf_counter()
+        signals = run_stage(
+            teacher_signals.STAGE,
+            teacher_signals.Config(roles=config.train_on, precision=signal_precision()),
+            {
+                "teacher": material.artifacts["teacher"],
+                "tokens": material.artifacts["signal-tokens"],
+            },
+            store=store,
+        ).artifact
+        signals_seconds = time.perf_counter() - started
+        student = run_stage(
+            distillation.STAGE,
+            config,
+            {"tokens": material.artifacts["student-tokens"], "signals": signals},
+            store=store,
+        ).artifact
+        seconds = time.perf_counter() - started
+        history = _history(student.path)
+    last = max(entry["step"] for entry in history["validations"])
+    training_seconds = seconds - signals_seconds
+    points = tuple(
+        (
+            signals_seconds + training_seconds * entry["step"] / last,
+            int(entry["step"]),
+            float(entry["accuracy"]),
+        )
+        for entry in history["validations"]
+    )
+    return Curve(
+        points, seconds, {"teacher signals": signals_seconds, "training": training_seconds}
+    )
+
+
+def signal_precision():
+    """The precision in which the teacher reads, as a recipe resolves it on this machine."""
+    return resolve_precision("auto")
+
+
+def signals_round(material: Material, teacher, chosen: np.ndarray) -> Timed:
+    """Teacher logits of the chosen rows, each text once."""
+    ids = take(material.teacher_ids, chosen)
+    started = time.perf_counter()
+    predict_logits(
+        teacher,
+        ids,
+        pad_token_id=material.teacher_facts.pad_token_id,
+        precision=signal_precision(),
+    )
+    return Timed(len(chosen), time.perf_counter() - started)
+
+
+def training_round(material: Material, examples: rows.Examples, chosen: np.ndarray) -> Timed:
+    """One epoch of the engine over the chosen rows, signals at hand, without validation."""
+    torch.set_num_threads(thread_count())
+    part = rows.Examples(
+        examples.example_ids.take(pa.array(chosen)),
+        take(examples.input_ids, chosen),
+        examples.labels[chosen],
+        None if examples.teacher_logits is None else examples.teacher_logits[chosen],
+        examples.label_names,
+    )
+    config: TrainingConfig = material.config.training.model_copy(update={"num_epochs": 1})
+    model = material.student()
+    with tempfile.TemporaryDirectory() as work:
+        started = time.perf_counter()
+        train(
+            model,
+            part,
+            objective(material),
+            config,
+            pad_token_id=material.student_facts.pad_token_id,
+            validate=lambda _: {"accuracy": 0.0},
+            seed=0,
+            work=Path(work),
+            progress=SilentProgress(),
+        )
+        return Timed(len(chosen), time.perf_counter() - started)
+
+
+def with_signals(material: Material, teacher) -> rows.Examples:
+    """The examples with the teacher's logits and its own choices as hard labels."""
+    logits = predict_logits(
+        teacher,
+        material.teacher_ids,
+        pad_token_id=material.teacher_facts.pad_token_id,
+        precision=signal_precision(),
+    )
+    found = material.examples
+    return rows.pseudo_labels(
+        rows.Examples(found.example_ids, found.input_ids, found.labels, logits, found.label_names)
+    )
+
+
+def objective(material: Material) -> Objective:
+    """The loss of the recipe."""
+    return Objective(
+        alpha=material.config.objective.alpha, temperature=material.config.objective.temperature
+    )
+
+
+def validation_accuracy(material: Material, model) -> float:
+    """Accuracy on the validation rows; the same function scores every competitor's student."""
+    logits = predict_logits(
+        model, material.validation.input_ids, pad_token_id=material.student_facts.pad_token_id
+    )
+    return material.score(logits)
+
+
+def take(ids: rows.RaggedIds, chosen: np.ndarray) -> rows.RaggedIds:
+    """Token ids of the chosen texts."""
+    texts = [ids.values[ids.offsets[row] : ids.offsets[row + 1]] for row in chosen]
+    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+    return rows.RaggedIds(np.concatenate(texts), offsets)
+
+
+def as_lists(ids: rows.RaggedIds) -> list[list[int]]:
+    """Token ids as Python lists, which is what the competitors' data sets hold."""
+    return [
+        ids.values[start:end].tolist()
+        for start, end in zip(ids.offsets[:-1], ids.offsets[1:], strict=True)
+    ]
+
+
+def _history(student: Path) -> dict:
+    return json.loads((student / "history.json").read_text(encoding="utf-8"))

@@ -1,0 +1,270 @@
+"""What is trained on: Decant's own artifacts up to the teacher, for the quickstart and for sib200.
+
+Every competitor gets the same rows, token ids, teacher and initial student. The artifacts are built
+once into the work folder (three minutes for the quickstart on two cores) and found again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from data_contracts.artifacts import Artifact
+from flows.pipeline import pour
+from flows.recipe import Recipe
+from flows.recipe_files import SHIPPED
+from infra.benchmarks.settings import Settings, say
+from tasks import distillation
+from tasks.corpus.tables import read_table
+from tasks.modeling.backbones import build_student_backbone
+from tasks.modeling.classifier import EncoderClassifier, initialise, load_classifier
+from tasks.problems import PROBLEMS
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import cpu_count
+from tasks.runtime.seeding import derive_seed
+from tasks.runtime.stages import run_stage
+from tasks.training.examples import Examples, RaggedIds, load_examples
+from tasks.training.fitting import TokenFacts, read_token_facts
+
+_FIRST_STEP_OF_STUDENTS = "student-seed-0"
+
+
+@dataclass(frozen=True)
+class Material:
+    """One distillation: artifacts, and what competitors read out of them.
+
+    Args:
+        config: of the student: rows, objective, optimisation, seed.
+        artifacts: by step name: corpus, student-tokens, signal-tokens, teacher.
+    """
+
+    name: str
+    config: distillation.Config
+    artifacts: dict[str, Artifact]
+
+    @property
+    def student_tokens(self) -> Path:
+        """Folder of the student's token ids."""
+        return self.artifacts["student-tokens"].path
+
+    @property
+    def teacher_tokens(self) -> Path:
+        """Folder of the teacher's token ids of the same rows."""
+        return self.artifacts["signal-tokens"].path
+
+    @cached_property
+    def student_facts(self) -> TokenFacts:
+        """Padding id and length limit of the student."""
+        return read_token_facts(self.student_tokens)
+
+    @cached_property
+    def teacher_facts(self) -> TokenFacts:
+        """Padding id and length limit of the teacher."""
+        return read_token_facts(self.teacher_tokens)
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The student's rows to train on."""
+        return load_examples(self.student_tokens, self.config.train_on)
+
+    @cached_property
+    def validation(self) -> Examples:
+        """The student's labelled validation rows."""
+        return load_examples(self.student_tokens, ["validation"])
+
+    @cached_property
+    def teacher_ids(self) -> RaggedIds:
+        """The teacher's token ids of `examples`, in their order."""
+        parts = [
+            read_table(path, ["example_id", "input_ids"])
+            for role in self.config.train_on
+            for path in sorted((self.teacher_tokens / role).glob("*.parquet"))
+        ]
+        table = pa.concat_tables(parts)
+        place = {name: row for row, name in enumerate(table["example_id"].to_pylist())}
+        rows = [place[name] for name in self.examples.example_ids.to_pylist()]
+        return RaggedIds.from_arrow(table["input_ids"].take(pa.array(rows)))
+
+    def teacher(self) -> EncoderClassifier:
+        """The fine-tuned teacher in evaluation mode, fp32."""
+        return load_classifier(self.artifacts["teacher"].path / "model")
+
+    def student(self) -> EncoderClassifier:
+        """The student as the stage `distillation` begins with it: equal weights every time.
+
+        Seam: a student that starts from teacher layers (`student.init`) is made by the stage in
+        another way; make it here in the same one, and the rest of the benchmark holds.
+        """
+        shape = self.config.architecture
+        initialise(derive_seed(self.config.seed, "weights"))
+        return PROBLEMS[self.config.problem].build_model(
+            build_student_backbone(
+                shape,
+                vocab_size=self.student_facts.vocab_size,
+                pad_token_id=self.student_facts.pad_token_id,
+                max_length_tokens=self.student_facts.max_length_tokens,
+            ),
+            num_labels=len(self.examples.label_names),
+            pooling=shape.pooling,
+            dropout=shape.dropout,
+        )
+
+    def texts(self, role: str = "transfer") -> list[str]:
+        """Raw texts of a role in the student's language, in file order."""
+        folder = self.artifacts["corpus"].path / "rows" / role
+        parts = [read_table(path, ["text"]) for path in sorted(folder.glob("*.parquet"))]
+        return pa.concat_tables(parts)["text"].to_pylist()
+
+    def score(self, logits: np.ndarray) -> float:
+        """Validation accuracy of logits of `validation`."""
+        scores = PROBLEMS[self.config.problem].score(logits, self.validation.labels)
+        return float(scores["accuracy"])
+
+    def record(self) -> dict:
+        """What was trained on, as JSON values."""
+        student, teacher = self.examples.input_ids.lengths, self.teacher_ids.lengths
+        shape = self.config.architecture
+        return {
+            "rows": len(self.examples),
+            "student_tokens_mean": round(float(student.mean()), 1),
+            "student_tokens_max": int(student.max()),
+            "teacher_tokens_mean": round(float(teacher.mean()), 1),
+            "max_length_tokens": self.student_facts.max_length_tokens,
+            "student": f"{shape.num_layers} x {shape.hidden_size}",
+            "student_parameters": sum(p.numel() for p in self.student().parameters()),
+            "teacher_parameters": sum(p.numel() for p in self.teacher().parameters()),
+            "batch_size": self.config.training.batch_size,
+            "epochs": self.config.training.num_epochs,
+            "learning_rate": self.config.training.learning_rate,
+            "alpha": self.config.objective.alpha,
+            "temperature": self.config.objective.temperature,
+        }
+
+
+class _EnoughError(Exception):
+    """Everything before the first student is there."""
+
+
+def prepare(settings: Settings, section: str) -> Material:
+    """Build, or find, the artifacts behind a training section."""
+    recipe = _sib200(settings) if section == "train-sib200" else quickstart(settings)
+    store = ArtifactStore(settings.work / "home")
+    artifacts: dict[str, Artifact] = {}
+
+    def step(name, stage, config, /, **inputs):
+        if name == _FIRST_STEP_OF_STUDENTS:
+            raise _EnoughError
+        if name == "teacher-signals":
+            return None  # timed by the benchmark itself
+        outcome = run_stage(stage, config, inputs, store=store, workers=cpu_count())
+        say(f"  {name}: {'found' if outcome.cached else 'built'}")
+        artifacts[name] = outcome.artifact
+        return outcome.artifact
+
+    with contextlib.suppress(_EnoughError):
+        pour(recipe, step)
+    return Material(recipe.name, recipe.student_config(0), artifacts)
+
+
+def quickstart(settings: Settings) -> Recipe:
+    """The shipped quickstart, or a small cut of it."""
+    values = yaml.safe_load((SHIPPED / "quickstart.yaml").read_text(encoding="utf-8"))
+    if settings.tiny:
+        for source in values["data"]["sources"]:
+            source["rows_per_intent"] = 4
+        values["teacher"]["training"].update(num_epochs=1)
+        values["student"]["tokenizer"].update(min_frequency=2)
+        values["student"]["training"].update(num_epochs=1)
+    return Recipe.model_validate(values)
+
+
+def _sib200(settings: Settings) -> Recipe:
+    """Topics of sentences: a multilingual teacher reads English, the student Chinese."""
+    assert settings.sib200 is not None
+    assert settings.multilingual_model is not None
+    folder = settings.work / "sib200"
+    _write_pairs(settings.sib200, folder)
+    labelled = {"label": "label", "text": "text"}
+
+    def source(name: str, role: str, language: str, **more) -> dict:
+        return {
+            "name": name,
+            "format": "parquet",
+            "uri": str(folder / f"{name}.parquet"),
+            "role": role,
+            "language": language,
+            "columns": labelled,
+            **more,
+        }
+
+    pairs = {**labelled, "parallel_text": "parallel_text"}
+    return Recipe.model_validate(
+        {
+            "name": "sib200",
+            "source_language": "en",
+            "target_language": "zh",
+            "data": {
+                "sources": [
+                    source("train.en", "train", "en"),
+                    source("dev.en", "validation", "en"),
+                    source("test.en", "test", "en"),
+                    source("pairs.zh", "transfer", "zh", parallel_language="en", columns=pairs),
+                    source("dev.zh", "validation", "zh"),
+                    source("test.zh", "test", "zh"),
+                ],
+                "max_quarantine_rate": 0.2,
+            },
+            "teacher": {
+                "model": str(settings.multilingual_model),
+                "max_length_tokens": 128,
+                "training": {
+                    "num_epochs": 1 if settings.tiny else 4,
+                    "batch_size": 16,
+                    "learning_rate": 1e-4,
+                    "freeze_embeddings": True,
+                },
+            },
+            "student": {
+                "tokenizer": {"kind": "bpe", "vocab_size": 4000, "min_frequency": 2},
+                "max_length_tokens": 128,
+                "architecture": {
+                    "num_layers": 2,
+                    "hidden_size": 192,
+                    "num_heads": 4,
+                    "intermediate_size": 768,
+                },
+                "training": {
+                    "num_epochs": 1 if settings.tiny else 10,
+                    "batch_size": 32,
+                    "learning_rate": 1e-3,
+                    "precision": "fp32",
+                },
+            },
+            "distillation": {"alpha": 0.8, "temperature": 2.0, "hard_labels": "teacher"},
+            "registration": {"model_name": "sib200-en-zh"},
+        }
+    )
+
+
+def _write_pairs(source: Path, folder: Path) -> None:
+    """The splits as they are, and the Chinese train rows joined to their English by index_id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        name: pq.read_table(source / f"{name}.parquet").replace_schema_metadata(None)
+        for name in ("train.en", "train.zh", "dev.en", "dev.zh", "test.en", "test.zh")
+    }
+    english = (
+        tables["train.en"]
+        .select(["index_id", "text"])
+        .rename_columns(["index_id", "parallel_text"])
+    )
+    tables["pairs.zh"] = tables.pop("train.zh").join(english, "index_id").sort_by("index_id")
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")

@@ -1,0 +1,248 @@
+"""Peak memory and seconds against rows: ingestion → tokenization → loading → training steps.
+
+Every step of every size runs in a process of its own, through the public stage functions, so its
+peak is its own. What a process needs before it sees a row (imports) is measured too, as the step
+`nothing`. Sizes are given by --rows; the slope is over the largest two.
+
+    infra/benchmarks/run memory --rows 10000,100000,1000000,10000000
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from infra.benchmarks import synthetic
+from infra.benchmarks.settings import Settings, say
+
+STEPS = ("nothing", "ingestion", "tokenization", "loading", "training")
+_TRAINING_STEPS = 30
+_BATCH_SIZE = 64
+_MAX_LENGTH_TOKENS = 48
+
+
+def run(settings: Settings, section: str) -> dict:
+    """Measure each size; JSON values."""
+    texts = synthetic.real_texts()
+    found = []
+    for num_rows in settings.memory_rows:
+        folder = settings.work / "scratch" / f"memory-{num_rows}"
+        shutil.rmtree(folder, ignore_errors=True)
+        synthetic.write_parquet(folder / "texts.parquet", num_rows, texts)
+        _write_tokenizer(folder, texts)
+        measured = {}
+        for step in STEPS:
+            measured[step] = _child(step, folder)
+            seconds, peak = measured[step]["seconds"], measured[step]["peak_mib"]
+            say(f"  {num_rows:>12,} rows  {step:<13}{seconds:8.1f} s  {peak:8,.0f} MiB")
+        measured["ingestion"]["input_mib"] = round(
+            (folder / "texts.parquet").stat().st_size / 2**20, 1
+        )
+        found.append({"rows": num_rows, "steps": measured})
+        shutil.rmtree(folder)
+    return {"sizes": found, "slopes": slopes(found)}
+
+
+def slopes(sizes: list[dict]) -> dict[str, dict[str, float]]:
+    """Bytes and microseconds a row of each step, between the two largest sizes."""
+    if len(sizes) < 2:
+        return {}
+    small, large = sorted(sizes, key=lambda size: size["rows"])[-2:]
+    rows = large["rows"] - small["rows"]
+    return {
+        step: {
+            "bytes_a_row": (large["steps"][step]["peak_mib"] - small["steps"][step]["peak_mib"])
+            * 2**20
+            / rows,
+            "microseconds_a_row": (
+                large["steps"][step]["seconds"] - small["steps"][step]["seconds"]
+            )
+            * 1e6
+            / rows,
+        }
+        for step in STEPS
+    }
+
+
+def _child(step: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "infra.benchmarks.memory", step, str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _write_tokenizer(folder: Path, texts: list[str]) -> None:
+    from infra.benchmarks.tokenizing import small_tokenizer
+    from tasks.corpus.tokenizing import save_tokenizer
+
+    save_tokenizer(
+        small_tokenizer(texts), folder / "tokenizer", max_length_tokens=_MAX_LENGTH_TOKENS
+    )
+
+
+def ingestion_inputs(folder: Path) -> tuple:
+    """Stage, configuration and inputs of the step ingestion: `texts.parquet` as transfer rows."""
+    from tasks import ingestion
+    from tasks.corpus.home_assistant import HomeAssistantSource
+    from tasks.corpus.sources import FileSource
+
+    def labelled(name: str, role: str, language: str, other: str) -> HomeAssistantSource:
+        return HomeAssistantSource(
+            name=name,
+            format="home_assistant_intents",
+            role=role,
+            language=language,
+            shared_with=(other,),
+            rows_per_intent=20,
+        )
+
+    sources = [
+        labelled("en-train", "train", "en", "zh"),
+        *(
+            labelled(f"{language}-{role}", role, language, other)
+            for role in ("validation", "test")
+            for language, other in (("en", "zh"), ("zh", "en"))
+        ),
+        FileSource(
+            name="transfer",
+            format="parquet",
+            uri=str(folder / "texts.parquet"),
+            role="transfer",
+            language="zh",
+        ),
+    ]
+    config = ingestion.Config(
+        source_language="en", target_language="zh", sources=tuple(sources), max_quarantine_rate=1
+    )
+    return ingestion.STAGE, config, {}
+
+
+def tokenization_inputs(folder: Path, corpus) -> tuple:
+    """Stage, configuration and inputs of the step tokenization, with a tokenizer that is there."""
+    from tasks import tokenization
+    from tasks.corpus.tokenizing import PretrainedTokenizer
+
+    config = tokenization.Config(
+        languages=("zh",),
+        tokenizer=PretrainedTokenizer(kind="pretrained", uri=str(folder / "tokenizer")),
+        max_length_tokens=_MAX_LENGTH_TOKENS,
+        roles=("transfer", "validation"),
+    )
+    return tokenization.STAGE, config, {"corpus": corpus}
+
+
+def _run_stage(folder: Path, stage, config, inputs):
+    from tasks.runtime.artifacts import ArtifactStore
+    from tasks.runtime.device import cpu_count
+    from tasks.runtime.stages import run_stage
+
+    store = ArtifactStore(folder / "home")
+    outcome = run_stage(stage, config, inputs, store=store, workers=cpu_count())
+    (folder / f"{stage.name}.path").write_text(str(outcome.artifact.path))
+    return outcome.artifact
+
+
+def _artifact(folder: Path, name: str):
+    from tasks.runtime.artifacts import ArtifactStore
+
+    return ArtifactStore(folder / "home").open(Path((folder / f"{name}.path").read_text()))
+
+
+def _nothing(folder: Path) -> None:
+    """Imports alone."""
+    import datasets  # noqa: F401
+    import torch  # noqa: F401
+
+    from tasks.training import loop  # noqa: F401
+
+
+def _ingestion(folder: Path) -> None:
+    _run_stage(folder, *ingestion_inputs(folder))
+
+
+def _tokenization(folder: Path) -> None:
+    _run_stage(folder, *tokenization_inputs(folder, _artifact(folder, "corpus")))
+
+
+def _loading(folder: Path) -> None:
+    """An epoch's batches in random order, all of them."""
+    from tasks.training.batches import epoch_order, make_batch
+    from tasks.training.examples import load_examples
+
+    examples = load_examples(_artifact(folder, "tokens").path, ["transfer"])
+    lengths = examples.input_ids.lengths
+    for rows in epoch_order(lengths, batch_size=_BATCH_SIZE, seed=0, epoch=0):
+        make_batch(examples, rows, pad_token_id=0)
+
+
+def _training(folder: Path) -> None:
+    """The first steps of an epoch, forward and backward, with drawn teacher logits."""
+    import torch
+
+    from tasks.modeling.backbones import build_student_backbone
+    from tasks.modeling.classifier import EncoderClassifier
+    from tasks.modeling.config import StudentArchitecture
+    from tasks.training.batches import epoch_order, make_batch
+    from tasks.training.examples import load_examples
+    from tasks.training.fitting import read_token_facts
+    from tasks.training.loop import place
+    from tasks.training.losses import soft_target_loss
+
+    tokens = _artifact(folder, "tokens").path
+    facts = read_token_facts(tokens)
+    examples = load_examples(tokens, ["transfer"])
+    num_labels = len(examples.label_names)
+    shape = StudentArchitecture(num_layers=2, hidden_size=192, num_heads=4, intermediate_size=768)
+    backbone = build_student_backbone(
+        shape,
+        vocab_size=facts.vocab_size,
+        pad_token_id=facts.pad_token_id,
+        max_length_tokens=facts.max_length_tokens,
+    )
+    model = EncoderClassifier(backbone, num_labels=num_labels, pooling="mean", dropout=0.1)
+    model.to(place())
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    order = epoch_order(examples.input_ids.lengths, batch_size=_BATCH_SIZE, seed=0, epoch=0)
+    for rows in order[:_TRAINING_STEPS]:
+        batch = make_batch(examples, rows, pad_token_id=facts.pad_token_id)
+        logits = model(batch.input_ids_BL, batch.attention_mask_BL)
+        drawn = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape))
+        loss = soft_target_loss(
+            logits, drawn.float(), temperature=2.0, normalizer=len(batch.labels_B)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _peak_mib() -> float:
+    """This process's peak resident memory, and that of the largest child that it waited for."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return (own + children) / 1024
+
+
+def main() -> None:
+    """One step in this process; figures as the last line of stdout."""
+    step, folder = sys.argv[1], Path(sys.argv[2])
+    work = {
+        "nothing": _nothing,
+        "ingestion": _ingestion,
+        "tokenization": _tokenization,
+        "loading": _loading,
+        "training": _training,
+    }[step]
+    started = time.perf_counter()
+    work(folder)
+    print(json.dumps({"seconds": time.perf_counter() - started, "peak_mib": _peak_mib()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""speed.md from the sections' JSON files: every figure with its quartiles, machine and command.
+
+Rendering measures nothing, so wording can change without a run. What is slower than a peer is
+printed like what is faster.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from infra.benchmarks import plots
+
+NAMES = {
+    "decant": "**Decant**",
+    "decant_signals": "Decant, teacher signals alone (once, not an epoch)",
+    "trainer_default": "Hugging Face Trainer KD, padded to max_length",
+    "trainer_tuned": "Hugging Face Trainer KD, tuned",
+    "trainer_tuned_bf16": "Hugging Face Trainer KD, tuned, bf16",
+    "trainer_tuned_cached": "Hugging Face Trainer KD, tuned, logits cached by hand",
+    "textbrewer": "TextBrewer GeneralDistiller",
+    "sentence_transformers_mse": "sentence-transformers MSELoss (another objective)",
+    "datasets_map": "datasets.map, processes",
+    "datasets_map_rust_threads": "datasets.map, one process, Rust threads",
+    "decant_open": "Decant, Parquet files to examples",
+    "decant_int8": "**Decant**, `decant score`, int8",
+    "decant_torch": "Decant, `decant score`, torch",
+    "pipeline": "transformers.pipeline, batch 1 (its default)",
+    "pipeline_32": "transformers.pipeline, batch 32",
+    "onnx_fp32": "ONNX Runtime fp32, batches of 32 in order",
+    "onnx_int8": "ONNX Runtime int8, batches of 32 in order",
+    "sentence_transformers": "sentence-transformers encode (no answers)",
+}
+
+
+def write_report(results: Path, target: Path) -> Path:
+    """Write `speed.md` and its plots into `target` from the JSON files in `results`."""
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(results.glob("*.json"))
+    }
+    lines = [
+        "# Speed",
+        "",
+        "Decant against what a user would pick instead, in turns on one machine. Medians over the "
+        "rounds, with quartiles in brackets; *times* is Decant's rate over the other's, round by "
+        "round, so above 1 Decant is faster. Written by `infra/benchmarks/run report` from "
+        "`results/*.json`; `infra/benchmarks/run` measures what has no result yet.",
+        "",
+    ]
+    for name in ("train-quickstart", "train-sib200"):
+        if name in found:
+            lines += _training(name, found[name], target)
+    for name, section in (
+        ("tokenize", _tokenizing),
+        ("load", _loading),
+        ("score", _scoring),
+        ("memory", _memory),
+    ):
+        if name in found:
+            lines += section(found[name], target)
+    path = target / "speed.md"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _training(name: str, result: Mapping, target: Path) -> list[str]:
+    material = result["material"]
+    plots.draw_curves(result, NAMES, target / f"speed-{name}.png")
+    seconds = result["seconds_to_score"]
+    parts = result["curves"]["decant"]["parts"]
+    agreement = result["loss_agreement"]
+    lines = [
+        f"## Distillation: {name.removeprefix('train-')}",
+        "",
+        f"{material['rows']:,} rows, mean {material['student_tokens_mean']} tokens (longest "
+        f"{material['student_tokens_max']}, limit {material['max_length_tokens']}); student "
+        f"{material['student']}, {material['student_parameters']:,} parameters; teacher "
+        f"{material['teacher_parameters']:,}. Everywhere the same rows, token ids, initial "
+        f"weights, AdamW, {material['epochs']} epochs of batches of {material['batch_size']}, peak "
+        f"rate {material['learning_rate']}, linear schedule; alpha {material['alpha']}, T "
+        f"{material['temperature']}. Decant's time holds teacher signals "
+        f"({parts['teacher signals']:.1f} s, {result['signal_precision']}), validation, "
+        "checkpoints and the published artifact; the others' holds validation (the same function), "
+        "not set-up. Imports are in nobody's.",
+        "",
+        f"Seconds to a validation accuracy of {result['target_score']:.4f}: the lowest of the "
+        f"systems' best scores, less {100 * result['tolerance']:.1f} points, fixed beforehand.",
+        "",
+        "| system | s to that score | times | s in all | best accuracy |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for system, curve in result["curves"].items():
+        best = max(score for _, _, score in curve["points"])
+        times = seconds[system] / seconds["decant"]
+        lines.append(
+            f"| {NAMES[system]} | {seconds[system]:.1f} | "
+            f"{'' if system == 'decant' else f'{times:.1f}'} | {curve['seconds']:.1f} | "
+            f"{100 * best:.2f} % |"
+        )
+    lines += [
+        "",
+        f"![accuracy against seconds](speed-{name}.png)",
+        "",
+        "Samples a second within an epoch, without validation. Decant's teacher reads each text "
+        "once for all epochs, so its rate stands apart:",
+        "",
+        *_rates(result["rates"], result["ratios"], "samples/s"),
+        "",
+        f"The first batch's loss is {agreement['decant']:.6f}; the others differ by "
+        + ", ".join(f"{v:.1g} ({k})" for k, v in agreement.items() if k != "decant")
+        + " (TextBrewer's after subtracting the teacher's entropy, which no student changes).",
+        "",
+    ]
+    return [*lines, *_colophon(result, name)]
+
+
+def _tokenizing(result: Mapping, target: Path) -> list[str]:
+    return [
+        "## Tokenization to Parquet",
+        "",
+        f"{result['rows']:,} texts of the quickstart's length profile, the same tokenizer file, "
+        f"{result['workers']} threads (Decant) or processes (datasets). Decant's time holds "
+        "reading the Parquet file; the others' texts are open in memory.",
+        "",
+        *_rates(result["rates"], result["ratios"], "rows/s"),
+        "",
+        *_colophon(result, "tokenize"),
+    ]
+
+
+def _loading(result: Mapping, target: Path) -> list[str]:
+    lines = [
+        "## Loading on one core",
+        "",
+        f"Padded batches of an epoch in random order, from {result['rows']:,} rows; one thread.",
+        "",
+        "| batch | Decant rows/s | DataLoader over datasets, rows/s | times |",
+        "|---:|---:|---:|---:|",
+    ]
+    for size in (32, 256):
+        ours, theirs = result["rates"][f"decant_{size}"], result["rates"][f"dataloader_{size}"]
+        ratio = result["ratios"][f"dataloader_{size}"]
+        lines.append(f"| {size} | {_figure(ours)} | {_figure(theirs)} | {_times(ratio)} |")
+    opened = _figure(result["rates"]["decant_open"])
+    return [
+        *lines,
+        "",
+        f"Opening the Parquet files, page checksums verified: {opened} rows/s.",
+        "",
+        *_colophon(result, "load"),
+    ]
+
+
+def _scoring(result: Mapping, target: Path) -> list[str]:
+    lines = ["## Scoring", ""]
+    for shape, found in result["students"].items():
+        tokens = found["tokens_per_text"]
+        lines += [
+            f"Student {shape}, texts of mean {tokens} tokens; tokens/s are texts/s times that. "
+            "Decant's time is file to file, with reading, normalising and writing; the others' "
+            "begins and ends in memory.",
+            "",
+            *_rates(found["rates"], found["ratios"], "texts/s", tokens=tokens),
+            "",
+        ]
+    return [*lines, *_colophon(result, "score")]
+
+
+def _memory(result: Mapping, target: Path) -> list[str]:
+    plots.draw_memory(result, target / "speed-memory.png")
+    steps = [step for step in result["sizes"][0]["steps"] if step != "nothing"]
+    lines = [
+        "## Memory and time against rows",
+        "",
+        "Distinct texts of the quickstart's length profile through the public stages; each step in "
+        "a process of its own. Peak resident memory in MiB (seconds). Imports alone: "
+        f"{result['sizes'][0]['steps']['nothing']['peak_mib']:,.0f} MiB.",
+        "",
+        "| rows | " + " | ".join(steps) + " |",
+        "|---:|" + "---:|" * len(steps),
+    ]
+    for size in result["sizes"]:
+        cells = (size["steps"][step] for step in steps)
+        lines.append(
+            f"| {size['rows']:,} | "
+            + " | ".join(f"{cell['peak_mib']:,.0f} ({cell['seconds']:.1f})" for cell in cells)
+            + " |"
+        )
+    if result["slopes"]:
+        slopes = [result["slopes"][step] for step in steps]
+        lines += [
+            "| bytes a row, the last two sizes | "
+            + " | ".join(f"{slope['bytes_a_row']:,.0f}" for slope in slopes)
+            + " |",
+            "| microseconds a row | "
+            + " | ".join(f"{slope['microseconds_a_row']:,.1f}" for slope in slopes)
+            + " |",
+        ]
+    return [*lines, "", "![memory and seconds](speed-memory.png)", "", *_colophon(result, "memory")]
+
+
+def _rates(
+    rates: Mapping[str, Mapping],
+    ratios: Mapping[str, Mapping],
+    unit: str,
+    *,
+    tokens: float | None = None,
+) -> Iterable[str]:
+    extra = " tokens/s |" if tokens else ""
+    yield f"| system | {unit} |{extra} times |"
+    yield "|---|---:|" + ("---:|" if tokens else "") + "---:|"
+    for name, rate in rates.items():
+        times = _times(ratios[name]) if name in ratios else ""
+        more = f" {rate['median'] * tokens:,.0f} |" if tokens else ""
+        yield f"| {NAMES.get(name, name)} | {_figure(rate)} |{more} {times} |"
+
+
+def _figure(rate: Mapping) -> str:
+    low, high = rate["lower_quartile"], rate["upper_quartile"]
+    return f"{rate['median']:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def _times(ratio: Mapping) -> str:
+    low, high = ratio["lower_quartile"], ratio["upper_quartile"]
+    return f"{ratio['median']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _colophon(result: Mapping, section: str) -> list[str]:
+    machine, settings = result["machine"], result["settings"]
+    packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
+    rows = ""
+    if section == "memory":
+        rows = " --rows " + ",".join(map(str, settings["memory_rows"]))
+    elif section == "train-sib200":
+        rows = " --sib200 DIR --multilingual-model DIR"
+    rounds = "" if section == "memory" else f", {settings['num_rounds']} rounds"
+    return [
+        f"<sub>{machine['date']}, commit {machine['commit']}; {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['threads']} threads, "
+        f"{' '.join(machine['flags'])}, {machine['memory_gib']} GiB, {machine['system']}, Python "
+        f"{machine['python']}; {packages}{rounds}, {result['seconds']:.0f} s. "
+        f"`infra/benchmarks/run {section}{rows}`</sub>",
+        "",
+    ]

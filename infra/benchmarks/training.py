@@ -1,0 +1,194 @@
+"""Distillation: time to the same validation score, and samples a second, against three peers.
+
+    rounds   every system trains the same rows, in turns; medians
+    runs     every system trains to the end once: accuracy on the validation rows against seconds.
+             Time to score: seconds to reach the lowest of the systems' best scores minus 0.5 points
+
+The tolerance is set here, before anything is measured. Validation is counted in every system's time
+and is the same function. Before all this, one batch goes through every system's loss: they must
+agree to 1e-5, or the comparison is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from infra.benchmarks import engine
+from infra.benchmarks.material import Material, prepare
+from infra.benchmarks.rounds import Rate, Timed, measure, ratio
+from infra.benchmarks.settings import Settings, say
+
+TOLERANCE = 0.005
+_VALIDATIONS_PER_EPOCH = 2
+_LOSS_TOLERANCE = 1e-5
+
+
+def run(settings: Settings, section: str) -> dict:
+    """Measure one training section; JSON values."""
+    if find_spec("accelerate") is None or find_spec("textbrewer") is None:
+        raise SystemExit(
+            "needs infra/benchmarks/requirements.txt: start it with infra/benchmarks/run"
+        )
+    material = prepare(settings, section)
+    teacher = material.teacher()
+    say("  teacher signals, for the checks and the cached variants")
+    examples = engine.with_signals(material, teacher)
+    agreement = check_losses(material, examples)
+    say(f"  first-batch losses agree: {agreement}")
+    curves = _curves(settings, material, teacher, examples)
+    rates = _rates(settings, material, teacher, examples)
+    return {
+        "material": material.record(),
+        "tolerance": TOLERANCE,
+        "loss_agreement": agreement,
+        "signal_precision": engine.signal_precision(),
+        "target_score": target_score(curves),
+        "curves": {name: asdict(curve) for name, curve in curves.items()},
+        "seconds_to_score": {
+            name: seconds_to(curve, target_score(curves)) for name, curve in curves.items()
+        },
+        "rates": {name: rate.record() for name, rate in rates.items()},
+        "ratios": {
+            name: ratio(rates["decant"], rate).record()
+            for name, rate in rates.items()
+            if name not in ("decant", "decant_signals")
+        },
+    }
+
+
+def check_losses(material: Material, examples) -> dict[str, float]:
+    """Losses of the first batch with dropout off: Decant's, and each peer's difference from it.
+
+    Raises: SystemExit if one differs by more than 1e-5 of the loss.
+    """
+    from infra.benchmarks.peers import hugging_face, text_brewer
+
+    rows = slice(0, material.config.training.batch_size)
+    lists = engine.as_lists(engine.take(examples.input_ids, np.arange(rows.stop)))
+    ids, mask = hugging_face.pad(lists, material.student_facts.pad_token_id, None)
+    longer = hugging_face.pad(
+        lists, material.student_facts.pad_token_id, material.student_facts.max_length_tokens
+    )
+    teacher_logits = torch.from_numpy(examples.teacher_logits[rows])
+    labels = torch.from_numpy(examples.labels[rows])
+    student = material.student().eval()
+    objective = material.config.objective
+    with torch.no_grad():
+        logits, padded_logits = student(ids, mask), student(*longer)
+        ours = engine.objective(material)(
+            logits, labels, teacher_logits, num_examples=len(labels), num_labelled=len(labels)
+        )["loss"]
+        settings = {"alpha": objective.alpha, "temperature": objective.temperature}
+        trainer = hugging_face.kd_loss(logits, teacher_logits, **settings)
+        padded = hugging_face.kd_loss(padded_logits, teacher_logits, **settings)
+        system = text_brewer.distiller(material, student, student, "/tmp")
+        outputs = {"logits": logits, "labels": labels}
+        brewed, _ = system.compute_loss(
+            text_brewer.student_adaptor(None, outputs),
+            text_brewer.teacher_adaptor(None, {"logits": teacher_logits}),
+        )
+        log_probs = F.log_softmax(teacher_logits / objective.temperature, -1)
+        entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+        brewed = brewed - objective.alpha * objective.temperature**2 * entropy
+    found = {"decant": float(ours)}
+    for name, loss in (("trainer", trainer), ("trainer_padded", padded), ("textbrewer", brewed)):
+        found[name] = float(loss - ours)
+        if not abs(found[name]) <= _LOSS_TOLERANCE * max(1.0, abs(float(ours))):
+            raise SystemExit(f"{name}'s loss differs by {found[name]:.2g} from {float(ours):.6f}")
+    return found
+
+
+def _curves(settings: Settings, material: Material, teacher, examples) -> dict[str, engine.Curve]:
+    from infra.benchmarks.peers import hugging_face, text_brewer
+
+    config = material.config.training
+    num_epochs = config.num_epochs
+    per_epoch = math.ceil(len(examples) / config.batch_size)
+    parts = _VALIDATIONS_PER_EPOCH
+    validate_at = frozenset(
+        epoch * per_epoch + math.ceil(part * per_epoch / parts)
+        for epoch in range(num_epochs)
+        for part in range(1, parts + 1)
+    )
+    shared = {
+        "chosen": np.arange(len(examples)),
+        "num_epochs": num_epochs,
+        "validate_at": validate_at,
+    }
+    systems = {
+        "decant": lambda: engine.full_run(material, validations_per_epoch=parts),
+        "trainer_tuned": lambda: hugging_face.train(material, teacher, "tuned", **shared),
+        "textbrewer": lambda: text_brewer.train(
+            material, teacher, hard_labels=examples.labels, **shared
+        ),
+        "trainer_default": lambda: hugging_face.train(material, teacher, "default", **shared),
+    }
+    curves = {}
+    for name, work in systems.items():
+        curves[name] = curve = work()
+        best = max(score for _, _, score in curve.points)
+        say(f"  {name}: {curve.seconds:.1f} s, best validation accuracy {best:.4f}")
+    return curves
+
+
+def target_score(curves: dict[str, engine.Curve]) -> float:
+    """What every system reached at some time, less the tolerance."""
+    bests = [max(score for _, _, score in curve.points) for curve in curves.values()]
+    return min(bests) - TOLERANCE
+
+
+def seconds_to(curve: engine.Curve, score: float) -> float:
+    """Seconds of the first validation that reached `score`."""
+    return min(seconds for seconds, _, reached in curve.points if reached >= score)
+
+
+def _rates(settings: Settings, material: Material, teacher, examples) -> dict[str, Rate]:
+    from infra.benchmarks.peers import hugging_face, sentence_embeddings, text_brewer
+
+    # Rows lie class by class in their file: a random cut has the lengths of all. Systems that ask
+    # no teacher in each step get more rows, so that each takes about a second.
+    order = np.random.default_rng(0).permutation(len(examples))
+    batch_size = material.config.training.batch_size
+    chosen = order[: settings.pick(12, 2) * batch_size]
+    many = order[: settings.pick(60, 2) * batch_size]
+    texts = material.texts()
+    texts = [texts[row] for row in many]
+
+    def peer(variant: str):
+        rows = many if variant == "tuned_cached" else chosen
+
+        def work() -> Timed:
+            curve = hugging_face.train(
+                material,
+                teacher,
+                variant,
+                chosen=rows,
+                num_epochs=1,
+                teacher_logits=examples.teacher_logits,
+            )
+            return Timed(len(rows), curve.seconds)
+
+        return work
+
+    def brewed() -> Timed:
+        curve = text_brewer.train(
+            material, teacher, chosen=chosen, num_epochs=1, hard_labels=examples.labels
+        )
+        return Timed(len(chosen), curve.seconds)
+
+    systems = {
+        "decant": lambda: engine.training_round(material, examples, many),
+        "decant_signals": lambda: engine.signals_round(material, teacher, many),
+        **{f"trainer_{name}": peer(name) for name in hugging_face.VARIANTS},
+        "textbrewer": brewed,
+        "sentence_transformers_mse": lambda: sentence_embeddings.training_round(
+            material, texts, 384
+        ),
+    }
+    return measure(systems, num_rounds=settings.num_rounds, say=lambda text: say(f"  {text}"))

@@ -1,0 +1,122 @@
+"""Every section that needs no peer's package runs at its smallest size, and the report renders."""
+
+import json
+import re
+from dataclasses import asdict
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.benchmarks import loading, machine, memory, report, scoring, synthetic, tokenizing
+from infra.benchmarks.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(
+        tiny=True,
+        num_rounds=1,
+        work=tmp_path / "work",
+        results=tmp_path / "results",
+        memory_rows=(300,),
+    )
+
+
+def keep(settings, section, found):
+    """What __main__ writes around a section's result."""
+    settings.results.mkdir(exist_ok=True)
+    result = {
+        "settings": settings.record(),
+        "machine": machine.describe(),
+        "seconds": 1.0,
+        **json.loads(json.dumps(found)),
+    }
+    (settings.results / f"{section}.json").write_text(json.dumps(result))
+
+
+def test_synthetic_texts_are_distinct_and_as_long_as_real_ones():
+    """Ten million copies of a few texts: deduplication leaves nothing to measure."""
+    real = synthetic.real_texts(rows_per_intent=5)
+    texts = pa.chunked_array(list(synthetic.blocks(2500, real, block_rows=1000))).to_pylist()
+    assert len(texts) == 2500
+    assert len(set(texts)) > 2490
+    lengths = np.array([len(text) for text in texts])
+    assert abs(lengths.mean() / np.mean([max(6, len(text)) for text in real]) - 1) < 0.05
+
+
+@pytest.mark.slow
+def test_tokenization_loading_and_scoring_run_and_are_told(settings, tmp_path):
+    """The benchmark of last quarter no longer runs on the day it is asked for."""
+    for module, section in ((tokenizing, "tokenize"), (loading, "load"), (scoring, "score")):
+        keep(settings, section, module.run(settings, section))
+    text = report.write_report(settings.results, tmp_path).read_text()
+    for title in ("## Tokenization to Parquet", "## Loading on one core", "## Scoring"):
+        assert title in text
+    assert re.search(r"\*\*Decant\*\*, `decant score`, int8 \| [\d,]+ \[", text)
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.slow
+def test_memory_runs_every_step_in_a_process_of_its_own(settings, tmp_path):
+    """A peak that an earlier step left behind, reported as the next one's."""
+    found = memory.run(settings, "memory")
+    assert [size["rows"] for size in found["sizes"]] == [300]
+    for size in found["sizes"]:
+        assert set(size["steps"]) == set(memory.STEPS)
+        assert all(step["peak_mib"] > 20 for step in size["steps"].values())
+    keep(settings, "memory", found)
+    text = report.write_report(settings.results, tmp_path).read_text()
+    assert "| 300 | " in text
+    assert (tmp_path / "speed-memory.png").stat().st_size < 200_000
+
+
+def test_slopes_are_those_of_the_two_largest_sizes():
+    """A slope over the first sizes is that of the imports."""
+
+    def size(rows, mib, seconds):
+        step = {"peak_mib": mib, "seconds": seconds}
+        return {"rows": rows, "steps": dict.fromkeys(memory.STEPS, step)}
+
+    found = memory.slopes([size(10, 900, 9), size(1_000_000, 100, 5), size(2_000_000, 200, 15)])
+    assert found["loading"]["bytes_a_row"] == pytest.approx(100 * 2**20 / 1e6)
+    assert found["loading"]["microseconds_a_row"] == pytest.approx(10)
+
+
+def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
+    """A speed-up without the score that both reached, the tolerance and the loss check."""
+    from infra.benchmarks.engine import Curve
+    from infra.benchmarks.rounds import summary
+    from infra.benchmarks.training import seconds_to, target_score
+
+    curves = {
+        "decant": Curve(
+            ((2.0, 5, 0.5), (4.0, 10, 0.9)), 4.0, {"teacher signals": 1.0, "training": 3.0}
+        ),
+        "trainer_tuned": Curve(((9.0, 5, 0.88), (20.0, 10, 0.89)), 20.0, {}),
+    }
+    assert target_score(curves) == pytest.approx(0.885)
+    assert seconds_to(curves["decant"], 0.885) == 4.0
+    assert seconds_to(curves["trainer_tuned"], 0.885) == 20.0
+    rates = {"decant": summary([100.0]), "trainer_tuned": summary([25.0])}
+    found = {
+        "material": {
+            "rows": 10, "student_tokens_mean": 9.0, "student_tokens_max": 20,
+            "max_length_tokens": 48, "student": "2 x 192", "student_parameters": 5,
+            "teacher_parameters": 50, "batch_size": 2, "epochs": 1, "learning_rate": 0.001,
+            "alpha": 0.8, "temperature": 2.0, "teacher_tokens_mean": 8.0,
+        },
+        "tolerance": 0.005,
+        "loss_agreement": {"decant": 1.0, "trainer": 1e-7},
+        "signal_precision": "fp32",
+        "target_score": 0.885,
+        "curves": {name: asdict(curve) for name, curve in curves.items()},
+        "seconds_to_score": {"decant": 4.0, "trainer_tuned": 20.0},
+        "rates": {name: rate.record() for name, rate in rates.items()},
+        "ratios": {"trainer_tuned": summary([4.0]).record()},
+    }  # fmt: skip
+    keep(settings, "train-quickstart", found)
+    text = report.write_report(settings.results, tmp_path).read_text()
+    assert "| Hugging Face Trainer KD, tuned | 20.0 | 5.0 | 20.0 | 89.00 % |" in text
+    assert "less 0.5 points, fixed beforehand" in text
+    assert (tmp_path / "speed-train-quickstart.png").exists()
