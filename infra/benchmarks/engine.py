@@ -15,13 +15,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from infra.benchmarks.material import Material
+from infra.benchmarks.material import Material, distill_again
 from infra.benchmarks.rounds import Timed
-from tasks import distillation, teacher_signals
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import resolve_precision, thread_count
 from tasks.runtime.progress import SilentProgress
-from tasks.runtime.stages import run_stage
 from tasks.training import examples as rows
 from tasks.training.config import TrainingConfig
 from tasks.training.inference import predict_logits
@@ -49,45 +47,21 @@ def full_run(material: Material, *, validations_per_epoch: int) -> Curve:
 
     Counted in: reading the teacher, validation, checkpoints, writing and hashing the artifacts.
     """
-    config = material.config
-    training = config.training.model_copy(
-        update={"validations_per_epoch": validations_per_epoch, "patience": 10_000}
-    )
-    config = config.model_copy(update={"training": training})
     with tempfile.TemporaryDirectory() as folder:
         store = ArtifactStore(Path(folder))
-        started = time.perf_counter()
-        signals = run_stage(
-            teacher_signals.STAGE,
-            teacher_signals.Config(roles=config.train_on, precision=signal_precision()),
-            {
-                "teacher": material.artifacts["teacher"],
-                "tokens": material.artifacts["signal-tokens"],
-            },
-            store=store,
-        ).artifact
-        signals_seconds = time.perf_counter() - started
-        student = run_stage(
-            distillation.STAGE,
-            config,
-            {"tokens": material.artifacts["student-tokens"], "signals": signals},
-            store=store,
-        ).artifact
-        seconds = time.perf_counter() - started
-        history = _history(student.path)
+        steps, student = distill_again(material, store, validations_per_epoch=validations_per_epoch)
+        history = json.loads((student / "history.json").read_text(encoding="utf-8"))
+    seconds, training = sum(steps.values()), steps["student-seed-0"]
     last = max(entry["step"] for entry in history["validations"])
-    training_seconds = seconds - signals_seconds
     points = tuple(
         (
-            signals_seconds + training_seconds * entry["step"] / last,
+            seconds - training + training * entry["step"] / last,
             int(entry["step"]),
             float(entry["accuracy"]),
         )
         for entry in history["validations"]
     )
-    return Curve(
-        points, seconds, {"teacher signals": signals_seconds, "training": training_seconds}
-    )
+    return Curve(points, seconds, {"teacher signals": seconds - training, "training": training})
 
 
 def signal_precision():
@@ -178,7 +152,3 @@ def as_lists(ids: rows.RaggedIds) -> list[list[int]]:
         ids.values[start:end].tolist()
         for start, end in zip(ids.offsets[:-1], ids.offsets[1:], strict=True)
     ]
-
-
-def _history(student: Path) -> dict:
-    return json.loads((student / "history.json").read_text(encoding="utf-8"))

@@ -18,11 +18,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from infra.benchmarks import synthetic, tokenizing
+from infra.benchmarks.epochs import epoch_batches
 from infra.benchmarks.rounds import Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
 from tasks.corpus.encoding import Encoder
 from tasks.corpus.tables import ROWS_PER_PART, write_table
-from tasks.training.batches import epoch_order, make_batch
 from tasks.training.examples import load_examples
 
 _BATCH_SIZES = (32, 256)
@@ -97,9 +97,8 @@ def opened(folder: Path) -> Timed:
 def ours(examples, batch_size: int) -> Timed:
     """All batches of an epoch."""
     started = time.perf_counter()
-    lengths = examples.input_ids.lengths
-    for rows in epoch_order(lengths, batch_size=batch_size, seed=0, epoch=0):
-        make_batch(examples, rows, pad_token_id=0)
+    for _ in epoch_batches(examples, batch_size, pad_token_id=0):
+        pass
     return Timed(len(examples), time.perf_counter() - started)
 
 

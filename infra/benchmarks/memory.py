@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -172,23 +173,22 @@ def _tokenization(folder: Path) -> None:
 
 def _loading(folder: Path) -> None:
     """An epoch's batches in random order, all of them."""
-    from tasks.training.batches import epoch_order, make_batch
+    from infra.benchmarks.epochs import epoch_batches
     from tasks.training.examples import load_examples
 
     examples = load_examples(_artifact(folder, "tokens").path, ["transfer"])
-    lengths = examples.input_ids.lengths
-    for rows in epoch_order(lengths, batch_size=_BATCH_SIZE, seed=0, epoch=0):
-        make_batch(examples, rows, pad_token_id=0)
+    for _ in epoch_batches(examples, _BATCH_SIZE, pad_token_id=0):
+        pass
 
 
 def _training(folder: Path) -> None:
     """The first steps of an epoch, forward and backward, with drawn teacher logits."""
     import torch
 
+    from infra.benchmarks.epochs import epoch_batches
     from tasks.modeling.backbones import build_student_backbone
     from tasks.modeling.classifier import EncoderClassifier
     from tasks.modeling.config import StudentArchitecture
-    from tasks.training.batches import epoch_order, make_batch
     from tasks.training.examples import load_examples
     from tasks.training.fitting import read_token_facts
     from tasks.training.loop import place
@@ -208,9 +208,8 @@ def _training(folder: Path) -> None:
     model = EncoderClassifier(backbone, num_labels=num_labels, pooling="mean", dropout=0.1)
     model.to(place())
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    order = epoch_order(examples.input_ids.lengths, batch_size=_BATCH_SIZE, seed=0, epoch=0)
-    for rows in order[:_TRAINING_STEPS]:
-        batch = make_batch(examples, rows, pad_token_id=facts.pad_token_id)
+    batches = epoch_batches(examples, _BATCH_SIZE, pad_token_id=facts.pad_token_id)
+    for batch in islice(batches, _TRAINING_STEPS):
         logits = model(batch.input_ids_BL, batch.attention_mask_BL)
         drawn = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape))
         loss = soft_target_loss(

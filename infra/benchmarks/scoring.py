@@ -187,7 +187,7 @@ def _onnx(session, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> 
 
 def _embedder(model: Path, shape: StudentArchitecture):
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     transformer = Transformer(str(model), max_seq_length=tokenizing.MAX_LENGTH_TOKENS)
     pooling = Pooling(shape.hidden_size, "mean")

@@ -12,6 +12,7 @@ agree to 1e-5, or the comparison is refused.
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import asdict
 from importlib.util import find_spec
 
@@ -87,7 +88,7 @@ def check_losses(material: Material, examples) -> dict[str, float]:
         settings = {"alpha": objective.alpha, "temperature": objective.temperature}
         trainer = hugging_face.kd_loss(logits, teacher_logits, **settings)
         padded = hugging_face.kd_loss(padded_logits, teacher_logits, **settings)
-        system = text_brewer.distiller(material, student, student, "/tmp")
+        system = text_brewer.distiller(material, student, student, tempfile.gettempdir())
         outputs = {"logits": logits, "labels": labels}
         brewed, _ = system.compute_loss(
             text_brewer.student_adaptor(None, outputs),
