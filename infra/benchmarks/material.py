@@ -271,6 +271,7 @@ def _sib200(settings: Settings) -> Recipe:
             },
             "student": {
                 "tokenizer": {"kind": "bpe", "vocab_size": 4000, "min_frequency": 2},
+                "max_unknown_rate": 0.5 if settings.tiny else 0.05,
                 "max_length_tokens": 128,
                 "architecture": {
                     "num_layers": 2,

@@ -49,34 +49,35 @@ class ScoringConfig(Frozen):
     """Which texts of a file are scored, by which form of the student, and what is written."""
 
     variant: Variant = Field(
-        "onnx_int8",
+        default="onnx_int8",
         description="onnx_int8: smaller and faster on a CPU, nearly the same answers; safetensors: "
         "the evaluated network, on the GPU if there is one",
     )
-    text_column: str = Field("text", min_length=1, description="column of the texts")
+    text_column: str = Field(default="text", min_length=1, description="column of the texts")
     id_column: str | None = Field(
-        None,
+        default=None,
         description="column of strings or integers to copy, so that answers can be joined; "
         "null: rows are known by file and line",
     )
     file_format: FileFormat | None = Field(
-        None, description="how the input is written; null: as its name ends"
+        default=None, description="how the input is written; null: as its name ends"
     )
     probabilities: bool = Field(
-        False, description="whether to write the probability of every class: 4 bytes a class a row"
+        default=False,
+        description="whether to write the probability of every class: 4 bytes a class a row",
     )
     batch_tokens: int = Field(
-        1024,
+        default=1024,
         ge=64,
         description="padded tokens a forward pass: large enough to fill a core, small enough for "
         "its cache (1,024 was fastest of 256 to 16,384); bounds memory",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto",
+        default="auto",
         description="arithmetic of the variant safetensors; auto is bf16 on a GPU, otherwise fp32",
     )
     max_unscored_rate: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         le=1,
         description="nothing is written if a larger share of rows cannot be scored, 0 to 1",
