@@ -115,14 +115,12 @@ class TorchNetwork:
     ) -> None:
         """Read the weights; see `load_network`."""
         from tasks.modeling.classifier import load_classifier
-        from tasks.runtime.device import has_cuda
+        from tasks.runtime.device import resolve_precision
         from tasks.training.loop import place
 
         self._model = load_classifier(folder).to(place())
         self._pad_token_id, self._batch_tokens = pad_token_id, batch_tokens
-        # Not what training resolves `auto` to: on a CPU with AMX, bf16 answered 223 short texts a
-        # second where fp32 answered 1,465 (2 x 192 student), because each new shape is compiled.
-        self._precision = ("bf16" if has_cuda() else "fp32") if precision == "auto" else precision
+        self._precision = resolve_precision(precision)
 
     def logits(self, input_ids: pa.ListArray) -> np.ndarray:
         """See `Network`."""

@@ -42,7 +42,7 @@ def test_answers_are_those_of_the_network_alone_with_each_text(exported, variant
     with torch.no_grad():
         alone = [model(torch.tensor([t]), torch.ones(1, len(t), dtype=torch.int64)) for t in texts]
     expected = torch.cat(alone).numpy()
-    network = load_network(folder, variant, pad_token_id=0, batch_tokens=64)
+    network = load_network(folder, variant, pad_token_id=0, batch_tokens=64, precision="fp32")
     found = network.logits(pa.array(texts, pa.list_(pa.int32())))
     assert found.dtype == np.float32
     # For int8: 8-bit rounding, as in the tests of the export.

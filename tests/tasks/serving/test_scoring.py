@@ -51,7 +51,8 @@ def test_answers_are_those_of_the_served_model(model, downloaded, tmp_path, vari
     """Texts normalised, cut or batched otherwise than in service get other labels by night."""
     texts = [*TEXTS, "  打开\u200b客厅的灯 ", "打开客厅的灯" * 9]
     source = write_jsonl(tmp_path / "texts.jsonl", [{"text": text} for text in texts])
-    report = score(model, str(source), tmp_path / "out.parquet", ScoringConfig(variant=variant))
+    config = ScoringConfig(variant=variant, precision="fp32")
+    report = score(model, str(source), tmp_path / "out.parquet", config)
     found = pq.read_table(tmp_path / "out.parquet")
     expected = answers_of_the_served_model(downloaded, texts, variant)
     assert found["label"].to_pylist() == expected["label"].tolist()
