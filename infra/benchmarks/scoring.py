@@ -128,7 +128,7 @@ def write_student(folder: Path, shape: StudentArchitecture, texts: list[str]) ->
     )
     model = EncoderClassifier(backbone, num_labels=_NUM_LABELS, pooling="mean", dropout=0.1)
     model.eval()
-    save_classifier(model, folder)
+    save_classifier(model, folder, problem="text_classification")
     save_tokenizer(tokenizer, folder, max_length_tokens=tokenizing.MAX_LENGTH_TOKENS)
     graph = export_onnx(model)
     write_onnx(graph, folder / "model.fp32.onnx")
