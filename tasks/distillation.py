@@ -26,6 +26,8 @@ from tasks.training.config import TrainingConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from tasks.modeling.classifier import EncoderClassifier
+
 VERSION = 2
 
 
@@ -92,9 +94,6 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
 
         function = "tasks.distillation:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.modeling.classifier import initialise
-    from tasks.problems import PROBLEMS
-    from tasks.runtime.seeding import derive_seed
     from tasks.training import examples as rows
     from tasks.training.class_weights import class_weights
     from tasks.training.fitting import fit
@@ -114,13 +113,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         examples = rows.pseudo_labels(examples)
     elif config.objective.hard_labels == "none":
         examples = rows.unlabelled(examples)
-    initialise(derive_seed(config.seed, "weights"))
-    model = PROBLEMS[config.problem].build_model(
-        _backbone(config.architecture, tokens, inputs),
-        num_labels=len(examples.label_names),
-        pooling=config.architecture.pooling,
-        dropout=config.architecture.dropout,
-    )
+    model = untrained_student(config, tokens, inputs, num_labels=len(examples.label_names))
     objective = Objective(
         alpha=config.objective.alpha,
         temperature=config.objective.temperature,
@@ -141,6 +134,28 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         seed=config.seed,
         workspace=workspace,
         num_threads=1 if on_one_thread(config) else None,
+    )
+
+
+def untrained_student(
+    config: Config, tokens: Path, inputs: Mapping[str, Artifact], *, num_labels: int
+) -> EncoderClassifier:
+    """The student before its first step: the same weights for the same seed, every time.
+
+    Args:
+        tokens: folder of the tokens artifact, with the student's tokenizer.
+        inputs: `teacher` if the student starts from its layers.
+    """
+    from tasks.modeling.classifier import initialise
+    from tasks.problems import PROBLEMS
+    from tasks.runtime.seeding import derive_seed
+
+    initialise(derive_seed(config.seed, "weights"))
+    return PROBLEMS[config.problem].build_model(
+        _backbone(config.architecture, tokens, inputs),
+        num_labels=num_labels,
+        pooling=config.architecture.pooling,
+        dropout=config.architecture.dropout,
     )
 
 

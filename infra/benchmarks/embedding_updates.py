@@ -18,6 +18,7 @@ import torch
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.texts import Texts
 from tasks.runtime.device import thread_count
 from tasks.training.batches import Batch
 from tasks.training.config import TrainingConfig
@@ -36,11 +37,9 @@ def make_batch(number: int, vocab_size: int, *, batch_size: int, length: int) ->
     ids = 5 + rng.zipf(1.2, (batch_size, length)) % (vocab_size - 5)
     teacher = rng.normal(size=(batch_size, NUM_LABELS)).astype(np.float32)
     return Batch(
-        torch.from_numpy(ids),
-        torch.ones(batch_size, length, dtype=torch.int64),
+        Texts(torch.from_numpy(ids), torch.ones(batch_size, length, dtype=torch.int64)),
         torch.from_numpy(rng.integers(0, NUM_LABELS, batch_size)),
         torch.from_numpy(teacher),
-        batch_size,
     )
 
 
@@ -63,13 +62,13 @@ def step(model, optimizer, batch: Batch, objective: Objective) -> float:
     """CPU seconds of one step."""
     torch.manual_seed(0)
     started = time.process_time()
-    logits = model(batch.input_ids_BL, batch.attention_mask_BL)
+    logits = model(batch.texts)
     terms = objective(
         logits,
         batch.labels_B,
         batch.teacher_logits_BC,
         num_examples=batch.num_examples,
-        num_labelled=batch.num_labelled,
+        num_labelled=batch.num_examples,
     )
     optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()

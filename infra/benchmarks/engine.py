@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from infra.benchmarks.material import Material, distill_again
@@ -86,7 +85,7 @@ def training_round(material: Material, examples: rows.Examples, chosen: np.ndarr
     """One epoch of the engine over the chosen rows, signals at hand, without validation."""
     torch.set_num_threads(thread_count())
     part = rows.Examples(
-        examples.example_ids.take(pa.array(chosen)),
+        None,
         take(examples.input_ids, chosen),
         examples.labels[chosen],
         None if examples.teacher_logits is None else examples.teacher_logits[chosen],

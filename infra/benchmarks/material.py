@@ -24,12 +24,10 @@ from flows.recipe_files import SHIPPED
 from infra.benchmarks.settings import Settings, say
 from tasks import distillation
 from tasks.corpus.tables import read_table
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier, initialise, load_classifier
+from tasks.modeling.classifier import EncoderClassifier, load_classifier
 from tasks.problems import PROBLEMS
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
-from tasks.runtime.seeding import derive_seed
 from tasks.runtime.stages import run_stage
 from tasks.training.examples import Examples, RaggedIds, load_examples
 from tasks.training.fitting import TokenFacts, read_token_facts
@@ -102,23 +100,12 @@ class Material:
         return load_classifier(self.artifacts["teacher"].path / "model")
 
     def student(self) -> EncoderClassifier:
-        """The student as the stage `distillation` begins with it: equal weights every time.
-
-        Seam: a student that starts from teacher layers (`student.init`) is made by the stage in
-        another way; make it here in the same one, and the rest of the benchmark holds.
-        """
-        shape = self.config.architecture
-        initialise(derive_seed(self.config.seed, "weights"))
-        return PROBLEMS[self.config.problem].build_model(
-            build_student_backbone(
-                shape,
-                vocab_size=self.student_facts.vocab_size,
-                pad_token_id=self.student_facts.pad_token_id,
-                max_length_tokens=self.student_facts.max_length_tokens,
-            ),
+        """The student as the stage `distillation` begins with it: equal weights every time."""
+        return distillation.untrained_student(
+            self.config,
+            self.student_tokens,
+            self.artifacts,
             num_labels=len(self.examples.label_names),
-            pooling=shape.pooling,
-            dropout=shape.dropout,
         )
 
     def texts(self, role: str = "transfer") -> list[str]:
@@ -135,14 +122,14 @@ class Material:
     def record(self) -> dict:
         """What was trained on, as JSON values."""
         student, teacher = self.examples.input_ids.lengths, self.teacher_ids.lengths
-        shape = self.config.architecture
+        shape = self.student().backbone.config
         return {
             "rows": len(self.examples),
             "student_tokens_mean": round(float(student.mean()), 1),
             "student_tokens_max": int(student.max()),
             "teacher_tokens_mean": round(float(teacher.mean()), 1),
             "max_length_tokens": self.student_facts.max_length_tokens,
-            "student": f"{shape.num_layers} x {shape.hidden_size}",
+            "student": f"{shape.num_hidden_layers} x {shape.hidden_size}",
             "student_parameters": sum(p.numel() for p in self.student().parameters()),
             "teacher_parameters": sum(p.numel() for p in self.teacher().parameters()),
             "batch_size": self.config.training.batch_size,
@@ -229,67 +216,23 @@ def _sib200(settings: Settings) -> Recipe:
     assert settings.multilingual_model is not None
     folder = settings.work / ("sib200-tiny" if settings.tiny else "sib200")
     _write_pairs(settings.sib200, folder, num_rows=settings.pick(10_000, 64))
-    labelled = {"label": "label", "text": "text"}
-
-    def source(name: str, role: str, language: str, **more) -> dict:
-        return {
-            "name": name,
-            "format": "parquet",
-            "uri": str(folder / f"{name}.parquet"),
-            "role": role,
-            "language": language,
-            "columns": labelled,
-            **more,
-        }
-
-    pairs = {**labelled, "parallel_text": "parallel_text"}
-    return Recipe.model_validate(
-        {
-            "name": "sib200",
-            "source_language": "en",
-            "target_language": "zh",
-            "data": {
-                "sources": [
-                    source("train.en", "train", "en"),
-                    source("dev.en", "validation", "en"),
-                    source("test.en", "test", "en"),
-                    source("pairs.zh", "transfer", "zh", parallel_language="en", columns=pairs),
-                    source("dev.zh", "validation", "zh"),
-                    source("test.zh", "test", "zh"),
-                ],
-                "max_quarantine_rate": 0.2,
-            },
-            "teacher": {
-                "model": str(settings.multilingual_model),
-                "max_length_tokens": 128,
-                "training": {
-                    "num_epochs": 1 if settings.tiny else 4,
-                    "batch_size": 16,
-                    "learning_rate": 1e-4,
-                    "freeze_embeddings": True,
-                },
-            },
-            "student": {
-                "tokenizer": {"kind": "bpe", "vocab_size": 4000, "min_frequency": 2},
-                "max_unknown_rate": 0.5 if settings.tiny else 0.05,
-                "max_length_tokens": 128,
-                "architecture": {
-                    "num_layers": 2,
-                    "hidden_size": 192,
-                    "num_heads": 4,
-                    "intermediate_size": 768,
-                },
-                "training": {
-                    "num_epochs": 1 if settings.tiny else 10,
-                    "batch_size": 32,
-                    "learning_rate": 1e-3,
-                    "precision": "fp32",
-                },
-            },
-            "distillation": {"alpha": 0.8, "temperature": 2.0, "hard_labels": "teacher"},
-            "registration": {"model_name": "sib200-en-zh"},
-        }
-    )
+    values = yaml.safe_load((SHIPPED / "sib200.yaml").read_text(encoding="utf-8"))
+    names = {"train": "train", "validation": "dev", "test": "test"}
+    for source in values["data"]["sources"]:
+        pairs = source["role"] == "transfer"
+        stem = "pairs" if pairs else names[source["role"]]
+        columns = {"label": "label", "text": "text"}
+        if pairs:
+            columns["parallel_text"] = "parallel_text"
+        uri = str(folder / f"{stem}.{source['language']}.parquet")
+        source.update(format="parquet", uri=uri, columns=columns)
+    values["teacher"]["model"] = str(settings.multilingual_model)
+    values["student"]["tokenizer"]["uri"] = str(settings.multilingual_model)
+    if settings.tiny:
+        values["data"]["max_quarantine_rate"] = 0.5
+        values["teacher"]["training"]["num_epochs"] = 1
+        values["student"]["training"]["num_epochs"] = 1
+    return Recipe.model_validate(values)
 
 
 def _write_pairs(source: Path, folder: Path, *, num_rows: int) -> None:

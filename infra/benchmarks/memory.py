@@ -2,7 +2,11 @@
 
 Every step of every size runs in a process of its own, through the public stage functions, so its
 peak is its own. What a process needs before it sees a row (imports) is measured too, as the step
-`nothing`. Sizes are given by --rows; the slope is over the largest two.
+`nothing`. Memory is what cannot be dropped: anonymous pages, sampled, and the whole of the largest
+child; pages of mapped files are left out, because the kernel takes them back when memory is short
+(the resident peak with them is recorded beside it).
+
+Sizes are given by --rows; the slope is over the largest two.
 
     infra/benchmarks/run memory --rows 10000,100000,1000000,10000000
 """
@@ -14,6 +18,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from itertools import islice
 from pathlib import Path
@@ -171,12 +176,22 @@ def _tokenization(folder: Path) -> None:
     _run_stage(folder, *tokenization_inputs(folder, _artifact(folder, "corpus")))
 
 
+def _mapped(folder: Path):
+    """The transfer rows as training maps them."""
+    from tasks.runtime.artifacts import ArtifactStore
+    from tasks.runtime.stages import Workspace
+    from tasks.training.mapped_examples import map_examples
+
+    workspace = Workspace(folder / "output", folder / "work", ArtifactStore(folder / "home"))
+    tokens = _artifact(folder, "tokens")
+    return map_examples(tokens, ["transfer"], signals=None, workspace=workspace)
+
+
 def _loading(folder: Path) -> None:
     """An epoch's batches in random order, all of them."""
     from infra.benchmarks.epochs import epoch_batches
-    from tasks.training.examples import load_examples
 
-    examples = load_examples(_artifact(folder, "tokens").path, ["transfer"])
+    examples = _mapped(folder)
     for _ in epoch_batches(examples, _BATCH_SIZE, pad_token_id=0):
         pass
 
@@ -189,14 +204,13 @@ def _training(folder: Path) -> None:
     from tasks.modeling.backbones import build_student_backbone
     from tasks.modeling.classifier import EncoderClassifier
     from tasks.modeling.config import StudentArchitecture
-    from tasks.training.examples import load_examples
     from tasks.training.fitting import read_token_facts
     from tasks.training.loop import place
     from tasks.training.losses import soft_target_loss
 
     tokens = _artifact(folder, "tokens").path
     facts = read_token_facts(tokens)
-    examples = load_examples(tokens, ["transfer"])
+    examples = _mapped(folder)
     num_labels = len(examples.label_names)
     shape = StudentArchitecture(num_layers=2, hidden_size=192, num_heads=4, intermediate_size=768)
     backbone = build_student_backbone(
@@ -208,9 +222,10 @@ def _training(folder: Path) -> None:
     model = EncoderClassifier(backbone, num_labels=num_labels, pooling="mean", dropout=0.1)
     model.to(place())
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    batches = epoch_batches(examples, _BATCH_SIZE, pad_token_id=facts.pad_token_id)
-    for batch in islice(batches, _TRAINING_STEPS):
-        logits = model(batch.input_ids_BL, batch.attention_mask_BL)
+    steps = epoch_batches(examples, _BATCH_SIZE, pad_token_id=facts.pad_token_id)
+    for step in islice(steps, _TRAINING_STEPS):
+        (batch,) = step.passes
+        logits = model(batch.texts)
         drawn = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape))
         loss = soft_target_loss(
             logits, drawn.float(), temperature=2.0, normalizer=len(batch.labels_B)
@@ -220,12 +235,29 @@ def _training(folder: Path) -> None:
         optimizer.step()
 
 
-def _peak_mib() -> float:
-    """This process's peak resident memory, and that of the largest child that it waited for."""
+def _status_mib(field: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return (own + children) / 1024
+    return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
+
+
+class _AnonymousPeak:
+    """The largest number of anonymous MiB seen while the block ran, every 10 ms."""
+
+    def __enter__(self):
+        self.mib, self._over = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self):
+        while True:
+            self.mib = max(self.mib, _status_mib("RssAnon"))
+            if self._over.wait(0.01):
+                return
 
 
 def main() -> None:
@@ -239,8 +271,18 @@ def main() -> None:
         "training": _training,
     }[step]
     started = time.perf_counter()
-    work(folder)
-    print(json.dumps({"seconds": time.perf_counter() - started, "peak_mib": _peak_mib()}))
+    with _AnonymousPeak() as peak:
+        work(folder)
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        json.dumps(
+            {
+                "seconds": time.perf_counter() - started,
+                "peak_mib": peak.mib + child,
+                "resident_peak_mib": _status_mib("VmHWM") + child,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

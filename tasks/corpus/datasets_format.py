@@ -32,10 +32,10 @@ def read_saved_dataset(folder: Path, columns: ColumnMapping) -> Iterator[RawBatc
     row = 0
     for piece in wanted.iter(batch_size=BATCH_ROWS):
         batch = RawBatch()
-        cells = {
-            key: _named(piece[column], names[key]) if names[key] else piece[column]
-            for key, column in columns.items()
-        }
+        cells: dict[str, list[Any]] = {}
+        for key, column in columns.items():
+            found = names[key]
+            cells[key] = piece[column] if found is None else _named(piece[column], found)
         for values in zip(*cells.values(), strict=True):
             row += 1
             batch.add(row, dict(zip(cells, values, strict=True)))
@@ -55,7 +55,7 @@ def _load(folder: Path) -> Any:
         ) from error
     if not isinstance(dataset, Dataset):
         raise SourceError(
-            f"{folder.name} holds the splits {', '.join(dataset)}",
+            f"{folder.name} holds the splits {', '.join(map(str, dataset))}",
             rule="a source is one split: it has one role",
             remedy=f"name one of them, such as {folder.name}/{next(iter(dataset))}",
         )
