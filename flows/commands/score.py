@@ -66,7 +66,8 @@ def score(
         probabilities=probabilities,
         max_unscored_rate=max_unscored_rate,
     )
-    with listening() as progress, delivered_model(model) as folder:
+    with listening() as listener, delivered_model(model) as folder:
+        progress = listener.step_started("score")
         report = score_texts(folder, source, output, config, progress=progress)
     print(
         f"{output}: {report.num_scored:,} of {report.num_rows:,} rows scored in "
