@@ -58,6 +58,22 @@ def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, finishe
 
 
 @pytest.mark.slow
+def test_the_registered_student_scores_a_file_of_texts(finished, tmp_path):
+    """Every part of scoring worked, and the command ended in a traceback."""
+    import pyarrow.parquet as pq
+
+    decant, _ = finished
+    (tmp_path / "texts.csv").write_text("text\n打开厨房的灯\n\n关掉客厅的灯\n", encoding="utf-8")
+    found = tmp_path / "labels.parquet"
+    done = decant("score", "models:/tiny-en-zh@champion", tmp_path / "texts.csv", found, check=0)
+    assert "2 of 3 rows scored" in done.stdout
+    rows = pq.read_table(found).to_pylist()
+    assert [row["line"] for row in rows] == [2, 3, 4]
+    assert [row["label"] is not None for row in rows] == [True, False, True]
+    assert rows[1]["reason"] == "blank_line"
+
+
+@pytest.mark.slow
 def test_broken_rows_are_set_aside_with_reasons_and_the_run_goes_on(tiny, decant, tmp_path):
     """One bad line in a user's file would end the run, or vanish without a trace."""
     import pyarrow.parquet as pq
