@@ -175,9 +175,10 @@ def run_shards_as_tasks(
     def task(shard: Shard) -> Task[[], StageOutcome]:
         # Without parameters: Prefect would walk through them in search of futures.
         def build() -> StageOutcome:
-            return run_shard(
-                shard, root=root, workers=workers, force=force, run_id=run_id, threads=threads
-            )
+            with redacted_errors():
+                return run_shard(
+                    shard, root=root, workers=workers, force=force, run_id=run_id, threads=threads
+                )
 
         return Task(build, name=shard.stage.name, **_rules())
 
