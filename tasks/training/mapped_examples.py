@@ -54,6 +54,8 @@ def map_examples(
 
     Args:
         labelled_only: leave out rows without a hard label.
+        workspace: of the stage that trains; if that is forced, the rows are mapped again, once a
+            run.
     Raises: ContractViolation if there are no such rows, a row has no signal, or the teacher knows
         other classes.
     """
@@ -64,6 +66,8 @@ def map_examples(
         inputs,
         store=workspace.store,
         progress=workspace.progress,
+        force=workspace.force,
+        run_id=workspace.run_id,
     )
     return open_examples(outcome.artifact.path)
 
