@@ -127,18 +127,19 @@ def train(
     optimizer = build_optimizer(model, config)
     num_tokens = int(examples.input_ids.lengths.sum()) * config.num_epochs
     is_compiled = will_compile(model, num_tokens=num_tokens)
+    share = -(-config.batch_size // ranks.size)
+    if ranks.sharded:
+        # Each pass gathers weights from all ranks, so all must run the same number: one.
+        layout = Layout("padded", share * int(examples.input_ids.lengths.max()))
     layout = layout or for_training(
         model,
         examples.input_ids,
-        batch_size=-(-config.batch_size // ranks.size),
+        batch_size=share,
         grouped=config.group_by_length,
         pad_token_id=pad_token_id,
         precision=config.precision,
         compiled=is_compiled,
     )
-    if ranks.sharded:
-        # Each pass gathers weights from all ranks, so all must run the same number: one.
-        layout = Layout("padded", config.batch_size)
     run_step = Stepper(
         model,
         compiled(forward, static=layout.is_static) if is_compiled else forward,

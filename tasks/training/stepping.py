@@ -8,7 +8,6 @@ as large, for this step and those to come. Nothing here waits for the device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -106,18 +105,14 @@ class Stepper:
         sums: dict[str, Tensor] = {}
         try:
             for number, batch in enumerate(step.passes, start=1):
-                with self._communication(is_last=number == len(step.passes)):
+                is_last = number == len(step.passes)
+                with self._ranks.reducing(self._forward, is_last=is_last):
                     terms = self._pass(moved(batch, self._device), step)
                 for name, term in terms.items():
                     sums[name] = sums[name] + term if name in sums else term
         except torch.OutOfMemoryError:
             return None
         return sums
-
-    def _communication(self, *, is_last: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients once a step, so they may differ in their number of passes."""
-        no_sync = getattr(self._forward, "no_sync", None)
-        return no_sync() if no_sync and not is_last else nullcontext()
 
     def _pass(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         with torch.autocast(
