@@ -12,6 +12,8 @@ of ranks, as is usual, weights the rows of a short rank more.
 A model that fits a device is replicated (DDP); a big one is sharded, each rank keeping a part of
 weights, gradients and optimizer state (FSDP2). Checkpoints hold whole tensors either way: a run may
 resume with another number of ranks. With one process nothing here does anything.
+
+Shapes: U rows of an embedding that a rank's share of a step reads, D width.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from data_contracts.errors import UserError
 from tasks.runtime.device import SHARDED
 
 
@@ -73,12 +76,24 @@ class Ranks:
         """The module that holds the weights to train, and the one to call for it.
 
         Calling the first instead of the second would leave gradients unreduced.
+
+        Raises: UserError if weights that are updated by rows would be sharded.
         """
         if self.size == 1:
             return model, model
+        by_rows = _updated_by_rows(model)
         if self.sharded:
+            if by_rows:
+                raise UserError(
+                    f"{', '.join(by_rows)} is updated by rows, and sharded",
+                    rule="a shard's gradient has all its rows",
+                    remedy="leave --sharded out, or set embedding_updates to dense (another "
+                    "result, with a key of its own)",
+                )
             sharded = _shard(model, self.size)
             return sharded, sharded
+        # Left to `sum_rows`: NCCL reduces no sparse gradients.
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, by_rows)
         return model, DistributedDataParallel(model, broadcast_buffers=False)
 
     def reducing(self, forward: object, *, is_last: bool) -> AbstractContextManager[object]:
@@ -90,6 +105,14 @@ class Ranks:
         if isinstance(module, DistributedDataParallel) and not is_last:
             return module.no_sync()
         return nullcontext()
+
+    def sum_rows(self, model: nn.Module) -> None:
+        """Reduce the sparse gradients of `model` over the ranks, once a step, as DDP the others."""
+        if self.size == 1:
+            return
+        for weight in model.parameters():
+            if weight.grad is not None and weight.grad.is_sparse:
+                weight.grad = _mean_of_rows(weight.grad.coalesce(), self.size)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether any rank has raised it: decisions must be taken together."""
@@ -142,6 +165,35 @@ def load_whole(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     model.load_state_dict(
         {name: laid_out_like(tensor, own[name]) for name, tensor in tensors.items()}
     )
+
+
+def _updated_by_rows(model: nn.Module) -> list[str]:
+    """Names of the weights whose gradients are sparse."""
+    return [
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and module.sparse and module.weight.requires_grad
+    ]
+
+
+def _mean_of_rows(gradient: Tensor, size: int) -> Tensor:
+    """Mean over the ranks of a coalesced sparse gradient; each rank sends its own rows alone."""
+    rows_U, values_UD = gradient.indices()[0], gradient.values()
+    count = torch.tensor([len(rows_U)], device=rows_U.device)
+    counts = [torch.empty_like(count) for _ in range(size)]
+    dist.all_gather(counts, count)
+    lengths = [int(number) for number in counts]
+    found_rows, found_values = (_gathered(part, lengths) for part in (rows_U, values_UD / size))
+    return torch.sparse_coo_tensor(found_rows.unsqueeze(0), found_values, gradient.shape).coalesce()
+
+
+def _gathered(tensor: Tensor, lengths: list[int]) -> Tensor:
+    """The tensors of all ranks, which differ in their first size, one after the other."""
+    padded = tensor.new_zeros((max(lengths), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
 def _shard(model: nn.Module, size: int) -> nn.Module:

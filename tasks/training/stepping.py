@@ -84,6 +84,7 @@ class Stepper:
                 )
             torch.cuda.empty_cache()
             self.layout = smaller
+        self._ranks.sum_rows(self._model)
         clip_gradients(self._model.parameters(), self._config.max_grad_norm)
         self._optimizer.step()
         return terms

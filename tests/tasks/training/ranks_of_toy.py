@@ -42,11 +42,13 @@ def load_toy():
     return module
 
 
-def descend(toy):
+def descend(toy, *, by_rows=False):
     """Plain gradient descent over all steps: Adam would turn rounding noise into whole steps."""
     ranks, examples = current_ranks(), toy.make_examples(ROWS)
     examples.labels[::5] = -1  # unlabelled rows: ranks hold unequal numbers of labels
-    model, forward = ranks.networks(toy.make_model(dropout=0.0))
+    made = toy.make_model(dropout=0.0)
+    made.backbone.get_input_embeddings().sparse = by_rows
+    model, forward = ranks.networks(made)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     # Replicated ranks may split their shares into unequal numbers of passes.
     layout = Layout("padded", BATCH_SIZE) if ranks.sharded else Layout("bucketed", 16)
@@ -84,6 +86,8 @@ def all_of_it(toy, folder):
     """Every result of one way of training, below `folder`; all ranks must call it."""
     folder.mkdir(parents=True, exist_ok=True)
     descended = descend(toy)
+    # Sharded weights are not updated by rows: refused.
+    by_rows = {} if current_ranks().sharded else descend(toy, by_rows=True)
     fitted = fit(toy, folder / "work")
     try:
         fit(toy, folder / "crashed", crash_at=2)
@@ -91,7 +95,9 @@ def all_of_it(toy, folder):
     except CrashError:
         resumed = fit(toy, folder / "crashed")
     if current_ranks().is_writer:
-        for name, tensors in (("sgd", descended), ("fit", fitted), ("resumed", resumed)):
+        for name, tensors in (
+            ("sgd", descended), ("rows", by_rows), ("fit", fitted), ("resumed", resumed),
+        ):  # fmt: skip
             contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
             save_file(contiguous, folder / f"{name}.safetensors")
 

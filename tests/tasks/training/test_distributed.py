@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from data_contracts.errors import UserError
 from tasks.training.distributed import Ranks
 
 SCRIPT = Path(__file__).with_name("ranks_of_toy.py")
@@ -64,6 +65,25 @@ def test_gradients_of_two_ranks_sum_to_those_of_one_process(results, way):
     for name, tensor in expected.items():
         scale = tensor.abs().max().clamp(min=1e-3)
         assert float((found[name] - tensor).abs().max() / scale) < 1e-6, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["one", "ddp"])
+def test_gradients_of_rows_sum_to_the_dense_ones(results, way):
+    """Embeddings updated by rows would drift apart over the ranks, or NCCL refuse them."""
+    expected, found = results["one"]["sgd"], results[way]["rows"]
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        scale = tensor.abs().max().clamp(min=1e-3)
+        assert float((found[name] - tensor).abs().max() / scale) < 1e-6, name
+
+
+def test_weights_updated_by_rows_are_not_sharded(toy):
+    """FSDP2 would fail in its first step, in words about tensors."""
+    model = toy["model"]()
+    model.backbone.get_input_embeddings().sparse = True
+    with pytest.raises(UserError, match=r"word_embeddings\.weight is updated by rows"):
+        Ranks(0, 2, sharded=True).networks(model)
 
 
 @pytest.mark.slow
