@@ -351,7 +351,7 @@ def _trained(
         "tokens_s": round(rate * batch_size * lengths.mean()), "tflops": round(tflops, 2),
         "share_of_peak": bench.share(tflops),
         "loader_idle": round(result.loader_wait_seconds / sum(each for _, each in steady), 4),
-        "gib": bench.memory(), "layout": result.layout.facts(), "batch_size": batch_size,
+        "gib": bench.memory(), **result.layout.facts(), "batch_size": batch_size,
     }  # fmt: skip
 
 

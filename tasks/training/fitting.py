@@ -3,8 +3,8 @@
     fit: train on rows, choose the step by the validation rows, write
         model/ (weights, tokenizer, labels)   history.json   training.json
 
-Nothing written here depends on the clock, so two runs of one recipe give the same bytes; seconds
-go into the manifest's facts.
+Nothing written here depends on the clock or on how the machine lays steps out, so two runs of one
+recipe give the same bytes; seconds and layout go into the manifest's facts.
 """
 
 from __future__ import annotations
@@ -103,7 +103,6 @@ def fit(
             "best_step": state.best_step,
             "stopped_early": state.stopped_early,
             "precision": precision,
-            "layout": result.layout.facts(),
             "num_parameters": num_parameters(model),
             "num_examples": len(examples),
             "seed": seed,
@@ -116,6 +115,7 @@ def fit(
             "parameters": num_parameters(model),
             "train_seconds": state.train_seconds,
             **measured,
+            **result.layout.facts(),
             "loader_wait_seconds": result.loader_wait_seconds,
             "threads": result.num_threads,
         }

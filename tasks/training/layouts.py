@@ -99,7 +99,7 @@ class Layout:
 
     def facts(self) -> dict[str, str | int]:
         """What a training record keeps of it."""
-        return {"kind": self.kind, "tokens_per_pass": self.pass_tokens}
+        return {"layout": self.kind, "tokens_per_pass": self.pass_tokens}
 
 
 def padded_layout(*, grouped: bool = True) -> Layout:
