@@ -78,13 +78,16 @@ def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
     used_files = {
         entry.sha256 for key in used if key in manifests for entry in manifests[key].files
     }
+    used_contents = {manifests[key].content_digest for key in used if key in manifests}
     for key, manifest in sorted(manifests.items()):
         folder = store.directory(manifest.key_parts)
         if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
             continue
         if any(entry.sha256 in used_files for entry in manifest.files):
             continue
-        if manifest.key_parts.stage in _OTHER_FORMS and used >= {*manifest.upstream_keys.values()}:
+        # By content: the same tokens may have got another key since.
+        sources = {*manifest.key_parts.upstream.values()}
+        if manifest.key_parts.stage in _OTHER_FORMS and used_contents >= sources:
             continue
         # The folder's own time is that of its publishing.
         if folder.stat().st_mtime < oldest:
