@@ -8,6 +8,7 @@ recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, st
            (--no-orchestrator)           (distillation.distill)         (decant plan)
 
 side_by_side.py  small students in child processes, several at once
+sharding.py      shards as Prefect tasks, in processes or on Ray
 runs.py          what a recipe's steps used last, under <home>/runs: for `plan` and `status`
 garbage.py       what `gc` may remove
 results.py       tables of a report

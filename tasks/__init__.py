@@ -6,6 +6,7 @@
 A stage module holds three things of one shape: `Config` (frozen, what defines its result),
 `VERSION`, and one function `(config, inputs, workspace) -> StageSummary`, bound as `STAGE`.
 Stages never import each other; they meet through the artifacts laid out in each module's docstring.
+`policies.py` makes a stage or a shard a Prefect task.
 
 Importing a stage module is cheap (no torch, transformers, prefect, mlflow): those are imported
 inside the function, so that `decant plan` can compute every key in well under a second.

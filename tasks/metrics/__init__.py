@@ -3,6 +3,7 @@
     labels, predictions ─► classification   precision, recall, F1, support; accuracy; confusions
     probabilities       ─► calibration      ECE and the bins of a reliability diagram
     two systems         ─► intervals        bootstrap intervals of a difference or a ratio; p-values
+    signals, answers    ─► diagnostics      how far a student followed its teacher
     texts, labels       ─► floors           majority class and a linear TF-IDF classifier
     texts, a model      ─► answering        text in, logits out: what a user of the model waits for
     texts, an answerer  ─► latency          p50, p95 and throughput of it, bounded in seconds

@@ -6,9 +6,12 @@
     checkpoints      live in `Workspace.work`, which survives a kill (see stages.py)
     locks.py         one writer a key, released by the kernel when its holder dies
     stages.py        Stage, Workspace, run_stage: the one path by which anything is computed
+    shards.py        parts of a stage as artifacts of their own, built here or elsewhere
+    children.py      stages in child processes, side by side
     progress.py      what a stage reports while it runs
     redaction.py     secrets out of logs, errors and tracked parameters
-    device.py        which device and precision this machine gives
+    device.py        which device and precision this machine gives, and how many processes
+    cpu_quota.py     how many cores a container's quota pays for
     seeding.py       independent random streams from one seed
 
 No prefect, no mlflow: the same path serves `decant run --no-orchestrator`.

@@ -1,19 +1,24 @@
 """One engine for all training: teacher, student, and every baseline.
 
     tokens (+ teacher signals)
-       │ examples.py      Parquet → flat arrays, joined by example id, never by position
+       │ mapped_examples.py  Parquet → flat files that are mapped (examples.py: what they are)
+       │ signal_join.py      signals joined by example id, never by position
        ▼
+    order.py              each epoch a permutation, sorted by length inside windows
     batches.py            which examples form step s: a pure function of (seed, epoch, lengths)
     layouts.py            how they become tensors: padded, bucketed, packed (packing.py)
     prefetching.py        laid out by a thread, ahead of the device
        ▼
     losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
+    class_weights.py      what a hard label of each class counts
        ▼
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
        ▼
     stepping.py           one step in as many passes as memory asks for; compilation.py
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
+    fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
     inference.py          logits of many texts, in row order
+    precision_probe.py    what bf16 is worth on this processor, for the record
 
     distributed.py        one step over several processes: DDP or FSDP2, the gradient of one process
     launching.py          torchrun around a stage's function; ranks.py is what each process runs
