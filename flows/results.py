@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from data_contracts.artifacts import Manifest
 from data_contracts.errors import SourceError
 from data_contracts.evaluation import EvaluationReport, SystemResult
 from flows.runs import RunLog
@@ -102,8 +101,3 @@ def print_report(report: EvaluationReport, console: Console) -> None:
         console.print(f"  {line}", markup=False)
     for note in report.notes:
         console.print(f"  note: {note}", markup=False)
-
-
-def manifest_of(folder: Path) -> Manifest:
-    """The manifest in `folder`, as published."""
-    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())

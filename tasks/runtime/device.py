@@ -1,4 +1,4 @@
-"""Which device and numeric precision this machine gives.
+"""What this machine gives: device, precision, threads and processes, and what its user has set.
 
 Precision defines the result, so it is resolved *before* keys are made, from facts that cost nothing
 to read: no torch import. bf16 pays only where the processor multiplies it natively (AMX or
