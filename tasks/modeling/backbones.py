@@ -33,7 +33,7 @@ def load_backbone(folder: Path) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         without_pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
-        return AutoModel.from_pretrained(
+        backbone = AutoModel.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -42,6 +42,10 @@ def load_backbone(folder: Path) -> PreTrainedModel:
             attn_implementation="sdpa",
             **without_pooler,
         )
+        for name, weight in backbone.named_parameters():
+            if name.startswith("pooler."):  # unused: several processes would wait for its gradient
+                weight.requires_grad_(False)
+        return backbone
     finally:
         transformers_logging.set_verbosity(verbosity)
 

@@ -103,10 +103,7 @@ def process_count() -> int:
     """Processes that train one model: DECANT_PROCESSES if set, else one a GPU; within one, 1."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return 1
-    requested = os.environ.get(PROCESSES, "")
-    if requested.isdigit() and int(requested) > 0:
-        return int(requested)
-    return max(1, _gpu_count())
+    return _whole_number(PROCESSES, "processes", example=2) or max(1, _gpu_count())
 
 
 def _gpu_count() -> int:
@@ -124,16 +121,7 @@ def max_tokens_per_pass() -> int | None:
     It bounds memory and never changes a gradient (a step is split into passes and summed), so it
     belongs to the machine and not to a recipe.
     """
-    text = os.environ.get("DECANT_MAX_TOKENS_PER_PASS", "").strip()
-    if not text:
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(
-            f"DECANT_MAX_TOKENS_PER_PASS is {text!r}",
-            rule="it is a whole number of tokens, 1 or more",
-            remedy="unset it, or set for instance 16384",
-        )
-    return int(text)
+    return _whole_number("DECANT_MAX_TOKENS_PER_PASS", "tokens", example=16384)
 
 
 def compile_mode() -> CompileMode:
@@ -150,3 +138,20 @@ def compile_mode() -> CompileMode:
             remedy="unset it to let the length of the run decide",
         )
     return cast(CompileMode, text)
+
+
+def _whole_number(variable: str, unit: str, *, example: int) -> int | None:
+    """What an environment variable is set to, None if it is not.
+
+    Raises: UserError unless it is a whole number above 0.
+    """
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(
+            f"{variable} is {text!r}",
+            rule=f"it is a whole number of {unit}, 1 or more",
+            remedy=f"unset it, or set for instance {example}",
+        )
+    return int(text)
