@@ -50,7 +50,7 @@ def _task_runner(where: ShardsOn, workers: int) -> TaskRunner[Any]:
         raise UserError(
             "Ray is not installed",
             rule="shards on Ray need the extra `ray`",
-            remedy="pip install 'decant[ray]', or leave the shards here",
+            remedy=".venv/bin/pip install -e '.[ray]', or leave the shards here",
         ) from error
     return RayTaskRunner(address=os.environ.get("RAY_ADDRESS"))
 
