@@ -26,8 +26,8 @@ def sharding(where: ShardsOn, *, workers: int) -> Iterator[None]:
 
     Args:
         where: `ray` takes the cluster of RAY_ADDRESS, or starts one on this machine.
-        workers: processes at once, for `processes`.
-    Raises: UserError if Ray is not installed.
+        workers: cores, for `processes`: as many at once as have the threads of a shard.
+    Raises: UserError if Ray is not installed, or processes would share a GPU.
     """
     if where == "here":
         yield
@@ -43,7 +43,14 @@ def sharding(where: ShardsOn, *, workers: int) -> Iterator[None]:
 
 def _task_runner(where: ShardsOn, workers: int) -> TaskRunner[Any]:
     if where == "processes":
-        return ProcessPoolTaskRunner(max_workers=workers)
+        if has_cuda():
+            raise UserError(
+                "--shards-on processes on a machine with a GPU",
+                rule="processes that each read with the same GPU wait for one another",
+                remedy="leave the shards here, or give them to Ray, which hands out GPUs",
+            )
+        # A shard keeps its number of threads, which rounding depends on.
+        return ProcessPoolTaskRunner(max_workers=max(1, workers // thread_count()))
     try:
         from prefect_ray import RayTaskRunner  # pyright: ignore[reportMissingImports]
     except ImportError as error:

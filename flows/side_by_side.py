@@ -56,6 +56,8 @@ def run_side_by_side(jobs: list[Job[T]], *, limit: int, on_failure: Callable[[st
                 on_failure(job.name)
                 raise
         return
+    if not jobs:
+        return
     children = Children(_PRELOAD)
     with _on_sigterm(children.stop), ThreadPoolExecutor(limit, "step") as pool:
         try:

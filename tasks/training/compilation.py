@@ -20,9 +20,14 @@ _TOKENS_WORTH_COMPILING = 100_000_000
 
 
 def will_compile(model: nn.Module, *, num_tokens: int) -> bool:
-    """Whether a run over `num_tokens` tokens, all epochs together, is compiled."""
+    """Whether a run over `num_tokens` tokens, all epochs together, is compiled.
+
+    Never with embeddings that are updated by rows: their gradients are sparse.
+    """
     mode = compile_mode()
     if next(model.parameters()).device.type != "cuda" or mode == "never":
+        return False
+    if any(isinstance(module, nn.Embedding) and module.sparse for module in model.modules()):
         return False
     return mode != "auto" or num_tokens >= _TOKENS_WORTH_COMPILING
 

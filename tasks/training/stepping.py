@@ -59,7 +59,8 @@ class Stepper:
             weights_C = objective.class_weights_C.to(self._device)
             self._objective = replace(objective, class_weights_C=weights_C)
         # A recorded graph writes gradients where its next replay writes: add them up elsewhere.
-        self._keep_buffers = self._device.type == "cuda" and compile_mode() == "graphs"
+        is_recorded = hasattr(forward, "_orig_mod") and compile_mode() == "graphs"
+        self._keep_buffers = self._device.type == "cuda" and is_recorded
         if self._keep_buffers:
             for parameter in model.parameters():
                 if parameter.requires_grad:
