@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -211,6 +212,8 @@ class PrefectHome:
                     "OMP_NUM_THREADS": "1",
                 },
                 cwd=self.path,
+                # A shell's background job ignores Ctrl-C, and hands that on.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 stdout=log,
                 stderr=log,
             )
