@@ -175,8 +175,8 @@ def _memory(result: Mapping, target: Path) -> list[str]:
         "## Memory and time against rows",
         "",
         "Distinct texts of the quickstart's length profile through the public stages; each step in "
-        "a process of its own. Peak resident memory in MiB, its largest worker's added "
-        "(seconds). Imports alone: "
+        "a process of its own. Peak anonymous memory in MiB (pages of mapped files, which the "
+        "kernel takes back, are left out), its largest worker's added (seconds). Imports alone: "
         f"{result['sizes'][0]['steps']['nothing']['peak_mib']:,.0f} MiB.",
         "",
         "| rows | " + " | ".join(steps) + " |",
