@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
-from tasks.modeling.config import Architecture, PretrainedArchitecture
+from tasks.modeling.config import Architecture, EncoderProblem, PretrainedArchitecture
 from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
@@ -26,7 +26,7 @@ from tasks.training.config import TrainingConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tasks.modeling.classifier import EncoderClassifier
+    from tasks.modeling.classifier import EncoderWithHead
 
 VERSION = 2
 
@@ -63,7 +63,7 @@ class ObjectiveConfig(Frozen):
 class Config(StageConfig):
     """What defines a student."""
 
-    problem: Literal["text_classification"] = Field(
+    problem: EncoderProblem = Field(
         "text_classification", description="problem type: decides head, loss and metrics"
     )
     architecture: Architecture = Field(
@@ -104,6 +104,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     examples = map_examples(
         inputs["tokens"],
         config.train_on,
+        problem=config.problem,
         signals=inputs["signals"] if config.objective.needs_teacher else None,
         # Gold labels alone teach nothing on rows that have none.
         labelled_only=config.objective.hard_labels == "gold" and config.objective.alpha == 0,
@@ -117,6 +118,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     objective = Objective(
         alpha=config.objective.alpha,
         temperature=config.objective.temperature,
+        is_binary=examples.distribution == "binary",
         label_smoothing=config.training.label_smoothing,
         class_weights_C=class_weights(
             examples.labels,
@@ -139,7 +141,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
 
 def untrained_student(
     config: Config, tokens: Path, inputs: Mapping[str, Artifact], *, num_labels: int
-) -> EncoderClassifier:
+) -> EncoderWithHead:
     """The student before its first step: the same weights for the same seed, every time.
 
     Args:

@@ -62,7 +62,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         SourceError: there are no validation texts to compare on.
         ContractViolation: a form differs from the network by more than the configuration allows.
     """
-    from tasks.modeling.classifier import load_classifier
+    from tasks.problems import load_model
     from tasks.serving.onnx_export import export_onnx, predict_onnx, write_onnx
     from tasks.training.inference import predict_logits
 
@@ -82,7 +82,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     )
 
     workspace.progress.say(f"export: comparing both forms on {len(input_ids)} validation texts")
-    network = load_classifier(model_folder)
+    network = load_model(model_folder)
     expected = predict_logits(network, input_ids, pad_token_id=pad_token_id)
     graph = export_onnx(network)
     found = predict_onnx(graph, input_ids, pad_token_id=pad_token_id)

@@ -9,12 +9,11 @@ tokens (train, validation) → teacher
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.modeling.config import Pooling
+from tasks.modeling.config import EncoderProblem, Pooling
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
@@ -25,7 +24,7 @@ VERSION = 1
 class Config(StageConfig):
     """What defines a fine-tuned teacher."""
 
-    problem: Literal["text_classification"] = Field(
+    problem: EncoderProblem = Field(
         "text_classification", description="problem type: decides head, loss and metrics"
     )
     model: str = Field(description="URI of the pretrained encoder: pkg://, hf://, s3:// or a path")
@@ -57,7 +56,9 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.training.objectives import Objective
 
     tokens = inputs["tokens"].path
-    train = map_examples(inputs["tokens"], ["train"], signals=None, workspace=workspace)
+    train = map_examples(
+        inputs["tokens"], ["train"], problem=config.problem, signals=None, workspace=workspace
+    )
     initialise(derive_seed(config.seed, "weights"))
     model = PROBLEMS[config.problem].build_model(
         load_backbone(local_folder(config.model)),
@@ -70,6 +71,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         train,
         Objective(
             alpha=0.0,
+            is_binary=train.distribution == "binary",
             label_smoothing=config.training.label_smoothing,
             class_weights_C=class_weights(
                 train.labels,

@@ -1,7 +1,8 @@
 """Teacher signals: each teacher reads every row once; students reuse what it said.
 
     teacher, tokens → teacher_signals
-        <role>/part-NNNNN.parquet   example_id, logits (float32, one a class)
+        <role>/part-NNNNN.parquet   example_id, logits (float32, one a class, of the text or of each
+                                    of its units; what a problem keeps: its signals contract)
         labels.json                 class order of the logits
 
 Each part is an artifact of its own, keyed by the teacher's and the part's bytes: new data is scored
@@ -96,33 +97,36 @@ def _score_part_of(tokens: Path):
     def score_part(
         config: PartConfig, inputs: Mapping[str, Artifact], workspace: Workspace
     ) -> StageSummary:
-        import pyarrow as pa
+        import json
 
         from data_contracts.tables import check_table
         from tasks.corpus.tables import read_table, write_table
-        from tasks.modeling.classifier import load_classifier
+        from tasks.problems import PROBLEMS, load_model
         from tasks.runtime.device import resolve_precision
-        from tasks.training.examples import RaggedIds, read_labels
+        from tasks.training.examples import read_labels
         from tasks.training.fitting import read_token_facts
-        from tasks.training.inference import predict_logits
+        from tasks.training.inference import predict_rows
         from tasks.training.loop import place
 
         folder = inputs["teacher"].path / "model"
-        table = read_table(tokens / config.part, columns=["example_id", "input_ids"])
+        head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        problem = PROBLEMS[head["problem"]]
+        table = read_table(tokens / config.part, columns=list(problem.token_columns))
         workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
-        logits = predict_logits(
-            load_classifier(folder).to(place()),
-            RaggedIds.from_arrow(table["input_ids"]),
+        num_labels = len(read_labels(folder))
+        logits, answers = predict_rows(
+            load_model(folder).to(place()),
+            problem,
+            table,
+            num_labels=num_labels,
             pad_token_id=read_token_facts(tokens).pad_token_id,
             batch_tokens=config.batch_tokens,
             precision=resolve_precision(config.precision),
             progress=workspace.progress,
         )
-        # Not the logits' own width: a part may hold no row that the teacher can read.
-        num_labels = len(read_labels(folder))
-        values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), num_labels)
-        signals = pa.table({"example_id": table["example_id"], "logits": values})
-        check_table(signals, "teacher_signals")
+        # A part may hold no row that the teacher can read: its logits then have no width either.
+        signals = problem.signal_table(table, logits.reshape(-1, num_labels), answers)
+        check_table(signals, problem.signals_contract)
         write_table(signals, workspace.output / "part.parquet")
         return StageSummary(facts={"rows": len(table)})
 

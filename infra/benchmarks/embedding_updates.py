@@ -65,8 +65,8 @@ def step(model, optimizer, batch: Batch, objective: Objective) -> float:
     logits = model(batch.texts)
     terms = objective(
         logits,
-        batch.labels_B,
-        batch.teacher_logits_BC,
+        batch.labels_A,
+        batch.teacher_logits_AC,
         num_examples=batch.num_examples,
         num_labelled=batch.num_examples,
     )

@@ -23,7 +23,8 @@ from infra.benchmarks.rounds import Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
 from tasks.corpus.encoding import Encoder
 from tasks.corpus.tables import ROWS_PER_PART, write_table
-from tasks.training.examples import load_examples
+from tasks.problems import PROBLEMS
+from tasks.training.examples import examples_of, read_labels, read_rows
 
 _BATCH_SIZES = (32, 256)
 
@@ -43,7 +44,9 @@ def run(settings: Settings, section: str) -> dict:
         cache = str(folder / "cache")
         loaded = datasets.Dataset.from_parquet(files, cache_dir=cache).with_format("torch")
         part = loaded.select(range(num_peer_rows))
-        examples = load_examples(folder, ["transfer"])
+        examples = examples_of(
+            PROBLEMS["text_classification"], read_rows(folder, ["transfer"]), read_labels(folder)
+        )
         systems = {"decant_open": lambda: opened(folder)}
         for size in _BATCH_SIZES:
             systems[f"decant_{size}"] = lambda size=size: ours(examples, size)
@@ -90,7 +93,9 @@ def write_tokens(folder: Path, num_rows: int) -> None:
 def opened(folder: Path) -> Timed:
     """From Parquet files to examples."""
     started = time.perf_counter()
-    examples = load_examples(folder, ["transfer"])
+    examples = examples_of(
+        PROBLEMS["text_classification"], read_rows(folder, ["transfer"]), read_labels(folder)
+    )
     return Timed(len(examples), time.perf_counter() - started)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +25,13 @@ from flows.recipe_files import SHIPPED
 from infra.benchmarks.settings import Settings, say
 from tasks import distillation
 from tasks.corpus.tables import read_table
-from tasks.modeling.classifier import EncoderClassifier, load_classifier
-from tasks.problems import PROBLEMS
+from tasks.modeling.classifier import EncoderClassifier
+from tasks.problems import PROBLEMS, load_model
+from tasks.problems.text_classification import class_scores
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.stages import run_stage
-from tasks.training.examples import Examples, RaggedIds, load_examples
+from tasks.training.examples import Examples, RaggedIds, examples_of, read_labels, read_rows
 from tasks.training.fitting import TokenFacts, read_token_facts
 
 _TEACHER_SIGNALS, _STUDENT = "teacher-signals", "student-seed-0"
@@ -75,12 +77,16 @@ class Material:
     @cached_property
     def examples(self) -> Examples:
         """The student's rows to train on."""
-        return load_examples(self.student_tokens, self.config.train_on)
+        return self._examples(self.config.train_on)
 
     @cached_property
     def validation(self) -> Examples:
         """The student's labelled validation rows."""
-        return load_examples(self.student_tokens, ["validation"])
+        return self._examples(["validation"])
+
+    def _examples(self, roles: Sequence[str]) -> Examples:
+        rows = read_rows(self.student_tokens, roles)
+        return examples_of(PROBLEMS[self.config.problem], rows, read_labels(self.student_tokens))
 
     @cached_property
     def teacher_ids(self) -> RaggedIds:
@@ -97,7 +103,7 @@ class Material:
 
     def teacher(self) -> EncoderClassifier:
         """The fine-tuned teacher in evaluation mode, fp32."""
-        return load_classifier(self.artifacts["teacher"].path / "model")
+        return load_model(self.artifacts["teacher"].path / "model")
 
     def student(self) -> EncoderClassifier:
         """The student as the stage `distillation` begins with it: equal weights every time."""
@@ -116,8 +122,7 @@ class Material:
 
     def score(self, logits: np.ndarray) -> float:
         """Validation accuracy of logits of `validation`."""
-        scores = PROBLEMS[self.config.problem].score(logits, self.validation.labels)
-        return float(scores["accuracy"])
+        return class_scores(logits, self.validation.labels)["accuracy"]
 
     def record(self) -> dict:
         """What was trained on, as JSON values."""

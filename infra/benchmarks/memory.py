@@ -184,7 +184,13 @@ def _mapped(folder: Path):
 
     workspace = Workspace(folder / "output", folder / "work", ArtifactStore(folder / "home"))
     tokens = _artifact(folder, "tokens")
-    return map_examples(tokens, ["transfer"], signals=None, workspace=workspace)
+    return map_examples(
+        tokens,
+        ["transfer"],
+        problem="text_classification",
+        signals=None,
+        workspace=workspace,
+    )
 
 
 def _loading(folder: Path) -> None:
@@ -228,7 +234,7 @@ def _training(folder: Path) -> None:
         logits = model(batch.texts)
         drawn = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape))
         loss = soft_target_loss(
-            logits, drawn.float(), temperature=2.0, normalizer=len(batch.labels_B)
+            logits, drawn.float(), temperature=2.0, normalizer=len(batch.labels_A)
         )
         optimizer.zero_grad()
         loss.backward()

@@ -18,7 +18,7 @@ from tasks.corpus.tables import write_table
 from tasks.metrics.calibration import top_probabilities
 from tasks.metrics.floors import linear_probabilities, majority_class
 from tasks.metrics.systems import Answers
-from tasks.modeling.classifier import load_classifier
+from tasks.problems import load_model
 from tasks.runtime.device import has_cuda
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import generator
@@ -87,7 +87,7 @@ def floor_answers(
 def student_logits(material: Material, model: Path, input_ids: pa.ChunkedArray) -> np.ndarray:
     """Logits (rows, C) of the student saved in the folder `model`, fp32."""
     facts = material.token_facts("student")
-    network = load_classifier(model)
+    network = load_model(model)
     if has_cuda():  # on a CPU, `place` would set the number of threads that timing relies on
         network = network.to(place())
     return predict_logits(network, input_ids, pad_token_id=facts["pad_token_id"])

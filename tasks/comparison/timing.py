@@ -26,7 +26,7 @@ from tasks.metrics.latency import (
     processor_name,
 )
 from tasks.metrics.systems import Answers
-from tasks.modeling.classifier import load_classifier
+from tasks.problems import load_model
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def _time_systems(material: Material, budget: Budget, delivered: Answers) -> Tim
     exported = material.path("export") / "model"
     teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
     answerers: dict[str, Answerer] = {
-        "teacher": torch_answerer(load_classifier(material.path("teacher") / "model"), **teacher),
-        "safetensors": torch_answerer(load_classifier(exported), **student),
+        "teacher": torch_answerer(load_model(material.path("teacher") / "model"), **teacher),
+        "safetensors": torch_answerer(load_model(exported), **student),
         "onnx_int8": onnx_answerer(
             exported / "model.int8.onnx", **student, num_threads=budget.num_threads
         ),

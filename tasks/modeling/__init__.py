@@ -8,4 +8,5 @@ texts.py        texts as tensors: padded, or packed into rows or a stream
 attention.py    attention inside each packed text, for any encoder; which kernel is fastest
 pooling.py      hidden states → text vectors (B, D)
 classifier.py   encoder + pooling + linear head; saved as files any consumer can read
+token_heads.py  encoder + linear head on the first token of each word or character
 """

@@ -1,4 +1,4 @@
-"""Encoder + pooling + linear head: the network of every text classification model, big or small.
+"""Encoder + pooling + linear head: the network of every model that classifies texts, big or small.
 
 Saved as a Hugging Face folder (`AutoModel.from_pretrained` reads it) plus `head.safetensors` and
 `head.json`, so that a consumer needs none of this code.
@@ -12,13 +12,11 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from data_contracts.errors import SourceError
 from tasks.modeling.attention import encoder_inputs, first_position, install
-from tasks.modeling.backbones import load_backbone
 from tasks.modeling.config import Pooling
 from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
 from tasks.modeling.texts import Texts
@@ -26,8 +24,8 @@ from tasks.modeling.texts import Texts
 _HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
 
 
-class EncoderClassifier(nn.Module):
-    """Logits of a text from its token ids.
+class EncoderWithHead(nn.Module):
+    """An encoder, dropout and a linear head: what all our networks have, and what is saved of them.
 
     Args:
         backbone: an encoder returning `last_hidden_state` (B, L, D).
@@ -42,13 +40,22 @@ class EncoderClassifier(nn.Module):
         """Put a freshly drawn head on `backbone`."""
         super().__init__()
         self.backbone = backbone
-        self.pooling = pooling
+        self.pooling: Pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.config.hidden_size, num_labels)
         nn.init.normal_(self.head.weight, std=_HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.can_pack = install(backbone)
         self.first_position = first_position(backbone)
+
+    def hidden_states(self, texts: Texts) -> Tensor:
+        """The encoder's last states in the layout of `texts`: (B, L, D), or (R, W, D) if packed."""
+        inputs = encoder_inputs(texts, first_position=self.first_position)
+        return self.backbone(**inputs).last_hidden_state
+
+
+class EncoderClassifier(EncoderWithHead):
+    """Logits of a text from its token ids: pooled states, dropout, linear head."""
 
     def forward(self, texts: Texts | Tensor, attention_mask_BL: Tensor | None = None) -> Tensor:
         """Logits of each text, in the order of the texts.
@@ -60,9 +67,7 @@ class EncoderClassifier(nn.Module):
         """
         if isinstance(texts, Tensor):
             texts = Texts(texts, attention_mask_BL)
-        hidden_states = self.backbone(
-            **encoder_inputs(texts, first_position=self.first_position)
-        ).last_hidden_state
+        hidden_states = self.hidden_states(texts)
         if texts.packing is not None:
             pooled = PACKED_POOLINGS[self.pooling](hidden_states, texts.packing)
         else:
@@ -71,7 +76,7 @@ class EncoderClassifier(nn.Module):
         return self.head(self.dropout(pooled))
 
 
-def save_classifier(model: EncoderClassifier, folder: Path, *, problem: str) -> None:
+def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> None:
     """Write the model's files into `folder` (made if missing), float32 safetensors.
 
     Args:
@@ -90,30 +95,6 @@ def save_classifier(model: EncoderClassifier, folder: Path, *, problem: str) -> 
     }
     text = json.dumps(description, indent=2, sort_keys=True)
     (folder / "head.json").write_text(text + "\n", encoding="utf-8")
-
-
-def load_classifier(folder: Path) -> EncoderClassifier:
-    """The classifier saved in `folder`, float32, on the CPU, in evaluation mode.
-
-    Raises: SourceError if the folder holds no classifier.
-    """
-    try:
-        head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "head.safetensors")
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"{folder} holds no classifier: {error}",
-            rule="a classifier folder has head.json and head.safetensors beside the encoder",
-            remedy="point to the model/ folder of a teacher, student or export artifact",
-        ) from error
-    model = EncoderClassifier(
-        load_backbone(folder),
-        num_labels=head["num_labels"],
-        pooling=head["pooling"],
-        dropout=head["dropout"],
-    )
-    model.head.load_state_dict(weights)
-    return model.eval()
 
 
 def num_parameters(model: nn.Module) -> int:

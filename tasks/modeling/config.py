@@ -11,6 +11,13 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from data_contracts.artifacts import Frozen
 
+EncoderProblem = Literal[
+    "text_classification",
+    "multilabel_classification",
+    "matching",
+    "token_classification",
+    "question_answering",
+]
 Pooling = Literal["mean", "cls"]
 
 

@@ -14,7 +14,7 @@
 Padding computes on every dot; the packed layouts have next to none, and shapes that stay the same
 from step to step. Segment s < B is text s; what follows is filler, whose results nobody reads.
 
-Shapes: B texts, L length, R rows, W row width, T tokens of a stream, S segments.
+Shapes: B texts, L length, R rows, W row width, T tokens of a stream, S segments, U units.
 """
 
 from __future__ import annotations
@@ -63,11 +63,14 @@ class Texts:
         input_ids: int64, (B, L) padded, (R, W) in rows, (1, T) as a stream.
         attention_mask_BL: int64, 1 for real tokens; only if padded.
         packing: only if packed.
+        read_out_U: int64, places in the flattened `input_ids` of the tokens that a head over units
+            (words, characters) reads, unit after unit; None if whole texts are classified.
     """
 
     input_ids: Tensor
     attention_mask_BL: Tensor | None = None
     packing: Packing | None = None
+    read_out_U: Tensor | None = None
 
 
 def map_tensors(record: Record, function: Callable[[Tensor], Tensor]) -> Record:

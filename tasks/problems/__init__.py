@@ -1,10 +1,73 @@
 """One file a problem type: what a row is, how a model is built for it, scored and read out.
 
-    text_classification.py    one text → one of C classes
+    problem.py                     what each of them says, and to whom
+    text_classification.py         one text → one of C classes
+    multilabel_classification.py   one text → any of C classes
+    matching.py                    two texts → one of C classes
+    token_classification.py        one text → spans of C types (named entities)
+    question_answering.py          question and context → a span of the context, or none
+    whole_texts.py                 what the first three share: one answer a text
 
-A recipe's `problem` picks the module from `PROBLEMS`; adding a type is one file and one line here.
+A recipe's `problem` picks from `PROBLEMS`; adding a type is one file and one line here.
 """
 
-from tasks.problems import text_classification
+from __future__ import annotations
 
-PROBLEMS = {text_classification.NAME: text_classification}
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.errors import SourceError
+from tasks.problems.matching import Matching
+from tasks.problems.multilabel_classification import MultilabelClassification
+from tasks.problems.problem import Answers, Problem
+from tasks.problems.question_answering import QuestionAnswering
+from tasks.problems.text_classification import TextClassification
+from tasks.problems.token_classification import TokenClassification
+
+if TYPE_CHECKING:
+    from tasks.modeling.classifier import EncoderWithHead
+
+PROBLEMS: dict[str, Problem] = {
+    problem.name: problem
+    for problem in (
+        TextClassification(),
+        MultilabelClassification(),
+        Matching(),
+        TokenClassification(),
+        QuestionAnswering(),
+    )
+}
+
+
+def load_model(folder: Path) -> EncoderWithHead:
+    """The network saved in a model folder, whatever its problem: fp32, on the CPU, in evaluation.
+
+    Raises: SourceError if the folder holds no model of a known problem.
+    """
+    from safetensors.torch import load_file
+
+    from tasks.modeling.backbones import load_backbone
+
+    try:
+        head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "head.safetensors")
+        problem = PROBLEMS[head["problem"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(
+            f"{folder} holds no model that answers: {error}",
+            rule="a model folder has head.json (with a known problem) and head.safetensors beside "
+            "the encoder",
+            remedy="point to the model/ folder of a teacher, student or export artifact",
+        ) from error
+    model = problem.build_model(
+        load_backbone(folder),
+        num_labels=head["num_labels"],
+        pooling=head["pooling"],
+        dropout=head["dropout"],
+    )
+    model.head.load_state_dict(weights)
+    return model.eval()
+
+
+__all__ = ["PROBLEMS", "Answers", "Problem", "load_model"]

@@ -6,46 +6,53 @@
     metrics  accuracy, macro-F1, cross-entropy
     decode   the class of the largest logit, with its softmax probability
 
-Shapes: C classes, N rows.
+Shapes: N rows, C classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from sklearn.metrics import f1_score
-from transformers import PreTrainedModel
+import pyarrow as pa
 
-from tasks.modeling.classifier import EncoderClassifier
-from tasks.modeling.config import Pooling
-
-NAME = "text_classification"
+from tasks.problems.problem import Answers
+from tasks.problems.whole_texts import WholeTextProblem, log_softmax
 
 
-def build_model(
-    backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
-) -> EncoderClassifier:
-    """The network for this problem on top of an encoder."""
-    return EncoderClassifier(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+class TextClassification(WholeTextProblem):
+    """One text, one class."""
+
+    name = "text_classification"
+    metrics = ("accuracy", "macro_f1")
+
+    def score(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """`accuracy` and `macro_f1` (over the classes present) in [0, 1], `loss` in nats a row."""
+        del table, labels
+        return class_scores(logits, answers.labels)
 
 
-def score(logits_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    """Validation figures from logits (N, C) and gold class indices (N,).
+def class_scores(logits_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
+    """Accuracy, macro-F1 over the classes present, and mean cross-entropy in nats.
 
-    Returns: `accuracy` and `macro_f1` (over the classes present) in [0, 1], `loss` in nats a row.
+    Args:
+        logits_NC: float, (N, C).
+        labels_N: int64, (N,), each a class.
     """
+    from sklearn.metrics import f1_score
+
     predictions_N = logits_NC.argmax(1)
-    shifted_NC = logits_NC.astype(np.float64) - logits_NC.max(1, keepdims=True)
-    log_probabilities_NC = shifted_NC - np.log(np.exp(shifted_NC).sum(1, keepdims=True))
+    macro_f1 = f1_score(
+        labels_N,
+        predictions_N,
+        labels=np.unique(labels_N),
+        average="macro",
+        zero_division=0,  # pyright: ignore[reportArgumentType]
+    )
     return {
         "accuracy": float((predictions_N == labels_N).mean()),
-        "macro_f1": float(
-            f1_score(
-                labels_N,
-                predictions_N,
-                labels=np.unique(labels_N),
-                average="macro",
-                zero_division=0,  # pyright: ignore[reportArgumentType]
-            )
-        ),
-        "loss": float(-log_probabilities_NC[np.arange(len(labels_N)), labels_N].mean()),
+        "macro_f1": float(macro_f1),
+        "loss": float(-log_softmax(logits_NC)[np.arange(len(labels_N)), labels_N].mean()),
     }

@@ -114,11 +114,11 @@ class TorchNetwork:
         precision: Literal["auto", "fp32", "bf16"],
     ) -> None:
         """Read the weights; see `load_network`."""
-        from tasks.modeling.classifier import load_classifier
+        from tasks.problems import load_model
         from tasks.runtime.device import resolve_precision
         from tasks.training.loop import place
 
-        self._model = load_classifier(folder).to(place())
+        self._model = load_model(folder).to(place())
         self._pad_token_id, self._batch_tokens = pad_token_id, batch_tokens
         self._precision = resolve_precision(precision)
 

@@ -9,7 +9,7 @@ third to a few per cent; the steps themselves are then shuffled again.
     sorted        3 3 | 4 8 | 9 9   steps
     shuffled      9 9 | 3 3 | 4 8
 
-Shapes: B batch, C classes.
+Shapes: B batch, A answers (a text's class, or one for each unit read out of it), C classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import generator
 from tasks.training.examples import Examples
 from tasks.training.layouts import Layout, make_passes
-from tasks.training.losses import IGNORE_INDEX
 from tasks.training.order import EpochOrder
 
 _WINDOW_STEPS = 16
@@ -37,18 +36,21 @@ class Batch:
 
     Args:
         texts: B texts in any layout.
-        labels_B: int64, IGNORE_INDEX where there is none.
-        teacher_logits_BC: float32 or None.
+        labels_A: int64, IGNORE_INDEX where there is none; (A, C) where several may be right.
+        teacher_logits_AC: float32 or None.
+        text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
+            units of a text; None elsewhere.
     """
 
     texts: Texts
-    labels_B: Tensor
-    teacher_logits_BC: Tensor | None
+    labels_A: Tensor
+    teacher_logits_AC: Tensor | None
+    text_of_answer_A: Tensor | None = None
 
     @property
-    def num_examples(self) -> int:
-        """B."""
-        return len(self.labels_B)
+    def num_answers(self) -> int:
+        """A."""
+        return len(self.labels_A)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Step:
         share: those of them that this process reads.
         passes: the tensors of the share, each example in one pass.
         layout: by which the passes were made.
-        num_examples, num_labelled: of the whole step: what its loss sums are divided by.
+        num_examples, num_labelled: distributions of the whole step (answers, or texts where a
+            softmax runs over units) and how many have a label: what loss sums are divided by.
     """
 
     rows: np.ndarray
@@ -105,24 +108,31 @@ def make_step(
         share: those that this process reads; all if not given.
     """
     mine = rows if share is None else share
+    num_examples, num_labelled = examples.normalizers(rows)
     return Step(
         rows,
         mine,
         tuple(_batches(examples, mine, layout, pad_token_id)),
         layout,
-        num_examples=len(rows),
-        num_labelled=int((examples.labels[rows] != IGNORE_INDEX).sum()),
+        num_examples=num_examples,
+        num_labelled=num_labelled,
     )
 
 
 def _batches(
     examples: Examples, rows: np.ndarray, layout: Layout, pad_token_id: int
 ) -> Iterator[Batch]:
-    teacher = examples.teacher_logits
-    for one in make_passes(examples.input_ids, rows, layout, pad_token_id=pad_token_id):
+    teacher, units = examples.teacher_logits, examples.units
+    passes = make_passes(examples.input_ids, rows, layout, pad_token_id=pad_token_id, units=units)
+    for one in passes:
         read = rows[one.members]
+        answers = examples.answers_of(read)
+        text_of_answer = None
+        if units is not None and examples.distribution == "units":
+            text_of_answer = torch.from_numpy(np.repeat(np.arange(len(read)), units.counts(read)))
         yield Batch(
             one.texts,
-            torch.from_numpy(examples.labels[read]),
-            None if teacher is None else torch.from_numpy(teacher[read]),
+            torch.from_numpy(examples.labels[answers]),
+            None if teacher is None else torch.from_numpy(teacher[answers]),
+            text_of_answer,
         )

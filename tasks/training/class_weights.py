@@ -23,7 +23,8 @@ def class_weights(labels: np.ndarray, *, num_labels: int, kind: ClassWeights) ->
     """Weights that fall with the frequency of a class and average 1 over the labelled examples.
 
     Args:
-        labels: int64, (rows,), IGNORE_INDEX where a row has none.
+        labels: int64, (answers,), IGNORE_INDEX where one has none; (answers, classes) of 0 and 1
+            where several may be right.
         num_labels: classes.
         kind: `balanced` divides by the class's frequency, `sqrt` by its root.
     Returns: float32, (classes,), or None for `none`; a class without rows has weight 0.
@@ -34,7 +35,10 @@ def class_weights(labels: np.ndarray, *, num_labels: int, kind: ClassWeights) ->
     counts = np.zeros(num_labels)
     for start in range(0, len(labels), _CHUNK_ROWS):  # labels may be mapped from a large file
         part = labels[start : start + _CHUNK_ROWS]
-        counts += np.bincount(part[part != IGNORE_INDEX], minlength=num_labels)
+        if part.ndim == 2:
+            counts += (part == 1).sum(axis=0)
+        else:
+            counts += np.bincount(part[part != IGNORE_INDEX], minlength=num_labels)
     weights = np.where(counts > 0, np.maximum(counts, 1) ** -_POWERS[kind], 0.0)
     weights *= counts.sum() / max(1e-300, float((weights * counts).sum()))
     return torch.from_numpy(weights.astype(np.float32))

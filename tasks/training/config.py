@@ -41,7 +41,7 @@ class TrainingConfig(Frozen):
     class_weights: Literal["none", "sqrt", "balanced"] = Field(
         "none",
         description="what a hard label counts: the same for all, or more in rare classes: by one "
-        "over the (square root of the) class's share of the rows",
+        "over the (square root of the) class's share of the rows; question answering has none",
     )
     embedding_updates: EmbeddingUpdates = Field(
         "dense",
@@ -54,8 +54,11 @@ class TrainingConfig(Frozen):
     patience: int = Field(
         5, ge=1, description="validations without improvement before training stops"
     )
-    selection: Literal["accuracy", "macro_f1", "loss"] = Field(
-        "accuracy", description="validation figure by which the best step is chosen"
+    selection: str = Field(
+        "auto",
+        pattern="^[a-z0-9_]+$",
+        description="validation figure by which the best step is chosen: auto (the problem's "
+        "primary one, such as accuracy or entity_f1), loss, or another that the problem measures",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"

@@ -1,7 +1,13 @@
 """Training examples as flat arrays: token ids in one buffer, labels, teacher logits.
 
 A text is a slice of one buffer, never a Python object. The buffers of a validation set are read
-into memory (`load_examples`), those of what is trained on are mapped (`mapped_examples`).
+into memory (`read_rows`, `examples_of`); those of what is trained on are mapped
+(`mapped_examples`).
+
+A text has one answer (its class) or, with `units`, one for each unit that is read out of it; labels
+and teacher logits are held answer by answer, text after text.
+
+Shapes: A answers; A = texts without units.
 """
 
 from __future__ import annotations
@@ -17,6 +23,9 @@ import pyarrow.compute as pc
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
+from tasks.modeling.units import Units
+from tasks.problems import Problem
+from tasks.problems.problem import Distribution
 from tasks.training.losses import IGNORE_INDEX
 
 
@@ -60,10 +69,13 @@ class Examples:
     Args:
         example_ids: Arrow strings, (rows,); None for mapped examples, which are joined already.
         input_ids: token ids.
-        labels: int64, (rows,), IGNORE_INDEX where a row has none.
-        teacher_logits: float32, (rows, classes), or None.
+        labels: int64, (answers,), IGNORE_INDEX where an answer has none; (answers, classes) where
+            several classes may be right.
+        teacher_logits: float32, (answers, classes), or None.
         label_names: class index → name.
-        teacher_choices: int64, (rows,), argmax of the logits if it was stored.
+        teacher_choices: int64, as labels: what the teacher decided, if it was stored.
+        units: which tokens are read out, or None if each text is one answer.
+        distribution: what a softmax runs over; see `tasks.problems.problem`.
     """
 
     example_ids: pa.ChunkedArray | None
@@ -72,18 +84,37 @@ class Examples:
     teacher_logits: np.ndarray | None
     label_names: tuple[str, ...]
     teacher_choices: np.ndarray | None = None
+    units: Units | None = None
+    distribution: Distribution = "classes"
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def answers_of(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers of the answers of the texts `rows`, in the order of `rows`, int64."""
+        return rows if self.units is None else self.units.of(rows)
 
-def load_examples(tokens: Path, roles: Sequence[str], *, language: str | None = None) -> Examples:
-    """Rows of `roles` from a tokens artifact, in file order.
+    def normalizers(self, rows: np.ndarray) -> tuple[int, int]:
+        """What loss sums over the texts `rows` are divided by: (all, labelled).
+
+        Both count distributions: answers, or texts where a softmax runs over a text's units.
+        """
+        if self.units is not None and self.distribution == "units":
+            first_answers = self.units.offsets[rows]
+            return len(rows), int((self.labels[first_answers] != IGNORE_INDEX).sum())
+        labels = self.labels[self.answers_of(rows)]
+        first = labels if labels.ndim == 1 else labels[:, 0]
+        return len(labels), int((first != IGNORE_INDEX).sum())
+
+
+def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None) -> pa.Table:
+    """The tokens table of `roles`, in file order.
 
     Args:
         tokens: the artifact's directory.
         roles: `train`, `transfer`, `validation`, `test`.
         language: keep only rows read in this language.
+    Raises: ContractViolation if there are none.
     """
     paths = [path for role in roles for path in sorted((tokens / role).glob("*.parquet"))]
     if not paths:
@@ -91,12 +122,20 @@ def load_examples(tokens: Path, roles: Sequence[str], *, language: str | None = 
     table = pa.concat_tables([read_table(path) for path in paths])
     if language is not None:
         table = table.filter(pc.field("language") == language)
+    return table
+
+
+def examples_of(problem: Problem, table: pa.Table, label_names: Sequence[str]) -> Examples:
+    """The rows of a tokens table as examples without a teacher."""
+    answers = problem.answers(table, num_labels=len(label_names))
     return Examples(
         example_ids=table["example_id"],
         input_ids=RaggedIds.from_arrow(table["input_ids"]),
-        labels=table["label"].to_numpy().astype(np.int64),
+        labels=answers.labels,
         teacher_logits=None,
-        label_names=read_labels(tokens),
+        label_names=tuple(label_names),
+        units=answers.units,
+        distribution=problem.distribution,
     )
 
 
@@ -105,13 +144,32 @@ def pseudo_labels(examples: Examples) -> Examples:
     assert examples.teacher_logits is not None, "pseudo-labels need teacher logits"
     choices = examples.teacher_choices
     if choices is None:
-        choices = examples.teacher_logits.argmax(1).astype(np.int64)
+        choices = decisions(examples.teacher_logits, examples.units, examples.distribution)
     return replace(examples, labels=choices)
+
+
+def decisions(logits: np.ndarray, units: Units | None, distribution: Distribution) -> np.ndarray:
+    """What logits (A, C) decide, in the form of labels: int64, (A,), or (A, C) if binary.
+
+    classes  the likeliest class                         units  bit 1 at the likeliest start of each
+    binary   1 where a class is likelier than not               text, bit 2 at the likeliest end
+    """
+    if distribution == "binary":
+        return (logits > 0).astype(np.int64)
+    if distribution == "classes":
+        return logits.argmax(1).astype(np.int64)
+    assert units is not None
+    choices = np.zeros(len(logits), dtype=np.int64)
+    for first, stop in zip(units.offsets[:-1], units.offsets[1:], strict=True):
+        for which, bit in enumerate((1, 2)):
+            choices[first + int(logits[first:stop, which].argmax())] |= bit
+    return choices
 
 
 def unlabelled(examples: Examples) -> Examples:
     """`examples` without hard labels."""
-    return replace(examples, labels=np.broadcast_to(np.int64(IGNORE_INDEX), len(examples)))
+    nothing = np.broadcast_to(np.int64(IGNORE_INDEX), examples.labels.shape)
+    return replace(examples, labels=nothing)
 
 
 def no_rows(roles: Sequence[str]) -> ContractViolation:

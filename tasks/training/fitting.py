@@ -17,14 +17,14 @@ from pathlib import Path
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
-from data_contracts.errors import ContractViolation
-from tasks.modeling.classifier import EncoderClassifier, num_parameters, save_classifier
-from tasks.problems import PROBLEMS
+from data_contracts.errors import ContractViolation, RecipeError
+from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
+from tasks.problems import PROBLEMS, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import Examples, load_examples
-from tasks.training.inference import predict_logits
+from tasks.training.examples import Examples, examples_of, read_labels, read_rows
+from tasks.training.inference import predict_rows
 from tasks.training.loop import train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.objectives import Objective
@@ -33,7 +33,7 @@ from tasks.training.precision_probe import bf16_speedup, contradiction
 
 
 def fit(
-    model: EncoderClassifier,
+    model: EncoderWithHead,
     examples: Examples,
     objective: Objective,
     config: TrainingConfig,
@@ -43,35 +43,41 @@ def fit(
     seed: int,
     workspace: Workspace,
     num_threads: int | None = None,
+    language: str | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
 
     Args:
+        language: of the validation rows; all that were read if not given.
         problem: problem type, a key of `tasks.problems.PROBLEMS`.
         tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
         seed: of order and dropout.
         num_threads: for arithmetic on a CPU; all that this process may use if not given.
     Raises: ContractViolation if there are no labelled validation rows.
     """
-    validation = load_examples(tokens, ["validation"])
-    if (validation.labels == IGNORE_INDEX).any():
-        missing = int((validation.labels == IGNORE_INDEX).sum())
+    task, label_names = PROBLEMS[problem], read_labels(tokens)
+    rows = read_rows(tokens, ["validation"], language=language)
+    validation = examples_of(task, rows, label_names)
+    if missing := int((validation.labels == IGNORE_INDEX).sum()):
         raise ContractViolation(
-            f"{missing} of {len(validation)} validation rows have no label",
+            f"{missing} of {validation.labels.size} answers to the validation rows have no label",
             rule="the best step is chosen on labelled validation rows",
-            remedy="map a label column for the validation source",
+            remedy="map the columns of the validation source that hold labels",
         )
+    config = config.model_copy(update={"selection": _selection(task, config)})
     pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
 
     def validate(candidate: nn.Module) -> dict[str, float]:
-        logits = predict_logits(
+        logits, answers = predict_rows(
             candidate,
-            validation.input_ids,
+            task,
+            rows,
+            num_labels=len(label_names),
             pad_token_id=pad_token_id,
             precision=precision,
         )
-        return PROBLEMS[problem].score(logits, validation.labels)
+        return task.score(rows, logits, answers, labels=label_names)
 
     measured = _measured(precision, workspace)
     prepare_embeddings(model.backbone.get_input_embeddings(), config.embedding_updates)
@@ -110,7 +116,7 @@ def fit(
     )
     return StageSummary(
         facts={
-            "validation_accuracy": round(best["accuracy"], 4),
+            f"validation_{task.metrics[0]}": round(best[task.metrics[0]], 4),
             "steps": state.step,
             "parameters": num_parameters(model),
             "train_seconds": state.train_seconds,
@@ -120,6 +126,19 @@ def fit(
             "threads": result.num_threads,
         }
     )
+
+
+def _selection(problem: Problem, config: TrainingConfig) -> str:
+    """The validation figure that chooses the step; `auto` is the problem's primary one."""
+    if config.selection == "auto":
+        return problem.metrics[0]
+    if config.selection not in (*problem.metrics, "loss"):
+        raise RecipeError(
+            f"training.selection is {config.selection!r}, which {problem.name} does not measure",
+            rule=f"one of: auto, loss, {', '.join(problem.metrics)}",
+            remedy="choose one of these",
+        )
+    return config.selection
 
 
 def _measured(precision: Precision, workspace: Workspace) -> dict[str, float]:

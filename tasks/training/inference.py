@@ -1,15 +1,18 @@
 """Logits of many texts in row order: packed on CUDA, sorted into padded batches elsewhere.
 
+Of a head over units they are those of all units, text after text.
+
 On CUDA a pass holds as many tokens as fit: it starts from what keeps the device busy, halves when
 memory runs out, and the size that fitted is remembered for the next part of the same model.
 
-Shapes: B batch, L length, C classes.
+Shapes: B batch, L length, C classes, A answers (texts, or the units read out of them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 
 from data_contracts.errors import ResourceExhausted
 from tasks.modeling.texts import moved, pinned
+from tasks.modeling.units import Units
+from tasks.problems import Answers, Problem
 from tasks.runtime.progress import Progress, SilentProgress
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.examples import RaggedIds
@@ -37,16 +42,18 @@ def predict_logits(
     precision: str = "fp32",
     progress: Progress | None = None,
     layout: Layout | None = None,
+    units: Units | None = None,
 ) -> np.ndarray:
     """Logits of every text in evaluation mode, without gradients.
 
     Args:
-        model: maps `Texts` to (B, C) logits; its own mode is restored afterwards.
+        model: maps `Texts` to (A, C) logits; its own mode is restored afterwards.
         input_ids: token ids of each text.
         batch_tokens: padded tokens a batch at most: bounds memory on a CPU.
         precision: `fp32`, or `bf16` for autocast.
         layout: how texts are laid out, instead of the fastest way for the device.
-    Returns: float32, (rows, classes), in the order given.
+        units: what is read out of each text, for heads over units.
+    Returns: float32, (A, C), in the order given.
     Raises: ResourceExhausted if not even the smallest pass fits the device.
     """
     if not isinstance(input_ids, RaggedIds):
@@ -78,12 +85,16 @@ def predict_logits(
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
         ):
             while len(pending):
-                passes = make_passes(input_ids, pending, layout, pad_token_id=pad_token_id)
+                passes = make_passes(
+                    input_ids, pending, layout, pad_token_id=pad_token_id, units=units
+                )
                 read = np.zeros(len(pending), dtype=bool)
-                for members, logits_BC in _scores(forward, passes, device):
+                for members, logits_AC in _scores(forward, passes, device):
                     if logits is None:
-                        logits = np.empty((len(input_ids), logits_BC.shape[1]), dtype=np.float32)
-                    logits[pending[members]] = logits_BC
+                        total = len(input_ids) if units is None else len(units.positions)
+                        logits = np.empty((total, logits_AC.shape[1]), dtype=np.float32)
+                    texts = pending[members]
+                    logits[texts if units is None else units.of(texts)] = logits_AC
                     read[members] = True
                     progress.advance(len(members))
                 pending = pending[~read]
@@ -97,6 +108,29 @@ def predict_logits(
     return logits
 
 
+def predict_rows(
+    model: nn.Module,
+    problem: Problem,
+    table: pa.Table,
+    *,
+    num_labels: int,
+    pad_token_id: int,
+    **options: Any,
+) -> tuple[np.ndarray, Answers]:
+    """Logits of the rows of a tokens table, and the answers that they are.
+
+    Args:
+        model: a network of `problem`.
+        options: as for `predict_logits`.
+    Returns: float32, (A, C), with the units and labels in the same order.
+    """
+    answers = problem.answers(table, num_labels=num_labels)
+    logits = predict_logits(
+        model, table["input_ids"], pad_token_id=pad_token_id, units=answers.units, **options
+    )
+    return logits, answers
+
+
 def _scores(
     forward: Callable[..., Tensor], passes: Iterator[Pass], device: torch.device
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -106,12 +140,14 @@ def _scores(
     with Prefetcher(passes, prepare=prepare) as prefetched:
         for one in prefetched:
             try:
-                logits_BC = forward(moved(one, device).texts)[: len(one.members)].float()
+                texts = moved(one, device).texts
+                num_answers = len(one.members) if texts.read_out_U is None else None
+                logits_AC = forward(texts)[:num_answers].float()
             except torch.OutOfMemoryError:
                 break
             if waiting:
                 yield waiting.members, waiting.read()
-            waiting = _Scored(one.members, logits_BC)
+            waiting = _Scored(one.members, logits_AC)
     if waiting:
         yield waiting.members, waiting.read()
 
@@ -119,17 +155,17 @@ def _scores(
 class _Scored:
     """Logits on their way to the host: read a pass later, so that the device never waits for us."""
 
-    def __init__(self, members: np.ndarray, logits_BC: Tensor) -> None:
+    def __init__(self, members: np.ndarray, logits_AC: Tensor) -> None:
         self.members = members
-        self._logits_BC = logits_BC.to("cpu", non_blocking=True)  # into pinned memory, from CUDA
-        self._arrived = torch.cuda.Event() if logits_BC.is_cuda else None
+        self._logits_AC = logits_AC.to("cpu", non_blocking=True)  # into pinned memory, from CUDA
+        self._arrived = torch.cuda.Event() if logits_AC.is_cuda else None
         if self._arrived:
             self._arrived.record()
 
     def read(self) -> np.ndarray:
         if self._arrived:
             self._arrived.synchronize()
-        return self._logits_BC.numpy()
+        return self._logits_AC.numpy()
 
 
 def _smaller(layout: Layout, device: torch.device) -> Layout:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from tasks.modeling.attention import choose_kernel
 from tasks.modeling.texts import PackedKernel, Packing, Texts, moved
+from tasks.modeling.units import Units
 from tasks.runtime.device import max_tokens_per_pass
 from tasks.training.examples import RaggedIds
 from tasks.training.packing import (
@@ -209,9 +210,37 @@ class Pass:
 
 
 def make_passes(
-    input_ids: RaggedIds, rows: np.ndarray, layout: Layout, *, pad_token_id: int
+    input_ids: RaggedIds,
+    rows: np.ndarray,
+    layout: Layout,
+    *,
+    pad_token_id: int,
+    units: Units | None = None,
 ) -> Iterator[Pass]:
-    """The passes that read the texts `rows`, each text once."""
+    """The passes that read the texts `rows`, each text once.
+
+    Args:
+        units: what is read out of each text, for heads over units.
+    """
+    for one in _text_passes(input_ids, rows, layout, pad_token_id):
+        yield one if units is None else _read_out(one, units, rows[one.members])
+
+
+def _read_out(one: Pass, units: Units, rows: np.ndarray) -> Pass:
+    """`one` with the places of the units of its texts, which are `rows`."""
+    texts = one.texts
+    if texts.packing is None:
+        first_tokens = np.arange(len(rows)) * texts.input_ids.shape[1]
+    else:
+        first_tokens = texts.packing.first_tokens_S.numpy()[: len(rows)]
+    places = np.repeat(first_tokens, units.counts(rows)) + units.positions[units.of(rows)]
+    read_out = torch.from_numpy(places.astype(np.int64, copy=False))
+    return replace(one, texts=replace(texts, read_out_U=read_out))
+
+
+def _text_passes(
+    input_ids: RaggedIds, rows: np.ndarray, layout: Layout, pad_token_id: int
+) -> Iterator[Pass]:
     lengths = input_ids.offsets[rows + 1] - input_ids.offsets[rows]
     if layout.kind == "padded":
         everything = np.arange(len(rows))
@@ -317,12 +346,16 @@ def reads_packed_texts(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: 
     device = next(model.parameters()).device
     width = _up(int(input_ids.lengths[rows].max()) * 2, 8)
     packed = scoring_layout("rows", input_ids.lengths[rows], width=width, pass_tokens=1 << 20)
+    # A head over units reads the first token of each text here; one over texts does not look.
+    num_texts = len(input_ids)
+    units = Units(np.arange(num_texts + 1), np.zeros(num_texts, dtype=np.int32))
     was_training = model.training
     model.eval()
     try:
         found = []
         for layout in (Layout("padded", 0), packed):
-            for one in make_passes(input_ids, rows, layout, pad_token_id=pad_token_id):
+            passes = make_passes(input_ids, rows, layout, pad_token_id=pad_token_id, units=units)
+            for one in passes:
                 logits = model(moved(one.texts, device))[: len(rows)].float()
                 found.append(logits[torch.from_numpy(np.argsort(one.members)).to(device)])
     finally:

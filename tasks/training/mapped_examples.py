@@ -3,9 +3,13 @@
     tokens (+ teacher_signals) ──part by part──► examples
         token_ids.bin   uint16, int32 if the vocabulary has more than 65,536 entries; (tokens,)
         offsets.bin     int64, (rows + 1,)          lengths.bin   int32, (rows,)
-        labels.bin      int64, (rows,)
-        logits.bin      float32, (rows, classes)    choices.bin   int64, (rows,): their argmax
+        unit_offsets.bin, unit_positions.bin        int64, (rows + 1,); int32, (answers,)
+        labels.bin      int64, (answers,)           (answers, classes) where several may be right
+        logits.bin      float32, (answers, classes)
+        choices.bin     int64, as the labels: what the logits decide
         examples.json   shapes, labels
+
+A text is one answer; problems that answer for the units of a text have the unit files too.
 
 Parquet must be decoded, so it cannot be mapped; this is the same content decoded once, 2 bytes a
 token, 20 a row and 4 a class. It is an artifact of its own, keyed by tokens and signals: all seeds,
@@ -26,18 +30,21 @@ from pydantic import Field
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
+from tasks.modeling.units import Units
+from tasks.problems import PROBLEMS, Answers
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
-from tasks.training.examples import Examples, RaggedIds, no_rows, read_labels
+from tasks.training.examples import Examples, RaggedIds, decisions, no_rows, read_labels
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.signal_join import SignalJoin
 
-VERSION = 1
+VERSION = 2
 _UINT16_TOKENS = 65_536
 
 
 class Config(StageConfig):
     """Which rows are mapped."""
 
+    problem: str = Field(description="problem type: decides what the answers of a row are")
     roles: tuple[str, ...] = Field(description="roles of the rows, in order")
     labelled_only: bool = Field(description="leave out rows without a hard label")
 
@@ -46,6 +53,7 @@ def map_examples(
     tokens: Artifact,
     roles: Sequence[str],
     *,
+    problem: str,
     signals: Artifact | None,
     workspace: Workspace,
     labelled_only: bool = False,
@@ -53,6 +61,7 @@ def map_examples(
     """Rows of `roles` in file order, with teacher logits if `signals` are given, mapped.
 
     Args:
+        problem: a key of `tasks.problems.PROBLEMS`.
         labelled_only: leave out rows without a hard label.
         workspace: of the stage that trains; if that is forced, the rows are mapped again, once a
             run.
@@ -62,7 +71,7 @@ def map_examples(
     inputs = {"tokens": tokens} if signals is None else {"tokens": tokens, "signals": signals}
     outcome = run_stage(
         STAGE,
-        Config(roles=tuple(roles), labelled_only=labelled_only),
+        Config(problem=problem, roles=tuple(roles), labelled_only=labelled_only),
         inputs,
         store=workspace.store,
         progress=workspace.progress,
@@ -80,7 +89,13 @@ def open_examples(folder: Path) -> Examples:
     def mapped(name: str, dtype: Any, *shape: int) -> np.ndarray:
         return np.memmap(folder / f"{name}.bin", dtype, mode="r", shape=shape).view(np.ndarray)
 
-    has_signals = bool(facts["num_classes"])
+    answers, classes = int(facts["num_answers"]), int(facts["num_classes"])
+    labels_shape = (answers, len(facts["labels"])) if facts["binary"] else (answers,)
+    units = None
+    if facts["has_units"]:
+        units = Units(
+            mapped("unit_offsets", np.int64, rows + 1), mapped("unit_positions", np.int32, answers)
+        )
     return Examples(
         example_ids=None,
         input_ids=RaggedIds(
@@ -88,12 +103,12 @@ def open_examples(folder: Path) -> Examples:
             mapped("offsets", np.int64, rows + 1),
             mapped("lengths", np.int32, rows),
         ),
-        labels=mapped("labels", np.int64, rows),
-        teacher_logits=mapped("logits", np.float32, rows, facts["num_classes"])
-        if has_signals
-        else None,
+        labels=mapped("labels", np.int64, *labels_shape),
+        teacher_logits=mapped("logits", np.float32, answers, classes) if classes else None,
         label_names=tuple(facts["labels"]),
-        teacher_choices=mapped("choices", np.int64, rows) if has_signals else None,
+        teacher_choices=mapped("choices", np.int64, *labels_shape) if classes else None,
+        units=units,
+        distribution=PROBLEMS[facts["problem"]].distribution,
     )
 
 
@@ -101,47 +116,61 @@ def write_examples(
     config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
 ) -> StageSummary:
     """Decode the parts of tokens and signals into flat files."""
+    problem = PROBLEMS[config.problem]
     tokens, output = inputs["tokens"].path, workspace.output
     labels = read_labels(tokens)
     vocab_size = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))["vocab_size"]
     dtype = np.dtype(np.uint16 if vocab_size <= _UINT16_TOKENS else np.int32)
     join = SignalJoin(inputs["signals"].path, labels) if "signals" in inputs else None
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
-    names = ["token_ids", "offsets", "lengths", "labels"] + (["logits", "choices"] if join else [])
-    files = {name: (output / f"{name}.bin").open("wb") for name in names}
-    num_read = num_rows = num_tokens = 0
-    try:
-        files["offsets"].write(np.zeros(1, np.int64).tobytes())
+    files = _Files(output)
+    num_read = num_rows = num_tokens = num_answers = num_classes = 0
+    has_units = False
+    with files:
+        files.put("offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
         for path in parts:
-            table = read_table(path, ["example_id", "input_ids", "label"])
+            table = read_table(path, list(problem.token_columns))
             num_read += len(table)
+            answers = problem.answers(table, num_labels=len(labels))
             if config.labelled_only:
-                table = table.filter(pa.array(table["label"].to_numpy() != IGNORE_INDEX))
-            ids = RaggedIds.from_arrow(table["input_ids"])
-            _put(files["token_ids"], ids.values[ids.offsets[0] : ids.offsets[-1]], dtype)
-            _put(files["offsets"], num_tokens + np.cumsum(ids.lengths), np.int64)
-            _put(files["lengths"], ids.lengths, np.int32)
-            _put(files["labels"], table["label"].to_numpy(), np.int64)
+                table = table.filter(pa.array(_labelled(answers)))
+                answers = problem.answers(table, num_labels=len(labels))
+            if not len(table):
+                workspace.progress.advance(1)
+                continue
             if join:
-                name = path.relative_to(tokens).as_posix()
-                logits = join.logits(name, table["example_id"])
-                _put(files["logits"], logits, np.float32)
-                _put(files["choices"], logits.argmax(1), np.int64)
+                signals = join.rows(path.relative_to(tokens).as_posix(), table["example_id"])
+                logits, answers = problem.soft_targets(table, signals, answers, order=join.order)
+                num_classes = logits.shape[1]
+                files.put("logits", logits.astype(np.float32, copy=False))
+                files.put("choices", decisions(logits, answers.units, problem.distribution))
+            ids = RaggedIds.from_arrow(table["input_ids"])
+            values = ids.values[ids.offsets[0] : ids.offsets[-1]]
+            files.put("token_ids", values.astype(dtype, copy=False))
+            files.put("offsets", num_tokens + np.cumsum(ids.lengths, dtype=np.int64))
+            files.put("lengths", ids.lengths.astype(np.int32, copy=False))
+            files.put("labels", answers.labels)
+            if answers.units is not None:
+                if not has_units:
+                    files.put("unit_offsets", np.zeros(1, np.int64))
+                has_units = True
+                files.put("unit_offsets", num_answers + answers.units.offsets[1:])
+                files.put("unit_positions", answers.units.positions)
             num_rows += len(ids)
             num_tokens += int(ids.lengths.sum())
+            num_answers += len(answers.labels)
             workspace.progress.advance(1)
-    finally:
-        for file in files.values():
-            file.close()
     if not num_rows:
         raise _no_labels(num_read) if num_read else no_rows(config.roles)
-    if join:
-        _patch(output, *join.strays())
     facts = {
+        "problem": config.problem,
         "num_rows": num_rows,
         "num_tokens": num_tokens,
-        "num_classes": join.num_classes if join else 0,
+        "num_answers": num_answers,
+        "num_classes": num_classes,
+        "has_units": has_units,
+        "binary": problem.distribution == "binary",
         "token_dtype": dtype.name,
         "labels": labels,
     }
@@ -153,22 +182,34 @@ def write_examples(
 STAGE = Stage("examples", VERSION, write_examples)
 
 
-def _put(file: BinaryIO, values: np.ndarray, dtype: Any) -> None:
-    file.write(np.ascontiguousarray(values, dtype).data)
+class _Files:
+    """Flat files of one folder, opened when first written to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, BinaryIO] = {}
+
+    def put(self, name: str, values: np.ndarray) -> None:
+        if name not in self._open:
+            self._open[name] = (self._folder / f"{name}.bin").open("wb")
+        self._open[name].write(np.ascontiguousarray(values).data)
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._open.values():
+            file.close()
 
 
-def _patch(output: Path, rows: np.ndarray, logits: np.ndarray) -> None:
-    """Write the logits of the rows whose signals lay in another part."""
-    width = logits.shape[1] * logits.itemsize
-    with (
-        (output / "logits.bin").open("r+b") as values,
-        (output / "choices.bin").open("r+b") as choices,
-    ):
-        for row, scores in zip(rows.tolist(), logits, strict=True):
-            values.seek(row * width)
-            values.write(scores.tobytes())
-            choices.seek(row * 8)
-            choices.write(np.int64(scores.argmax()).tobytes())
+def _labelled(answers: Answers) -> np.ndarray:
+    """Which texts have a hard label for any of their answers."""
+    labels = answers.labels if answers.labels.ndim == 1 else answers.labels[:, 0]
+    known = labels != IGNORE_INDEX
+    if answers.units is None:
+        return known
+    offsets = answers.units.offsets
+    return np.diff(np.concatenate([[0], np.cumsum(known)])[offsets]) > 0
 
 
 def _no_labels(num_rows: int) -> ContractViolation:

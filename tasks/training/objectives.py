@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tasks.training.losses import IGNORE_INDEX, hard_label_loss, soft_target_loss
+from tasks.training.losses import (
+    IGNORE_INDEX,
+    binary_hard_label_loss,
+    binary_soft_target_loss,
+    hard_label_loss,
+    soft_target_loss,
+)
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,13 @@ class Objective:
     Args:
         alpha: weight of the soft targets, in [0, 1].
         temperature: softening of both distributions, > 0.
+        is_binary: each class is a decision of its own, where several may be right.
         label_smoothing, class_weights_C: see `hard_label_loss`.
     """
 
     alpha: float
     temperature: float = 1.0
+    is_binary: bool = False
     label_smoothing: float = 0.0
     class_weights_C: Tensor | None = None
 
@@ -51,11 +59,13 @@ class Objective:
         hard: Tensor | None = None
         if self.alpha > 0:
             assert teacher_logits_BC is not None, "alpha > 0 without teacher logits"
-            soft = soft_target_loss(
+            soft_loss = binary_soft_target_loss if self.is_binary else soft_target_loss
+            soft = soft_loss(
                 logits_BC, teacher_logits_BC, temperature=self.temperature, normalizer=num_examples
             )
         if self.alpha < 1 and num_labelled:
-            hard = hard_label_loss(
+            hard_loss = binary_hard_label_loss if self.is_binary else hard_label_loss
+            hard = hard_loss(
                 logits_BC,
                 labels_B,
                 normalizer=num_labelled,

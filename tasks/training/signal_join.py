@@ -1,9 +1,9 @@
-"""Teacher logits of training rows: joined by example id, classes aligned by name, part by part.
+"""Teacher signals of training rows: joined by example id, part by part.
 
 Tokens and signals of one corpus have parts of the same names with the same rows, so nearly every
 row is found in the part of its own part's name, and one part is held at a time. What is not found
-there is looked up in all parts, in one pass at the end. Ids are compared as they are, 128 bits in
-hexadecimal: no hash stands between a row and its signal.
+there is looked up in all parts. Ids are compared as they are, 128 bits in hexadecimal: no hash
+stands between a row and its signal.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
 
 pc: Any = pyarrow.compute
-# Beyond so many rows without a signal under their own part's name the signals are of other rows.
-_MAX_STRAYS = 1_000_000
 
 
 class SignalJoin:
-    """Signals of one artifact, asked for by part and id."""
+    """Signals of one artifact, asked for by part and id.
+
+    Attributes:
+        order: for each class of the reader its number in the signals.
+    """
 
     def __init__(self, signals: Path, label_names: Sequence[str]) -> None:
         """Align the classes of `signals` with `label_names`.
@@ -42,64 +44,36 @@ class SignalJoin:
                 rule="both must know the same label names (their order may differ)",
                 remedy="use signals of a teacher fine-tuned on this corpus",
             )
-        self._signals, self.num_classes = signals, len(teacher_names)
-        self._order = [teacher_names.index(name) for name in label_names]
-        self._num_rows = self._num_strays = 0
-        self._strays: list[tuple[np.ndarray, pa.Array]] = []  # (row numbers, ids)
+        self._signals = signals
+        self.order = tuple(teacher_names.index(name) for name in label_names)
 
-    def logits(self, part: str, ids: pa.ChunkedArray) -> np.ndarray:
-        """Logits of the rows `ids` of the part `part` (role/file), which follow those asked before.
-
-        Returns: float32, (rows, classes); NaN where `strays` must be asked.
-        Raises: ContractViolation if a million rows were not found.
-        """
-        path = self._signals / part
-        found = np.full((len(ids), self.num_classes), np.nan, dtype=np.float32)
-        missing = np.arange(len(ids))
-        if path.is_file():
-            positions = self._fill(path, ids, found)
-            missing = np.flatnonzero(positions < 0)
-        if len(missing):
-            self._strays.append((self._num_rows + missing, ids.take(missing).combine_chunks()))
-            self._num_strays += len(missing)
-        self._num_rows += len(ids)
-        if self._num_strays > _MAX_STRAYS:
-            raise self._without_signal(self._num_strays)
-        return found
-
-    def strays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers, in the order asked, and logits of the rows that lay in another part.
+    def rows(self, part: str, ids: pa.ChunkedArray) -> pa.Table:
+        """The signals of the rows `ids` of the part `part` (role/file), in their order.
 
         Raises: ContractViolation if a row has no signal anywhere.
         """
-        rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in self._strays)])
-        ids = pa.chunked_array([ids for _, ids in self._strays], pa.string())
-        found = np.full((len(rows), self.num_classes), np.nan, dtype=np.float32)
-        missing = np.ones(len(rows), dtype=bool)
-        for path in sorted(self._signals.glob("*/*.parquet")):
-            if not missing.any():
+        found: list[pa.Table] = []
+        place = np.full(len(ids), -1, dtype=np.int64)  # of each row in what was found
+        others = [path for path in sorted(self._signals.glob("*/*.parquet"))]
+        own = self._signals / part
+        for path in ([own] if own.is_file() else []) + [one for one in others if one != own]:
+            missing = np.flatnonzero(place < 0)
+            if not len(missing):
                 break
-            missing &= self._fill(path, ids, found) < 0
-        if missing.any():
-            raise self._without_signal(int(missing.sum()))
-        return rows, found
-
-    def _fill(self, path: Path, ids: pa.ChunkedArray, found: np.ndarray) -> np.ndarray:
-        """Put what the part at `path` knows of `ids` into `found`; positions there, -1 for none."""
-        table = read_table(path, ["example_id", "logits"])
-        known = table["example_id"].combine_chunks()
-        positions = pc.index_in(ids, value_set=known)
-        positions = pc.fill_null(positions, -1).to_numpy().astype(np.int64)
-        here = positions >= 0
-        flat = table["logits"].combine_chunks()
-        values = np.asarray(flat.flatten(), dtype=np.float32).reshape(-1, self.num_classes)
-        found[here] = values[positions[here]][:, self._order]
-        return positions
-
-    def _without_signal(self, count: int) -> ContractViolation:
-        return ContractViolation(
-            f"{count} of {self._num_rows} rows have no teacher signal",
-            rule="every row trained on soft targets or pseudo-labels was read by the teacher",
-            remedy="give these rows text in a language the teacher reads (parallel_text, or add "
-            "theirs to the teacher's languages)",
-        )
+            table = read_table(path)
+            wanted = ids.take(pa.array(missing))
+            known = pc.index_in(wanted, value_set=table["example_id"].combine_chunks())
+            position = pc.fill_null(known, -1).to_numpy().astype(np.int64)
+            here = position >= 0
+            if here.any():
+                start = sum(map(len, found))
+                place[missing[here]] = start + np.arange(int(here.sum()))
+                found.append(table.take(pa.array(position[here])))
+        if missing := int((place < 0).sum()):
+            raise ContractViolation(
+                f"{missing} of {len(ids)} rows of {part} have no teacher signal",
+                rule="every row trained on soft targets or pseudo-labels was read by the teacher",
+                remedy="give these rows text in a language the teacher reads (parallel_text, or "
+                "add theirs to the teacher's languages)",
+            )
+        return pa.concat_tables(found).take(pa.array(place))

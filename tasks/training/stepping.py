@@ -23,6 +23,7 @@ from tasks.training.examples import Examples
 from tasks.training.layouts import Layout
 from tasks.training.objectives import Objective
 from tasks.training.row_updates import clip_gradients
+from tasks.training.unit_distributions import as_distributions
 
 
 class Stepper:
@@ -120,11 +121,16 @@ class Stepper:
         with torch.autocast(
             self._device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bf16"
         ):
-            logits_BC = self._forward(batch.texts)[: batch.num_examples]
+            logits_AC = self._forward(batch.texts)[: batch.num_answers]
+        labels, teacher = batch.labels_A, batch.teacher_logits_AC
+        if batch.text_of_answer_A is not None:
+            logits_AC, labels, teacher = as_distributions(
+                logits_AC, labels, teacher, batch.text_of_answer_A
+            )
         terms = self._objective(
-            logits_BC,
-            batch.labels_B,
-            batch.teacher_logits_BC,
+            logits_AC,
+            labels,
+            teacher,
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
         )

@@ -12,8 +12,9 @@ from transformers import BertConfig, BertModel
 from data_contracts.artifacts import StageSummary
 from tasks.corpus.tables import write_table
 from tasks.distillation import STAGE, Config, ObjectiveConfig
-from tasks.modeling.classifier import EncoderClassifier, load_classifier, save_classifier
+from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import PretrainedArchitecture, StudentArchitecture
+from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.training.config import TrainingConfig
 
@@ -105,7 +106,7 @@ def test_a_student_starts_from_the_teacher_s_layers_and_words(made, store, updat
         torch.testing.assert_close(
             found[name.format(new)], teacher[name.format(old)], rtol=0, atol=1e-9
         )
-    model = load_classifier(student.path / "model")
+    model = load_model(student.path / "model")
     assert model.backbone.config.num_hidden_layers == 2
     assert student.manifest.upstream_keys["teacher"] == made["teacher"].key
 

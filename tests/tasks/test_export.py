@@ -13,7 +13,7 @@ from transformers import AutoModel
 
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.export import STAGE, Config
-from tasks.modeling.classifier import load_classifier
+from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import content_digest
 from tasks.runtime.stages import run_stage
@@ -53,7 +53,7 @@ def test_parity_is_measured_on_validation_texts(exported):
 def test_padding_changes_no_int8_answer_beyond_rounding(exported):
     """A mask frozen at the traced shape lets padding into the pooled text vector."""
     session = onnxruntime.InferenceSession(str(exported.path / "model" / "model.int8.onnx"))
-    network = load_classifier(exported.path / "model")
+    network = load_model(exported.path / "model")
     ids = np.array([[2, 20, 30, 40, 3]], dtype=np.int64)
     for padding in (0, 1, 9):
         padded = np.pad(ids, ((0, 0), (0, padding)))

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table, write_table
-from tasks.modeling.classifier import load_classifier
+from tasks.problems import load_model
 from tasks.runtime.stages import run_stage
 from tasks.teacher import STAGE, Config
 from tasks.training.inference import predict_logits
@@ -79,7 +79,7 @@ def test_the_teacher_that_is_left_is_the_one_that_was_validated(store, tokens, p
     best = next(v for v in history["validations"] if v["step"] == training["best_step"])
     table = read_table(tokens().path / "validation" / "part-00000.parquet")
     logits = predict_logits(
-        load_classifier(folder / "model"), table["input_ids"], pad_token_id=0, precision="fp32"
+        load_model(folder / "model"), table["input_ids"], pad_token_id=0, precision="fp32"
     )
     accuracy = np.mean(logits.argmax(axis=1) == table["label"].to_numpy())
     assert best["accuracy"] == pytest.approx(accuracy)
@@ -105,7 +105,7 @@ def test_frozen_embeddings_are_those_of_the_pretrained_encoder(store, tokens, pr
     """Frozen by name and trained all the same."""
     config = config_of(pretrained, num_epochs=1, embedding_updates="frozen")
     artifact = run_stage(STAGE, config, {"tokens": tokens()}, store=store).artifact
-    backbone = load_classifier(artifact.path / "model").backbone
+    backbone = load_model(artifact.path / "model").backbone
     before = BertModel.from_pretrained(pretrained, add_pooling_layer=False)
     assert torch.equal(backbone.get_input_embeddings().weight, before.get_input_embeddings().weight)
     layers = (model.encoder.layer[0].output.dense.weight for model in (backbone, before))
@@ -114,5 +114,5 @@ def test_frozen_embeddings_are_those_of_the_pretrained_encoder(store, tokens, pr
 
 def test_validation_rows_without_labels_are_a_mistake_with_a_remedy(store, tokens, pretrained):
     """The best of no scores is the first step, and looks like a choice."""
-    with pytest.raises(ContractViolation, match="16 of 16 validation rows have no label"):
+    with pytest.raises(ContractViolation, match="16 of 16 answers to the valid"):
         run_stage(STAGE, config_of(pretrained), {"tokens": tokens(labelled=False)}, store=store)

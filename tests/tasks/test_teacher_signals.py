@@ -9,7 +9,8 @@ from transformers import BertConfig, BertModel
 
 from data_contracts.artifacts import StageSummary
 from tasks.corpus.tables import read_table, write_table
-from tasks.modeling.classifier import EncoderClassifier, load_classifier, save_classifier
+from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.teacher_signals import STAGE, Config
 
@@ -43,6 +44,7 @@ def made(store):
                     "example_id": [f"{role}{row}".encode().hex().zfill(32)[:32] for row in
                                    range(len(texts))],
                     "input_ids": pa.array(texts, pa.list_(pa.int32())),
+                    "label": pa.array([-1] * len(texts), pa.int32()),
                 }
             )  # fmt: skip
             write_table(table, workspace.output / role / "part-00000.parquet")
@@ -58,9 +60,10 @@ def made(store):
 
 def test_signals_are_the_teachers_logits_of_each_row(made, store):
     """Logits of a teacher with dropout on, or of the neighbour's row, teach noise."""
-    signals = run_stage(STAGE, Config(roles=("transfer",)), made, store=store).artifact
+    config = Config(roles=("transfer",), precision="fp32")
+    signals = run_stage(STAGE, config, made, store=store).artifact
     table = read_table(signals.path / "transfer" / "part-00000.parquet")
-    model = load_classifier(made["teacher"].path / "model")
+    model = load_model(made["teacher"].path / "model")
     ids = torch.tensor([[2, 7, 8, 3]])
     expected = model(ids, torch.ones_like(ids))[0].tolist()
     assert table["logits"].to_pylist()[1] == pytest.approx(expected, abs=1e-5)

@@ -7,8 +7,9 @@ import torch
 from transformers import AutoModel, BertConfig, BertModel
 
 from data_contracts.errors import SourceError
-from tasks.modeling.classifier import EncoderClassifier, load_classifier, save_classifier
+from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.pooling import mean_pool
+from tasks.problems import load_model
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_saved_model_answers_as_before(model, tmp_path):
     ids = torch.randint(0, 50, (3, 9))
     mask = torch.ones_like(ids)
     save_classifier(model, tmp_path, problem="text_classification")
-    loaded = load_classifier(tmp_path)
+    loaded = load_model(tmp_path)
     assert not loaded.training
     torch.testing.assert_close(loaded(ids, mask), model(ids, mask), rtol=0, atol=0)
 
@@ -69,6 +70,6 @@ def test_a_folder_with_pickled_weights_only_is_refused(model, tmp_path):
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "head.safetensors").rename(tmp_path / "kept")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(SourceError, match="no classifier"):
-        load_classifier(tmp_path)
+    with pytest.raises(SourceError, match="no model that answers"):
+        load_model(tmp_path)
     (tmp_path / "kept").rename(tmp_path / "head.bin")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data_contracts.errors import SourceError
-from tasks.modeling.classifier import load_classifier
+from tasks.problems import load_model
 from tasks.serving.networks import load_network, padded, token_batches
 
 
@@ -38,7 +38,7 @@ def test_answers_are_those_of_the_network_alone_with_each_text(exported, variant
     """Sorted, padded and threaded, another text's answer comes back in the row."""
     folder = exported.path / "model"
     texts = ragged(np.random.default_rng(1), 60, 16)
-    model = load_classifier(folder)
+    model = load_model(folder)
     with torch.no_grad():
         alone = [model(torch.tensor([t]), torch.ones(1, len(t), dtype=torch.int64)) for t in texts]
     expected = torch.cat(alone).numpy()

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from tasks.corpus.encoding import Encoder
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.normalization import normalize as corpus_normalize
-from tasks.modeling.classifier import load_classifier
+from tasks.problems import load_model
 from tasks.serving.text_classifier import TextClassifier, normalize
 
 TEXTS = ["打开客厅的灯", "书房现在几度", "在车库播放音乐", "把走廊的亮度调到百分之五十"]
@@ -42,7 +42,7 @@ def model(downloaded):
 def expected(downloaded):
     """Labels and scores of TEXTS from the network itself, one text at a time, unpadded."""
     folder = downloaded / "artifacts" / "bundle" / "model"
-    network = load_classifier(folder)
+    network = load_model(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))["labels"]
     rows = []

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
-from tasks.problems.text_classification import score
+from tasks.problems.text_classification import class_scores
 from tasks.runtime.device import SHARDED
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
@@ -26,7 +26,12 @@ from tasks.training.stepping import Stepper
 ROWS, BATCH_SIZE = 57, 8
 OBJECTIVE = Objective(alpha=0.5, temperature=2.0)
 CONFIG = TrainingConfig(
-    num_epochs=3, batch_size=BATCH_SIZE, learning_rate=3e-3, precision="fp32", patience=9
+    selection="accuracy",
+    num_epochs=3,
+    batch_size=BATCH_SIZE,
+    learning_rate=3e-3,
+    precision="fp32",
+    patience=9,
 )
 
 
@@ -72,7 +77,7 @@ def fit(toy, work, *, crash_at=None):
         if len(seen) == crash_at:
             raise CrashError
         logits = predict_logits(candidate, held_out.input_ids, pad_token_id=0)
-        return score(logits, held_out.labels)
+        return class_scores(logits, held_out.labels)
 
     result = train(
         model, toy.make_examples(ROWS), OBJECTIVE, CONFIG, pad_token_id=0,

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from data_contracts.errors import ContractViolation
-from tasks.training.examples import RaggedIds, load_examples, pseudo_labels, unlabelled
+from tasks.training.examples import RaggedIds, pseudo_labels, read_rows, unlabelled
 from tasks.training.losses import IGNORE_INDEX
 
 
@@ -29,4 +29,4 @@ def test_hard_labels_are_the_teachers_choice_or_none(toy):
 def test_a_role_without_rows_is_refused(tmp_path):
     """Validation on nothing: a score of nan that early stopping never leaves."""
     with pytest.raises(ContractViolation, match="no rows of role validation"):
-        load_examples(tmp_path, ["validation"])
+        read_rows(tmp_path, ["validation"])

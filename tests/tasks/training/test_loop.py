@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_contracts.errors import Preempted, TrainingDiverged
-from tasks.problems.text_classification import score
+from tasks.problems.text_classification import class_scores
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
 from tasks.training.checkpoints import load_checkpoint
@@ -43,7 +43,12 @@ def crash():
 
 
 CONFIG = TrainingConfig(
-    num_epochs=6, batch_size=8, learning_rate=3e-3, precision="fp32", patience=9
+    selection="accuracy",
+    num_epochs=6,
+    batch_size=8,
+    learning_rate=3e-3,
+    precision="fp32",
+    patience=9,
 )
 OBJECTIVE = Objective(alpha=0.5, temperature=2.0)
 
@@ -56,7 +61,7 @@ def run(toy, work, *, config=CONFIG, stop=None, examples=None, objective=OBJECTI
         if stop:
             stop.tick()
         logits = predict_logits(candidate, held_out.input_ids, pad_token_id=0)
-        return score(logits, held_out.labels)
+        return class_scores(logits, held_out.labels)
 
     result = train(
         model, examples or toy["examples"](), objective, config, pad_token_id=0,
@@ -174,7 +179,7 @@ def test_training_stops_after_patience_and_keeps_the_best_weights(toy, tmp_path)
     assert result.state.best_step == best["step"]
     held_out = toy["examples"](30, seed=9)
     logits = predict_logits(model, held_out.input_ids, pad_token_id=0)
-    assert score(logits, held_out.labels)["accuracy"] == best["accuracy"]
+    assert class_scores(logits, held_out.labels)["accuracy"] == best["accuracy"]
 
 
 def test_gold_labels_have_no_influence_on_a_pure_soft_target_student(toy, tmp_path):
@@ -238,17 +243,17 @@ def test_the_objective_is_alpha_kl_plus_the_rest_cross_entropy(toy):
     batch = step.passes[0]
     logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     terms = Objective(alpha=0.3, temperature=2.0)(
-        logits, batch.labels_B, batch.teacher_logits_BC, num_examples=12, num_labelled=12
+        logits, batch.labels_A, batch.teacher_logits_AC, num_examples=12, num_labelled=12
     )
     kd = (
         torch.nn.functional.kl_div(
             (logits.double() / 2).log_softmax(1),
-            (batch.teacher_logits_BC.double() / 2).softmax(1),
+            (batch.teacher_logits_AC.double() / 2).softmax(1),
             reduction="batchmean",
         )
         * 4
     )
-    hard = torch.nn.functional.cross_entropy(logits.double(), batch.labels_B)
+    hard = torch.nn.functional.cross_entropy(logits.double(), batch.labels_A)
     assert terms["loss"].item() == pytest.approx((0.3 * kd + 0.7 * hard).item(), rel=1e-5)
     assert terms["loss_kd"].item() == pytest.approx(kd.item(), rel=1e-5)
 

@@ -63,7 +63,9 @@ def make(store, vocab_size=100, shift=0):
 
 def mapped(store, made, roles, **options):
     workspace = Workspace(store.root, store.root, store)
-    return map_examples(made["tokens"], roles, workspace=workspace, **options)
+    return map_examples(
+        made["tokens"], roles, problem="text_classification", workspace=workspace, **options
+    )
 
 
 def expected_rows(made, roles):
@@ -145,7 +147,9 @@ def write(config, inputs, workspace):
     return StageSummary()
 tokens = run_stage(Stage("tokens", 1, write), StageConfig(), {}, store=store).artifact
 workspace = Workspace(store.root, store.root, store)
-examples = map_examples(tokens, ["transfer"], signals=None, workspace=workspace)
+examples = map_examples(
+    tokens, ["transfer"], problem="text_classification", signals=None, workspace=workspace
+)
 values = examples.input_ids.values
 total = sum(int(values[at : at + 1000].sum()) for at in range(0, len(values), 100_000))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -8,7 +8,6 @@ import pytest
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import write_table
-from tasks.training import signal_join
 from tasks.training.signal_join import SignalJoin
 
 
@@ -31,34 +30,29 @@ def signals(tmp_path):
     return tmp_path
 
 
+def joined(join, part, *ids):
+    return join.rows(part, column(*ids))["logits"].to_pylist()
+
+
 def test_signals_are_joined_by_id_and_classes_by_name(signals):
     """Logits attached by position or class index train on another example's answer."""
     join = SignalJoin(signals, ["off", "on"])
-    assert join.logits("transfer/part-00000.parquet", column("a", "c")).tolist() == [[7, 2], [1, 9]]
-    rows, logits = join.strays()
-    assert (len(rows), logits.shape) == (0, (0, 2))
+    assert joined(join, "transfer/part-00000.parquet", "a", "c") == [[2, 7], [9, 1]]
+    assert join.order == (1, 0)
 
 
 def test_a_signal_in_another_part_is_found(signals):
     """Rows that moved to another part, because one reader skipped some, counted as unread."""
     join = SignalJoin(signals, ["off", "on"])
-    first = join.logits("transfer/part-00000.parquet", column("a", "b"))
-    assert np.isnan(first[1]).all()
-    join.logits("train/part-00000.parquet", column("c"))
-    rows, logits = join.strays()
-    assert rows.tolist() == [1, 2]
-    assert logits.tolist() == [[3, 8], [1, 9]]
+    assert joined(join, "transfer/part-00000.parquet", "a", "b", "c") == [[2, 7], [8, 3], [9, 1]]
+    assert joined(join, "train/part-00000.parquet", "c", "b") == [[9, 1], [8, 3]]
 
 
-def test_a_row_without_a_signal_is_refused(signals, monkeypatch):
+def test_a_row_without_a_signal_is_refused(signals):
     """Joining what is missing with zeros teaches the uniform distribution."""
     join = SignalJoin(signals, ["off", "on"])
-    join.logits("transfer/part-00000.parquet", column("a", "x", "y"))
-    with pytest.raises(ContractViolation, match="2 of 3 rows have no teacher signal"):
-        join.strays()
-    monkeypatch.setattr(signal_join, "_MAX_STRAYS", 1)
-    with pytest.raises(ContractViolation, match="2 of 2 rows have no teacher signal"):
-        SignalJoin(signals, ["off", "on"]).logits("transfer/part-00009.parquet", column("a", "c"))
+    with pytest.raises(ContractViolation, match=r"2 of 3 rows of transfer/.* have no teacher sig"):
+        join.rows("transfer/part-00000.parquet", column("a", "x", "y"))
 
 
 def test_a_teacher_of_other_classes_is_refused(signals):

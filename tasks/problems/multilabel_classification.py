@@ -1,0 +1,67 @@
+"""Multi-label classification: one text, any number of C classes.
+
+    row      text, labels (a list of class names, which may be empty)
+    head     pooled hidden states → linear layer, C logits
+    loss     each class on its own: binary soft targets and binary cross-entropy
+    metrics  micro-F1, macro-F1 over the classes present, subset accuracy
+    decode   every class whose sigmoid passes its threshold (tuned on validation rows; 0.5 here)
+
+A softmax would force the classes to share one unit of probability, which texts with two topics, or
+none, contradict.
+
+Shapes: N rows, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
+from tasks.problems.whole_texts import WholeTextProblem
+
+
+class MultilabelClassification(WholeTextProblem):
+    """One text, any of C classes."""
+
+    name = "multilabel_classification"
+    metrics = ("micro_f1", "macro_f1", "subset_accuracy")
+    distribution: ClassVar[Distribution] = "binary"
+    token_columns = ("example_id", "input_ids", "labels")
+
+    def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
+        """(N, C) of 0 and 1; a row whose `labels` are null is IGNORE_INDEX throughout."""
+        column = table["labels"].combine_chunks()
+        counts = np.asarray(column.value_lengths().fill_null(0), dtype=np.int64)
+        unlabelled = np.asarray(column.is_null())
+        labels_NC = np.zeros((len(table), num_labels), dtype=np.int64)
+        labels_NC[np.repeat(np.arange(len(table)), counts), np.asarray(column.flatten())] = 1
+        labels_NC[unlabelled] = IGNORE_INDEX
+        return Answers(None, labels_NC)
+
+    def score(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """`micro_f1`, `macro_f1`, `subset_accuracy` at 0.5, in [0, 1]; `loss` in nats a class."""
+        del table, labels
+        from sklearn.metrics import f1_score
+
+        gold_NC, decided_NC = answers.labels, (logits > 0).astype(np.int64)
+        present = gold_NC.any(axis=0)
+        x = logits.astype(np.float64)
+        # log(1 + e^x) - x·y, written so that neither end overflows
+        losses = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))) - x * gold_NC
+        zero: int = 0
+        micro, macro = (
+            float(f1_score(gold_NC[:, kept], decided_NC[:, kept], average=how, zero_division=zero))  # pyright: ignore[reportArgumentType]
+            for how, kept in (("micro", slice(None)), ("macro", present))
+        )
+        return {
+            "micro_f1": micro,
+            "macro_f1": macro,
+            "subset_accuracy": float((gold_NC == decided_NC).all(axis=1).mean()),
+            "loss": float(losses.mean()),
+        }

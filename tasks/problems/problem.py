@@ -1,0 +1,102 @@
+"""What a problem type must say of itself; each file beside this one answers for one.
+
+A model answers with logits: one row of C for a text, or one for each of its units (words or
+characters). What differs between problems is which rows of the tokens and signals these answers
+belong to, what they are trained against and how they are scored; the engine in `tasks.training` is
+the same for all.
+
+    tokens table  ── answers() ──► units read out, hard labels      ┐
+    signal table  ── soft_targets() ──► teacher logits              ├► engine ► logits
+    logits        ── signal_table() ──► what a teacher leaves behind
+    logits        ── score() ──► validation figures
+
+Shapes: N texts (rows of a tokens table), A answers, C classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedModel
+
+    from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.config import Pooling
+    from tasks.modeling.units import Units
+
+IGNORE_INDEX = -1
+"""Label of an answer that has none."""
+
+Distribution = Literal["classes", "units", "binary"]
+"""What a softmax runs over: the classes of an answer, the units of a text, or each class alone."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the rows of a tokens table are to be answered with.
+
+    Args:
+        units: the units read out, or None if each text is one answer.
+        labels: int64, (A,), IGNORE_INDEX where there is none; (A, C) of 0 and 1, or IGNORE_INDEX
+            throughout a row, where several classes may be right.
+    """
+
+    units: Units | None
+    labels: np.ndarray
+
+
+class Problem(ABC):
+    """One problem type. Stateless: the instances are kept in `tasks.problems.PROBLEMS`."""
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    """Validation figures beside `loss`, the primary one first; larger is better."""
+    distribution: ClassVar[Distribution] = "classes"
+    token_columns: ClassVar[tuple[str, ...]] = ("example_id", "input_ids", "label")
+    """Columns of a tokens table that training reads."""
+    signals_contract: ClassVar[str] = "teacher_signals"
+
+    @abstractmethod
+    def build_model(
+        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+    ) -> EncoderWithHead:
+        """The network on top of an encoder, its head freshly drawn."""
+
+    @abstractmethod
+    def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
+        """Units and hard labels of the rows of a tokens table."""
+
+    @abstractmethod
+    def soft_targets(
+        self, table: pa.Table, signals: pa.Table, answers: Answers, *, order: Sequence[int]
+    ) -> tuple[np.ndarray, Answers]:
+        """Teacher logits (A, C), float32, of the rows of `table`.
+
+        Args:
+            table: rows of the student's tokens.
+            signals: the teacher's row for each of them, in the same order.
+            answers: of `table`.
+            order: for each of the student's classes its number in the signals.
+        Returns: the logits and the answers they belong to: those of `answers` that the teacher
+            gave an opinion on.
+        """
+
+    @abstractmethod
+    def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
+        """What a teacher says of the rows of a tokens table, under `signals_contract`.
+
+        Args:
+            logits: float32, (A, C), in the order of `answers`.
+        """
+
+    @abstractmethod
+    def score(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Validation figures of logits (A, C) for labelled rows: `metrics`, and `loss` in nats."""

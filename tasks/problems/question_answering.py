@@ -1,0 +1,244 @@
+"""Extractive question answering: a question and a context, answered by a span of it or by none.
+
+    row      question, context, answers (text and first character)
+    windows  a long context is read in overlapping windows, each after the question; a row of the
+             tokens is a window, and says which of the context's units it holds
+    align    start and end are units of the context (words; characters of scripts without spaces),
+             so that teacher and student agree on them whatever their tokenizers and windows
+    head     first token of each unit → start and end logits; the first token of the window is the
+             slot "no answer in here"
+    loss     soft targets and hard labels over the units of a window, once for start, once for end
+    metrics  F1 of the answer's units, exact match
+    decode   the span of the best start + end, no longer than `MAX_ANSWER_UNITS`, over all windows
+
+A teacher's signals are those of whole contexts. A student's window takes its stretch of them, and
+puts the mass of all units outside, with the teacher's own "none", on its no-answer slot.
+
+References: Devlin et al. 2019, arXiv:1810.04805, section 4.2 and 4.3 (spans, the no-answer slot).
+Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2 (start, end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from data_contracts.errors import ContractViolation
+from tasks.modeling.config import Pooling
+from tasks.modeling.units import Units
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tasks.modeling.classifier import EncoderWithHead
+
+pc: Any = pyarrow.compute
+
+START, END = 0, 1
+MAX_ANSWER_UNITS = 30  # as in SQuAD's own baselines: 30 tokens
+UNLABELLED, NO_ANSWER = -1, -2  # values of start_unit and end_unit in the tokens
+
+
+class QuestionAnswering(Problem):
+    """A question and a context, a span of it."""
+
+    name = "question_answering"
+    metrics = ("f1", "exact_match")
+    distribution: ClassVar[Distribution] = "units"
+    token_columns = (
+        "example_id", "input_ids", "first_unit", "num_units", "unit_positions", "start_unit",
+        "end_unit",
+    )  # fmt: skip
+    signals_contract = "teacher_signals_question_answering"
+
+    def build_model(
+        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+    ) -> EncoderWithHead:
+        """Encoder, dropout and a linear head of two logits a token; nothing is pooled."""
+        from tasks.modeling.token_heads import EncoderTokenClassifier
+
+        return EncoderTokenClassifier(
+            backbone, num_labels=num_labels, pooling=pooling, dropout=dropout
+        )
+
+    def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
+        """Units of each window after its slot; a label's bit 1 marks the start, bit 2 the end.
+
+        window holds units 7 8 9, the answer is 8 to 9    labels 0 | 0 1 2
+        the answer is elsewhere, or there is none         labels 3 | 0 0 0
+        unlabelled                                        labels -1 throughout
+        """
+        del num_labels
+        column = table["unit_positions"].combine_chunks()
+        counts = np.asarray(column.value_lengths(), dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(counts + 1)]).astype(np.int64)
+        slots = offsets[:-1]
+        positions = np.zeros(offsets[-1], dtype=np.int32)  # the slot is the window's first token
+        is_unit = np.ones(offsets[-1], dtype=bool)
+        is_unit[slots] = False
+        positions[is_unit] = np.asarray(column.flatten(), dtype=np.int32)
+        first, start, end = (
+            np.asarray(table[name], dtype=np.int64)
+            for name in ("first_unit", "start_unit", "end_unit")
+        )
+        labels = np.zeros(offsets[-1], dtype=np.int64)
+        inside = (start >= first) & (end < first + counts) & (start >= 0)
+        labels[(slots + 1 + start - first)[inside]] |= 1
+        labels[(slots + 1 + end - first)[inside]] |= 2
+        labels[slots[~inside]] = 3
+        unlabelled = np.repeat(start == UNLABELLED, counts + 1)
+        labels[unlabelled] = IGNORE_INDEX
+        return Answers(Units(offsets, positions), labels)
+
+    def soft_targets(
+        self, table: pa.Table, signals: pa.Table, answers: Answers, *, order: Sequence[int]
+    ) -> tuple[np.ndarray, Answers]:
+        """Teacher logits of each window's units; the rest of its mass is on the window's slot."""
+        del order
+        assert answers.units is not None
+        offsets = answers.units.offsets
+        found = np.empty((offsets[-1], 2), dtype=np.float32)
+        first = np.asarray(table["first_unit"], dtype=np.int64)
+        _check_units(table, signals)
+        for which, name in ((START, "start"), (END, "end")):
+            column = signals[f"{name}_logits"].combine_chunks()
+            values = np.asarray(column.flatten(), dtype=np.float64)
+            starts = np.asarray(column.offsets, dtype=np.int64) - int(column.offsets[0].as_py())
+            nulls = np.asarray(signals[f"null_{name}"], dtype=np.float64)
+            for row in range(len(table)):
+                whole = values[starts[row] : starts[row + 1]]
+                stop = first[row] + offsets[row + 1] - offsets[row] - 1
+                outside = np.concatenate([whole[: first[row]], whole[stop:], nulls[row : row + 1]])
+                found[offsets[row], which] = np.logaddexp.reduce(outside)
+                found[offsets[row] + 1 : offsets[row + 1], which] = whole[first[row] : stop]
+        return found, answers
+
+    def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
+        """One row a context: each unit's largest logit over its windows, the smallest of "none"."""
+        assert answers.units is not None
+        rows = list(contexts(table, logits, answers.units))
+        item = pa.list_(pa.field("element", pa.float32(), nullable=False))
+        columns: dict[str, Any] = {
+            "example_id": pa.array([row.example_id for row in rows], pa.string()),
+            "num_units": pa.array([len(row.logits_U2) for row in rows], pa.int32()),
+        }
+        for which, name in ((START, "start"), (END, "end")):
+            columns[f"{name}_logits"] = pa.array([row.logits_U2[:, which] for row in rows], item)
+            nulls = [float(row.null_2[which]) for row in rows]
+            columns[f"null_{name}"] = pa.array(nulls, pa.float32())
+        return pa.table(columns)
+
+    def score(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """`f1` of units, `exact_match` a context, in [0, 1]; `loss` in nats a window and bound."""
+        del labels
+        assert answers.units is not None
+        gold = _gold_spans(table)
+        f1s, exact = [], []
+        for context in contexts(table, logits, answers.units):
+            decided, wanted = best_span(context), gold[context.example_id]
+            exact.append(decided == wanted)
+            f1s.append(_overlap(decided, wanted))
+        return {
+            "f1": float(np.mean(f1s)),
+            "exact_match": float(np.mean(exact)),
+            "loss": _loss(logits, answers),
+        }
+
+
+class Context:
+    """What a model said of one context, its windows merged.
+
+    Args:
+        logits_U2: start and end of each unit. null_2: of "no answer".
+    """
+
+    def __init__(self, example_id: str, logits_U2: np.ndarray, null_2: np.ndarray) -> None:
+        """Keep what was said."""
+        self.example_id, self.logits_U2, self.null_2 = example_id, logits_U2, null_2
+
+
+def contexts(table: pa.Table, logits: np.ndarray, units: Units) -> Iterator[Context]:
+    """The contexts of a tokens table in order of their first windows; a unit that several windows
+    hold has its largest logit, "no answer" the smallest."""
+    first, total = (np.asarray(table[name], dtype=np.int64) for name in ("first_unit", "num_units"))
+    merged: dict[str, Context] = {}
+    for row, example_id in enumerate(table["example_id"].to_pylist()):
+        said = logits[units.offsets[row] : units.offsets[row + 1]]
+        if example_id not in merged:
+            nothing = np.full((total[row], 2), np.finfo(np.float32).min, dtype=np.float32)
+            merged[example_id] = Context(example_id, nothing, said[0].copy())
+        context = merged[example_id]
+        stretch = context.logits_U2[first[row] : first[row] + len(said) - 1]
+        np.maximum(stretch, said[1:], out=stretch)
+        np.minimum(context.null_2, said[0], out=context.null_2)
+    yield from merged.values()
+
+
+def best_span(
+    context: Context, *, max_units: int = MAX_ANSWER_UNITS, null_threshold: float = 0.0
+) -> tuple[int, int] | None:
+    """First and last unit of the likeliest answer, None if "no answer" is likelier.
+
+    Args:
+        max_units: units of an answer at most.
+        null_threshold: by how much "no answer" must be ahead to win.
+    """
+    logits_U2 = context.logits_U2.astype(np.float64)
+    best, span = -np.inf, None
+    for length in range(min(max_units, len(logits_U2))):
+        sums = logits_U2[: len(logits_U2) - length, START] + logits_U2[length:, END]
+        start = int(sums.argmax())
+        if sums[start] > best:
+            best, span = float(sums[start]), (start, start + length)
+    return None if float(context.null_2.sum()) - best > null_threshold else span
+
+
+def _gold_spans(table: pa.Table) -> dict[str, tuple[int, int] | None]:
+    columns = (table[name].to_pylist() for name in ("example_id", "start_unit", "end_unit"))
+    return {
+        example_id: None if start < 0 else (start, end)
+        for example_id, start, end in zip(*columns, strict=True)
+    }
+
+
+def _overlap(decided: tuple[int, int] | None, wanted: tuple[int, int] | None) -> float:
+    """F1 of the units of two spans; 1 if both are None."""
+    if decided is None or wanted is None:
+        return float(decided == wanted)
+    common = min(decided[1], wanted[1]) - max(decided[0], wanted[0]) + 1
+    if common <= 0:
+        return 0.0
+    return 2 * common / (decided[1] - decided[0] + wanted[1] - wanted[0] + 2)
+
+
+def _loss(logits: np.ndarray, answers: Answers) -> float:
+    """Mean cross-entropy of start and end over the units of each labelled window."""
+    assert answers.units is not None
+    offsets, labels = answers.units.offsets[:-1], answers.labels
+    x = logits.astype(np.float64)
+    # a softmax a window: subtract its largest, sum, take logarithms
+    counts = np.diff(answers.units.offsets)
+    shifted = x - np.repeat(np.maximum.reduceat(x, offsets), counts, axis=0)
+    logs = shifted - np.repeat(np.log(np.add.reduceat(np.exp(shifted), offsets)), counts, axis=0)
+    known = labels >= 0
+    marked = [known & ((labels & bit) > 0) for bit in (1, 2)]
+    total = sum(-logs[mask, which].sum() for which, mask in enumerate(marked))
+    return float(total / max(1, sum(int(mask.sum()) for mask in marked)))
+
+
+def _check_units(table: pa.Table, signals: pa.Table) -> None:
+    differs = pc.not_equal(table["num_units"], signals["num_units"])
+    if count := pc.sum(differs).as_py():
+        raise ContractViolation(
+            f"{count} of {len(table)} windows have contexts of another number of units than their "
+            "teacher signals",
+            rule="teacher and student read the same text, and so the same units",
+            remedy="run the token and teacher-signals steps again",
+        )

@@ -1,0 +1,148 @@
+"""Token classification: spans of C types in a text (named entities), as IOB2 tags of its units.
+
+    row      text, spans (start, end in characters, type)
+    align    a span's tags go to the units (words; characters of scripts without spaces) it touches;
+             teacher and student have the same units whatever their tokenizers (`corpus/units.py`)
+    head     first token of each unit → linear layer, C tags
+    loss     soft targets and hard labels over C, mean over units
+    metrics  entity-level F1, precision, recall (a span counts if start, end and type are right);
+             accuracy of tags
+    decode   the likeliest tag of each unit; an I- that continues nothing begins an entity, as
+             seqeval does without its strict mode
+
+References: Wu et al. 2020, arXiv:2004.12440 (distillation at first sub-words of unlabelled target
+    text); Tjong Kim Sang 2002 (entity-level scoring).
+Shapes: N texts, U units of all texts, C tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from data_contracts.errors import ContractViolation
+from tasks.modeling.config import Pooling
+from tasks.modeling.units import Units, ranges
+from tasks.problems.problem import Answers, Problem
+from tasks.problems.whole_texts import log_softmax
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tasks.modeling.classifier import EncoderWithHead
+
+pc: Any = pyarrow.compute
+
+
+class TokenClassification(Problem):
+    """One text, spans of C types."""
+
+    name = "token_classification"
+    metrics = ("entity_f1", "precision", "recall", "accuracy")
+    token_columns = ("example_id", "input_ids", "unit_positions", "unit_labels")
+    signals_contract = "teacher_signals_token_classification"
+
+    def build_model(
+        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+    ) -> EncoderWithHead:
+        """Encoder, dropout and a linear head on tokens; nothing is pooled."""
+        from tasks.modeling.token_heads import EncoderTokenClassifier
+
+        return EncoderTokenClassifier(
+            backbone, num_labels=num_labels, pooling=pooling, dropout=dropout
+        )
+
+    def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
+        """One answer a unit; tags from `unit_labels`."""
+        del num_labels
+        labels = table["unit_labels"].combine_chunks().flatten()
+        return Answers(read_units(table), np.asarray(labels, dtype=np.int64))
+
+    def soft_targets(
+        self, table: pa.Table, signals: pa.Table, answers: Answers, *, order: Sequence[int]
+    ) -> tuple[np.ndarray, Answers]:
+        """Logits of the units that both have read: a longer limit on tokens reads more of them."""
+        del table
+        assert answers.units is not None
+        given = np.asarray(signals["num_units"], dtype=np.int64)
+        units, kept = answers.units.first(given)
+        values = signals["logits"].combine_chunks()
+        stored = np.asarray(values.flatten(), dtype=np.float32).reshape(-1, len(order))
+        if len(stored) != given.sum():
+            raise ContractViolation(
+                f"teacher signals hold {len(stored)} rows of {len(order)} logits for "
+                f"{given.sum()} units",
+                rule="a signal holds one logit a tag and unit",
+                remedy="run the teacher-signals step again",
+            )
+        starts = np.concatenate([[0], np.cumsum(given)])[:-1]
+        chosen = stored[ranges(starts, np.diff(units.offsets))][:, list(order)]
+        return np.ascontiguousarray(chosen), Answers(units, answers.labels[kept])
+
+    def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
+        """example_id, num_units and the logits of all units of a text, one after the other."""
+        assert answers.units is not None
+        offsets = pa.array(answers.units.offsets * logits.shape[1], pa.int32())
+        item = pa.field("element", pa.float32(), nullable=False)
+        counts = pa.array(np.diff(answers.units.offsets), pa.int32())
+        lists = pa.ListArray.from_arrays(offsets, pa.array(logits.ravel()), type=pa.list_(item))
+        return pa.table({"example_id": table["example_id"], "num_units": counts, "logits": lists})
+
+    def score(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """Entity-level `entity_f1`, `precision`, `recall`; tag `accuracy`; `loss`, nats a unit."""
+        del table
+        assert answers.units is not None
+        known = answers.labels >= 0
+        decided, gold = logits.argmax(1), answers.labels
+        found = entities(decided, answers.units.offsets, labels)
+        wanted = entities(np.where(known, gold, 0), answers.units.offsets, labels)
+        right = len(found & wanted)
+        precision, recall = right / max(1, len(found)), right / max(1, len(wanted))
+        losses = -log_softmax(logits)[np.arange(len(gold)), np.where(known, gold, 0)]
+        return {
+            "entity_f1": 2 * right / max(1, len(found) + len(wanted)),
+            "precision": precision,
+            "recall": recall,
+            "accuracy": float((decided == gold)[known].mean()),
+            "loss": float(losses[known].mean()),
+        }
+
+
+def read_units(table: pa.Table) -> Units:
+    """The units of a tokens table."""
+    column = table["unit_positions"].combine_chunks()
+    counts = np.asarray(column.value_lengths(), dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Units(offsets, np.asarray(column.flatten(), dtype=np.int32))
+
+
+def entities(
+    tags_U: np.ndarray, offsets: np.ndarray, labels: Sequence[str]
+) -> set[tuple[int, int, str]]:
+    """(first unit, unit after the last, type) of each entity that the tags of some texts name.
+
+    Args:
+        tags_U: tag numbers of the units of all texts.
+        offsets: first unit of each text, and the number of units.
+        labels: tag names in IOB2: O, B-LOC, I-LOC, ...
+    """
+    kinds = [label.partition("-")[2] for label in labels]
+    begins = [label.startswith("B-") for label in labels]
+    edges = set(offsets.tolist())
+    found: set[tuple[int, int, str]] = set()
+    start, kind = 0, ""
+    for unit, tag in enumerate(tags_U.tolist()):
+        continues = kinds[tag] == kind and not begins[tag] and unit not in edges
+        if kind and not continues:
+            found.add((start, unit, kind))
+        if not continues:
+            start, kind = unit, kinds[tag]
+    if kind:
+        found.add((start, len(tags_U), kind))
+    return found

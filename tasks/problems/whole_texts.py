@@ -1,0 +1,58 @@
+"""Problems with one answer a text: what their files share.
+
+Shapes: N texts, A = N answers, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.modeling.config import Pooling
+from tasks.problems.problem import Answers, Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tasks.modeling.classifier import EncoderWithHead
+
+
+class WholeTextProblem(Problem):
+    """Pooled hidden states → linear layer, C logits a text."""
+
+    def build_model(
+        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+    ) -> EncoderWithHead:
+        """Encoder, pooling, dropout and a linear head."""
+        from tasks.modeling.classifier import EncoderClassifier
+
+        return EncoderClassifier(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+
+    def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
+        """The `label` column; no units."""
+        del num_labels
+        return Answers(None, table["label"].to_numpy().astype(np.int64))
+
+    def soft_targets(
+        self, table: pa.Table, signals: pa.Table, answers: Answers, *, order: Sequence[int]
+    ) -> tuple[np.ndarray, Answers]:
+        """The signals' fixed-size lists, classes in the student's order."""
+        del table
+        flat = signals["logits"].combine_chunks()
+        values = np.asarray(flat.flatten(), dtype=np.float32).reshape(len(signals), -1)
+        return np.ascontiguousarray(values[:, list(order)]), answers
+
+    def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
+        """example_id, logits as lists of fixed size."""
+        del answers
+        values: Any = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
+        return pa.table({"example_id": table["example_id"], "logits": values})
+
+
+def log_softmax(logits_NC: np.ndarray) -> np.ndarray:
+    """log softmax over the last axis, float64."""
+    shifted_NC = logits_NC.astype(np.float64) - logits_NC.max(-1, keepdims=True)
+    return shifted_NC - np.log(np.exp(shifted_NC).sum(-1, keepdims=True))

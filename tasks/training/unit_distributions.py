@@ -1,0 +1,52 @@
+"""Answers over the units of a text as answers over classes, so that every loss applies to them.
+
+In question answering a softmax runs over the units of a window, once for its start and once for its
+end. Each becomes one row whose classes are the units' numbers, filled up to the longest window with
+a logit so low that its probability is exactly 0 in float32:
+
+    window 0: 3 units      logits (5, 2)  →  start 0   . . . _        labels   1
+    window 1: 2 units                        start 1   . . _ _                 0
+                                             end 0     . . . _                 2
+                                             end 1     . . _ _                 1
+
+Shapes: A answers (units), N texts, W units of the longest.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tasks.training.losses import IGNORE_INDEX
+
+# exp(-1e4) is 0 in float32, and p·(log p − log q) of two such classes is 0 times a finite number.
+ABSENT = -1e4
+
+
+def as_distributions(
+    logits_A2: Tensor, labels_A: Tensor, teacher_logits_A2: Tensor | None, text_of_answer_A: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Starts, then ends, of N texts: logits (2N, W), labels (2N,), teacher logits (2N, W).
+
+    Args:
+        logits_A2: float, (A, 2).
+        labels_A: int64: bit 1 marks a start, bit 2 an end; IGNORE_INDEX in unlabelled texts.
+        teacher_logits_A2: float, (A, 2), or None.
+        text_of_answer_A: int64, ascending from 0 without a gap.
+    """
+    counts = torch.bincount(text_of_answer_A)
+    first = torch.cumsum(counts, 0) - counts
+    column = torch.arange(len(text_of_answer_A), device=counts.device) - first[text_of_answer_A]
+    shape = (2, len(counts), int(counts.max()))
+
+    def arranged(logits: Tensor) -> Tensor:
+        filled = logits.float().new_full(shape, ABSENT)
+        filled[:, text_of_answer_A, column] = logits.float().T
+        return filled.flatten(0, 1)
+
+    labels = labels_A.new_full((2, len(counts)), IGNORE_INDEX)
+    for which, bit in enumerate((1, 2)):
+        marked = (labels_A > 0) & (labels_A & bit > 0)
+        labels[which, text_of_answer_A[marked]] = column[marked]
+    teacher = None if teacher_logits_A2 is None else arranged(teacher_logits_A2)
+    return arranged(logits_A2), labels.flatten(), teacher

@@ -1,0 +1,125 @@
+"""Answers are units of the context: windows are merged, and split, without moving them."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from data_contracts.tables import check_table
+from tasks.problems import PROBLEMS
+from tasks.problems.question_answering import Context, best_span, contexts
+from tasks.training.examples import decisions
+from tasks.training.unit_distributions import as_distributions
+
+PROBLEM = PROBLEMS["question_answering"]
+
+
+def windows(*rows):
+    """A tokens table of (example, first unit, units of the context, positions, start, end)."""
+    names = ("example_id", "first_unit", "num_units", "unit_positions", "start_unit", "end_unit")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    types = {"example_id": pa.string(), "unit_positions": pa.list_(pa.int32())}
+    return pa.table(
+        {name: pa.array(list(c), types.get(name, pa.int32())) for name, c in columns.items()}
+    )
+
+
+A, B, C = ("a" * 32, "b" * 32, "c" * 32)
+
+
+def test_a_label_lies_in_the_windows_that_hold_the_whole_answer():
+    """A window that holds half of the answer is taught that the answer ends at its edge."""
+    table = windows(
+        (A, 0, 6, [5, 6, 7, 8], 2, 4),  # holds its start only
+        (A, 2, 6, [5, 6, 7, 8], 2, 4),  # units 2 to 5
+        (B, 0, 2, [4, 5], -2, -2),  # no answer in the context
+        (C, 0, 2, [4, 5], -1, -1),  # unlabelled
+    )
+    answers = PROBLEM.answers(table, num_labels=2)
+    assert answers.units.offsets.tolist() == [0, 5, 10, 13, 16]
+    assert answers.units.positions.tolist() == [0, 5, 6, 7, 8, 0, 5, 6, 7, 8, 0, 4, 5, 0, 4, 5]
+    assert answers.labels.tolist() == [3, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0, 0, -1, -1, -1]
+
+
+def test_a_window_of_the_student_keeps_the_teachers_distribution():
+    """Dropping what lies outside a window makes the teacher sure of what it hardly believed."""
+    rng = np.random.default_rng(0)
+    teacher = windows((A, 0, 5, [3, 4, 5], 1, 1), (A, 2, 5, [3, 4, 5], 1, 1))
+    said = rng.normal(size=(8, 2)).astype(np.float32)
+    answers = PROBLEM.answers(teacher, num_labels=2)
+    signals = PROBLEM.signal_table(teacher, said, answers)
+    check_table(signals, PROBLEM.signals_contract)
+    whole = [max(said[3, 0], said[5, 0]) if unit == 2 else None for unit in range(5)]
+    whole = [said[1, 0], said[2, 0], whole[2], said[6, 0], said[7, 0]]
+    null = min(said[0, 0], said[4, 0])
+    assert signals["start_logits"].to_pylist() == [pytest.approx(whole)]
+    assert signals["null_start"].to_pylist() == pytest.approx([null])
+
+    student = windows((A, 1, 5, [9, 10], 1, 1))
+    logits, _ = PROBLEM.soft_targets(
+        student, signals, PROBLEM.answers(student, num_labels=2), order=[0, 1]
+    )
+    total = math.fsum(math.exp(value) for value in [*whole, null])
+    outside = math.fsum(math.exp(value) for value in [whole[0], whole[3], whole[4], null])
+    expected = [outside / total, math.exp(whole[1]) / total, math.exp(whole[2]) / total]
+    assert torch.softmax(torch.tensor(logits[:, 0]), 0).tolist() == pytest.approx(expected)
+
+
+def test_the_best_span_is_found_by_looking_at_all_of_them():
+    """A start after its end, or a span of a thousand words, is no answer."""
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        context = Context(A, rng.normal(size=(7, 2)).astype(np.float32), rng.normal(size=2))
+        scores = {
+            (start, end): context.logits_U2[start, 0] + context.logits_U2[end, 1]
+            for start in range(7)
+            for end in range(start, min(7, start + 3))
+        }
+        best = max(scores, key=scores.get)
+        wanted = None if context.null_2.sum() > scores[best] else best
+        assert best_span(context, max_units=3) == wanted
+
+
+def test_scores_count_units_of_the_merged_context():
+    """Scored by window, a context without the answer in most windows looks well answered."""
+    table = windows((A, 0, 4, [3, 4, 5], 1, 2), (A, 2, 4, [3, 4], 1, 2), (B, 0, 2, [3, 4], -2, -2))
+    answers = PROBLEM.answers(table, num_labels=2)
+    logits = np.zeros((len(answers.labels), 2), np.float32)
+    logits[2, 0] = 9  # unit 1 starts
+    logits[6, 1] = 9  # unit 3, in the second window, ends: one unit too many
+    logits[7] = 5  # "none" for the second context
+    scores = PROBLEM.score(table, logits, answers, labels=["start", "end"])
+    assert scores["exact_match"] == 0.5
+    assert scores["f1"] == pytest.approx((2 * 2 / 5 + 1) / 2)
+    merged = {context.example_id: context for context in contexts(table, logits, answers.units)}
+    assert merged[A].logits_U2.shape == (4, 2)
+
+
+def test_distributions_over_units_are_softmaxes_of_each_window():
+    """One softmax over all windows of a batch: the loss then depends on who shares it."""
+    rng = np.random.default_rng(2)
+    counts = [3, 1, 4]
+    text = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    logits = torch.tensor(rng.normal(size=(8, 2)), dtype=torch.float32)
+    labels = torch.tensor([0, 3, 0, 3, -1, -1, -1, -1])
+    found, targets, teacher = as_distributions(logits, labels, logits * 2, text)
+    assert targets.tolist() == [1, 0, -1, 1, 0, -1]
+    for which in (0, 1):
+        start = 0
+        for number, count in enumerate(counts):
+            row = torch.softmax(found[which * 3 + number], 0)
+            expected = torch.softmax(logits[start : start + count, which], 0)
+            assert torch.allclose(row[:count], expected)
+            assert (row[count:] == 0).all()
+            start += count
+    assert torch.allclose(teacher[0, :3], logits[:3, 0] * 2)
+
+
+def test_decisions_mark_one_start_and_one_end_a_window():
+    """Pseudo-labels with a start in every window's every unit teach a uniform answer."""
+    table = windows((A, 0, 2, [3, 4], -1, -1), (B, 0, 1, [3], -1, -1))
+    units = PROBLEM.answers(table, num_labels=2).units
+    logits = np.array([[0, 0], [5, 1], [1, 5], [9, 9], [0, 0]], np.float32)
+    assert decisions(logits, units, "units").tolist() == [0, 1, 2, 3, 0]
