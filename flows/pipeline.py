@@ -86,6 +86,14 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
                 tokens=student_tokens,
                 **start,
             )
+        if recipe.baselines.zero_shot:
+            models[f"zero_shot_{i}"] = step(
+                f"zero-shot-seed-{i}",
+                distillation.STAGE,
+                recipe.zero_shot_config(i),
+                tokens=student_tokens,
+                **start,
+            )
 
     exported = step(
         "export",

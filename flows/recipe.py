@@ -7,8 +7,8 @@ once at the top and handed to each stage by the `..._config` methods below.
 
     Recipe ──► corpus_config()  teacher_tokens_config()  student_tokens_config()  teacher_config()
                signal_tokens_config()  teacher_signals_config()  student_config(i)
-               pseudo_label_config(i)  supervised_config(i)  export_config()  evaluation_config()
-               registration_config()
+               pseudo_label_config(i)  supervised_config(i)  zero_shot_config(i)  export_config()
+               evaluation_config()  registration_config()
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tasks import (
     tokenization,
 )
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
-from tasks.modeling.config import Architecture, PretrainedArchitecture
+from tasks.modeling.config import Architecture, EncoderProblem, PretrainedArchitecture
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
 from tasks.serving.example_texts import example_texts
@@ -80,6 +80,11 @@ class Teacher(Reading, _section(teacher.Config, without=("problem", "seed"))):
 class Student(Reading):
     """The small model of the target language, its vocabulary and its training."""
 
+    languages: tuple[str, ...] = Field(
+        (),
+        description="languages the student reads, the preferred one first; empty: the target "
+        "language alone. Name the source language too to train it on source-language rows",
+    )
     tokenizer: Tokenizer = Field(description="the student's own vocabulary")
     architecture: Architecture = Field(
         description="the student's encoder: a shape, or layers of a pretrained model"
@@ -105,6 +110,11 @@ class Baselines(Frozen):
         True,
         description="the same student on gold labels of the target language: an upper bound; needs "
         "labels on the rows the student is trained on",
+    )
+    zero_shot: bool = Field(
+        False,
+        description="the same student on gold labels of the source language alone; needs the "
+        "source language in student.languages",
     )
     linear: bool = Field(True, description="linear TF-IDF classifiers, as a floor")
 
@@ -146,7 +156,7 @@ class Recipe(Frozen):
 
     name: str = Field(pattern=_NAME, description="names runs, reports and folders; lowercase")
     description: str = Field("", max_length=2000, description="for people; changes no result")
-    problem: Literal["text_classification"] = Field(
+    problem: EncoderProblem = Field(
         "text_classification", description="problem type: decides head, loss and metrics"
     )
     source_language: str = Field(
@@ -177,12 +187,23 @@ class Recipe(Frozen):
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
         self._check_roles()
+        self._check_problem()
         try:
             list(self._configs())
         except ValidationError as error:
             found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError("; ".join(found)) from None
         return self
+
+    def _check_problem(self) -> None:
+        """The sections ask nothing of the problem that it does not have."""
+        trained = {"teacher": dict(self.teacher)["training"], "student": self.student.training}
+        for name, training in trained.items():
+            if self.problem == "question_answering" and training.class_weights != "none":
+                raise ValueError(
+                    f"{name}.training.class_weights is {training.class_weights}, but answers to "
+                    "questions have no classes: set it to none"
+                )
 
     def _check_roles(self) -> None:
         """The sources hold what the teacher and the student are to be trained on."""
@@ -193,16 +214,28 @@ class Recipe(Frozen):
                 f"no source has the role train and a language of the teacher "
                 f"({', '.join(readable)}): the teacher would have nothing to learn from"
             )
+        if self.target_language not in self.student_languages:
+            raise ValueError(
+                f"student.languages are {', '.join(self.student_languages)}, without the target "
+                f"language {self.target_language}: the student would be tested on what it cannot "
+                "read"
+            )
+        if self.baselines.zero_shot and self.source_language not in self.student_languages:
+            raise ValueError(
+                "baselines.zero_shot trains the student on the source language, which it does not "
+                f"read: set student.languages to [{self.target_language}, {self.source_language}]"
+            )
         student_rows = [
             s
             for s in sources
-            if s.role in self.distillation.train_on and s.language == self.target_language
+            if s.role in self.distillation.train_on and s.language in self.student_languages
         ]
         if not student_rows:
             roles = " or ".join(self.distillation.train_on)
             raise ValueError(
-                f"no source has the role {roles} and the language {self.target_language}: the "
-                "student would have nothing to learn from"
+                f"no source has the role {roles} and the language "
+                f"{' or '.join(self.student_languages)}: the student would have nothing to learn "
+                "from"
             )
         unread = [
             s.name
@@ -217,6 +250,14 @@ class Recipe(Frozen):
                 "those: give parallel_text, or a teacher that reads "
                 f"{self.target_language} (teacher.languages), or leave the source out"
             )
+        if self.distillation.hard_labels == "source" and not any(
+            s.language == self.source_language for s in student_rows if _is_labelled(s)
+        ):
+            raise ValueError(
+                f"distillation.hard_labels is source, but the student reads no labelled row in "
+                f"{self.source_language}: add it to student.languages and the role train to "
+                "distillation.train_on"
+            )
         unlabelled = [s.name for s in student_rows if not _is_labelled(s)]
         if self.baselines.supervised and len(unlabelled) == len(student_rows):
             raise ValueError(
@@ -228,6 +269,11 @@ class Recipe(Frozen):
     def teacher_languages(self) -> tuple[str, ...]:
         """Languages the teacher reads, the preferred one first."""
         return self.teacher.languages or (self.source_language,)
+
+    @property
+    def student_languages(self) -> tuple[str, ...]:
+        """Languages the student reads, the preferred one first."""
+        return self.student.languages or (self.target_language,)
 
     @property
     def student_copies_teacher(self) -> bool:
@@ -270,7 +316,7 @@ class Recipe(Frozen):
     def student_tokens_config(self) -> tokenization.Config:
         """For the step student-tokens."""
         return tokenization.Config(
-            languages=(self.target_language,),
+            languages=self.student_languages,
             tokenizer=self.student.tokenizer,
             **_fields(self.student, Reading),
         )
@@ -303,6 +349,15 @@ class Recipe(Frozen):
         """For the step supervised-seed-i: gold labels and no teacher."""
         return self._student(
             i, distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold")
+        )
+
+    def zero_shot_config(self, i: int) -> distillation.Config:
+        """For the step zero-shot-seed-i: gold labels of the source language and no teacher."""
+        return self._student(
+            i,
+            distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold"),
+            languages=(self.source_language,),
+            train_on=("train",),
         )
 
     def export_config(self) -> export.Config:
@@ -338,12 +393,22 @@ class Recipe(Frozen):
             **_fields(self.teacher, Reading),
         )
 
-    def _student(self, i: int, objective: distillation.ObjectiveConfig) -> distillation.Config:
+    def _student(
+        self,
+        i: int,
+        objective: distillation.ObjectiveConfig,
+        *,
+        languages: tuple[str, ...] = (),
+        train_on: tuple[Literal["transfer", "train"], ...] = (),
+    ) -> distillation.Config:
         return distillation.Config(
             problem=self.problem,
             architecture=self.student.architecture,
             objective=objective,
-            train_on=self.distillation.train_on,
+            train_on=train_on or self.distillation.train_on,
+            languages=languages,
+            source_language=self.source_language if objective.hard_labels == "source" else None,
+            validation_language=self.target_language,
             training=_with_precision(self.student.training),
             seed=self.seed + i,
         )

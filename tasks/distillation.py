@@ -40,10 +40,11 @@ class ObjectiveConfig(Frozen):
     temperature: float = Field(
         2.0, gt=0, le=100, description="softens both distributions; unitless, 1 leaves them as is"
     )
-    hard_labels: Literal["teacher", "gold", "none"] = Field(
+    hard_labels: Literal["teacher", "gold", "source", "none"] = Field(
         "teacher",
-        description="hard labels of the cross-entropy: the teacher's choice, the rows' own labels, "
-        "or none (then alpha must be 1)",
+        description="hard labels of the cross-entropy: the teacher's choice, the rows' own labels "
+        "(gold: of all rows; source: of rows read in the source language), or none (then alpha "
+        "must be 1)",
     )
 
     @model_validator(mode="after")
@@ -72,6 +73,15 @@ class Config(StageConfig):
     objective: ObjectiveConfig = Field(description="what the student is trained to match")
     train_on: tuple[Literal["transfer", "train"], ...] = Field(
         ("transfer",), min_length=1, description="roles of the rows the student is trained on"
+    )
+    source_language: str | None = Field(
+        None, description="language whose labels hard_labels: source takes"
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="languages of the rows the student is trained on; empty: all it reads"
+    )
+    validation_language: str | None = Field(
+        None, description="language of the rows that choose the step; none: all it reads"
     )
     training: TrainingConfig = Field(description="optimisation")
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
@@ -105,6 +115,8 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         inputs["tokens"],
         config.train_on,
         problem=config.problem,
+        languages=config.languages,
+        label_languages=_label_languages(config),
         signals=inputs["signals"] if config.objective.needs_teacher else None,
         # Gold labels alone teach nothing on rows that have none.
         labelled_only=config.objective.hard_labels == "gold" and config.objective.alpha == 0,
@@ -136,7 +148,16 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         seed=config.seed,
         workspace=workspace,
         num_threads=1 if on_one_thread(config) else None,
+        language=config.validation_language,
     )
+
+
+def _label_languages(config: Config) -> tuple[str, ...]:
+    """Languages of the rows whose hard labels are kept; empty: all."""
+    if config.objective.hard_labels != "source":
+        return ()
+    assert config.source_language, "the recipe names the source language"
+    return (config.source_language,)
 
 
 def untrained_student(

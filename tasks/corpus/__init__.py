@@ -21,6 +21,7 @@
     tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
                         of which sampling.py takes a bounded number
     encoding.py         texts -> token ids, in Rust threads
+    languages.py        which language tags a language covers
 
 Nothing is dropped in silence: rows_in = rows_out + quarantined + deduplicated, by source and role.
 """

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import SourceError
+from tasks.corpus.languages import in_language
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -176,11 +177,7 @@ def readable_text(table: pa.Table, languages: Iterable[str]) -> tuple[pa.Array, 
             ("parallel_text", "parallel_language"),
         ):
             tag = table[tag_column].combine_chunks()
-            lowered = pc.utf8_lower(tag)
-            offered = pc.or_(
-                pc.equal(lowered, language.lower()),
-                pc.starts_with(lowered, language.lower() + "-"),
-            )
+            offered = in_language(tag, language)
             take = pc.fill_null(pc.and_(offered, pc.is_null(texts)), False)
             texts = pc.if_else(take, table[text_column].combine_chunks(), texts)
             tags = pc.if_else(take, tag, tags)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data_contracts.errors import ContractViolation
+from tasks.corpus.languages import in_language
 from tasks.corpus.tables import read_table
 from tasks.modeling.units import Units
 from tasks.problems import Problem
@@ -121,7 +121,7 @@ def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None
         raise no_rows(roles)
     table = pa.concat_tables([read_table(path) for path in paths])
     if language is not None:
-        table = table.filter(pc.field("language") == language)
+        table = table.filter(in_language(table["language"], language))
     return table
 
 

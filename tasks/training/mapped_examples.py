@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
+from tasks.corpus.languages import in_any_language
 from tasks.corpus.tables import read_table
 from tasks.modeling.units import Units
 from tasks.problems import PROBLEMS, Answers
@@ -46,6 +48,12 @@ class Config(StageConfig):
 
     problem: str = Field(description="problem type: decides what the answers of a row are")
     roles: tuple[str, ...] = Field(description="roles of the rows, in order")
+    languages: tuple[str, ...] = Field(
+        (), description="keep only rows read in one of these; empty: all"
+    )
+    label_languages: tuple[str, ...] = Field(
+        (), description="languages of the rows whose hard labels are kept; empty: all"
+    )
     labelled_only: bool = Field(description="leave out rows without a hard label")
 
 
@@ -56,12 +64,16 @@ def map_examples(
     problem: str,
     signals: Artifact | None,
     workspace: Workspace,
+    languages: Sequence[str] = (),
+    label_languages: Sequence[str] = (),
     labelled_only: bool = False,
 ) -> Examples:
     """Rows of `roles` in file order, with teacher logits if `signals` are given, mapped.
 
     Args:
         problem: a key of `tasks.problems.PROBLEMS`.
+        languages: keep only rows read in one of these; all if empty.
+        label_languages: keep hard labels only of rows read in one of these; all if empty.
         labelled_only: leave out rows without a hard label.
         workspace: of the stage that trains; if that is forced, the rows are mapped again, once a
             run.
@@ -71,7 +83,13 @@ def map_examples(
     inputs = {"tokens": tokens} if signals is None else {"tokens": tokens, "signals": signals}
     outcome = run_stage(
         STAGE,
-        Config(problem=problem, roles=tuple(roles), labelled_only=labelled_only),
+        Config(
+            problem=problem,
+            roles=tuple(roles),
+            languages=tuple(languages),
+            label_languages=tuple(label_languages),
+            labelled_only=labelled_only,
+        ),
         inputs,
         store=workspace.store,
         progress=workspace.progress,
@@ -130,12 +148,17 @@ def write_examples(
         files.put("offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
         for path in parts:
-            table = read_table(path, list(problem.token_columns))
+            table = read_table(path, [*problem.token_columns, "language"])
             num_read += len(table)
+            if config.languages:
+                table = table.filter(in_any_language(table["language"], config.languages))
             answers = problem.answers(table, num_labels=len(labels))
             if config.labelled_only:
                 table = table.filter(pa.array(_labelled(answers)))
                 answers = problem.answers(table, num_labels=len(labels))
+            if config.label_languages:
+                known = np.asarray(in_any_language(table["language"], config.label_languages))
+                answers = _labelled_where(answers, known)
             if not len(table):
                 workspace.progress.advance(1)
                 continue
@@ -180,6 +203,15 @@ def write_examples(
 
 
 STAGE = Stage("examples", VERSION, write_examples)
+
+
+def _labelled_where(answers: Answers, known: np.ndarray) -> Answers:
+    """`answers` with hard labels only for the texts in the boolean `known`."""
+    if answers.units is not None:
+        known = np.repeat(known, np.diff(answers.units.offsets))
+    labels = answers.labels.copy()
+    labels[~known] = IGNORE_INDEX
+    return replace(answers, labels=labels)
 
 
 class _Files:

@@ -46,6 +46,7 @@ def make(store, vocab_size=100, shift=0):
                         "example_id": ids,
                         "input_ids": pa.array(texts, pa.list_(pa.int32())),
                         "label": pa.array([row % 3 - 1 for row in range(rows)], pa.int32()),
+                        "language": [("zh", "en")[row % 2] for row in range(rows)],
                     }
                 path = workspace.output / role / f"part-{part:05d}.parquet"
                 write_table(pa.table(table), path)
@@ -140,7 +141,9 @@ def write(config, inputs, workspace):
         ids = pa.ListArray.from_arrays(offsets, rng.integers(0, 999, 20 * rows, dtype=np.int32))
         keys = [f"{part * rows + row:032x}" for row in range(rows)]
         labels = pa.array(np.zeros(rows, np.int32))
-        write_table(pa.table({"example_id": keys, "input_ids": ids, "label": labels}),
+        tags = pa.array(["zh"] * rows)
+        columns = {"example_id": keys, "input_ids": ids, "label": labels, "language": tags}
+        write_table(pa.table(columns),
                     workspace.output / "transfer" / f"part-{part:05d}.parquet")
     (workspace.output / "labels.json").write_text('{"labels": ["a", "b"]}')
     (workspace.output / "tokens.json").write_text('{"vocab_size": 999}')
@@ -171,3 +174,24 @@ def test_memory_does_not_grow_with_rows(tmp_path):
     anonymous = peaks[8][0] - peaks[2][0]
     assert anonymous / 150_000 < 40, peaks
     assert (peaks[8][1] - peaks[2][1]) / 150_000 < 120, peaks
+
+
+def test_rows_and_labels_are_kept_by_language(store):
+    """A zero-shot baseline that saw target-language rows, or a loss that saw their labels."""
+    made = make(store)
+    rows = list(expected_rows(made, ["train", "transfer"]))
+    languages = [("zh", "en")[row % 2] for count in (3, 5, 4) for row in range(count)]
+    english = mapped(store, made, ["train", "transfer"], signals=None, languages=["en"])
+    kept = [ids for (_, ids, _), spoken in zip(rows, languages, strict=True) if spoken == "en"]
+    found = [
+        english.input_ids.values[start:stop].tolist()
+        for start, stop in zip(
+            english.input_ids.offsets[:-1], english.input_ids.offsets[1:], strict=True
+        )
+    ]
+    assert found == kept
+    all_rows = mapped(store, made, ["train", "transfer"], signals=None, label_languages=["en"])
+    assert all_rows.labels.tolist() == [
+        label if spoken == "en" else -1
+        for (_, _, label), spoken in zip(rows, languages, strict=True)
+    ]
