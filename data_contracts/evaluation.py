@@ -1,10 +1,12 @@
 """What an evaluation says: `report.json` as typed, frozen records.
 
     EvaluationReport
+    ├── metrics      what the scores are called and mean; the first is the primary one
     ├── systems      teacher, student, the same student without distillation, bounds and floors
     ├── classes      precision, recall, F1 and support per class, for the delivered student
+    ├── groups       scores on parts of the test set, such as one domain
     ├── comparisons  differences between systems (means over paired seeds), each with an interval
-    ├── retention    student's score as a share of the teacher's
+    ├── retention    student's score as a share of a teacher's
     ├── variants     the files that are delivered: safetensors, int8 ONNX
     ├── delivered_comparisons  those very files minus the teacher: what the gates ask about
     ├── speed        teacher and student timed in turns on one machine
@@ -12,40 +14,42 @@
     └── notes        sentences the recipe's author wants every reader to see
 
 The registration gates, the result table of the command line and the model card read this, so a
-figure is measured once and quoted everywhere. Scores are fractions (0.95, not 95); intervals cover
-the sampling of the test examples. The report holds example ids and counts, never a user's text.
+figure is measured once and quoted everywhere. Scores are fractions (0.95, not 95; BLEU too);
+intervals cover the sampling of the test examples. The report holds example ids and counts, never a
+user's text.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Container
+from typing import Literal, TypeAlias
 
 from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 
-SystemKind = Literal["teacher", "student", "no_kd", "supervised", "floor"]
-MetricName = Literal["accuracy", "macro_f1"]
+FORMAT_VERSION = 2
+TEACHER = "teacher"
+TEACHER_ON_TARGET = "teacher_on_target"
+
+SystemKind = Literal["teacher", "student", "no_kd", "zero_shot", "supervised", "floor"]
+Scores: TypeAlias = dict[str, float]
+"""Scores by the name of their metric, fractions."""
 
 
-class Scores(Frozen):
-    """Scores of one system on its test set, fractions in 0..1."""
+class Metric(Frozen):
+    """One figure every system is scored with."""
 
-    accuracy: float = Field(description="share of test examples answered correctly")
-    macro_f1: float = Field(description="mean F1 over the classes that occur in the test labels")
-    micro_f1: float = Field(description="F1 of the pooled decisions; equals accuracy here")
-    weighted_f1: float = Field(description="mean F1 weighted by each class's support")
-    ece: float = Field(description="expected calibration error of the top-1 probability")
-
-
-class Spread(Frozen):
-    """Sample standard deviation (ddof = 1) of each score over seeds."""
-
-    accuracy: float
-    macro_f1: float
-    micro_f1: float
-    weighted_f1: float
-    ece: float
+    name: str = Field(description="its key in every `Scores`")
+    display: str = Field(description="its name in a sentence, such as macro-F1")
+    compared: bool = Field(
+        default=True, description="whether differences and retention are computed, with intervals"
+    )
+    tabled: bool = Field(default=True, description="whether the result table has its column")
+    meaning: str = Field(default="", description="how it is computed, in one sentence")
+    signature: str = Field(
+        default="", description="settings another program needs to repeat it, such as sacreBLEU's"
+    )
 
 
 class SystemResult(Frozen):
@@ -57,7 +61,9 @@ class SystemResult(Frozen):
     num_examples: int = Field(ge=0, description="labelled test examples it was scored on")
     seeds: tuple[Scores, ...] = Field(min_length=1, description="one entry a training seed")
     mean: Scores = Field(description="mean over seeds")
-    sd: Spread | None = Field(description="None for a single seed: one run has no spread")
+    sd: Scores | None = Field(
+        description="sample standard deviation over seeds (ddof = 1); None for a single seed"
+    )
     num_parameters: int | None = Field(
         default=None, description="trainable and frozen, all counted"
     )
@@ -81,11 +87,23 @@ class ClassTable(Frozen):
     """Precision, recall, F1 and support per class, with their averages."""
 
     system: str = Field(description="whose decisions these are, for example `student`, seed 0")
-    accuracy: float
+    accuracy: float | None = Field(
+        description="share of examples decided rightly; None where a row holds many decisions"
+    )
+    unit: str = Field(default="class", description="what a row is about: class, entity type")
     rows: tuple[ClassRow, ...]
     micro: ClassRow
     macro: ClassRow
     weighted: ClassRow
+
+
+class Group(Frozen):
+    """Scores on one part of the target-language test set; means over seeds."""
+
+    column: str = Field(description="what the set was parted by, such as domain")
+    value: str
+    num_examples: int = Field(ge=1)
+    scores: dict[str, Scores] = Field(description="by system")
 
 
 class Comparison(Frozen):
@@ -98,7 +116,7 @@ class Comparison(Frozen):
     name: str = Field(description="`<of>_minus_<against>`; unique together with `metric`")
     of: str
     against: str
-    metric: MetricName
+    metric: str
     difference: float
     low: float
     high: float
@@ -107,14 +125,16 @@ class Comparison(Frozen):
     num_examples_against: int = Field(description="test examples of `against`")
     paired: bool
     p_value: float | None = Field(
-        description="exact McNemar (one seed) or sign-flip permutation; accuracy of paired systems"
+        description="primary metric of paired systems: exact McNemar test (accuracy, one seed "
+        "each), otherwise a permutation test"
     )
 
 
 class Retention(Frozen):
-    """The student's score divided by the teacher's, with its interval."""
+    """The student's score divided by a teacher's, with its interval."""
 
-    metric: MetricName
+    against: str = Field(default=TEACHER, description="name of the system it is a share of")
+    metric: str
     value: float
     low: float
     high: float
@@ -144,8 +164,7 @@ class Calibration(Frozen):
 class Variant(Frozen):
     """One delivered form of the student: seed 0's weights in one file format."""
 
-    accuracy: float
-    macro_f1: float
+    scores: Scores = Field(description="by metric; those of confidences may be missing")
     size_bytes: int
     latency_ms_p50: float
     latency_ms_p95: float
@@ -228,7 +247,7 @@ class Gate(Frozen):
 class EvaluationReport(Frozen):
     """Everything one evaluation found. See the module's picture."""
 
-    format_version: int = 1
+    format_version: Literal[2] = FORMAT_VERSION
     recipe: str
     problem: str
     source_language: str
@@ -236,28 +255,53 @@ class EvaluationReport(Frozen):
     delivered: str = Field(
         default="student, seed 0", description="fixed in advance, never the best on the test set"
     )
+    metrics: tuple[Metric, ...] = Field(min_length=1, description="the first is the primary one")
     systems: dict[str, SystemResult]
-    classes: ClassTable
+    classes: ClassTable | None = Field(
+        default=None, description="None where answers are not of a closed set"
+    )
+    groups: tuple[Group, ...] = ()
     comparisons: tuple[Comparison, ...] = Field(
         description="of the method: a system with several seeds counts as the mean over them"
     )
     delivered_comparisons: tuple[Comparison, ...] = Field(
         default=(),
-        description="of what ships: `of` is a name in variants (seed 0), `against` the teacher",
+        description="of what ships: `of` is a name in variants (seed 0), `against` the teacher, "
+        "on the same examples if it reads the target language",
     )
     retention: tuple[Retention, ...]
     variants: dict[str, Variant]
     speed: Speed
-    calibration: dict[str, Calibration]
-    diagnostics: Diagnostics
+    calibration: dict[str, Calibration] = Field(description="empty where there are no confidences")
+    diagnostics: Diagnostics | None = Field(description="None where answers cannot be compared")
     confusions: tuple[Confusion, ...] = Field(description="most frequent first")
     data: tuple[DataCount, ...]
     lineage: tuple[LineageEntry, ...]
     notes: tuple[str, ...] = ()
 
-    def comparison(self, name: str, metric: MetricName = "accuracy") -> Comparison | None:
-        """The comparison called `name` on `metric`, or None if that baseline was not run."""
+    @property
+    def primary(self) -> Metric:
+        """The metric that gates, headlines and plots are about."""
+        return self.metrics[0]
+
+    @property
+    def reference(self) -> str:
+        """The teacher's name to compare what ships with: on the target language if it reads it."""
+        return reference_teacher(self.systems)
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
+    def comparison(self, name: str, metric: str | None = None) -> Comparison | None:
+        """The comparison `name` on `metric` (primary if None), or None if it was not made."""
+        wanted = metric or self.primary.name
         for comparison in self.comparisons:
-            if comparison.name == name and comparison.metric == metric:
+            if comparison.name == name and comparison.metric == wanted:
                 return comparison
         return None
+
+
+def reference_teacher(systems: Container[str]) -> str:
+    """The teacher that what ships is compared with: on the same examples where that is possible."""
+    return TEACHER_ON_TARGET if TEACHER_ON_TARGET in systems else TEACHER

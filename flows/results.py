@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_contracts.errors import SourceError
-from data_contracts.evaluation import EvaluationReport, SystemResult
+from data_contracts.evaluation import FORMAT_VERSION, EvaluationReport, SystemResult
 from flows.runs import RunLog
 from tasks.runtime.artifacts import MANIFEST
 
@@ -35,19 +36,22 @@ def read_report(folder: Path) -> EvaluationReport:
 
     Raises: SourceError if another version of Decant wrote it.
     """
+    content = (folder / "report.json").read_bytes()
     try:
-        return EvaluationReport.model_validate_json((folder / "report.json").read_bytes())
+        return EvaluationReport.model_validate_json(content)
     except ValidationError as error:
+        found = json.loads(content).get("format_version")
         raise SourceError(
-            f"{folder / 'report.json'} has another form than this version reads",
+            f"{folder / 'report.json'} has another form (format {found}) than this version reads "
+            f"(format {FORMAT_VERSION})",
             rule="reports are read by the version that wrote them",
             remedy="run the recipe again: its evaluation is rebuilt",
         ) from error
 
 
-def _score(system: SystemResult) -> str:
-    accuracy = f"{100 * system.mean.accuracy:.1f}"
-    return f"{accuracy} ± {100 * system.sd.accuracy:.1f}" if system.sd else accuracy
+def _score(system: SystemResult, metric: str, *, spread: bool) -> str:
+    mean = f"{100 * system.mean[metric]:.1f}"
+    return f"{mean} ± {100 * system.sd[metric]:.1f}" if system.sd and spread else mean
 
 
 def _number(value: float | int | None, form: str) -> str:
@@ -60,8 +64,11 @@ def systems_rows(report: EvaluationReport) -> list[dict[str, str]]:
         {
             "system": system.display,
             "language": system.language,
-            "accuracy %": _score(system),
-            "macro F1 %": f"{100 * system.mean.macro_f1:.1f}",
+            **{
+                f"{metric.display} %": _score(system, metric.name, spread=metric == report.primary)
+                for metric in report.metrics
+                if metric.compared
+            },
             "parameters": _number(system.num_parameters, ","),
             "MB": _number(system.size_bytes and system.size_bytes / 1e6, ".1f"),
             "p50 ms": _number(system.latency_ms_p50, ".2f"),
@@ -72,7 +79,7 @@ def systems_rows(report: EvaluationReport) -> list[dict[str, str]]:
 
 
 def comparison_lines(report: EvaluationReport) -> list[str]:
-    """Each accuracy difference with its interval, in points, whatever its sign.
+    """Each difference of the primary metric with its interval, in points, whatever its sign.
 
     Differences of the student are means over its seeds; those of a delivered form are seed 0's.
     """
@@ -81,7 +88,7 @@ def comparison_lines(report: EvaluationReport) -> list[str]:
         f"{100 * c.difference:+.1f} points [{100 * c.low:+.1f}, {100 * c.high:+.1f}], "
         f"{c.confidence:.0%} interval, {c.num_examples:,} test texts"
         for c in (*report.comparisons, *report.delivered_comparisons)
-        if c.metric == "accuracy"
+        if c.metric == report.primary.name
     ]
 
 

@@ -1,15 +1,18 @@
 """Evaluation: student, teacher and baselines on their test sets → one report.
 
-    corpus, tokens, teacher_signals, teacher, student_*, pseudo_label_*, supervised_*, export
+    corpus, tokens, teacher_signals, teacher, <trained system>_<seed>, export
         → report.json             data_contracts.evaluation.EvaluationReport: gates and CLI read it
           report.html             the same for people: one file, nothing fetched
-          predictions/*.parquet   example_id, label, prediction, confidence a system and seed
+          predictions/*.parquet   what was answered and what was right, a system and seed
+          statistics/*.parquet    what each example adds to the primary metric's sums
           plots/*.png
 
 The teacher is scored on source-language test rows from its signals (it is run again only to be
-timed), students and floors on target-language test rows. The delivered student is seed 0, fixed in
-advance. Times are facts about this machine: they are in the report, so two evaluations of the same
-models differ in them, and nothing that is trained depends on them.
+timed) and, if it has read them, on target-language ones; students and floors on target-language
+test rows. What a problem type compares is in `tasks.comparison.problems`; nothing here knows one by
+name. The delivered student is seed 0, fixed in advance. Times are facts about this machine: they
+are in the report, so two evaluations of the same models differ in them, and
+nothing that is trained depends on them.
 """
 
 from __future__ import annotations
@@ -23,25 +26,32 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from data_contracts.evaluation import (
+    TEACHER,
+    TEACHER_ON_TARGET,
     DataCount,
     EvaluationReport,
     LineageEntry,
     SystemKind,
     SystemResult,
+    reference_teacher,
 )
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     from tasks.comparison.material import Material
+    from tasks.comparison.problem import ComparedProblem
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 2
+VERSION = 3
 
 _KINDS: dict[str, SystemKind] = {
     "teacher": "teacher",
+    "teacher_on_target": "teacher",
     "student": "student",
     "pseudo_label": "no_kd",
+    "no_kd": "no_kd",
+    "zero_shot": "zero_shot",
     "supervised": "supervised",
     "linear_pseudo_label": "floor",
     "linear_gold": "floor",
@@ -49,13 +59,19 @@ _KINDS: dict[str, SystemKind] = {
 }
 _DISPLAYS = {
     "teacher": "Teacher",
+    "teacher_on_target": "Teacher on the target language",
     "student": "Student (distilled)",
     "pseudo_label": "Same student (hard pseudo-labels)",
+    "no_kd": "Same student (no distillation)",
+    "zero_shot": "Same student (source labels only, zero-shot)",
     "supervised": "Same student (gold labels, bound)",
     "linear_pseudo_label": "Linear TF-IDF (pseudo-labels)",
     "linear_gold": "Linear TF-IDF (gold labels)",
     "majority": "Majority class",
 }
+
+
+Problem = Literal["text_classification"]
 
 
 class SpeedConfig(Frozen):
@@ -85,7 +101,7 @@ class Config(StageConfig):
     """What is compared, how intervals are made, and what the report says beside the figures."""
 
     recipe: str = Field(description="name of the recipe, the report's title")
-    problem: Literal["text_classification"] = Field(
+    problem: Problem = Field(
         default="text_classification", description="problem type: decides scores and tables"
     )
     source_language: str = Field(description="BCP-47; the teacher is tested on rows in it")
@@ -123,18 +139,30 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
 
     Raises: ContractViolation if a test set has no labelled rows or a row has no teacher signal.
     """
-    from tasks.comparison.answers import write_predictions
+    from tasks.comparison.answers import write_predictions, write_statistics
     from tasks.comparison.material import Material
+    from tasks.comparison.problem import Settings
+    from tasks.comparison.problems import COMPARED
     from tasks.reporting.page import render_report
     from tasks.reporting.plots import draw_plots
 
     material = Material(inputs, config.source_language, config.target_language)
-    report, answers = _measure(config, material, workspace)
+    settings = Settings(
+        train_on=config.train_on,
+        linear=config.linear,
+        linear_max_texts=config.linear_max_texts,
+        num_calibration_bins=config.num_calibration_bins,
+        seed=config.seed,
+    )
+    problem = COMPARED[config.problem](material, settings)
+    report, answers = _measure(config, problem, workspace)
     workspace.progress.say("evaluation: drawing plots and writing the report")
     output = workspace.output
-    write_predictions(answers, material.label_names, output / "predictions")
+    write_predictions(problem, answers, output / "predictions")
+    write_statistics(problem, answers, output / "statistics")
     student = answers["student"]
-    plots = draw_plots(report, student.labels, student.predictions[0], _histories(inputs))
+    decisions = (student.labels, student.predictions[0]) if report.confusions else None
+    plots = draw_plots(report, decisions, _histories(inputs))
     (output / "plots").mkdir()
     for name, png in plots.items():
         (output / "plots" / f"{name}.png").write_bytes(png)
@@ -146,70 +174,64 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
 
 
 def _measure(
-    config: Config, material: Material, workspace: Workspace
+    config: Config, problem: ComparedProblem, workspace: Workspace
 ) -> tuple[EvaluationReport, dict[str, Answers]]:
-    from tasks.comparison.answers import floor_answers, teacher_answers, trained_answers
-    from tasks.comparison.diagnosis import diagnose_student
+    from tasks.comparison.answers import all_answers
     from tasks.comparison.timing import Budget, time_systems
     from tasks.metrics import systems as scoring
     from tasks.runtime.device import cpu_count
 
-    names = material.label_names
-    answers = {"teacher": teacher_answers(material)}
-    answers.update(trained_answers(material, workspace.progress))
-    workspace.progress.say("evaluation: floors and intervals")
-    answers.update(
-        floor_answers(
-            material,
-            train_on=config.train_on,
-            linear=config.linear,
-            max_texts=config.linear_max_texts,
-            seed=config.seed,
-        )
-    )
+    material, measures = problem.material, problem.measures
+    answers = dict(all_answers(problem, workspace.progress))
     resampling = scoring.Resampling(
-        num_classes=len(names),
-        num_resamples=config.num_resamples,
-        confidence=config.confidence,
-        seed=config.seed,
+        num_resamples=config.num_resamples, confidence=config.confidence, seed=config.seed
     )
     comparisons = tuple(
         comparison
         for against in answers
         if against != "student"
-        for comparison in scoring.compare(answers, "student", against, resampling)
+        for comparison in scoring.compare(answers, "student", against, measures, resampling)
     )
     num_threads = config.speed.num_threads or cpu_count()
     workspace.progress.say(f"evaluation: timing with {num_threads} threads")
     budget = Budget(**{**config.speed.model_dump(), "num_threads": num_threads})
-    timing = time_systems(material, budget, delivered=answers["student"].of_seed(0))
-    bins = config.num_calibration_bins
+    timing = time_systems(problem, budget, delivered=answers["student"].of_seed(0))
+    reference = reference_teacher(answers)
+    sections = problem.sections(answers)
     report = EvaluationReport(
         recipe=config.recipe,
         problem=config.problem,
         source_language=config.source_language,
         target_language=config.target_language,
-        systems={
-            name: _system(name, found, material, timing, num_bins=bins)
-            for name, found in answers.items()
-        },
-        classes=scoring.class_table(answers["student"], names, system="student, seed 0"),
+        metrics=tuple(measure.metric for measure in measures),
+        systems={name: _system(name, found, problem, timing) for name, found in answers.items()},
+        classes=sections.classes,
+        groups=sections.groups,
         comparisons=comparisons,
         delivered_comparisons=tuple(
             comparison
             for form in timing.delivered
             for comparison in scoring.compare(
-                {**timing.delivered, "teacher": answers["teacher"]}, form, "teacher", resampling
+                {**timing.delivered, reference: answers[reference]},
+                form,
+                reference,
+                measures,
+                resampling,
             )
         ),
-        retention=scoring.retain(answers["student"], answers["teacher"], resampling),
+        retention=tuple(
+            entry
+            for name in (TEACHER, TEACHER_ON_TARGET)
+            if name in answers
+            for entry in scoring.retain(
+                answers["student"], answers[name], measures, resampling, against=name
+            )
+        ),
         variants=timing.variants,
         speed=timing.speed,
-        calibration={
-            name: scoring.calibrate(answers[name], num_bins=bins) for name in ("teacher", "student")
-        },
-        diagnostics=diagnose_student(material, train_on=config.train_on, seed=config.seed),
-        confusions=scoring.frequent_confusions(answers["student"], names),
+        calibration=sections.calibration,
+        diagnostics=sections.diagnostics,
+        confusions=sections.confusions,
         data=tuple(_data_counts(material.path("corpus"))),
         lineage=tuple(
             LineageEntry(
@@ -221,33 +243,32 @@ def _measure(
             )
             for name, artifact in material.inputs.items()
         ),
-        notes=(*config.notes, *_own_notes(material, answers)),
+        notes=(*config.notes, *sections.notes, *_own_notes(material, answers)),
     )
     return report, answers
 
 
-def _system(
-    name: str, answers: Answers, material: Material, timing: Timing, *, num_bins: int
-) -> SystemResult:
+def _system(name: str, answers: Answers, problem: ComparedProblem, timing: Timing) -> SystemResult:
     """The report's record of one system; times only where it was timed (seed 0)."""
     from tasks.comparison.material import TRAINED_SYSTEMS
     from tasks.comparison.timing import weight_bytes
     from tasks.metrics.systems import mean_and_spread, scores_by_seed
 
-    seeds = scores_by_seed(answers, num_classes=len(material.label_names), num_bins=num_bins)
+    material = problem.material
+    seeds = scores_by_seed(answers, problem.measures)
     mean, sd = mean_and_spread(seeds)
     folder = None
-    if name == "teacher":
-        folder = material.path("teacher")
+    if name in (TEACHER, TEACHER_ON_TARGET):
+        folder = material.path(TEACHER)
     elif name in TRAINED_SYSTEMS:
         folder = material.seeds(name)[0].path
-    timed = {"teacher": "teacher", "student": "safetensors"}.get(name)
+    timed = {TEACHER: "teacher", "student": "safetensors"}.get(name)
     latency = timing.latency[timed] if timed else None
     return SystemResult(
         display=_DISPLAYS[name],
         kind=_KINDS[name],
-        language=material.source_language if name == "teacher" else material.target_language,
-        num_examples=len(answers.labels),
+        language=material.source_language if name == TEACHER else material.target_language,
+        num_examples=answers.num_examples,
         seeds=seeds,
         mean=mean,
         sd=sd,
@@ -265,9 +286,14 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
     target = material.target_language
     if student.example_ids != teacher.example_ids:
         yield (
-            f"Student and teacher were tested on different examples ({len(student.labels)} in "
-            f"{target}, {len(teacher.labels)} in {material.source_language}): their difference and "
-            "the retention resample both test sets independently, which widens the intervals."
+            f"Student and teacher were tested on different examples ({student.num_examples} in "
+            f"{target}, {teacher.num_examples} in {material.source_language}): their difference "
+            "and the retention resample both test sets independently, which widens the intervals."
+        )
+    if TEACHER_ON_TARGET in answers:
+        yield (
+            f"The teacher also answered test rows in {target}: what ships is compared with it "
+            "there, and its retention on them is the share of what could be kept."
         )
     objective = material.inputs["student_0"].manifest.key_parts.config.get("objective", {})
     if objective.get("hard_labels") == "gold":
@@ -289,7 +315,9 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
 
 def _histories(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Learning curves of the teacher and of every trained system and seed, by input name."""
-    trained = ("teacher", "student", "pseudo_label", "supervised")
+    from tasks.comparison.material import TRAINED_SYSTEMS
+
+    trained = (TEACHER, *TRAINED_SYSTEMS)
     return {
         name: _read_json(artifact.path / "history.json")
         for name, artifact in inputs.items()
@@ -304,9 +332,10 @@ def _data_counts(corpus: Path) -> Iterator[DataCount]:
 
 def _facts(report: EvaluationReport) -> dict[str, float | int | str]:
     """A few figures worth showing beside the stage's name."""
+    name = report.primary.name
     facts: dict[str, float | int | str] = {
-        "student_accuracy": round(report.systems["student"].mean.accuracy, 4),
-        "teacher_accuracy": round(report.systems["teacher"].mean.accuracy, 4),
+        f"student_{name}": round(report.systems["student"].mean[name], 4),
+        f"teacher_{name}": round(report.systems[report.reference].mean[name], 4),
         "speedup": round(report.speed.student_over_teacher, 1),
     }
     if gain := report.comparison("student_minus_pseudo_label"):

@@ -27,7 +27,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.serving.gates import GatesConfig
 from tasks.serving.records import AliasChange, VersionRecord, safe_name
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(StageConfig):
@@ -258,7 +258,7 @@ def _tags(report: EvaluationReport, digest: str, inputs: Mapping[str, Artifact])
 
     return {
         DIGEST_TAG: digest,
-        "accuracy": f"{report.variants['safetensors'].accuracy:.6f}",
+        report.primary.name: f"{report.variants['safetensors'].scores[report.primary.name]:.6f}",
         "num_test_examples": str(report.systems["student"].num_examples),
         "variants": ",".join(report.variants),
         "recipe": report.recipe,
@@ -270,9 +270,10 @@ def _tags(report: EvaluationReport, digest: str, inputs: Mapping[str, Artifact])
 
 def _description(report: EvaluationReport) -> str:
     student = report.systems["student"]
+    score = report.variants["safetensors"].scores[report.primary.name]
     return (
         f"{report.problem.replace('_', ' ')} in {report.target_language}, distilled from "
-        f"{report.source_language}: accuracy {report.variants['safetensors'].accuracy:.1%} on "
+        f"{report.source_language}: {report.primary.display} {score:.1%} on "
         f"{student.num_examples} test texts. Model card, report and lineage are in its artifacts."
     )
 

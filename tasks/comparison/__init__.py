@@ -1,9 +1,14 @@
 """Comparing: every system answers its test set, and three of them are timed.
 
     artifacts ─► material   which folders and rows are compared: tables, texts, logits joined by id
-              ─► answers    teacher (from its signals), students of all seeds, floors
+              ─► problems/  one file a problem type: rows, answers, floors, sections of the report
+              ─► answers    teacher (from its signals), students of all seeds, floors; as Parquet
               ─► timing     teacher, safetensors student, int8 student on one processor, in turns
+                            (forms: how each of them is called)
               ─► diagnosis  how far the student followed the teacher
+              ─► domains    scores by domain
+
+`problem` is the interface between the first two lines.
 
 `tasks.evaluation` puts these into the report; the arithmetic is in `tasks.metrics`.
 """

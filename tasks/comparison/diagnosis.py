@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from data_contracts.errors import ContractViolation
 from data_contracts.evaluation import Diagnostics
-from tasks.comparison.answers import student_logits
 from tasks.comparison.material import Material
 from tasks.metrics.diagnostics import diagnose, pseudo_label_accuracy
 from tasks.runtime.seeding import generator
@@ -17,18 +16,44 @@ from tasks.runtime.seeding import generator
 _MAX_ROWS = 2000  # a standard error of about 1 point, and a second of a small student's time
 
 
-def diagnose_student(material: Material, *, train_on: Sequence[str], seed: int) -> Diagnostics:
-    """Agreement of teacher and student (seed 0).
-
-    Measured on validation rows that both read (parallel texts); where there are none, on a draw of
-    the rows the student was trained on, which the record says: agreement there is flattering.
+def diagnose_classes(
+    material: Material,
+    student_logits: Callable[[Path, pa.Table], np.ndarray],
+    *,
+    train_on: Sequence[str],
+    seed: int,
+) -> Diagnostics:
+    """Agreement of teacher and student (seed 0) on one of C classes a row.
 
     Args:
+        student_logits: model folder and token rows -> logits (rows, C).
         train_on: roles of the rows the student learned from.
         seed: of the draw.
     """
     learned = material.rows("student", train_on)
     pseudo_labels = material.teacher_logits(learned["example_id"]).argmax(axis=1)
+    rows, described = diagnosed_rows(material, learned, train_on=train_on, seed=seed)
+    model = material.seeds("student")[0].path / "model"
+    return diagnose(
+        material.teacher_logits(rows["example_id"]),
+        student_logits(model, rows),
+        material.label_names,
+        rows=described,
+        pseudo_label_accuracy=pseudo_label_accuracy(pseudo_labels, learned["label"].to_numpy()),
+    )
+
+
+def diagnosed_rows(
+    material: Material, learned: pa.Table, *, train_on: Sequence[str], seed: int
+) -> tuple[pa.Table, str]:
+    """Rows that teacher and student both read, at most 2,000, and which these are in words.
+
+    Validation rows (parallel texts); where there are none, rows the student was trained on, which
+    the words say: agreement there is flattering.
+
+    Args:
+        learned: the rows the student learned from.
+    """
     rows, described = (
         _validation_rows_of_both(material),
         "validation rows both read, not trained on",
@@ -38,20 +63,12 @@ def diagnose_student(material: Material, *, train_on: Sequence[str], seed: int) 
     if len(rows) > _MAX_ROWS:
         drawn = generator(seed, "agreement").choice(len(rows), _MAX_ROWS, replace=False)
         rows = rows.take(pa.array(np.sort(drawn)))
-    model = material.seeds("student")[0].path / "model"
-    return diagnose(
-        material.teacher_logits(rows["example_id"]),
-        student_logits(material, model, rows["input_ids"]),
-        material.label_names,
-        rows=described,
-        pseudo_label_accuracy=pseudo_label_accuracy(pseudo_labels, learned["label"].to_numpy()),
-    )
+    return rows, described
 
 
 def _validation_rows_of_both(material: Material) -> pa.Table | None:
-    try:
-        rows = material.rows("student", ["validation"])
-    except ContractViolation:  # no validation rows in that language: nothing to measure on
+    rows = material.find_rows("student", ["validation"], language=material.target_language)
+    if rows is None:
         return None
     rows = rows.filter(material.has_signal(rows["example_id"]))
     return rows if len(rows) else None

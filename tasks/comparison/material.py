@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.parquet as pq
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import ContractViolation
@@ -25,7 +26,7 @@ from tasks.corpus.tables import read_table
 pc: Any = pyarrow.compute
 
 Reader = Literal["teacher", "student"]
-TRAINED_SYSTEMS = ("student", "pseudo_label", "supervised")
+TRAINED_SYSTEMS = ("student", "pseudo_label", "no_kd", "zero_shot", "supervised")
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,20 @@ class Material:
         path = self.path(f"{reader}_tokens") / "tokens.json"
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def rows(self, reader: Reader, roles: Sequence[str]) -> pa.Table:
-        """example_id, input_ids and label of the rows a reader has in its language, in file order.
+    def language(self, reader: Reader) -> str:
+        """The language a reader is tested in."""
+        return self.source_language if reader == "teacher" else self.target_language
+
+    def rows(
+        self, reader: Reader, roles: Sequence[str], *, language: str | None = None
+    ) -> pa.Table:
+        """The tokens of the rows a reader has in a language (its own if None), in file order.
 
         Raises: ContractViolation if there are none.
         """
-        language = self.source_language if reader == "teacher" else self.target_language
-        folder = self.path(f"{reader}_tokens")
-        paths = [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
-        tables = [read_table(path) for path in paths]
-        table = pa.concat_tables(tables) if tables else None
-        if table is not None:
-            table = table.filter(pc.equal(table["language"], language))
-        if table is None or not len(table):
+        language = language or self.language(reader)
+        table = self.find_rows(reader, roles, language=language)
+        if table is None:
             raise ContractViolation(
                 f"the {reader} has no {' or '.join(roles)} rows in {language!r}",
                 rule="a system is scored on texts in the language it reads",
@@ -85,38 +87,76 @@ class Material:
             )
         return table
 
+    def find_rows(self, reader: Reader, roles: Sequence[str], *, language: str) -> pa.Table | None:
+        """As `rows`, but None if there are none."""
+        folder = self.path(f"{reader}_tokens")
+        paths = [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
+        if not paths:
+            return None
+        table = pa.concat_tables([read_table(path) for path in paths])
+        table = table.filter(pc.equal(table["language"], language))
+        return table if len(table) else None
+
     def test_rows(self, reader: Reader) -> pa.Table:
-        """The labelled test rows of a reader.
+        """The test rows of a reader that carry a class (label >= 0).
 
         Raises: ContractViolation if there are none.
         """
         table = self.rows(reader, ["test"])
-        labelled = table.filter(pc.greater_equal(table["label"], 0))
-        if not len(labelled):
-            raise ContractViolation(
-                f"none of the {len(table)} test rows of the {reader} has a label",
-                rule="scores need gold labels",
-                remedy="map a label column for the test source",
-            )
-        return labelled
+        return labelled(table, pc.greater_equal(table["label"], 0), reader)
 
-    def texts(self, reader: Reader, roles: Sequence[str], ids: pa.ChunkedArray) -> list[str]:
-        """The texts with these example ids in the reader's language, in the order of `ids`."""
-        language = self.source_language if reader == "teacher" else self.target_language
-        columns = ["example_id", "text", "language", "parallel_text"]
+    def target_rows_of_teacher(self, tests: pa.Table) -> pa.Table | None:
+        """The test rows that the teacher read in the *target* language; None if there are none.
+
+        Args:
+            tests: the student's test rows: if the teacher read all of them, its rows come in their
+                order, so that the two can be compared in pairs.
+        """
+        if self.source_language == self.target_language:
+            return None
+        table = self.find_rows("teacher", ["test"], language=self.target_language)
+        if table is None:
+            return None
+        table = table.filter(self.has_signal(table["example_id"]))
+        found = pc.index_in(tests["example_id"], value_set=table["example_id"].combine_chunks())
+        if found.null_count == 0:
+            return table.take(found)
+        return table if len(table) else None
+
+    def corpus_rows(
+        self, roles: Sequence[str], ids: pa.ChunkedArray, columns: Sequence[str]
+    ) -> pa.Table:
+        """Columns of the corpus rows with these example ids, in the order of `ids`."""
         folders = [self.path("corpus") / "rows" / role for role in roles]
         paths = [path for folder in folders for path in sorted(folder.glob("*.parquet"))]
-        table = pa.concat_tables([read_table(path, columns) for path in paths])
-        spoken = pc.equal(table["language"], language)
-        texts = pc.if_else(spoken, table["text"], table["parallel_text"])
+        wanted = ["example_id", *columns]
+        table = pa.concat_tables([read_table(path, wanted) for path in paths])
         found = pc.index_in(ids, value_set=table["example_id"].combine_chunks())
         assert found.null_count == 0, "tokens hold a row that their corpus does not"
-        return texts.take(found).to_pylist()
+        return table.take(found)
 
-    def teacher_logits(self, ids: pa.ChunkedArray) -> np.ndarray:
-        """Teacher logits (rows, C), float32, of these example ids, classes as in `label_names`.
+    def corpus_has(self, column: str) -> bool:
+        """Whether the corpus's test rows have this column."""
+        paths = sorted((self.path("corpus") / "rows" / "test").glob("*.parquet"))
+        return bool(paths) and column in pq.read_schema(paths[0]).names
 
-        Raises: ContractViolation if a row has no signal or the classes differ.
+    def texts(
+        self, reader: Reader, roles: Sequence[str], ids: pa.ChunkedArray, *, column: str = "text"
+    ) -> list[str]:
+        """The texts with these example ids in the reader's language, in the order of `ids`.
+
+        Args:
+            column: `text`, or another text of the row that has a `parallel_` twin.
+        """
+        columns = [column, "language", f"parallel_{column}"]
+        table = self.corpus_rows(roles, ids, columns)
+        spoken = pc.equal(table["language"], self.language(reader))
+        return pc.if_else(spoken, table[column], table[f"parallel_{column}"]).to_pylist()
+
+    def signals(self, ids: pa.ChunkedArray) -> pa.Table:
+        """The teacher's signals of these example ids, in their order.
+
+        Raises: ContractViolation if a row has none.
         """
         found = pc.index_in(ids, value_set=self._signal_ids)
         if found.null_count:
@@ -125,11 +165,36 @@ class Material:
                 rule="the teacher's answers are read from its signals, by example id",
                 remedy="let teacher_signals read the roles transfer and test",
             )
-        return self._signals[found.to_numpy()]
+        return self._signal_table.take(found)
+
+    def teacher_logits(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """Teacher logits (rows, C), float32, of these example ids, classes as in `label_names`.
+
+        Raises: ContractViolation if a row has no signal or the classes differ.
+        """
+        flat = self.signals(ids)["logits"].combine_chunks().flatten()
+        logits = np.asarray(flat, dtype=np.float32).reshape(-1, len(self.label_names))
+        return logits[:, self.class_order]
 
     def has_signal(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Boolean mask of the ids the teacher has read."""
         return pc.is_in(ids, value_set=self._signal_ids)
+
+    @cached_property
+    def class_order(self) -> list[int]:
+        """For each class of `label_names`, its position in the teacher's signals.
+
+        Raises: ContractViolation if the classes differ.
+        """
+        known = _labels(self.path("teacher_signals"))
+        if set(known) != set(self.label_names):
+            odd = sorted(set(known) ^ set(self.label_names))
+            raise ContractViolation(
+                f"teacher and student differ in {len(odd)} classes, such as {odd[:3]}",
+                rule="both answer with the same label names (their order may differ)",
+                remedy="fine-tune the teacher on this corpus",
+            )
+        return [known.index(name) for name in self.label_names]
 
     @cached_property
     def _signal_table(self) -> pa.Table:
@@ -140,19 +205,20 @@ class Material:
     def _signal_ids(self) -> pa.Array:
         return self._signal_table["example_id"].combine_chunks()
 
-    @cached_property
-    def _signals(self) -> np.ndarray:
-        known = _labels(self.path("teacher_signals"))
-        if set(known) != set(self.label_names):
-            odd = sorted(set(known) ^ set(self.label_names))
-            raise ContractViolation(
-                f"teacher and student differ in {len(odd)} classes, such as {odd[:3]}",
-                rule="both answer with the same label names (their order may differ)",
-                remedy="fine-tune the teacher on this corpus",
-            )
-        flat = self._signal_table["logits"].combine_chunks().flatten()
-        logits = np.asarray(flat, dtype=np.float32).reshape(-1, len(known))
-        return logits[:, [known.index(name) for name in self.label_names]]
+
+def labelled(table: pa.Table, is_labelled: pa.ChunkedArray, reader: Reader) -> pa.Table:
+    """The test rows with a right answer.
+
+    Raises: ContractViolation if there are none.
+    """
+    found = table.filter(is_labelled)
+    if not len(found):
+        raise ContractViolation(
+            f"none of the {len(table)} test rows of the {reader} has a label",
+            rule="scores need gold labels",
+            remedy="map a label column for the test source",
+        )
+    return found
 
 
 def _labels(folder: Path) -> tuple[str, ...]:

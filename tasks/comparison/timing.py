@@ -7,16 +7,15 @@ stands on a shared machine; see `tasks.metrics.latency`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data_contracts.evaluation import Speed, Variant
-from tasks.comparison.material import Material, Reader
-from tasks.metrics.answering import Answerer, answer_all, onnx_answerer, torch_answerer
-from tasks.metrics.calibration import top_probabilities
-from tasks.metrics.classification import classification_table
+from tasks.comparison.forms import INT8_FILE
+from tasks.comparison.problem import ComparedProblem
+from tasks.metrics.answering import Text
 from tasks.metrics.latency import (
     INCLUDES,
     Latency,
@@ -25,8 +24,7 @@ from tasks.metrics.latency import (
     measure_throughput,
     processor_name,
 )
-from tasks.metrics.systems import Answers
-from tasks.problems import load_model
+from tasks.metrics.systems import Answers, scores_by_seed
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Budget:
 class Timing:
     """What was measured: `latency` and median `texts_per_second` by name, and the records.
 
-    Names: `teacher`, `safetensors`, `onnx_int8`; the last two are `variants`, the forms that ship,
-    whose answers to the test texts are `delivered`.
+    Names: `teacher`, `safetensors` and, where it exists, `onnx_int8`; all but the teacher are
+    `variants`, the forms that ship, whose answers to the test texts are `delivered`.
     """
 
     latency: dict[str, Latency]
@@ -57,32 +55,22 @@ class Timing:
     delivered: dict[str, Answers]
 
 
-def time_systems(material: Material, budget: Budget, *, delivered: Answers) -> Timing:
-    """Time the three forms, and score the int8 one through its real path from text.
+def time_systems(problem: ComparedProblem, budget: Budget, *, delivered: Answers) -> Timing:
+    """Time the forms, and score the int8 one through its real path from text.
 
     Args:
         delivered: answers of the delivered student (one seed) to its test rows: what the int8 form
             is compared with.
     """
     with cpu_threads(budget.num_threads):
-        return _time_systems(material, budget, delivered)
+        return _time_systems(problem, budget, delivered)
 
 
-def _time_systems(material: Material, budget: Budget, delivered: Answers) -> Timing:
-    exported = material.path("export") / "model"
-    teacher, student = (_reading(material, reader) for reader in ("teacher", "student"))
-    answerers: dict[str, Answerer] = {
-        "teacher": torch_answerer(load_model(material.path("teacher") / "model"), **teacher),
-        "safetensors": torch_answerer(load_model(exported), **student),
-        "onnx_int8": onnx_answerer(
-            exported / "model.int8.onnx", **student, num_threads=budget.num_threads
-        ),
-    }
-    tests = material.test_rows("student")
-    student_texts = material.texts("student", ["test"], tests["example_id"])
-    teacher_ids = material.test_rows("teacher")["example_id"]
+def _time_systems(problem: ComparedProblem, budget: Budget, delivered: Answers) -> Timing:
+    answerers = problem.answerers(num_threads=budget.num_threads)
+    student_texts = problem.timed_texts("student")
     texts = dict.fromkeys(answerers, student_texts)
-    texts["teacher"] = material.texts("teacher", ["test"], teacher_ids)
+    texts["teacher"] = problem.timed_texts("teacher")
     latency = {
         name: measure_latency(
             answer, spread(texts[name], budget.latency_texts), max_seconds=budget.latency_seconds
@@ -99,30 +87,23 @@ def _time_systems(material: Material, budget: Budget, delivered: Answers) -> Tim
         max_seconds=budget.rounds_seconds,
     )
     medians = {name: float(np.median(found)) for name, found in rates.items()}
-    int8_logits = answer_all(answerers["onnx_int8"], student_texts, batch_size=budget.batch_size)
-    decided, sure = top_probabilities(int8_logits)
-    answers = {
-        "safetensors": delivered,
-        "onnx_int8": replace(delivered, predictions=decided[None], confidences=sure[None]),
-    }
-    sizes = {
-        "safetensors": weight_bytes(exported),
-        "onnx_int8": (exported / "model.int8.onnx").stat().st_size,
-    }
-    variants = {}
-    num_classes = len(material.label_names)
-    for name, found in answers.items():
-        predictions = found.predictions[0]
-        scores = classification_table(found.labels, predictions, num_classes=num_classes)
-        variants[name] = Variant(
-            accuracy=scores.accuracy,
-            macro_f1=scores.macro.f1,
+    answers = {"safetensors": delivered}
+    exported = problem.material.path("export") / "model"
+    sizes = {"safetensors": weight_bytes(exported)}
+    if int8 := answerers.get("onnx_int8"):
+        answers["onnx_int8"] = problem.answer_int8(int8, batch_size=budget.batch_size)
+        sizes["onnx_int8"] = (exported / INT8_FILE).stat().st_size
+    variants = {
+        name: Variant(
+            scores=scores_by_seed(found, problem.measures)[0],
             size_bytes=sizes[name],
             latency_ms_p50=latency[name].p50_ms,
             latency_ms_p95=latency[name].p95_ms,
             throughput_texts_per_second=medians[name],
-            agreement=float((predictions == delivered.predictions[0]).mean()),
+            agreement=_agreement(found.predictions[0], delivered.predictions[0]),
         )
+        for name, found in answers.items()
+    }
     ratios = rates["safetensors"] / rates["teacher"]
     speed = Speed(
         processor=processor_name(),
@@ -138,7 +119,7 @@ def _time_systems(material: Material, budget: Budget, delivered: Answers) -> Tim
     return Timing(latency, medians, speed, variants, answers)
 
 
-def spread(texts: Sequence[str], most: int) -> list[str]:
+def spread(texts: Sequence[Text], most: int) -> list[Text]:
     """At most `most` texts, evenly spread, so that a file sorted by class is fairly met."""
     chosen = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).astype(np.int64))
     indices: list[int] = chosen.tolist()
@@ -150,10 +131,6 @@ def weight_bytes(model: Path) -> int:
     return sum(path.stat().st_size for path in model.glob("*.safetensors"))
 
 
-def _reading(material: Material, reader: Reader) -> dict:
-    facts = material.token_facts(reader)
-    return {
-        "tokenizer_file": material.path(f"{reader}_tokens") / "tokenizer" / "tokenizer.json",
-        "pad_token_id": facts["pad_token_id"],
-        "max_length_tokens": facts["max_length_tokens"],
-    }
+def _agreement(answers: Sequence[object], delivered: Sequence[object]) -> float:
+    """Share of examples with the same answer."""
+    return float(np.mean([one == other for one, other in zip(answers, delivered, strict=True)]))

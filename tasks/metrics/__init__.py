@@ -2,7 +2,11 @@
 
     labels, predictions ─► classification   precision, recall, F1, support; accuracy; confusions
     probabilities       ─► calibration      ECE and the bins of a reliability diagram
+    examples            ─► statistics       sums a score is made of: one bootstrap serves all
+    decided classes     ─► class_answers    their statistics, class table, confusions
     two systems         ─► intervals        bootstrap intervals of a difference or a ratio; p-values
+                        ─► systems          answers → scores, comparisons, retention, groups
+    a metric's name     ─► measures         the score of its sums
     signals, answers    ─► diagnostics      how far a student followed its teacher
     texts, labels       ─► floors           majority class and a linear TF-IDF classifier
     texts, a model      ─► answering        text in, logits out: what a user of the model waits for

@@ -16,24 +16,33 @@ from torch import nn
 
 from tasks.metrics.classification import FloatArray, IntArray
 
-Answerer: TypeAlias = Callable[[Sequence[str]], FloatArray]
-"""Texts -> logits, float32, (texts, classes)."""
+Text: TypeAlias = str | tuple[str, str]
+"""A text, or two that are read together (a pair, a question and its context)."""
+
+Answerer: TypeAlias = Callable[[Sequence[Text]], FloatArray]
+"""Texts -> logits, float32, (texts, classes) or (texts, L, classes)."""
 
 
 def torch_answerer(
-    model: nn.Module, tokenizer_file: Path, *, pad_token_id: int, max_length_tokens: int
+    model: nn.Module,
+    tokenizer_file: Path,
+    *,
+    pad_token_id: int,
+    max_length_tokens: int,
+    longest_second: bool = False,
 ) -> Answerer:
-    """Answer with a torch classifier on the device it lies on.
+    """Answer with a torch encoder on the device it lies on.
 
     Args:
-        model: maps (B, L) int64 ids and mask to (B, C) logits, in evaluation mode.
+        model: maps (B, L) int64 ids and mask to (B, C) or (B, L, C) logits, in evaluation mode.
         tokenizer_file: `tokenizer.json`.
         pad_token_id: fills shorter texts; masked.
         max_length_tokens: longer texts are cut.
+        longest_second: of pairs that are too long only the second text is cut.
     """
-    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens)
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, longest_second)
 
-    def answer(texts: Sequence[str]) -> FloatArray:
+    def answer(texts: Sequence[Text]) -> FloatArray:
         input_ids, attention_mask = encode(texts)
         with torch.inference_mode():
             logits = model(torch.from_numpy(input_ids), torch.from_numpy(attention_mask))
@@ -49,6 +58,7 @@ def onnx_answerer(
     pad_token_id: int,
     max_length_tokens: int,
     num_threads: int,
+    longest_second: bool = False,
 ) -> Answerer:
     """Answer with an ONNX model on the CPU: `input_ids`, `attention_mask` in, `logits` out.
 
@@ -62,9 +72,9 @@ def onnx_answerer(
     session = onnxruntime.InferenceSession(
         str(onnx_file), sess_options=options, providers=["CPUExecutionProvider"]
     )
-    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens)
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, longest_second)
 
-    def answer(texts: Sequence[str]) -> FloatArray:
+    def answer(texts: Sequence[Text]) -> FloatArray:
         input_ids, attention_mask = encode(texts)
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}
         return np.asarray(session.run(["logits"], feed)[0], dtype=np.float32)
@@ -72,20 +82,22 @@ def onnx_answerer(
     return answer
 
 
-def answer_all(answer: Answerer, texts: Sequence[str], *, batch_size: int) -> FloatArray:
+def answer_all(answer: Answerer, texts: Sequence[Text], *, batch_size: int) -> FloatArray:
     """Logits of all texts, (texts, classes), `batch_size` at a time in the order given."""
     starts = range(0, len(texts), batch_size)
     return np.concatenate([answer(texts[start : start + batch_size]) for start in starts])
 
 
 def _encoder(
-    tokenizer_file: Path, pad_token_id: int, max_length_tokens: int
-) -> Callable[[Sequence[str]], tuple[IntArray, IntArray]]:
+    tokenizer_file: Path, pad_token_id: int, max_length_tokens: int, longest_second: bool
+) -> Callable[[Sequence[Text]], tuple[IntArray, IntArray]]:
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.enable_truncation(max_length_tokens)
+    tokenizer.enable_truncation(
+        max_length_tokens, strategy="only_second" if longest_second else "longest_first"
+    )
     tokenizer.enable_padding(pad_id=pad_token_id, pad_token=tokenizer.id_to_token(pad_token_id))
 
-    def encode(texts: Sequence[str]) -> tuple[IntArray, IntArray]:
+    def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
         encoded = tokenizer.encode_batch(list(texts))
         input_ids = np.array([text.ids for text in encoded], dtype=np.int64)
         return input_ids, np.array([text.attention_mask for text in encoded], dtype=np.int64)

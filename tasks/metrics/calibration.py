@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from scipy.special import softmax
 
 from tasks.metrics.classification import FloatArray, IntArray
@@ -64,7 +65,7 @@ def reliability_bins(
             f"confidences span {confidences.min()}..{confidences.max()}: give probabilities"
         )
     edges = np.linspace(0.0, 1.0, num_bins + 1)
-    which = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, num_bins - 1)
+    which = _bin_of(confidences, edges)
     count = np.bincount(which, minlength=num_bins)
     with np.errstate(invalid="ignore"):
         accuracy = np.bincount(which, weights=correct, minlength=num_bins) / count
@@ -77,3 +78,33 @@ def expected_calibration_error(bins: ReliabilityBins) -> float:
     filled = bins.count > 0
     gaps = np.abs(bins.accuracy[filled] - bins.confidence[filled])
     return float(gaps @ bins.count[filled] / bins.count.sum())
+
+
+def calibration_statistics(
+    confidences: FloatArray, correct: np.ndarray, *, num_bins: int = 15
+) -> sparse.csr_array:
+    """Statistics (N, 2 * bins) whose sums give the error: gap | 1, at each example's bin.
+
+    Args:
+        confidences, correct: as in `reliability_bins`.
+    """
+    which = _bin_of(confidences, np.linspace(0.0, 1.0, num_bins + 1))
+    examples = np.arange(confidences.size)
+    gaps = correct.astype(np.float64) - confidences
+    return sparse.csr_array(
+        (
+            np.concatenate([gaps, np.ones_like(gaps)]),
+            (np.concatenate([examples, examples]), np.concatenate([which, num_bins + which])),
+        ),
+        shape=(confidences.size, 2 * num_bins),
+    )
+
+
+def error_of(sums: FloatArray) -> FloatArray:
+    """Expected calibration error from sums (..., 2 * bins): Σ |Σ gap| / N."""
+    gaps, counts = np.split(sums, 2, axis=-1)
+    return np.abs(gaps).sum(axis=-1) / np.maximum(counts.sum(axis=-1), 1e-12)
+
+
+def _bin_of(confidences: FloatArray, edges: FloatArray) -> IntArray:
+    return np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, len(edges) - 2)

@@ -1,9 +1,9 @@
 """How sure a difference is: bootstrap intervals and paired p-values over test examples.
 
 Resampling N examples with replacement draws how often each example occurs. Examples with the same
-label and the same answers of every system are interchangeable, so it is exactly equivalent, and far
-cheaper, to draw one multinomial count per *distinct pattern*: a test set of a million examples with
-500 patterns costs as much as one of 500 examples.
+statistics for every system are interchangeable, so it is exactly equivalent, and far cheaper, to
+draw one multinomial count per *distinct pattern*: a test set of a million examples with 500
+patterns costs as much as one of 500 examples.
 
 Systems trained with several seeds are scored as the mean over their seeds *within* each resample.
 The interval therefore tells the uncertainty of the test set, not that of training again; the spread
@@ -15,19 +15,17 @@ References: Efron & Tibshirani 1993, chapter 13 (percentile interval); Berg-Kirk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from scipy import sparse
 from scipy.stats import binomtest
 
-from tasks.metrics.classification import FloatArray, IntArray, check_classes
+from tasks.metrics.classification import FloatArray, IntArray
+from tasks.metrics.statistics import Measure, Statistics, size
 from tasks.runtime.seeding import generator
 
-Metric = Literal["accuracy", "macro_f1"]
 # Counts drawn at once: 4 million int64, 32 MB, whatever the test set's size.
 _CHUNK_COUNTS = 4_000_000
 
@@ -51,11 +49,9 @@ class ResampledScore:
 
 
 def resample_scores(
-    labels: IntArray,
-    systems: Sequence[IntArray],
+    systems: Sequence[Sequence[Statistics]],
     *,
-    metric: Metric,
-    num_classes: int,
+    score: Callable[[FloatArray], FloatArray],
     num_resamples: int = 2000,
     seed: int = 0,
     stream: str = "paired",
@@ -63,10 +59,8 @@ def resample_scores(
     """Score systems that answered one test set on the same bootstrap resamples of it.
 
     Args:
-        labels: gold classes, shape (N,).
-        systems: for each system its decisions, shape (S, N): one row a training seed.
-        metric: `accuracy`, or `macro_f1` over the classes with support in the resample.
-        num_classes: size of the label set.
+        systems: for each system the statistics (N, K) of each of its training seeds.
+        score: sums (..., K) -> scores (...).
         num_resamples: R.
         seed: seed of the resamples, which are the same in every process.
         stream: names the random stream. Two calls for two *independent* test sets must give two
@@ -77,24 +71,21 @@ def resample_scores(
         difference is a paired one.
 
     Raises:
-        ValueError: if the shapes differ or a class is out of range.
+        ValueError: if the numbers of examples differ or there are none.
     """
-    for decisions in systems:
-        for one_seed in decisions:
-            check_classes(labels, one_seed, num_classes=num_classes)
-    patterns, counts = np.unique(np.vstack([labels[None, :], *systems]), axis=1, return_counts=True)
-    bounds = np.cumsum([1, *(len(decisions) for decisions in systems)])
-    scorers = [
-        _Scorer(patterns[0], patterns[start:stop], metric, num_classes)
-        for start, stop in pairwise(bounds)
-    ]
+    patterns, counts = distinct_patterns([one for runs in systems for one in runs])
+    found = iter(patterns)
+    scorers = [_Scorer([next(found) for _ in runs], score) for runs in systems]
+    num_examples = int(counts.sum())
     estimates = [float(scorer(counts[None, :])[0]) for scorer in scorers]
     rng = generator(seed, "bootstrap", stream)
-    chunk = max(1, _CHUNK_COUNTS // max(len(counts), num_classes))
+    widest = max(size(one)[1] for one in patterns)
+    chunk = max(1, _CHUNK_COUNTS // max(len(counts), widest))
     scores: list[list[FloatArray]] = [[] for _ in systems]
     for start in range(0, num_resamples, chunk):
-        size = min(chunk, num_resamples - start)
-        drawn = rng.multinomial(labels.size, counts / labels.size, size=size)
+        drawn = rng.multinomial(
+            num_examples, counts / num_examples, size=min(chunk, num_resamples - start)
+        )
         for collected, scorer in zip(scores, scorers, strict=True):
             collected.append(scorer(drawn))
     return [
@@ -103,43 +94,44 @@ def resample_scores(
     ]
 
 
+def distinct_patterns(runs: Sequence[Statistics]) -> tuple[list[Statistics], IntArray]:
+    """The rows of each run at the examples that differ in any run, and how often each occurs.
+
+    Rows are told apart by two random projections of all their numbers, which is checked: a
+    collision, of the order of 1e-25 for two rows, would only cost speed.
+
+    Returns: statistics (G, K) a run, and counts (G,).
+    Raises: ValueError if the numbers of examples differ or there are none.
+    """
+    sizes = {size(one)[0] for one in runs}
+    if len(sizes) != 1 or 0 in sizes:
+        raise ValueError(f"systems answered {sorted(sizes)} examples: give one test set, not empty")
+    together = sparse.csr_array(sparse.hstack(runs, format="csr"))
+    together.sum_duplicates()
+    directions = generator(0, "patterns").standard_normal((size(together)[1], 2))
+    projected = together @ directions
+    keys = projected[:, 0] + 1j * projected[:, 1]
+    _, first, which, counts = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    if (together != together[first][which]).nnz:
+        return list(runs), np.ones(size(together)[0], dtype=np.int64)
+    return [sparse.csr_array(one[first]) for one in runs], counts
+
+
 class _Scorer:
     """Score of one system, mean over its seeds, from how often each pattern occurs."""
 
     def __init__(
-        self, labels: IntArray, decisions: IntArray, metric: Metric, num_classes: int
+        self, runs: Sequence[Statistics], score: Callable[[FloatArray], FloatArray]
     ) -> None:
-        self.labels, self.decisions, self.metric = labels, decisions, metric
-        self.num_classes = num_classes
-        self.share_correct = (decisions == labels).mean(axis=0)
+        self.transposed = [sparse.csr_array(one.T) for one in runs]
+        self.score = score
 
-    def __call__(self, counts_RK: IntArray) -> FloatArray:  # noqa: N803  # resamples, patterns
-        """Scores (R,) from pattern counts (R, K)."""
-        if self.metric == "accuracy":
-            return counts_RK @ self.share_correct / counts_RK.sum(axis=1)
-        support = self._per_class(counts_RK, self.labels)
-        per_seed = []
-        for decisions in self.decisions:
-            correct = self._per_class(counts_RK, self.labels, keep=decisions == self.labels)
-            decided = self._per_class(counts_RK, decisions)
-            # F1 = 2 tp / (support + decided): no division by an absent class's zero precision.
-            f1 = 2 * correct / np.maximum(support + decided, 1)
-            occurs = support > 0
-            per_seed.append((f1 * occurs).sum(axis=1) / occurs.sum(axis=1))
-        return np.mean(per_seed, axis=0)
-
-    def _per_class(
-        self,
-        counts_RK: IntArray,  # noqa: N803
-        classes: IntArray,
-        keep: np.ndarray | None = None,
-    ) -> FloatArray:
-        """Sum of pattern counts by class, (R, C), over the patterns to keep."""
-        values = np.ones(classes.size) if keep is None else keep.astype(np.float64)
-        one_hot = sparse.csr_array(
-            (values, (classes, np.arange(classes.size))), shape=(self.num_classes, classes.size)
-        )
-        return (one_hot @ counts_RK.T.astype(np.float64)).T
+    def __call__(self, counts_RG: IntArray) -> FloatArray:  # noqa: N803  # resamples, patterns
+        """Scores (R,) from pattern counts (R, G)."""
+        times = counts_RG.T.astype(np.float64)
+        return np.mean([self.score((one @ times).T) for one in self.transposed], axis=0)
 
 
 def difference_interval(
@@ -173,36 +165,72 @@ def _percentile(estimate: float, resamples: FloatArray, confidence: float) -> In
 
 
 def paired_p_value(
-    labels: IntArray,
-    of: IntArray,
-    against: IntArray,
+    of: Sequence[Statistics],
+    against: Sequence[Statistics],
+    measure: Measure,
     *,
     num_permutations: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Two-sided p-value of equal accuracy of two systems on one test set.
+    """Two-sided p-value of equal scores of two systems on one test set.
 
-    With one seed each this is the exact McNemar test. With several, the systems' answers to an
-    example are swapped at random (sign-flip permutation of the difference of the seeds' mean).
+    For accuracy with one seed each this is the exact McNemar test; for any other mean the systems'
+    values of an example are swapped at random (sign flips of the difference of the seeds' means).
+    For scores that are no mean over examples their statistics are swapped, averaged over seeds
+    (approximate randomization).
 
     Args:
-        labels: gold classes, shape (N,).
-        of: decisions of one system, shape (S, N).
-        against: decisions of the other, shape (S', N).
+        of: statistics (N, K) of each seed of one system.
+        against: those of the other, on the same examples.
+        measure: the metric.
         num_permutations: random swaps; the smallest possible p-value is 1 / (this + 1).
         seed: seed of the swaps.
+
+    References: Noreen 1989 (approximate randomization); Yeh 2000, arXiv:cs/0008005 (for F1).
     """
-    differences = (of == labels).mean(axis=0) - (against == labels).mean(axis=0)
+    if not measure.is_mean:
+        return _swapped(_mean(of), _mean(against), measure, num_permutations, seed)
+    differences = (_mean(of) - _mean(against))[:, 0]
     # Sums of thirds differ in their last bits: equal magnitudes must count as equal.
     sizes, counts = np.unique(np.round(np.abs(differences), 9), return_counts=True)
     sizes, counts = sizes[sizes > 0], counts[sizes > 0]
     if sizes.size == 0:
         return 1.0
-    if len(of) == len(against) == 1:
+    if sizes.size == 1 and len(of) == len(against) == 1:
         won = int((differences > 0).sum())
         return float(binomtest(won, int(counts.sum())).pvalue)
     rng = generator(seed, "permutation")
     positive = rng.binomial(counts, 0.5, size=(num_permutations, counts.size))
-    totals = np.abs((2 * positive - counts) @ sizes)
+    flipped = np.abs((2 * positive - counts) @ sizes)
     observed = abs(differences.sum())
-    return float((1 + (totals >= observed - 1e-6).sum()) / (num_permutations + 1))
+    return float((1 + (flipped >= observed - 1e-6).sum()) / (num_permutations + 1))
+
+
+def _swapped(
+    first_NK: FloatArray,  # noqa: N803
+    second_NK: FloatArray,  # noqa: N803
+    measure: Measure,
+    num_permutations: int,
+    seed: int,
+) -> float:
+    differences = second_NK - first_NK
+    differing = np.flatnonzero(np.abs(differences).max(axis=1) > 1e-9)
+    if differing.size == 0:
+        return 1.0
+    totals_first, totals_second = first_NK.sum(axis=0), second_NK.sum(axis=0)
+    observed = abs(float(measure.score(totals_first) - measure.score(totals_second)))
+    rng = generator(seed, "permutation")
+    chunk = max(1, _CHUNK_COUNTS // differing.size)
+    reached = 0
+    for start in range(0, num_permutations, chunk):
+        flips = min(chunk, num_permutations - start)
+        swapped = rng.integers(0, 2, (flips, differing.size)).astype(np.float64)
+        moved = swapped @ differences[differing]
+        found = measure.score(totals_first + moved) - measure.score(totals_second - moved)
+        reached += int((np.abs(found) >= observed - 1e-12).sum())
+    return (1 + reached) / (num_permutations + 1)
+
+
+def _mean(runs: Sequence[Statistics]) -> FloatArray:
+    """Statistics (N, K) averaged over seeds, dense."""
+    return np.mean([one.toarray() for one in runs], axis=0)

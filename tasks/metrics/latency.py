@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.metrics.answering import Answerer, answer_all
+from tasks.metrics.answering import Answerer, Text
 from tasks.metrics.classification import FloatArray
 
 INCLUDES = "tokenization, padding to the longest text of the batch, the network; not loading"
@@ -34,7 +34,7 @@ class Latency:
 
 def measure_latency(
     answer: Answerer,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     max_seconds: float,
     clock: Callable[[], float] = time.perf_counter,
@@ -68,7 +68,7 @@ def measure_latency(
 
 
 def measure_throughput(
-    systems: Mapping[str, tuple[Answerer, Sequence[str]]],
+    systems: Mapping[str, tuple[Answerer, Sequence[Text]]],
     *,
     batch_size: int,
     max_rounds: int,
@@ -94,7 +94,8 @@ def measure_throughput(
     for _ in range(max_rounds):
         for name, (answer, texts) in systems.items():
             before = clock()
-            answer_all(answer, texts, batch_size=batch_size)
+            for start in range(0, len(texts), batch_size):
+                answer(texts[start : start + batch_size])
             rates[name].append(len(texts) / (clock() - before))
         if clock() - started >= max_seconds:
             break

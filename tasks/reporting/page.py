@@ -18,11 +18,11 @@ from tasks.reporting import tables, wording
 _PLOTS = {
     "quality_and_size": (
         "Quality against size",
-        "Test accuracy against the bytes of the weight files. Bars: standard deviation over seeds.",
+        "Test score against the bytes of the weight files. Bars: standard deviation over seeds.",
     ),
     "learning_curves": (
         "Learning curves",
-        "Left: accuracy on validation rows. Right: training loss, whose level depends on the "
+        "Left: score on validation rows. Right: training loss, whose level depends on the "
         "objective and is not comparable between systems.",
     ),
     "reliability": (
@@ -53,26 +53,29 @@ def render_report(
         model_name: registered name for the loading example; empty: a placeholder.
         gates: what registration decided, if it has.
     """
+    metric = report.primary
     return _template().render(
+        metric=metric,
         report=report,
         source=wording.language_name(report.source_language),
         target=wording.language_name(report.target_language),
         student=report.systems["student"],
         teacher=report.systems["teacher"],
         verdict=wording.verdict(report),
-        retention=[wording.retention_sentence(entry) for entry in report.retention],
+        retention=[wording.retention_sentence(entry, report) for entry in report.retention],
         sentences=[
             wording.comparison_sentence(entry, report)
             for entry in report.comparisons
-            if entry.metric == "accuracy"
+            if entry.metric == metric.name
         ],
         delivered=[
             wording.delivered_sentence(entry, report)
             for entry in report.delivered_comparisons
-            if entry.metric == "accuracy"
+            if entry.metric == metric.name
         ],
         results=tables.result_table(report),
         comparisons=tables.comparison_table(report),
+        groups=tables.group_table(report),
         intervals=_intervals(report),
         plots=[
             (name, title, caption, base64.b64encode(plots[name]).decode("ascii"))
@@ -101,12 +104,12 @@ def _template() -> Template:
 
 
 def _intervals(report: EvaluationReport) -> list[dict[str, object]]:
-    """Accuracy comparisons as positions (0..100) on one axis, for the drawing in the page.
+    """Comparisons of the primary metric as positions (0..100) on one axis, to draw.
 
     A floor far below would squeeze the others into one dot: beyond 25 points a comparison is drawn
     as an arrow, and its figures stand in the text.
     """
-    shown = [entry for entry in report.comparisons if entry.metric == "accuracy"]
+    shown = [entry for entry in report.comparisons if entry.metric == report.primary.name]
     near = [entry for entry in shown if abs(entry.difference) <= _NEAR] or shown
     low = min([0.0, *(entry.low for entry in near)])
     high = max([0.0, *(entry.high for entry in near)])

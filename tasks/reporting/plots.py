@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_contracts.evaluation import EvaluationReport
+from data_contracts.evaluation import EvaluationReport, Metric
 from tasks.reporting.wording import language_name, percent
 
 # Okabe & Ito 2008, "Color Universal Design".
@@ -27,18 +27,28 @@ _COLOURS = {
     "student": "#D55E00",
     "pseudo_label": "#009E73",
     "supervised": "#CC79A7",
+    "teacher_on_target": "#56B4E9",
+    "no_kd": "#999933",
+    "zero_shot": "#882255",
     "onnx_int8": "#E69F00",
     "floor": "#555555",
 }
-_DASHES = {"teacher": "-", "student": "-", "pseudo_label": "--", "supervised": ":"}
+_DASHES = {
+    "teacher": "-", "student": "-", "pseudo_label": "--", "supervised": ":", "no_kd": "--",
+    "zero_shot": "-.",
+}  # fmt: skip
 _MARKERS = {
     "teacher": "s", "student": "o", "pseudo_label": "^", "supervised": "D", "onnx_int8": "v",
+    "teacher_on_target": "P", "no_kd": "<", "zero_shot": "X",
 }  # fmt: skip
 _NAMES = {
     "teacher": "Teacher",
     "student": "Student (distilled)",
     "pseudo_label": "Hard pseudo-labels",
     "supervised": "Gold labels",
+    "teacher_on_target": "Teacher",
+    "no_kd": "No distillation",
+    "zero_shot": "Zero-shot",
     "onnx_int8": "Student, int8",
 }
 _MAX_CLASSES = 50
@@ -48,26 +58,27 @@ _DPI = 130
 
 def draw_plots(
     report: EvaluationReport,
-    labels: np.ndarray,
-    predictions: np.ndarray,
+    decisions: tuple[np.ndarray, np.ndarray] | None,
     histories: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, bytes]:
     """All plots, PNG by name: confusion_matrix, reliability, learning_curves, quality_and_size.
 
+    Those that a problem has no figures for are left out.
+
     Args:
         report: the figures.
-        labels: gold classes of the student's test set, shape (N,).
-        predictions: the delivered student's decisions, shape (N,).
+        decisions: gold classes of the student's test set (N,), and the delivered student's (N,);
+            None where an example has no single class.
         histories: `history.json` by `teacher`, `student_0`, ...; no learning curves if empty.
     """
-    names = [row.label for row in report.classes.rows]
-    figures = {
-        "confusion_matrix": confusion_figure(labels, predictions, names),
-        "reliability": reliability_figure(report),
-        "quality_and_size": quality_figure(report),
-    }
+    figures = {"quality_and_size": quality_figure(report)}
+    if decisions and report.classes:
+        names = [row.label for row in report.classes.rows]
+        figures["confusion_matrix"] = confusion_figure(*decisions, names)
+    if report.calibration:
+        figures["reliability"] = reliability_figure(report)
     if histories:
-        figures["learning_curves"] = learning_figure(histories)
+        figures["learning_curves"] = learning_figure(histories, report.primary)
     return {name: _png(figure) for name, figure in figures.items()}
 
 
@@ -158,11 +169,17 @@ def reliability_figure(report: EvaluationReport) -> Figure:
     return figure
 
 
-def learning_figure(histories: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Validation accuracy and training loss against the share of training, one line a seed."""
+def learning_figure(histories: Mapping[str, Mapping[str, Any]], metric: Metric) -> Figure:
+    """Validation score and training loss against the optimizer step, one line a seed.
+
+    Where `metric` was not validated, the validation loss stands in for it.
+    """
     figure = Figure(figsize=(8.4, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     named: set[str] = set()
+    validated = [entry for history in histories.values() for entry in history["validations"]]
+    is_scored = all(metric.name in entry for entry in validated)
+    shown, scale = (metric.name, 100) if is_scored else ("loss", 1)
     for name, history in histories.items():
         system = name.rstrip("0123456789").rstrip("_")
         style: dict[str, Any] = {
@@ -176,7 +193,7 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]]) -> Figure:
         validations, steps = history["validations"], history["steps"]
         left.plot(
             [entry["step"] for entry in validations],
-            [100 * entry["accuracy"] for entry in validations],
+            [scale * entry[shown] for entry in validations],
             label=label,
             marker=_MARKERS[system],
             markersize=3,
@@ -186,14 +203,14 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]]) -> Figure:
         for entry in best:
             left.plot(
                 entry["step"],
-                100 * entry["accuracy"],
+                scale * entry[shown],
                 marker=_MARKERS[system],
                 markersize=8,
                 markerfacecolor="none",
                 markeredgecolor=_COLOURS[system],
             )
         right.plot([e["step"] for e in steps], [e["loss"] for e in steps], label=label, **style)
-    left.set_ylabel("validation accuracy, %")
+    left.set_ylabel(f"validation {metric.display}, %" if is_scored else "validation loss")
     left.set_title("Validation (ring: the step that is kept)", fontsize=10.5)
     right.set_ylabel("training loss (each system's own)")
     right.set_title("Training", fontsize=10.5)
@@ -207,44 +224,50 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def quality_figure(report: EvaluationReport) -> Figure:
-    """Accuracy against the size of the weight files, log axis; floors without weights as lines.
+    """The primary metric against the weight files' size, log axis; floors without weights as lines.
 
     A floor far below the others (25 points) is told in the legend and not drawn, so that the
     differences between the others can be seen.
     """
     figure, axes = _figure(7.2, 4.4)
+    metric = report.primary
     points = [
-        (name, system.size_bytes, system.mean.accuracy, system.sd.accuracy if system.sd else 0.0)
+        (
+            name,
+            system.size_bytes,
+            system.mean[metric.name],
+            system.sd[metric.name] if system.sd else 0.0,
+        )
         for name, system in report.systems.items()
         if system.size_bytes
     ]
     if int8 := report.variants.get("onnx_int8"):
-        points.append(("onnx_int8", int8.size_bytes, int8.accuracy, 0.0))
-    for name, size_bytes, accuracy, sd in points:
+        points.append(("onnx_int8", int8.size_bytes, int8.scores[metric.name], 0.0))
+    for name, size_bytes, score, sd in points:
         language = report.target_language
         if name in report.systems:
             language = report.systems[name].language
         axes.errorbar(
             size_bytes / 1e6,
-            100 * accuracy,
+            100 * score,
             yerr=100 * sd if sd else None,
             color=_COLOURS[name],
             marker=_MARKERS[name],
             markersize=8,
             capsize=3,
             linestyle="none",
-            label=f"{_NAMES[name]} ({language}): {percent(accuracy)}",
+            label=f"{_NAMES[name]} ({language}): {percent(score)}",
         )
     floors = [system for system in report.systems.values() if system.kind == "floor"]
     for system, dashes in zip(floors, ((1, 1), (4, 2), (6, 2, 1, 2)), strict=False):
-        label = f"{system.display}: {percent(system.mean.accuracy)}"
+        label = f"{system.display}: {percent(system.mean[metric.name])}"
         style: dict[str, Any] = {
             "color": _COLOURS["floor"],
             "linewidth": 1,
             "linestyle": (0, dashes),
         }
-        if system.mean.accuracy >= min(accuracy for *_, accuracy, _ in points) - 0.25:
-            axes.axhline(100 * system.mean.accuracy, label=label, **style)
+        if system.mean[metric.name] >= min(score for *_, score, _ in points) - 0.25:
+            axes.axhline(100 * system.mean[metric.name], label=label, **style)
         else:
             axes.plot([], [], linestyle="none", label=f"{label} (below the plot)")
     axes.set_xscale("log")
@@ -253,7 +276,7 @@ def quality_figure(report: EvaluationReport) -> Figure:
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.5, high * 1.5)
     axes.set_xlabel("weight files, MB (log scale)")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(f"test {metric.display}, %")
     axes.set_title("Quality against size", fontsize=11)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     _plain(axes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_contracts.evaluation import EvaluationReport, SystemResult
-from tasks.reporting.wording import METRIC_NAMES, count, interval, megabytes, points
+from tasks.reporting.wording import count, interval, megabytes, points
 
 NOT_MEASURED = "–"
 
@@ -21,11 +21,13 @@ class Table:
 
 def result_table(report: EvaluationReport) -> Table:
     """One line a system: where it was tested, its scores (mean ± sd over seeds), size and speed."""
+    tabled = [metric for metric in report.metrics if metric.tabled]
     header = (
-        "System", "Tested on", "Accuracy %", "Macro-F1 %", "ECE %", "Parameters", "Size",
-        "p50 ms", "p95 ms", "Texts/s",
+        "System", "Tested on", *(f"{sentence_start(metric.display)} %" for metric in tabled),
+        "Parameters", "Size", "p50 ms", "p95 ms", "Texts/s",
     )  # fmt: skip
-    rows = [_system_row(system) for system in report.systems.values()]
+    names = [metric.name for metric in tabled]
+    rows = [_system_row(system, names) for system in report.systems.values()]
     if int8 := report.variants.get("onnx_int8"):
         student = report.systems["student"]
         at = list(report.systems).index("student")
@@ -34,9 +36,12 @@ def result_table(report: EvaluationReport) -> Table:
             (
                 "Student, int8 ONNX (seed 0)",
                 f"{student.language}, {student.num_examples}",
-                f"{100 * int8.accuracy:.1f}",
-                f"{100 * int8.macro_f1:.1f}",
-                NOT_MEASURED,
+                *(
+                    f"{100 * int8.scores[metric.name]:.1f}"
+                    if metric.compared and metric.name in int8.scores
+                    else NOT_MEASURED
+                    for metric in tabled
+                ),
                 NOT_MEASURED,
                 megabytes(int8.size_bytes),
                 f"{int8.latency_ms_p50:.1f}",
@@ -53,7 +58,7 @@ def comparison_table(report: EvaluationReport) -> Table:
     rows = tuple(
         (
             report.systems[comparison.against].display,
-            METRIC_NAMES[comparison.metric],
+            report.metric(comparison.metric).display,
             points(comparison.difference),
             interval(comparison.low, comparison.high),
             NOT_MEASURED if comparison.p_value is None else p_value(comparison.p_value),
@@ -62,6 +67,26 @@ def comparison_table(report: EvaluationReport) -> Table:
         for comparison in report.comparisons
     )
     return Table(header, rows)
+
+
+def group_table(report: EvaluationReport) -> Table:
+    """One line a part of the test set, one column a system: the primary metric, mean over seeds."""
+    systems = list(report.groups[0].scores) if report.groups else []
+    header = ("Part", "Examples", *(report.systems[name].display for name in systems))
+    rows = tuple(
+        (
+            f"{group.column}: {group.value}",
+            str(group.num_examples),
+            *(f"{100 * group.scores[name][report.primary.name]:.1f}" for name in systems),
+        )
+        for group in report.groups
+    )
+    return Table(header, rows)
+
+
+def sentence_start(display: str) -> str:
+    """A metric's name with a capital first letter, unless it is written its own way (chrF)."""
+    return display[0].upper() + display[1:] if display.islower() or "-" in display else display
 
 
 def p_value(value: float) -> str:
@@ -80,10 +105,12 @@ def _escape(cells: Sequence[str]) -> list[str]:
     return [cell.replace("|", "\\|") for cell in cells]
 
 
-def _system_row(system: SystemResult) -> tuple[str, ...]:
+def _system_row(system: SystemResult, metrics: Sequence[str]) -> tuple[str, ...]:
     def score(name: str) -> str:
-        mean = f"{100 * getattr(system.mean, name):.1f}"
-        return f"{mean} ± {100 * getattr(system.sd, name):.1f}" if system.sd else mean
+        if name not in system.mean:
+            return NOT_MEASURED
+        mean = f"{100 * system.mean[name]:.1f}"
+        return f"{mean} ± {100 * system.sd[name]:.1f}" if system.sd else mean
 
     def known(value: float | None, form: str) -> str:
         return NOT_MEASURED if value is None else format(value, form)
@@ -91,9 +118,7 @@ def _system_row(system: SystemResult) -> tuple[str, ...]:
     return (
         system.display,
         f"{system.language}, {system.num_examples}",
-        score("accuracy"),
-        score("macro_f1"),
-        score("ece"),
+        *map(score, metrics),
         NOT_MEASURED if system.num_parameters is None else count(system.num_parameters),
         NOT_MEASURED if system.size_bytes is None else megabytes(system.size_bytes),
         known(system.latency_ms_p50, ".1f"),

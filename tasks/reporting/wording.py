@@ -4,9 +4,14 @@ called what it is: no difference shown by this test set.
 
 from __future__ import annotations
 
-from data_contracts.evaluation import Comparison, EvaluationReport, Retention
+from data_contracts.evaluation import (
+    TEACHER,
+    TEACHER_ON_TARGET,
+    Comparison,
+    EvaluationReport,
+    Retention,
+)
 
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 # The languages of the recipes and their neighbours; others go by their BCP-47 tag.
 _LANGUAGES = {
     "ar": "Arabic", "cs": "Czech", "de": "German", "en": "English", "es": "Spanish",
@@ -63,7 +68,7 @@ def comparison_sentence(comparison: Comparison, report: EvaluationReport) -> str
     of, against = (
         _in_sentence(report.systems[name].display) for name in (comparison.of, comparison.against)
     )
-    metric = METRIC_NAMES[comparison.metric]
+    metric = report.metric(comparison.metric).display
     sure = (
         f"{100 * comparison.confidence:.0f} % interval {interval(comparison.low, comparison.high)}"
     )
@@ -84,7 +89,7 @@ def comparison_sentence(comparison: Comparison, report: EvaluationReport) -> str
 def delivered_sentence(comparison: Comparison, report: EvaluationReport) -> str:
     """What ships (seed 0 in one form) against the teacher, in words: what the gate asks about."""
     teacher = _in_sentence(report.systems[comparison.against].display)
-    metric = METRIC_NAMES[comparison.metric]
+    metric = report.metric(comparison.metric).display
     return (
         f"The delivered model ({report.delivered}, {comparison.of}): "
         f"{points(comparison.difference)} points of {metric} against the {teacher} "
@@ -95,7 +100,8 @@ def delivered_sentence(comparison: Comparison, report: EvaluationReport) -> str:
 
 def verdict(report: EvaluationReport) -> tuple[str, ...]:
     """The headline: what was distilled, student against teacher, what distillation gained."""
-    student, teacher = report.systems["student"], report.systems["teacher"]
+    student, teacher = report.systems["student"], report.systems[TEACHER]
+    metric = report.primary
     source, target = language_name(report.source_language), language_name(report.target_language)
     size = ""
     if student.num_parameters and teacher.num_parameters:
@@ -107,12 +113,25 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
     spread = ""
     if student.sd:
         spread = (
-            f" (mean of {len(student.seeds)} seeds, ± {100 * student.sd.accuracy:.1f}; the one "
-            f"delivered, seed 0: {percent(student.seeds[0].accuracy)})"
+            f" (mean of {len(student.seeds)} seeds, ± {100 * student.sd[metric.name]:.1f}; the one "
+            f"delivered, seed 0: {percent(student.seeds[0][metric.name])})"
         )
+    reached, taught = percent(student.mean[metric.name]), percent(teacher.mean[metric.name])
+    if metric.name == "accuracy":
+        quality = (
+            f"The {target} student answers {reached} of its test examples correctly{spread}, its "
+            f"{source} teacher {taught} of its own."
+        )
+    else:
+        quality = (
+            f"The {target} student reaches {reached} of {metric.display} on its test "
+            f"examples{spread}, its {source} teacher {taught} on its own."
+        )
+    if on_target := report.systems.get(TEACHER_ON_TARGET):
+        known = percent(on_target.mean[metric.name])
+        quality += f" On {target} test examples the teacher reaches {known}."
     sentences = [
-        f"The {target} student answers {percent(student.mean.accuracy)} of its test examples "
-        f"correctly{spread}, its {source} teacher {percent(teacher.mean.accuracy)} of its own.",
+        quality,
         f"{size}On this machine it reads {report.speed.student_over_teacher:.1f} times as many "
         f"texts a second (slowest round {report.speed.lowest_ratio:.1f}, fastest "
         f"{report.speed.highest_ratio:.1f}).",
@@ -123,31 +142,35 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
             "What distillation gained over hard pseudo-labels was not measured in this run."
         )
     else:
-        sentences.append(_gain_sentence(gain))
+        sentences.append(_gain_sentence(gain, report))
     return tuple(sentences)
 
 
-def retention_sentence(retention: Retention) -> str:
+def retention_sentence(retention: Retention, report: EvaluationReport) -> str:
     """Retention in words, and whether both were tested on the same examples."""
+    where = ""
+    if retention.against == TEACHER_ON_TARGET:
+        where = f"{language_name(report.target_language)} "
     same = (
         "on the same examples"
         if retention.paired
         else "each on its own test set, resampled independently"
     )
     return (
-        f"The student keeps {percent(retention.value)} of the teacher's "
-        f"{METRIC_NAMES[retention.metric]} ({100 * retention.confidence:.0f} % interval "
+        f"The student keeps {percent(retention.value)} of the teacher's {where}"
+        f"{report.metric(retention.metric).display} ({100 * retention.confidence:.0f} % interval "
         f"{percent(retention.low)} to {percent(retention.high)}; {same})."
     )
 
 
-def _gain_sentence(gain: Comparison) -> str:
+def _gain_sentence(gain: Comparison, report: EvaluationReport) -> str:
     sure = f"{100 * gain.confidence:.0f} % interval {interval(gain.low, gain.high)}"
     size = points(abs(gain.difference)).lstrip("+")
+    metric = report.metric(gain.metric).display
     where = "above" if gain.difference >= 0 else "below"
     fact = (
-        f"Distilled, the student is {size} points of accuracy {where} the same student trained on "
-        f"hard pseudo-labels ({sure})"
+        f"Distilled, the student is {size} points of {metric} {where} the same "
+        f"student trained on hard pseudo-labels ({sure})"
     )
     return {
         "better": f"{fact}: a gain, the interval lies above zero.",

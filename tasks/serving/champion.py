@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_contracts.evaluation import EvaluationReport, Gate
 from tasks.serving.gates import GatesConfig, champion_gate
 from tasks.serving.registry import CHAMPION, Registry
 
-PREDICTIONS = "evaluation/predictions"
+if TYPE_CHECKING:
+    from tasks.metrics.statistics import Measure
+
+STATISTICS = "evaluation/statistics"
 
 
 def compare_with_champion(
@@ -20,18 +24,24 @@ def compare_with_champion(
 ) -> Gate | None:
     """The gate `not_worse_than_champion`, or None if it is off or there is no champion yet.
 
-    The champion's own answers were kept with its run. If they are about the same examples, the
-    difference is paired, with a bootstrap interval; otherwise only two recorded accuracies can be
-    compared, and the gate's detail says so.
+    What each example added to the champion's score was kept with its run. If it is about the same
+    examples, the difference is paired, with a bootstrap interval; otherwise only two recorded
+    scores can be compared, and the gate's detail says so. A champion judged by another metric is
+    of another problem: nothing to compare with.
     """
     version = registry.aliases(model_name).get(CHAMPION)
     if version is None or config.not_worse_than_champion_by is None:
         return None
-    recorded = registry.tags(model_name, version).get("accuracy")
-    delivered = report.variants["safetensors"].accuracy
-    with registry.run_files(model_name, version, PREDICTIONS) as theirs:
+    from tasks.metrics.measures import PRIMARY
+
+    measure = PRIMARY[report.primary.name]
+    recorded = registry.tags(model_name, version).get(measure.name)
+    if recorded is None:
+        return None
+    delivered = report.variants["safetensors"].scores[measure.name]
+    with registry.run_files(model_name, version, STATISTICS) as theirs:
         paired = _paired(
-            delivered_predictions(evaluation / "predictions"), delivered_predictions(theirs)
+            delivered_statistics(evaluation / "statistics"), delivered_statistics(theirs), measure
         )
     if paired is not None:
         difference, low, high, num_examples = paired
@@ -43,46 +53,40 @@ def compare_with_champion(
             f"[{100 * low:+.1f}, {100 * high:+.1f}] at 95%, paired on the same {num_examples} test "
             "examples; asked of the lower end",
         )
-    if recorded is None:
-        return None  # a champion that was not registered by Decant: nothing to compare with
     return champion_gate(
         config,
         difference=delivered - float(recorded),
         low=None,
-        detail=f"minus champion (version {version}): accuracy {delivered:.1%} here, "
+        detail=f"minus champion (version {version}): "
+        f"{report.primary.display} {delivered:.1%} here, "
         f"{float(recorded):.1%} on record; the test examples are not the same, so no interval",
     )
 
 
-def delivered_predictions(folder: Path | None) -> Path | None:
-    """The file with the answers of the student that is delivered: seed 0."""
+def delivered_statistics(folder: Path | None) -> Path | None:
+    """The file about the student that is delivered: seed 0."""
     if folder is None:
         return None
     path = folder / "student_0.parquet"
     return path if path.is_file() else None
 
 
-def _paired(ours: Path | None, theirs: Path | None) -> tuple[float, float, float, int] | None:
+def _paired(
+    ours: Path | None, theirs: Path | None, measure: Measure
+) -> tuple[float, float, float, int] | None:
     """(difference, low, high, examples), or None if the examples are not the same."""
     import numpy as np
 
     from tasks.corpus.tables import read_table
     from tasks.metrics.intervals import difference_interval, resample_scores
+    from tasks.metrics.statistics import rows
 
     if ours is None or theirs is None:
         return None
-    columns = ["example_id", "label", "prediction"]
-    mine, other = (read_table(path, columns).sort_by("example_id") for path in (ours, theirs))
-    same = ("example_id", "label")
+    mine, other = (read_table(path).sort_by("example_id") for path in (ours, theirs))
+    same = ("example_id", "gold")
     if any(mine[name].to_pylist() != other[name].to_pylist() for name in same):
         return None
-    # Only right or wrong matters, so label sets of another size or order do no harm.
-    right = [
-        np.equal(table["prediction"].to_pylist(), table["label"].to_pylist()).astype(np.int64)
-        for table in (mine, other)
-    ]
-    scores = resample_scores(
-        np.ones_like(right[0]), [row[None] for row in right], metric="accuracy", num_classes=2
-    )
-    found = difference_interval(*scores)
-    return found.estimate, found.low, found.high, len(right[0])
+    found = [[rows(np.array(table["statistics"].to_pylist()))] for table in (mine, other)]
+    interval = difference_interval(*resample_scores(found, score=measure.score))
+    return interval.estimate, interval.low, interval.high, len(mine)

@@ -7,7 +7,8 @@ seed 0 pass on the merits of its siblings. One gate is about the method: what di
 over the same student without it is asked of all seeds, as one seed cannot tell a gain from luck.
 
 A gate that cannot be answered, because its baseline was not run, fails: a condition nobody measured
-is not a condition met. Accuracies are compared in *points*: 1 point is 0.01 of accuracy.
+is not a condition met. Scores are those of the problem's primary metric (accuracy, entity F1, BLEU,
+...), compared in *points*: 1 point is 0.01 of a score in 0..1.
 
 Non-inferiority asks the *interval's* lower end, not the estimate, to lie above the allowed loss:
 few test examples then refuse a student instead of passing it by luck (Piaggio et al. 2012, CONSORT
@@ -31,17 +32,17 @@ _Figure = Literal["estimate", "interval"]
 class GatesConfig(Frozen):
     """What a student must show before it is registered. `null` switches a gate off."""
 
-    max_accuracy_drop_vs_teacher: float | None = Field(
+    max_drop_vs_teacher: float | None = Field(
         default=10.0,
         ge=0,
-        description="points of accuracy the delivered model (seed 0, in every delivered form) may "
-        "lie below the teacher; the lower end of the difference's interval must not lie deeper "
-        "(non-inferiority)",
+        description="points of the primary metric the delivered model (seed 0, in every delivered "
+        "form) may lie below the teacher (on the target language, if it reads it); the lower end "
+        "of the difference's interval must not lie deeper (non-inferiority)",
     )
     min_gain_over_no_kd: float | None = Field(
         default=-3.0,
-        description="points of accuracy the student, as the mean over seeds, must gain over the "
-        "same student without distillation (hard pseudo-labels); negative allows a loss",
+        description="points of the primary metric the student, as the mean over seeds, must gain "
+        "over the same student without distillation (hard pseudo-labels); negative allows a loss",
     )
     gain_over_no_kd_by: _Figure = Field(
         default="estimate",
@@ -67,9 +68,9 @@ class GatesConfig(Frozen):
     not_worse_than_champion_by: float | None = Field(
         default=3.0,
         ge=0,
-        description="points of accuracy the delivered model (seed 0) may lie below the current "
-        "champion: lower end of a paired interval if both answered the same test examples, else "
-        "the difference",
+        description="points of the primary metric the delivered model (seed 0) may lie below the "
+        "current champion: lower end of a paired interval if both answered the same test examples, "
+        "else the difference",
     )
 
 
@@ -82,8 +83,8 @@ def report_gates(
         training: the delivered student's training.json.
     """
     gates = [_complete(training)]
-    if config.max_accuracy_drop_vs_teacher is not None:
-        limit = -config.max_accuracy_drop_vs_teacher
+    if config.max_drop_vs_teacher is not None:
+        limit = -config.max_drop_vs_teacher
         gates.append(_non_inferior(report, limit))
     if config.min_gain_over_no_kd is not None:
         gates.append(_gain(report, config.min_gain_over_no_kd, config.gain_over_no_kd_by))
@@ -104,7 +105,7 @@ def champion_gate(
     """The gate against the current champion, or None if it is switched off.
 
     Args:
-        difference: accuracy minus the champion's, a fraction.
+        difference: score minus the champion's, a fraction.
         low: lower end of its paired interval, or None if the test examples are not the same.
         detail: how the two were compared.
     """
@@ -134,24 +135,26 @@ def _complete(training: Mapping[str, Any]) -> Gate:
 
 
 def _non_inferior(report: EvaluationReport, threshold: float) -> Gate:
-    """Accuracy of every delivered form minus the teacher's: the smallest lower end decides."""
-    found = _about_accuracy(report, report.delivered_comparisons, "teacher")
+    """Score of every delivered form minus the teacher's: the smallest lower end decides."""
+    found = _about_primary(report, report.delivered_comparisons, "teacher")
     return _decided("non_inferior_to_teacher", report, found, threshold, "interval", "teacher")
 
 
 def _gain(report: EvaluationReport, threshold: float, by: _Figure) -> Gate:
-    """Mean accuracy of the student's seeds minus that of every system without distillation."""
+    """Mean score of the student's seeds minus that of every system without distillation."""
     students = [one for one in report.comparisons if one.of == "student"]
-    found = _about_accuracy(report, students, "no_kd")
+    found = _about_primary(report, students, "no_kd")
     return _decided("gain_over_no_kd", report, found, threshold, by, "no_kd")
 
 
-def _about_accuracy(
+def _about_primary(
     report: EvaluationReport, comparisons: Iterable[Comparison], against: SystemKind
 ) -> list[Comparison]:
     kinds = {name: system.kind for name, system in report.systems.items()}
     return [
-        one for one in comparisons if one.metric == "accuracy" and kinds.get(one.against) == against
+        one
+        for one in comparisons
+        if one.metric == report.primary.name and kinds.get(one.against) == against
     ]
 
 
@@ -182,7 +185,7 @@ def _decided(
 
 
 def _who(report: EvaluationReport, comparison: Comparison) -> str:
-    """Whose accuracy it is: a delivered form's, or the mean over a system's seeds."""
+    """Whose score it is: a delivered form's, or the mean over a system's seeds."""
     if comparison.of in report.variants:
         return f"delivered model ({report.delivered}, {comparison.of})"
     system = report.systems[comparison.of]

@@ -76,26 +76,29 @@ the lists `labels` and `scores`. Parameters: `variant` (safetensors, {INT8_VARIA
 
 
 def _quality(report: EvaluationReport) -> str:
+    compared = [metric.name for metric in report.metrics if metric.compared]
     rows = [
         (
             system.display,
             system.language,
             str(system.num_examples),
-            _mean_sd(system.mean.accuracy, system.sd and system.sd.accuracy),
-            _mean_sd(system.mean.macro_f1, system.sd and system.sd.macro_f1),
+            *(
+                _mean_sd(system.mean[name], system.sd[name] if system.sd else None)
+                for name in compared
+            ),
             f"{len(system.seeds)}",
         )
         for system in report.systems.values()
     ]
-    header = ("System", "Language", "Test texts", "Accuracy", "Macro F1", "Seeds")
-    return "## Quality\n\n" + _table(header, rows) + "\n\nPer class: see report.html beside this."
+    header = ("System", "Language", "Test texts", *_titles(report, compared), "Seeds")
+    return "## Quality\n\n" + _table(header, rows) + "\n\nIn detail: see report.html beside this."
 
 
 def _comparisons(report: EvaluationReport) -> str:
     rows = [
         (
             f"{one.of} − {one.against}",
-            one.metric,
+            report.metric(one.metric).display,
             f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]",
             f"{one.confidence:.0%}",
             "yes" if one.paired else "no",
@@ -115,7 +118,7 @@ def _variants(report: EvaluationReport) -> str:
     rows = [
         (
             name,
-            f"{100 * one.accuracy:.1f}",
+            f"{100 * one.scores[report.primary.name]:.1f}",
             f"{one.size_bytes / 1e6:.2f} MB",
             f"{one.latency_ms_p50:.2f} / {one.latency_ms_p95:.2f} ms",
             f"{one.throughput_texts_per_second:.0f}/s",
@@ -125,7 +128,14 @@ def _variants(report: EvaluationReport) -> str:
         for name, one in report.variants.items()
     ]
     header = (
-        *("Variant", "Accuracy", "Weights", "Latency p50 / p95", "Throughput", "Same answer"),
+        *(
+            "Variant",
+            *_titles(report, [report.primary.name]),
+            "Weights",
+            "Latency p50 / p95",
+            "Throughput",
+            "Same answer",
+        ),
         "Minus teacher [interval]",
     )
     note = (
@@ -138,7 +148,7 @@ def _variants(report: EvaluationReport) -> str:
 
 def _minus_teacher(report: EvaluationReport, variant: str) -> str:
     for one in report.delivered_comparisons:
-        if one.of == variant and one.metric == "accuracy":
+        if one.of == variant and one.metric == report.primary.name:
             return f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
     return "not measured"
 
@@ -191,6 +201,12 @@ def _lineage(lineage: Mapping[str, Any]) -> str:
         + _table(header, rows)
         + "\n\nFull keys, digests, configurations and sources: lineage.json beside this."
     )
+
+
+def _titles(report: EvaluationReport, names: Sequence[str]) -> list[str]:
+    """Names of metrics as column heads."""
+    displays = [report.metric(name).display for name in names]
+    return [display[0].upper() + display[1:] for display in displays]
 
 
 def _mean_sd(mean: float, sd: float | None) -> str:

@@ -196,7 +196,7 @@ def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _figures(report: EvaluationReport) -> Iterator[tuple[str, float | None]]:
     for name, system in report.systems.items():
-        for metric, value in system.mean.model_dump().items():
+        for metric, value in system.mean.items():
             yield f"{name}/{metric}", value
         yield f"{name}/num_parameters", system.num_parameters
         yield f"{name}/size_bytes", system.size_bytes
@@ -206,9 +206,11 @@ def _figures(report: EvaluationReport) -> Iterator[tuple[str, float | None]]:
         for part in ("difference", "low", "high"):
             yield f"{one.name}/{one.metric}/{part}", getattr(one, part)
     for one in report.retention:
-        yield f"retention/{one.metric}", one.value
+        if one.against == report.reference:
+            yield f"retention/{one.metric}", one.value
     for name, variant in report.variants.items():
-        for metric, value in variant.model_dump().items():
+        figures = variant.model_dump()
+        for metric, value in {**figures.pop("scores"), **figures}.items():
             yield f"variant/{name}/{metric}", value
 
 

@@ -130,7 +130,7 @@ def tiny(tmp_path_factory):
         "registration": {
             "model_name": "tiny-en-zh",
             "gates": {
-                "max_accuracy_drop_vs_teacher": 100,
+                "max_drop_vs_teacher": 100,
                 "min_gain_over_no_kd": -100,
                 "min_int8_agreement": 0,
                 "max_latency_ms_p50": None,

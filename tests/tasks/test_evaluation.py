@@ -5,224 +5,25 @@ import subprocess
 import sys
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import torch
 from sklearn.metrics import f1_score
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from data_contracts.errors import ContractViolation
 from data_contracts.evaluation import EvaluationReport
 from data_contracts.tables import check_table
-from tasks import export, teacher_signals
-from tasks.corpus.tables import read_table, write_table
+from tasks import teacher_signals
+from tasks.corpus.tables import read_table
 from tasks.evaluation import STAGE, Config, SpeedConfig
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
-from tasks.modeling.config import StudentArchitecture
-from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
+from tests.tasks.rooms import LABELS, example_id, make_world, rows_of, write_corpus, write_tokens
 
-LABELS = ("brightness", "turn_off", "turn_on", "状态")
-CHINESE = ("把{}亮度调高", "关闭{}的灯", "打开{}的灯", "{}是什么状态")
-ENGLISH = ("dim the {} lights", "switch off the {}", "switch on the {}", "what about the {}")
-ROOMS = {
-    "客厅": "parlour", "卧室": "bedroom", "厨房": "kitchen", "书房": "study", "浴室": "bathroom",
-    "阳台": "balcony", "车库": "garage", "走廊": "hall", "地下室": "cellar", "花园": "garden",
-}  # fmt: skip
-ROLE_ROOMS = {"train": slice(0, 5), "transfer": slice(0, 5), "validation": slice(5, 7),
-              "test": slice(6, 10)}  # fmt: skip
 QUICK = SpeedConfig(num_threads=1, latency_texts=3, round_texts=4, max_rounds=3)
-
-
-def rows_of(role, language):
-    """(text, other text, class) of a role in a language."""
-    for zh, en in list(ROOMS.items())[ROLE_ROOMS[role]]:
-        for label, (chinese, english) in enumerate(zip(CHINESE, ENGLISH, strict=True)):
-            texts = (chinese.format(zh), english.format(en))
-            yield (*(texts if language == "zh" else texts[::-1]), label)
-
-
-def example_id(role, language, index):
-    return f"{hash_free(role + language):08x}{index:024x}"
-
-
-def hash_free(text):
-    return sum(ord(character) * 31**i for i, character in enumerate(text)) % 16**8
-
-
-def tokenizer_of(texts):
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return tokenizer
-
-
-TOKENIZERS = {
-    language: tokenizer_of([text for text, _, _ in rows_of("train", language)])
-    for language in ("en", "zh")
-}
-
-
-def write_corpus(output, *, gold=True):
-    for role, languages in {
-        "train": ["en"],
-        "transfer": ["zh"],
-        "validation": ["en", "zh"],
-        "test": ["en", "zh"],
-    }.items():
-        for part, language in enumerate(languages):
-            rows = list(rows_of(role, language))
-            parallel = role == "transfer"
-            labelled = gold or not parallel
-            table = pa.table(
-                {
-                    "example_id": [example_id(role, language, i) for i in range(len(rows))],
-                    "text": [text for text, _, _ in rows],
-                    "language": [language] * len(rows),
-                    "label": pa.array(
-                        [LABELS[label] if labelled else None for *_, label in rows], pa.string()
-                    ),
-                    "parallel_text": pa.array(
-                        [other if parallel else None for _, other, _ in rows], pa.string()
-                    ),
-                    "parallel_language": pa.array(
-                        ["en" if parallel else None] * len(rows), pa.string()
-                    ),
-                    "source": ["rooms"] * len(rows),
-                    "line": pa.array(range(1, len(rows) + 1), pa.int64()),
-                }
-            )
-            write_table(table, output / "rows" / role / f"part-{part:05d}.parquet")
-    counts = {
-        "rooms": {
-            "role": "transfer",
-            "language": "zh",
-            "rows_in": 23,
-            "rows_out": 20,
-            "quarantined": {"wrong_language": 2},
-            "deduplicated": {"exact": 1},
-            "rows_out_by_role": {"train": 0, "transfer": 20, "validation": 0, "test": 0},
-        }
-    }
-    (output / "counts.json").write_text(json.dumps({"sources": counts}))
-    (output / "labels.json").write_text(json.dumps({"labels": LABELS}))
-
-
-def write_tokens(output, language, *, gold=True, test_labels=True):
-    tokenizer = TOKENIZERS[language]
-    for role in ("train", "transfer", "validation", "test"):
-        if role == "train" and language == "zh":
-            continue
-        # The teacher reads the parallel side of a transfer row: the row keeps its id.
-        owner = "zh" if role == "transfer" else language
-        rows = list(rows_of(role, language))
-        known = (gold or role != "transfer") and (test_labels or role != "test")
-        table = pa.table(
-            {
-                "example_id": [example_id(role, owner, i) for i in range(len(rows))],
-                "input_ids": pa.array(
-                    [tokenizer.encode(text).ids for text, _, _ in rows], pa.list_(pa.int32())
-                ),
-                "label": pa.array([label if known else -1 for *_, label in rows], pa.int32()),
-                "language": [language] * len(rows),
-            }
-        )
-        write_table(table, output / role / "part-00000.parquet")
-    (output / "tokenizer").mkdir()
-    tokenizer.save(str(output / "tokenizer" / "tokenizer.json"))
-    facts = {
-        "vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0, "max_length_tokens": 24,
-    }  # fmt: skip
-    (output / "tokens.json").write_text(json.dumps(facts))
-    (output / "labels.json").write_text(json.dumps({"labels": LABELS}))
-
-
-def write_model(output, language, *, seed, noise=0.0):
-    """A random encoder whose head is fitted on the transfer texts, as if it had been trained."""
-    torch.manual_seed(seed)
-    tokenizer = TOKENIZERS[language]
-    shape = StudentArchitecture(num_layers=2, hidden_size=32, num_heads=2, intermediate_size=64)
-    backbone = build_student_backbone(
-        shape, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=24
-    )
-    model = EncoderClassifier(backbone, num_labels=4, pooling="mean", dropout=0.1).eval()
-    rows = list(rows_of("transfer", language))
-    with torch.no_grad():
-        features = torch.stack(
-            [
-                backbone(
-                    input_ids=(ids := torch.tensor([tokenizer.encode(text).ids])),
-                    attention_mask=torch.ones_like(ids),
-                ).last_hidden_state.mean(1)[0]
-                for text, _, _ in rows
-            ]
-        )
-        design = torch.cat([features, torch.ones(len(rows), 1)], 1)
-        target = torch.nn.functional.one_hot(torch.tensor([row[2] for row in rows]), 4) * 6.0
-        solution = torch.linalg.solve(design.T @ design + 0.1 * torch.eye(33), design.T @ target)
-        solution += noise * torch.randn(solution.shape)
-        model.head.weight.copy_(solution[:32].T)
-        model.head.bias.copy_(solution[32])
-    save_classifier(model, output / "model", problem="text_classification")
-    tokenizer.save(str(output / "model" / "tokenizer.json"))
-    (output / "model" / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"})
-    )
-    (output / "model" / "labels.json").write_text(json.dumps({"labels": LABELS}))
-    steps = [{"step": s, "loss": 1 / s, "learning_rate": 0.1} for s in (1, 2, 3)]
-    validations = [{"step": s, "accuracy": s / 4, "macro_f1": s / 4, "loss": 1.0} for s in (1, 3)]
-    history = {"steps": steps, "validations": validations, "best_step": 3}
-    (output / "history.json").write_text(json.dumps(history))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    training = {"steps_done": 3, "steps_planned": 3, "num_parameters": parameters, "seed": seed}
-    (output / "training.json").write_text(json.dumps({**training, "stopped_early": False}))
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, publish):
-    """(store, inputs): all artifacts an evaluation reads, two seeds of each student."""
-    store = ArtifactStore(tmp_path_factory.mktemp("world"))
-
-    def made(stage, write, **config):
-        return publish(store, stage, write, config=config)
-
-    inputs = {
-        "corpus": made("corpus", write_corpus),
-        "teacher": made("teacher", lambda out: write_model(out, "en", seed=1)),
-        "teacher_tokens": made("tokens", lambda out: write_tokens(out, "en"), language="en"),
-        "student_tokens": made("tokens", lambda out: write_tokens(out, "zh"), language="zh"),
-    }
-    inputs["teacher_signals"] = run_stage(
-        teacher_signals.STAGE,
-        teacher_signals.Config(precision="fp32"),
-        {"teacher": inputs["teacher"], "tokens": inputs["teacher_tokens"]},
-        store=store,
-    ).artifact
-    for name, noise in (("student", 0.05), ("pseudo_label", 1.5), ("supervised", 0.0)):
-        for seed in (0, 1):
-            inputs[f"{name}_{seed}"] = made(
-                "student",
-                lambda out, seed=seed, noise=noise: write_model(
-                    out, "zh", seed=10 + seed, noise=noise
-                ),
-                seed=seed,
-                objective={"hard_labels": "gold" if name == "supervised" else "teacher"},
-                name=name,
-            )
-    inputs["export"] = run_stage(
-        export.STAGE,
-        export.Config(min_int8_agreement=0.0),
-        {"student": inputs["student_0"], "tokens": inputs["student_tokens"]},
-        store=store,
-    ).artifact
-    return store, inputs
+    """(store, inputs) of `make_world`."""
+    return make_world(tmp_path_factory.mktemp("world"), publish)
 
 
 CONFIG = Config(
@@ -274,15 +75,15 @@ def test_every_score_can_be_computed_again_from_the_predictions(evaluated):
                 read_table(artifact.path / "predictions" / f"{file}.parquet"), "predictions"
             )
             labels, decided = np.array(rows["label"]), np.array(rows["prediction"])
-            assert scores.accuracy == pytest.approx(np.mean(labels == decided))
+            assert scores["accuracy"] == pytest.approx(np.mean(labels == decided))
             present = np.unique(labels)
             macro = f1_score(labels, decided, labels=present, average="macro", zero_division=0)
-            assert scores.macro_f1 == pytest.approx(macro)
+            assert scores["macro_f1"] == pytest.approx(macro)
             assert system.num_examples == len(labels) == 16
             accuracies.append(np.mean(labels == decided))
-        assert system.mean.accuracy == pytest.approx(np.mean(accuracies))
+        assert system.mean["accuracy"] == pytest.approx(np.mean(accuracies))
         if len(accuracies) > 1:
-            assert system.sd.accuracy == pytest.approx(np.std(accuracies, ddof=1))
+            assert system.sd["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
         else:
             assert system.sd is None
     assert written == expected
@@ -308,7 +109,7 @@ def test_teacher_answers_come_from_its_signals_joined_by_id(world, evaluated):
     ):
         assert label == gold[row]
         assert decided == chosen[row]
-    assert report.systems["teacher"].mean.accuracy > 0.5
+    assert report.systems["teacher"].mean["accuracy"] > 0.5
 
 
 def test_students_are_scored_on_the_target_language_and_paired(evaluated):
@@ -325,14 +126,12 @@ def test_students_are_scored_on_the_target_language_and_paired(evaluated):
     assert set(found) == {(name, metric) for name in others for metric in ("accuracy", "macro_f1")}
     for (against, metric), one in found.items():
         assert one.paired == (against != "teacher")
-        difference = getattr(report.systems["student"].mean, metric) - getattr(
-            report.systems[against].mean, metric
-        )
+        difference = report.systems["student"].mean[metric] - report.systems[against].mean[metric]
         assert one.difference == pytest.approx(difference)
         assert one.low <= one.difference <= one.high
     [kept, _] = report.retention
     assert not kept.paired
-    ratio = report.systems["student"].mean.accuracy / report.systems["teacher"].mean.accuracy
+    ratio = report.systems["student"].mean["accuracy"] / report.systems["teacher"].mean["accuracy"]
     assert kept.value == pytest.approx(ratio)
 
 
@@ -351,9 +150,11 @@ def test_what_ships_is_compared_with_the_teacher_by_itself(evaluated):
     assert one.difference == pytest.approx(own["student_0"] - own["teacher"])
     assert one.low <= one.difference <= one.high
     int8 = found["onnx_int8", "accuracy"]
-    assert int8.difference == pytest.approx(report.variants["onnx_int8"].accuracy - own["teacher"])
+    assert int8.difference == pytest.approx(
+        report.variants["onnx_int8"].scores["accuracy"] - own["teacher"]
+    )
     assert one.against == int8.against == "teacher"
-    seeds = [scores.accuracy for scores in report.systems["student"].seeds]
+    seeds = [scores["accuracy"] for scores in report.systems["student"].seeds]
     assert seeds[0] != seeds[1], "the seeds answer alike: this test shows nothing"
     page = (artifact.path / "report.html").read_text(encoding="utf-8")
     assert "The delivered model (student, seed 0, safetensors)" in page
@@ -372,7 +173,7 @@ def test_floors_learn_what_the_student_had(world, evaluated):
     assert set(rows["prediction"]) == {LABELS[int(shares.argmax())]}
     assert rows["confidence"] == pytest.approx([shares.max()] * 16)
     # The templates are the same, only the rooms are new: characters must carry over.
-    assert report.systems["linear_gold"].mean.accuracy >= 0.9
+    assert report.systems["linear_gold"].mean["accuracy"] >= 0.9
     assert report.diagnostics.pseudo_label_accuracy == pytest.approx(
         np.mean(chosen == np.tile(np.arange(4), 5))
     )
@@ -393,7 +194,7 @@ def test_sizes_parameters_and_times_are_those_of_the_delivered_files(world, eval
     assert report.systems["pseudo_label"].latency_ms_p50 is None
     assert report.systems["majority"].size_bytes is None
     # From text through the tokenizer: the same answers as from the stored tokens.
-    assert report.variants["safetensors"].accuracy == report.systems["student"].seeds[0].accuracy
+    assert report.variants["safetensors"].scores == report.systems["student"].seeds[0]
     assert report.variants["safetensors"].agreement == 1.0
     assert (report.speed.rounds, report.speed.num_texts, report.speed.num_threads) == (3, 4, 1)
 
@@ -464,6 +265,47 @@ def test_missing_baselines_and_labels_leave_their_lines_out(world, publish):
     assert report.diagnostics.pseudo_label_accuracy is None
     assert report.comparison("student_minus_pseudo_label") is None
     assert "was not measured" in (artifact.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
+    """Retention of a teacher's English score says nothing about what could be kept in Chinese."""
+    store, inputs = world
+    tokens = publish(
+        store,
+        "tokens",
+        lambda out: write_tokens(out, "en", also_tested_in="zh"),
+        config={"language": "en", "also": "zh"},
+    )
+    signals = run_stage(
+        teacher_signals.STAGE,
+        teacher_signals.Config(precision="fp32"),
+        {"teacher": inputs["teacher"], "tokens": tokens},
+        store=store,
+    ).artifact
+    fewer = {name: one for name, one in inputs.items() if not name.startswith(("pseudo", "superv"))}
+    zero_shot = {"zero_shot_0": inputs["pseudo_label_0"], "zero_shot_1": inputs["pseudo_label_1"]}
+    made = {**fewer, **zero_shot, "teacher_tokens": tokens, "teacher_signals": signals}
+    artifact = run_stage(STAGE, CONFIG, made, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    names = ["teacher", "teacher_on_target", "student", "zero_shot"]
+    assert list(report.systems)[:4] == names
+    assert [report.systems[name].language for name in names] == ["en", "zh", "zh", "zh"]
+    assert report.systems["zero_shot"].kind == "zero_shot"
+    # The rows are stored in reverse: they must be told apart by id, and paired in one order.
+    logits = read_table(signals.path / "test" / "part-1.parquet").to_pydict()
+    chosen = dict(zip(logits["example_id"], np.argmax(logits["logits"], axis=1), strict=True))
+    answered = predictions(artifact, "teacher_on_target")
+    assert answered["example_id"] == predictions(artifact, "student_0")["example_id"]
+    assert answered["prediction"] == [LABELS[chosen[row]] for row in answered["example_id"]]
+    delivered = [one for one in report.delivered_comparisons if one.metric == "accuracy"]
+    assert {one.against for one in delivered} == {"teacher_on_target"}
+    assert all(one.paired for one in delivered)
+    kept = {one.against: one for one in report.retention if one.metric == "accuracy"}
+    assert set(kept) == {"teacher", "teacher_on_target"}
+    assert (kept["teacher"].paired, kept["teacher_on_target"].paired) == (False, True)
+    page = (artifact.path / "report.html").read_text(encoding="utf-8")
+    assert "of the teacher&#39;s Chinese accuracy" in page
+    assert "On Chinese test examples the teacher reaches" in page
 
 
 def test_unlabelled_test_rows_are_a_users_mistake_with_a_remedy(world, publish):

@@ -74,6 +74,7 @@ def test_a_passing_student_becomes_champion_with_all_its_papers(register, regist
             "predictions",
             "report.html",
             "report.json",
+            "statistics",
         }
     card = next(registry_home.rglob("MODEL_CARD.md")).read_text(encoding="utf-8")
     for words in ("models:/", "translation memory", "non_inferior_to_teacher", "Licence", "zh"):

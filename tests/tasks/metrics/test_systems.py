@@ -3,26 +3,23 @@
 import numpy as np
 import pytest
 
+from tasks.metrics.class_answers import MEASURES, class_answers
 from tasks.metrics.systems import (
-    Answers,
     Resampling,
-    class_table,
     compare,
-    frequent_confusions,
+    group_scores,
     mean_and_spread,
     retain,
     scores_by_seed,
 )
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2])
-NAMES = ("on", "off", "play")
 
 
 def answers(*decisions, ids=None, confidence=0.9):
     predictions = np.array(decisions)
-    return Answers(
-        ids or tuple("abcdefgh"), LABELS, predictions, np.full(predictions.shape, confidence)
-    )
+    sure = np.full(predictions.shape, confidence)
+    return class_answers(ids or tuple("abcdefgh"), LABELS, predictions, sure, num_classes=3)
 
 
 STUDENT = answers([0, 0, 1, 1, 1, 2, 2, 0], [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 1, 1, 1, 2, 2, 0])
@@ -31,28 +28,28 @@ BASELINE = answers([0, 0, 1, 1, 0, 2, 0, 0])
 
 def test_mean_and_spread_over_seeds_by_hand():
     """ddof = 0 understates the spread of three seeds by a fifth."""
-    seeds = scores_by_seed(STUDENT, num_classes=3, num_bins=15)
+    seeds = scores_by_seed(STUDENT, MEASURES)
     accuracies = [6 / 8, 1.0, 5 / 8]
-    assert [one.accuracy for one in seeds] == pytest.approx(accuracies)
+    assert [one["accuracy"] for one in seeds] == pytest.approx(accuracies)
     mean, sd = mean_and_spread(seeds)
-    assert mean.accuracy == pytest.approx(sum(accuracies) / 3)
+    assert mean["accuracy"] == pytest.approx(sum(accuracies) / 3)
     by_hand = sum((a - sum(accuracies) / 3) ** 2 for a in accuracies) / 2
-    assert sd.accuracy == pytest.approx(by_hand**0.5)
-    assert [one.ece for one in seeds] == pytest.approx([abs(a - 0.9) for a in accuracies])
+    assert sd["accuracy"] == pytest.approx(by_hand**0.5)
+    assert [one["ece"] for one in seeds] == pytest.approx([abs(a - 0.9) for a in accuracies])
 
 
 def test_one_seed_has_no_spread():
     """`± 0.0` would claim a certainty that one run does not have."""
-    assert mean_and_spread(scores_by_seed(BASELINE, num_classes=3, num_bins=15))[1] is None
+    assert mean_and_spread(scores_by_seed(BASELINE, MEASURES))[1] is None
 
 
 def test_same_examples_are_paired_and_others_are_not():
     """Pairing two different test sets by position compares unrelated examples."""
     elsewhere = answers(BASELINE.predictions[0], ids=tuple("ijklmnop"))
     found = {"student": STUDENT, "same": BASELINE, "other": elsewhere}
-    resampling = Resampling(num_classes=3, num_resamples=200)
-    same = compare(found, "student", "same", resampling)
-    other = compare(found, "student", "other", resampling)
+    resampling = Resampling(num_resamples=200)
+    same = compare(found, "student", "same", MEASURES, resampling)
+    other = compare(found, "student", "other", MEASURES, resampling)
     assert [one.metric for one in same] == ["accuracy", "macro_f1"]
     assert all(one.paired for one in same)
     assert not any(one.paired for one in other)
@@ -67,19 +64,16 @@ def test_same_examples_are_paired_and_others_are_not():
 def test_retention_is_left_out_where_the_teacher_scores_nothing():
     """Infinity is not JSON, and not a retention."""
     wrong = answers((LABELS + 1) % 3, ids=tuple("ijklmnop"))
-    assert retain(STUDENT, wrong, Resampling(num_classes=3, num_resamples=100)) == ()
+    assert retain(STUDENT, wrong, MEASURES, Resampling(num_resamples=100)) == ()
 
 
-def test_class_table_and_confusions_speak_of_seed_0():
-    """The delivered model is seed 0: a table of the best seed would flatter it."""
-    table = class_table(STUDENT, NAMES, system="student, seed 0")
-    assert table.accuracy == pytest.approx(6 / 8)
-    assert [row.label for row in table.rows] == list(NAMES)
-    assert [row.support for row in table.rows] == [3, 2, 3]
-    assert table.weighted.support == 8
-    found = frequent_confusions(STUDENT, NAMES)
-    assert [(one.label, one.prediction, one.count) for one in found] == [
-        ("on", "off", 1),
-        ("play", "on", 1),
-    ]
-    assert found[0].share == pytest.approx(1 / 3)
+def test_a_group_is_scored_on_its_own_examples():
+    """A domain of two reviews must not borrow the others' score."""
+    parts = ["book", None, "hotel", "book", "hotel", "hotel", None, "book"]
+    found = group_scores({"student": STUDENT}, parts, MEASURES, column="domain")
+    assert [(one.value, one.num_examples) for one in found] == [("book", 3), ("hotel", 3)]
+    rows = {"book": [0, 3, 7], "hotel": [2, 4, 5]}
+    for one in found:
+        chosen = rows[one.value]
+        expected = np.mean([np.mean(run[chosen] == LABELS[chosen]) for run in STUDENT.predictions])
+        assert one.scores["student"]["accuracy"] == pytest.approx(expected)

@@ -13,6 +13,13 @@ from data_contracts.evaluation import (
     Variant,
 )
 from tasks.metrics import systems as scoring
+from tasks.metrics.class_answers import (
+    MEASURES,
+    calibrate,
+    class_answers,
+    class_table,
+    frequent_confusions,
+)
 
 SYSTEMS = {
     # name: (display, kind, accuracy of each seed, parameters, bytes)
@@ -44,7 +51,7 @@ def answers_of(rng, labels, accuracies, num_classes, ids):
         ]
     )
     sure = np.clip(rng.normal(0.93, 0.08, decided.shape), 1 / num_classes, 1.0)
-    return scoring.Answers(ids, labels, decided, sure)
+    return class_answers(ids, labels, decided, sure, num_classes=num_classes)
 
 
 def build_report(label_names, *, num_examples=400, systems=tuple(SYSTEMS), notes=(), seed=0):
@@ -58,11 +65,11 @@ def build_report(label_names, *, num_examples=400, systems=tuple(SYSTEMS), notes
         labels, language = (source, "en") if name == "teacher" else (target, "zh")
         ids = tuple(f"{language}{i}" for i in range(labels.size))
         answers[name] = answers_of(rng, labels, SYSTEMS[name][2], num_classes, ids)
-    resampling = scoring.Resampling(num_classes=num_classes, num_resamples=300)
+    resampling = scoring.Resampling(num_resamples=300)
     results = {}
     for name, found in answers.items():
         display, kind, _, parameters, size = SYSTEMS[name]
-        seeds = scoring.scores_by_seed(found, num_classes=num_classes, num_bins=15)
+        seeds = scoring.scores_by_seed(found, MEASURES)
         mean, sd = scoring.mean_and_spread(seeds)
         timed = {"teacher": (14.2, 22.9, 152.0), "student": (1.31, 1.92, 2210.0)}.get(name)
         results[name] = SystemResult(
@@ -86,18 +93,18 @@ def build_report(label_names, *, num_examples=400, systems=tuple(SYSTEMS), notes
         source_language="en",
         target_language="zh",
         systems=results,
-        classes=scoring.class_table(student, label_names, system="student, seed 0"),
+        metrics=tuple(measure.metric for measure in MEASURES),
+        classes=class_table(student, label_names, system="student, seed 0"),
         comparisons=tuple(
             comparison
             for against in answers
             if against != "student"
-            for comparison in scoring.compare(answers, "student", against, resampling)
+            for comparison in scoring.compare(answers, "student", against, MEASURES, resampling)
         ),
-        retention=scoring.retain(student, answers["teacher"], resampling),
+        retention=scoring.retain(student, answers["teacher"], MEASURES, resampling),
         variants={
             name: Variant(
-                accuracy=accuracy,
-                macro_f1=accuracy,
+                scores={"accuracy": accuracy, "macro_f1": accuracy},
                 size_bytes=size,
                 latency_ms_p50=latency,
                 latency_ms_p95=1.5 * latency,
@@ -121,7 +128,7 @@ def build_report(label_names, *, num_examples=400, systems=tuple(SYSTEMS), notes
             includes="tokenization, padding, the network",
         ),
         calibration={
-            name: scoring.calibrate(answers[name], num_bins=15) for name in ("teacher", "student")
+            name: calibrate(answers[name], num_bins=15) for name in ("teacher", "student")
         },
         diagnostics=Diagnostics(
             rows="transfer rows, which the student trained on",
@@ -132,7 +139,7 @@ def build_report(label_names, *, num_examples=400, systems=tuple(SYSTEMS), notes
             teacher_confidence=0.941,
             pseudo_label_accuracy=0.953,
         ),
-        confusions=scoring.frequent_confusions(student, label_names),
+        confusions=frequent_confusions(student, label_names),
         data=(
             DataCount(
                 source="english-labelled",

@@ -18,7 +18,7 @@ def test_all_plots_are_drawn_without_a_missing_glyph(make_report, histories):
     student = answers["student"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = draw_plots(report, student.labels, student.predictions[0], histories)
+        found = draw_plots(report, (student.labels, student.predictions[0]), histories)
     assert set(found) == {"confusion_matrix", "reliability", "learning_curves", "quality_and_size"}
     for png in found.values():
         pixels = image.imread(io.BytesIO(png), format="png")
@@ -31,7 +31,7 @@ def test_plots_are_the_same_bytes_twice(make_report, histories):
     report, answers = make_report(NAMES, num_examples=60)
     student = answers["student"]
     first, second = (
-        draw_plots(report, student.labels, student.predictions[0], histories) for _ in range(2)
+        draw_plots(report, (student.labels, student.predictions[0]), histories) for _ in range(2)
     )
     assert first == second
 
@@ -63,4 +63,4 @@ def test_no_history_gives_no_learning_curves(make_report):
     """An empty plot looks like a training that did nothing."""
     report, answers = make_report(NAMES, num_examples=40)
     student = answers["student"]
-    assert "learning_curves" not in draw_plots(report, student.labels, student.predictions[0], {})
+    assert "learning_curves" not in draw_plots(report, (student.labels, student.predictions[0]), {})

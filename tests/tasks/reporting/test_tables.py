@@ -19,7 +19,8 @@ def test_every_system_has_a_line_and_what_was_not_measured_is_a_dash(make_report
     assert all(len(row) == len(table.header) for row in table.rows)
     student = report.systems["student"]
     assert (
-        table.rows[1][2] == f"{100 * student.mean.accuracy:.1f} ± {100 * student.sd.accuracy:.1f}"
+        table.rows[1][2]
+        == f"{100 * student.mean['accuracy']:.1f} ± {100 * student.sd['accuracy']:.1f}"
     )
     assert "±" not in table.rows[0][2]
     assert table.rows[-1][-4:] == ("–", "–", "–", "–")

@@ -62,8 +62,8 @@ def test_the_delivered_seed_stands_beside_the_mean(make_report):
     """The mean of three seeds is nobody's model: the one delivered may be the worst of them."""
     report, _ = make_report(NAMES)
     student = report.systems["student"]
-    assert f"{100 * student.mean.accuracy:.1f} %" in verdict(report)[0]
-    assert f"seed 0: {100 * student.seeds[0].accuracy:.1f} %" in verdict(report)[0]
+    assert f"{100 * student.mean['accuracy']:.1f} %" in verdict(report)[0]
+    assert f"seed 0: {100 * student.seeds[0]['accuracy']:.1f} %" in verdict(report)[0]
 
 
 def test_a_missing_baseline_is_said(make_report):

@@ -17,7 +17,7 @@ def only(gates):
 def test_non_inferiority_asks_the_lower_end(make_report, margin, passes):
     """A difference of -1 ± 2 points passed as `within 2 points` is luck half of the time."""
     report = make_report(vs_teacher=(-0.01, -0.03))
-    config = GatesConfig(**{**OFF, "max_accuracy_drop_vs_teacher": margin})
+    config = GatesConfig(**{**OFF, "max_drop_vs_teacher": margin})
     gate = only(report_gates(config, report, TRAINED))
     assert (gate.value, gate.threshold, gate.passed) == (-3.0, -margin, passes)
 
@@ -27,7 +27,7 @@ def test_a_poor_delivered_model_does_not_pass_on_its_siblings_merits(make_report
     """Seeds 1 and 2 are good, seed 0 is not, the mean passes, and seed 0 is what ships."""
     delivered = {"safetensors": (-0.01, -0.02), "onnx_int8": (-0.01, -0.02), poor: (-0.05, -0.07)}
     report = make_report(vs_teacher=(-0.01, -0.02), delivered_vs_teacher=delivered)
-    config = GatesConfig(**{**OFF, "max_accuracy_drop_vs_teacher": 6.0})
+    config = GatesConfig(**{**OFF, "max_drop_vs_teacher": 6.0})
     gate = only(report_gates(config, report, TRAINED))
     assert (gate.value, gate.passed) == (-7.0, False)
     assert f"delivered model (student, seed 0, {poor})" in gate.detail
