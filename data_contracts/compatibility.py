@@ -82,6 +82,8 @@ def _changes(old: Contract, new: Contract) -> tuple[list[str], list[str]]:
         breaking.append("columns reordered")
     if old.required_together != new.required_together:
         breaking.append("requiredTogether changed")
+    if old.same_length != new.same_length:
+        breaking.append("sameLength changed")
     _compare_properties(old, new, breaking, compatible)
     return breaking, compatible
 

@@ -83,8 +83,11 @@ class Contract(Frozen):
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$", description="semantic version")
     description: str
     columns: tuple[Column, ...]
-    required_together: tuple[str, ...] = Field(
-        (), description="columns null together or not at all"
+    required_together: tuple[tuple[str, ...], ...] = Field(
+        (), description="groups of columns null together or not at all"
+    )
+    same_length: tuple[tuple[str, ...], ...] = Field(
+        (), description="groups of list columns with equally many items in a row"
     )
     properties: dict[str, float | int | str | bool] = Field(
         description="custom properties of the contract, such as maxQuarantineRate (a share, 0 to 1)"
@@ -142,9 +145,15 @@ def _contract(document: Any) -> Contract:
         version=document.version,
         description=document.description.purpose,
         columns=tuple(_column(entry) for entry in table.properties),
-        required_together=tuple(_custom(table).get("requiredTogether", ())),
+        required_together=_groups(_custom(table).get("requiredTogether", ())),
+        same_length=_groups(_custom(table).get("sameLength", ())),
         properties=_custom(document),
     )
+
+
+def _groups(value: Any) -> tuple[tuple[str, ...], ...]:
+    several = value and not isinstance(value[0], str)
+    return tuple(map(tuple, value)) if several else (tuple(value),) if value else ()
 
 
 def _custom(holder: Any) -> dict[str, Any]:
@@ -314,11 +323,16 @@ def _broken_rows(
             yield f"{column.name} is one of {allowed}", bad, shown
         if _LIST.match(column.physical_type):
             yield from _broken_items(values, column, shown)
-    if together := contract.required_together:
-        first = pc.is_null(batch[together[0]])
-        for other in together[1:]:
-            rule = f"{together[0]} and {other} are null together"
+    for name, *others in contract.required_together:
+        first = pc.is_null(batch[name])
+        for other in others:
+            rule = f"{name} and {other} are null together"
             yield rule, pc.not_equal(first, pc.is_null(batch[other])), None
+    for name, *others in contract.same_length:
+        lengths = pc.list_value_length(batch[name])
+        for other in others:
+            differ = pc.not_equal(lengths, pc.list_value_length(batch[other]))
+            yield f"{name} and {other} have as many items", pc.fill_null(differ, False), None
 
 
 def _broken_items(

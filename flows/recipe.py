@@ -52,7 +52,7 @@ def _section(config: type[StageConfig], *, without: tuple[str, ...]) -> type[Fro
     return create_model(f"{config.__module__}.Section", __base__=Frozen, **fields)
 
 
-class Data(_section(ingestion.Config, without=("source_language", "target_language"))):
+class Data(_section(ingestion.Config, without=("problem", "source_language", "target_language"))):
     """Where rows come from, and the rules they must pass."""
 
 
@@ -60,7 +60,9 @@ class TeacherSignals(_section(teacher_signals.Config, without=())):
     """What the fine-tuned teacher is asked to read, once for all students."""
 
 
-class Reading(_section(tokenization.Config, without=("languages", "tokenizer", "roles"))):
+class Reading(
+    _section(tokenization.Config, without=("problem", "languages", "tokenizer", "roles"))
+):
     """How many tokens of a text a model reads, and how well its vocabulary must fit."""
 
 
@@ -300,6 +302,7 @@ class Recipe(Frozen):
     def corpus_config(self) -> ingestion.Config:
         """For the step corpus."""
         return ingestion.Config(
+            problem=self.problem,
             source_language=self.source_language,
             target_language=self.target_language,
             **dict(self.data),
@@ -316,6 +319,7 @@ class Recipe(Frozen):
     def student_tokens_config(self) -> tokenization.Config:
         """For the step student-tokens."""
         return tokenization.Config(
+            problem=self.problem,
             languages=self.student_languages,
             tokenizer=self.student.tokenizer,
             **_fields(self.student, Reading),
@@ -387,6 +391,7 @@ class Recipe(Frozen):
     def _teacher_tokens(self, roles: tuple[Role, ...]) -> tokenization.Config:
         # The pretrained model brings its own tokenizer.
         return tokenization.Config(
+            problem=self.problem,
             languages=self.teacher_languages,
             tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(self.teacher)["model"]),
             roles=roles,
@@ -426,4 +431,4 @@ def _with_precision(config: Precise) -> Precise:
 
 def _is_labelled(source: Any) -> bool:
     columns = getattr(source, "columns", None)
-    return columns is None or columns.label is not None
+    return columns is None or bool(columns.annotations)

@@ -22,7 +22,6 @@ import json
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import SourceError
+from tasks.corpus.columns import ProblemType
 from tasks.corpus.counting import Tally, check_rates, total
 from tasks.corpus.deduplication import DeduplicationConfig
 from tasks.corpus.filtering import FilterConfig
@@ -37,8 +37,9 @@ from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.sources import (
     LABELLED_ROLES,
     ROLES,
+    FileSource,
     Source,
-    SourceFile,
+    check_source,
     read_rows,
     source_files,
 )
@@ -49,18 +50,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from tasks.corpus.ledger import Census, Ledger, Verdicts
-    from tasks.corpus.preparation import RowRules
+    from tasks.corpus.ledger import Ledger, Verdicts
+    from tasks.corpus.pieces import IngestedFile
     from tasks.corpus.quarantine import Rejected
     from tasks.corpus.raw_rows import RawBatch
-    from tasks.corpus.selection import Piece
+    from tasks.corpus.rows.kind import RowKind, RowRules
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(StageConfig):
     """What the corpus is made of and which rules its rows must pass."""
 
+    problem: ProblemType = Field(
+        default="text_classification", description="problem type: decides what a row is"
+    )
     source_language: str = Field(description="BCP-47 tag of the teacher's language, such as en")
     target_language: str = Field(description="BCP-47 tag of the student's language, such as zh")
     sources: tuple[Source, ...] = Field(
@@ -99,28 +103,15 @@ class Config(StageConfig):
             raise ValueError(f"source names must differ: {', '.join(twice)} is used twice")
         return self
 
+    @model_validator(mode="after")
+    def _sources_fit_the_problem(self) -> Config:
+        for source in self.sources:
+            check_source(self.problem, source)
+        return self
+
     def locations(self) -> tuple[str, ...]:
         """URIs of all sources."""
         return tuple(source.uri for source in self.sources)
-
-
-@dataclass
-class _File:
-    """What is known of one file of a source while it is ingested."""
-
-    source: Source
-    origin: SourceFile
-    pieces: list[Path] = field(default_factory=list)
-    num_rows: int = 0
-    quarantine: list[Path] = field(default_factory=list)
-
-    def set_aside(self, rows: pa.Table, path: Path) -> None:
-        """Keep rows of the quarantine at `path` until they are sorted."""
-        from tasks.corpus.tables import write_table
-
-        if rows.num_rows:
-            write_table(rows, path)
-            self.quarantine.append(path)
 
 
 def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
@@ -130,21 +121,32 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         ContractViolation if too large a share of a source is set aside.
     """
     from tasks.corpus.ledger import Census
+    from tasks.corpus.pieces import IngestedFile, read_texts, set_aside_unknown_names
     from tasks.corpus.quarantine import write_quarantine
+    from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.selection import select
+    from tasks.corpus.usability import check_usable
 
+    kind, fixed_names = ROW_KINDS[config.problem], config.filters.labels
     pieces = workspace.work / "pieces"
     shutil.rmtree(pieces, ignore_errors=True)
-    files = [_File(source, origin) for source in config.sources for origin in source_files(source)]
-    rows, removed = _prepare_files(config, files, pieces, workspace)
+    files = [
+        IngestedFile(source, origin) for source in config.sources for origin in source_files(source)
+    ]
+    rows = _prepare_files(config, files, pieces, workspace)
     verdicts = select(
         rows,
         required_languages=(config.source_language, config.target_language),
         deduplication=config.deduplication,
         splitting=config.splitting,
-        fixed_labels=config.filters.labels is not None,
-        read_texts=lambda: _read_texts(files),
+        fixed_labels=fixed_names is not None or kind.names_column is not None,
+        pairs_count=kind.pairs_count,
+        read_texts=lambda: read_texts(files, kind),
     )
+    names: set[str] | None = None
+    if kind.names_column is not None:
+        fixed = fixed_names is not None
+        names = set_aside_unknown_names(files, kind, rows, verdicts, fixed=fixed)
     workspace.progress.say(f"{int(verdicts.kept().sum()):,} of {len(verdicts.outcome):,} rows stay")
     counts = _write_rows(config, files, rows, verdicts, workspace)
     table = workspace.work / "quarantine.parquet"  # survives a failed run, for its reader
@@ -158,8 +160,16 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     forgiven = ("leak_exact", "leak_near") if verdicts.cut_languages else ()
     check_rates(counts, table, limit=config.max_quarantine_rate, forgiven=forgiven)
     census = Census.of(rows, verdicts)
-    labels = sorted(set(config.filters.labels or census.train_labels))
-    _check_usable(config, rows, census, labels)
+    names = census.train_labels if names is None else names
+    labels = kind.class_labels(sorted(set(fixed_names or names)))
+    check_usable(
+        rows,
+        census,
+        labels,
+        source_language=config.source_language,
+        target_language=config.target_language,
+        classes_needed=kind.classes_needed,
+    )
     _write_json(workspace.output / "labels.json", {"labels": labels})
     by_role = {role: sum(c["rows_out_by_role"][role] for c in counts.values()) for role in ROLES}
     _write_json(
@@ -169,7 +179,7 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
             "sources": counts,
             "roles": by_role,
             "cut_from_labelled_rows": verdicts.cut_languages,
-            "removed_characters": dict(sorted(removed.items())),
+            "removed_characters": _removed(files, kind),
         },
     )
     shutil.rmtree(pieces, ignore_errors=True)
@@ -183,21 +193,22 @@ STAGE = Stage("corpus", VERSION, ingest)
 
 
 def _prepare_files(
-    config: Config, files: Sequence[_File], folder: Path, workspace: Workspace
-) -> tuple[Ledger, Counter[str]]:
+    config: Config, files: Sequence[IngestedFile], folder: Path, workspace: Workspace
+) -> Ledger:
     """Judge each row on its own; passing rows go to pieces in `folder`, numbers to the ledger."""
     from tasks.corpus.ledger import Ledger
     from tasks.corpus.preparation import prepare_all
+    from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.tables import write_table
 
-    removed: Counter[str] = Counter()
+    kind = ROW_KINDS[config.problem]
     rows = Ledger(folder / "ledger")
-    order: deque[_File] = deque()
+    order: deque[IngestedFile] = deque()
     workspace.progress.start("reading sources", total=len(files), unit="files")
     batches = _raw_batches(config, files, order, workspace)
     for number, prepared in enumerate(prepare_all(batches, workers=workspace.workers)):
         file, table = order.popleft(), prepared.rows
-        removed += prepared.removed_characters
+        file.changes += prepared.changes
         file.num_rows += table.num_rows + prepared.quarantine.num_rows
         file.set_aside(prepared.quarantine, folder / f"aside-{number:07d}.parquet")
         if not table.num_rows:
@@ -208,8 +219,8 @@ def _prepare_files(
         rows.add(
             role=file.source.role,
             language=file.source.language,
-            parallel_language=file.source.parallel_language,
-            labels=table["label"].to_pylist(),
+            parallel_language=kind.second_language(file.source),
+            labels=kind.ledger_labels(table),
             text_hashes=table["text_hash"].to_numpy(),
             parallel_hashes=table["parallel_hash"].to_numpy(),
         )
@@ -221,22 +232,24 @@ def _prepare_files(
                 rule="a source holds at least one row",
                 remedy="check the file, or take the source out of the recipe",
             )
-    return rows, removed
+    return rows
 
 
 def _raw_batches(
-    config: Config, files: Sequence[_File], order: deque[_File], workspace: Workspace
+    config: Config, files: Sequence[IngestedFile], order: deque[IngestedFile], workspace: Workspace
 ) -> Iterator[tuple[RawBatch, RowRules]]:
     """All batches of all files; `order` notes which file each belongs to."""
-    from tasks.corpus.preparation import RowRules
+    from tasks.corpus.rows.kind import RowRules
 
     for file in files:
         source = file.source
         rules = RowRules(
+            problem=config.problem,
             source=file.origin.label,
             language=source.language,
             parallel_language=source.parallel_language,
             needs_label=source.role in LABELLED_ROLES,
+            label_names=source.label_names if isinstance(source, FileSource) else (),
             normalization=config.normalization,
             filters=config.filters,
             keep_quarantined_text=config.keep_quarantined_text,
@@ -247,32 +260,9 @@ def _raw_batches(
         workspace.progress.advance(note=file.origin.label)
 
 
-def _pieces(
-    files: Sequence[_File], columns: Sequence[str] | None = None
-) -> Iterator[tuple[_File, int, pa.Table]]:
-    """(file, number of the first row, rows) of every piece in order."""
-    from tasks.corpus.tables import read_table
-
-    start = 0
-    for file in files:
-        for path in file.pieces:
-            table = read_table(path, columns)
-            yield file, start, table
-            start += table.num_rows
-
-
-def _read_texts(files: Sequence[_File]) -> Iterator[Piece]:
-    from tasks.corpus.selection import Piece
-
-    for file, start, table in _pieces(files, ["text", "parallel_text"]):
-        source = file.source
-        texts, parallel_texts = (column.to_pylist() for column in table.columns)
-        yield Piece(start, source.language, texts, source.parallel_language, parallel_texts)
-
-
 def _write_rows(
     config: Config,
-    files: Sequence[_File],
+    files: Sequence[IngestedFile],
     rows: Ledger,
     verdicts: Verdicts,
     workspace: Workspace,
@@ -282,16 +272,21 @@ def _write_rows(
 
     from tasks.corpus.ledger import COPY_KINDS, OUTCOMES
     from tasks.corpus.parts import PartWriter
+    from tasks.corpus.pieces import iter_pieces
     from tasks.corpus.quarantine import quarantine_table
+    from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.tables import read_table
 
-    writer = PartWriter(workspace.output / "rows")
+    kind = ROW_KINDS[config.problem]
+    writer = PartWriter(workspace.output / "rows", kind)
     details = verdicts.details()
     tallies = {source.name: Tally(source) for source in config.sources}
     for file in files:
-        tallies[file.source.name].rows_in += file.num_rows
-    current: _File | None = None
-    for file, start, table in _pieces(files):
+        tally = tallies[file.source.name]
+        tally.rows_in += file.num_rows
+        tally.repairs.update({name: file.changes[name] for name in kind.repairs})
+    current: IngestedFile | None = None
+    for file, start, table in iter_pieces(files):
         if current is not None and file is not current:
             writer.finish_file()
         current = file
@@ -336,33 +331,10 @@ def _rejected(
         yield Rejected(row["line"], OUTCOMES[outcomes[place]], details.get(start + place, ""), raw)
 
 
-def _check_usable(config: Config, rows: Ledger, census: Census, labels: Sequence[str]) -> None:
-    """Refuse a corpus that no teacher, student or report can be made of."""
-
-    def count(language: str, *roles: str) -> int:
-        return sum(census.count(rows.language_code(language), role) for role in roles)
-
-    source, target = config.source_language, config.target_language
-    facts = []
-    if not count(source, "train"):
-        facts.append(f"no labelled train rows in {source!r} for the teacher to learn from")
-    if not count(target, "transfer", "train"):
-        facts.append(f"no transfer rows in {target!r} for the student to learn from")
-    for language in dict.fromkeys((source, target)):
-        facts += [
-            f"no {role} rows in {language!r}"
-            for role in ("validation", "test")
-            if not count(language, role)
-        ]
-    if not facts and len(labels) < 2:
-        facts.append(f"only {len(labels)} label: {', '.join(labels)}")
-    if facts:
-        raise SourceError(
-            "after filtering there are " + "; ".join(facts),
-            rule="a corpus needs train rows of two or more labels in the source language, transfer "
-            "rows in the target language, and validation and test rows in both",
-            remedy="add sources with these roles and languages, or see counts of the quarantine",
-        )
+def _removed(files: Sequence[IngestedFile], kind: RowKind) -> dict[str, int]:
+    """Characters that normalising took out of all texts, by kind."""
+    changes = sum((file.changes for file in files), start=Counter[str]())
+    return {name: changes[name] for name in sorted(changes) if name not in kind.repairs}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from data_contracts.artifacts import Artifact, Frozen, RowCounts, StageSummary
-from data_contracts.errors import RecipeError
+from data_contracts.artifacts import Artifact, RowCounts, StageSummary
+from tasks.corpus.columns import ProblemType
+from tasks.corpus.token_counts import ShardCounts, check_limits
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
@@ -45,6 +46,9 @@ _COUNTS = "counts.json"
 class Config(StageConfig):
     """What one reader reads, and how it cuts texts into tokens."""
 
+    problem: ProblemType = Field(
+        default="text_classification", description="problem type: decides what a row is"
+    )
     languages: tuple[str, ...] = Field(
         min_length=1,
         max_length=256,
@@ -93,33 +97,10 @@ class Config(StageConfig):
         return ()
 
 
-class ShardCounts(Frozen):
-    """What tokenizing one part, or all parts of one role, came to."""
-
-    num_rows: int = Field(default=0, description="rows with tokens")
-    num_unread: int = Field(default=0, description="rows in none of the reader's languages")
-    num_tokens: int = Field(default=0, description="tokens, special ones included")
-    num_truncated: int = Field(default=0, description="texts that were cut")
-    num_unknown: int = Field(default=0, description="unknown tokens")
-    num_uncut_tokens: int = Field(
-        default=0, description="tokens of text before cutting, none special"
-    )
-    num_characters: int = Field(default=0, description="characters of the texts")
-    num_words: int = Field(default=0, description="words between spaces of the texts")
-    longest: int = Field(default=0, description="tokens of the longest text before cutting")
-
-    def __add__(self, other: ShardCounts) -> ShardCounts:
-        sums = {
-            name: getattr(self, name) + getattr(other, name)
-            for name in type(self).model_fields
-            if name != "longest"
-        }
-        return ShardCounts(**sums, longest=max(self.longest, other.longest))
-
-
 class ShardConfig(StageConfig):
     """What defines the tokens of one part."""
 
+    problem: ProblemType
     corpus_part: str = Field(description="SHA-256 of the corpus part")
     tokenizer: str = Field(description="SHA-256 of tokenizer.json")
     languages: tuple[str, ...]
@@ -148,6 +129,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         Shard(
             _shard_stage(corpus.path / "rows" / role / file, tokenizer),
             ShardConfig(
+                problem=config.problem,
                 corpus_part=sha256,
                 tokenizer=hashlib.sha256(tokenizer_bytes).hexdigest(),
                 languages=config.languages,
@@ -165,7 +147,13 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         totals[role] += ShardCounts.model_validate_json(counted)
         workspace.progress.advance(1)
     total = sum(totals.values(), start=ShardCounts())
-    _check_limits(config, total)
+    check_limits(
+        total,
+        languages=config.languages,
+        max_length_tokens=config.max_length_tokens,
+        max_truncated_rate=config.max_truncated_rate,
+        max_unknown_rate=config.max_unknown_rate,
+    )
     facts = _facts(config, tokenizer, totals, total)
     (output / "tokens.json").write_text(
         json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
@@ -257,12 +245,19 @@ def _write_shard(
 
     from data_contracts.tables import arrow_schema, check_table, load_contract
     from tasks.corpus.encoding import Encoder, readable_text
+    from tasks.corpus.rows import ROW_KINDS
+    from tasks.corpus.rows.kind import Reading
+    from tasks.corpus.rows.written import write_tokenized
     from tasks.corpus.tables import read_table, write_table
     from tasks.corpus.tokenizing import special_token_names
 
     pc: Any = pyarrow.compute
     rows = read_table(corpus_part)
-    check_table(rows, "corpus", name=corpus_part.name)
+    kind = ROW_KINDS[config.problem]
+    check_table(rows, kind.corpus_contract, name=corpus_part.name)
+    reading = Reading(tokenizer, config.languages, config.labels, config.max_length_tokens)
+    if (tokenized := kind.tokens(rows, reading)) is not None:
+        return write_tokenized(tokenized, kind, workspace.output / _PART, num_rows=rows.num_rows)
     texts, languages = readable_text(rows, config.languages)
     read = pc.is_valid(texts)
     texts = texts.filter(read)
@@ -324,29 +319,6 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _check_limits(config: Config, total: ShardCounts) -> None:
-    if not total.num_rows:
-        raise RecipeError(
-            f"none of {total.num_unread:,} rows is in {', '.join(config.languages)}",
-            rule="a reader needs rows in one of its languages",
-            remedy="correct `languages`, or the language of the sources",
-        )
-    if total.num_truncated > config.max_truncated_rate * total.num_rows:
-        raise RecipeError(
-            f"{total.num_truncated:,} of {total.num_rows:,} texts are longer than "
-            f"max_length_tokens = {config.max_length_tokens}; the longest has {total.longest:,}",
-            rule=f"at most {config.max_truncated_rate:.0%} of the texts may be cut "
-            "(max_truncated_rate)",
-            remedy="raise max_length_tokens, or max_truncated_rate if the beginning is enough",
-        )
-    if total.num_unknown > config.max_unknown_rate * total.num_tokens:
-        raise RecipeError(
-            f"{total.num_unknown:,} of {total.num_tokens:,} tokens are unknown to the tokenizer",
-            rule=f"at most {config.max_unknown_rate:.0%} may be (max_unknown_rate)",
-            remedy=f"use a tokenizer for {', '.join(config.languages)}, or train one (kind: bpe)",
-        )
 
 
 def _facts(

@@ -1,12 +1,17 @@
 """From raw sources to a corpus that can be trusted: what each step takes out, counted.
 
     sources.py          what a recipe may name as a source, and its rows in order with line numbers
+      columns.py          which columns each problem type has
       raw_rows.py         what every reader hands on: columns, and the rows it could not read
       text_formats.py     CSV, TSV, JSON lines; a broken row is told, not raised
+      conll_format.py     a word a line, a blank line between sentences
       parquet_format.py   Parquet, measured before it is unfolded
       datasets_format.py  a folder that the library `datasets` saved
       home_assistant.py   voice commands from an installed package (the quickstart), said from
                           home_assistant_templates.py with home_assistant_values.py
+    rows/               what a row is for each problem type, from its cells to its tokens
+      cells.py            lists and records in a cell; tags.py: tags of words -> spans
+      units.py            words, or characters where no spaces are written: what signals align by
     preparation.py      each row alone, a batch at a time, in parallel:
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels
@@ -15,12 +20,14 @@
       deduplication.py    copies, contradictions, near-duplicates
       similarity.py       near copies of evaluation texts, exact; ngrams.py: what they share
       splitting.py        validation and test rows by content hash, for who brings none
+    pieces.py           prepared rows on disk in between; usability.py: whether enough is left
     parts.py            rows that stay -> part files; quarantine.py: the others, with a reason
     counting.py         what came of the rows of each source
     tables.py           the one way Parquet is written and read
     tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
                         of which sampling.py takes a bounded number
-    encoding.py         texts -> token ids, in Rust threads
+    encoding.py         texts -> token ids, in Rust threads; unit_encoding.py: with the places of
+                        units; token_counts.py: what it came to
     languages.py        which language tags a language covers
 
 Nothing is dropped in silence: rows_in = rows_out + quarantined + deduplicated, by source and role.

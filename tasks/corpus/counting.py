@@ -22,6 +22,7 @@ class Tally:
     rows_out: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     deduplicated: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
 
     def counts(self) -> dict[str, Any]:
         """The source's entry of counts.json; raises if its rows do not reconcile."""
@@ -37,6 +38,7 @@ class Tally:
             "language": self.source.language,
             **counts.model_dump(),
             "rows_out_by_role": by_role,
+            **self.repairs,
         }
 
 

@@ -4,7 +4,8 @@
              dataset_info.json  state.json   features: a ClassLabel's numbers have names here
 
 This is how users of that library hand data on, on a disk or in a bucket. Only texts and labels are
-read: a column of images or audio would be decoded by code that its bytes choose.
+read (and lists of them): a column of images or audio would be decoded by code that its bytes
+choose.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import SourceError
-from tasks.corpus.raw_rows import BATCH_ROWS, ColumnMapping, RawBatch, no_column
+from tasks.corpus.raw_rows import BATCH_ROWS, STRUCTURED, ColumnMapping, RawBatch, no_column
 
 
 def read_saved_dataset(folder: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
@@ -27,7 +28,7 @@ def read_saved_dataset(folder: Path, columns: ColumnMapping) -> Iterator[RawBatc
     for column in columns.values():
         if column not in dataset.column_names:
             raise no_column(folder, column, dataset.column_names)
-    names = {key: _class_names(folder, column, dataset) for key, column in columns.items()}
+    names = {key: _class_names(folder, key, column, dataset) for key, column in columns.items()}
     wanted = dataset.select_columns(list(dict.fromkeys(columns.values())))
     row = 0
     for piece in wanted.iter(batch_size=BATCH_ROWS):
@@ -62,13 +63,16 @@ def _load(folder: Path) -> Any:
     return dataset
 
 
-def _class_names(folder: Path, column: str, dataset: Any) -> list[str] | None:
-    """Names of a ClassLabel column's numbers; None for plain text and numbers."""
-    from datasets import ClassLabel, Value
+def _class_names(folder: Path, key: str, column: str, dataset: Any) -> list[str] | None:
+    """Names of the numbers of a ClassLabel, alone or in a list; None for other columns."""
+    from datasets import ClassLabel, LargeList, List, Value
 
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         return feature.names
+    if key in STRUCTURED:
+        inner = feature.feature if isinstance(feature, List | LargeList) else None
+        return inner.names if isinstance(inner, ClassLabel) else None
     if not isinstance(feature, Value):
         raise SourceError(
             f"{folder.name}: the column {column!r} is of type {type(feature).__name__}",
@@ -78,6 +82,13 @@ def _class_names(folder: Path, column: str, dataset: Any) -> list[str] | None:
     return None
 
 
-def _named(numbers: list[int | None], names: list[str]) -> list[str | None]:
-    # -1 is how `datasets` says that a row has no label.
-    return [None if number is None or number < 0 else names[number] for number in numbers]
+def _named(numbers: list[Any], names: list[str]) -> list[Any]:
+    """Names of numbers, of lists of them too; -1 is how `datasets` says that there is no label."""
+    return [
+        _named(number, names)
+        if isinstance(number, list)
+        else None
+        if number is None or number < 0
+        else names[number]
+        for number in numbers
+    ]

@@ -68,7 +68,7 @@ class Encoder:
             `max_length_tokens` leaves no room for text.
         """
         self._tokenizer, self._unknown_id, self._workers = tokenizer, unknown_id, workers
-        self._prefix, self._suffix = _special_frame(tokenizer)
+        self._prefix, self._suffix = special_frame(tokenizer)
         self._max_body = max_length_tokens - self.num_special
         if self._max_body < 1:
             raise SourceError(
@@ -144,7 +144,7 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def _special_frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+def special_frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Special tokens before and after a text, found by encoding one both ways."""
     body = tokenizer.encode("0", add_special_tokens=False).ids
     whole = tokenizer.encode("0").ids

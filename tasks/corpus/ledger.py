@@ -24,7 +24,13 @@ from data_contracts.errors import SourceError
 ROLES = ("train", "transfer", "validation", "test")
 TRAIN, TRANSFER, VALID, EVAL = range(4)
 KEPT = ""
-QUARANTINE_REASONS = ("contradiction", "leak_exact", "leak_near", "unknown_label")
+QUARANTINE_REASONS = (
+    "contradiction",
+    "leak_exact",
+    "leak_near",
+    "unknown_label",
+    "unknown_tag",
+)
 COPY_KINDS = {"copy_exact": "exact", "copy_near": "near"}
 OUTCOMES = (KEPT, *QUARANTINE_REASONS, *COPY_KINDS)
 NO_LANGUAGE = -1
@@ -36,7 +42,7 @@ ENTRY = np.dtype(
         ("number", np.uint32),
         ("text_hash", np.uint64),
         ("parallel_hash", np.uint64),  # 0 without parallel text
-        ("label", np.int32),  # index into `labels`, -1 for none
+        ("label", np.int32),  # index into `labels`, or code of an annotation; -1 for none
         ("language", np.int16),  # index into `languages`
         ("parallel_language", np.int16),  # NO_LANGUAGE without parallel text
     ]
@@ -63,11 +69,14 @@ class Ledger:
         role: str,
         language: str,
         parallel_language: str | None,
-        labels: Sequence[str | None],
+        labels: Sequence[str | None] | np.ndarray,
         text_hashes: np.ndarray,
         parallel_hashes: np.ndarray,
     ) -> None:
         """Take the rows of one piece: uint64 hashes and labels, shape (rows,).
+
+        Labels are names, or codes of annotations (int32, -1 for none); one or the other in all
+        pieces.
 
         Raises: SourceError beyond 4,294,967,296 rows.
         """
@@ -81,9 +90,11 @@ class Ledger:
         entries["number"] = np.arange(len(self), len(self) + len(labels))
         entries["text_hash"], entries["parallel_hash"] = text_hashes, parallel_hashes
         codes = self._code_of_label
-        entries["label"] = [
-            -1 if name is None else codes.setdefault(name, len(codes)) for name in labels
-        ]
+        entries["label"] = (
+            labels
+            if isinstance(labels, np.ndarray)
+            else [-1 if name is None else codes.setdefault(name, len(codes)) for name in labels]
+        )
         entries["language"] = self._language(language)
         entries["parallel_language"] = (
             NO_LANGUAGE if parallel_language is None else self._language(parallel_language)
@@ -205,7 +216,8 @@ class Census:
             shape = np.stack([roles, kept["language"], kept["parallel_language"]], axis=1)
             for key, count in zip(*np.unique(shape, axis=0, return_counts=True), strict=True):
                 counts[tuple(key.tolist())] += int(count)
-        return cls({rows.labels[label] for label in labels if label >= 0}, counts)
+        names = rows.labels
+        return cls({names[label] for label in labels if label >= 0 and names}, counts)
 
     def count(self, language_code: int, role: str) -> int:
         """Rows of `role` that have the language on either side."""

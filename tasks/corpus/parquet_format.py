@@ -21,6 +21,7 @@ from tasks.corpus.raw_rows import (
     BATCH_ROWS,
     MAX_CELL_BYTES,
     MAX_COLUMNS,
+    STRUCTURED,
     ColumnMapping,
     RawBatch,
     no_column,
@@ -40,7 +41,7 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
         unfolds into more than a thousand times its size.
     """
     try:
-        file = pq.ParquetFile(path, read_dictionary=list(columns.values()))
+        file = pq.ParquetFile(path, read_dictionary=_leaves(path, columns))
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(
             f"{path.name} is not a readable Parquet file: {str(error).splitlines()[0]}",
@@ -74,6 +75,13 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
             ) from error
 
 
+def _leaves(path: Path, columns: ColumnMapping) -> list[str]:
+    """Paths of the physical columns behind `columns`: texts inside lists stay dictionaries too."""
+    schema = pq.read_metadata(path).schema
+    paths = (schema.column(number).path for number in range(len(schema)))
+    return [leaf for leaf in paths if leaf.partition(".")[0] in columns.values()]
+
+
 def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> None:
     schema = file.schema_arrow
     if len(schema.names) > MAX_COLUMNS:
@@ -84,21 +92,41 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
         kind = schema.field(column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not (is_text or (key == "label" and pa.types.is_integer(kind))):
+        is_number = pa.types.is_integer(kind) and key in ("label", "domain")
+        is_nested = pa.types.is_nested(kind) and key in STRUCTURED
+        if not (is_text or is_number or is_nested):
             raise SourceError(
                 f"{path.name}: the column {column!r} is of type {kind}",
-                rule="texts are strings; labels are strings or integers",
+                rule="texts are strings; labels are strings or integers; "
+                f"{', '.join(sorted(STRUCTURED))} may be lists",
                 remedy=f"convert {column!r}, or map another column",
             )
 
 
 def _byte_lengths(column: pa.Array) -> pa.Array:
     """Bytes of each cell, measured on the dictionary without unfolding it."""
+    if pa.types.is_nested(column.type):
+        return pa.array([_nested_bytes(column), *[0] * (len(column) - 1)], pa.int64())
     if not isinstance(column, pa.DictionaryArray):
         if pa.types.is_integer(column.type):
             return pa.array([8] * len(column), pa.int64())
         return pc.cast(pc.binary_length(column), pa.int64())
     return pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
+
+
+def _nested_bytes(column: pa.Array) -> int:
+    """Bytes of text in lists and records, with eight for each other value; not cell by cell.
+
+    How much one cell may hold is judged when its row is taken.
+    """
+    if pa.types.is_struct(column.type):
+        return sum(map(_nested_bytes, column.flatten()))
+    if pa.types.is_nested(column.type):
+        return _nested_bytes(column.flatten())
+    is_text = _is_dict(column) or pa.types.is_string(column.type)
+    if not (is_text or pa.types.is_large_string(column.type)):
+        return 8 * len(column)
+    return pc.sum(_byte_lengths(column)).as_py() or 0
 
 
 def _parquet_batch(

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -14,20 +14,21 @@ from data_contracts.tables import arrow_schema, check_table, load_contract
 from tasks.corpus.tables import ROWS_PER_PART, write_table
 
 if TYPE_CHECKING:
+    from tasks.corpus.rows.kind import RowKind
     from tasks.corpus.sources import Source
 
 
 class PartWriter:
-    """Writes `<folder>/<role>/part-NNNNN.parquet` under the contract `corpus`."""
+    """Writes `<folder>/<role>/part-NNNNN.parquet` under the row kind's contract."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: RowKind) -> None:
         """Nothing is written yet."""
-        self._folder = folder
+        self._folder, self._kind = folder, kind
         self._numbers: Counter[str] = Counter()
         self._waiting: dict[str, list[pa.Table]] = defaultdict(list)
 
     def add(self, role: str, rows: pa.Table, source: Source, label: str) -> None:
-        """Take prepared rows (columns line, text, label, parallel_text) that stay in `role`.
+        """Take prepared rows (columns of a piece) that stay in `role`.
 
         Args:
             label: what the rows' `source` column says.
@@ -36,10 +37,15 @@ class PartWriter:
             return
         texts, labels = rows["text"].to_pylist(), rows["label"].to_pylist()
         parallel_texts = rows["parallel_text"].to_pylist()
+        names = [field.name for field in self._kind.fields]
+        extra = zip(*(rows[name].to_pylist() for name in names), strict=True)
+        more = list(extra) if names else [()] * rows.num_rows
         columns = {
             "example_id": [
-                example_id(role, source.language, text, parallel, name)
-                for text, parallel, name in zip(texts, parallel_texts, labels, strict=True)
+                example_id(role, source.language, text, parallel, name, *others)
+                for text, parallel, name, others in zip(
+                    texts, parallel_texts, labels, more, strict=True
+                )
             ],
             "text": texts,
             "language": [source.language] * rows.num_rows,
@@ -50,9 +56,12 @@ class PartWriter:
                 for parallel in parallel_texts
             ],
             "source": [label] * rows.num_rows,
-            "line": rows["line"].to_pylist(),
+            "line": rows["line"],
+            "domain": rows["domain"],
+            **{name: rows[name] for name in names},
         }
-        self._waiting[role].append(pa.table(columns, schema=arrow_schema(load_contract("corpus"))))
+        schema = arrow_schema(load_contract(self._kind.corpus_contract))
+        self._waiting[role].append(pa.table(columns, schema=schema))
         while sum(table.num_rows for table in self._waiting[role]) >= ROWS_PER_PART:
             self._flush(role)
 
@@ -66,15 +75,19 @@ class PartWriter:
         table = pa.concat_tables(self._waiting[role])
         part, rest = table.slice(0, ROWS_PER_PART), table.slice(ROWS_PER_PART)
         name = f"{role}/part-{self._numbers[role]:05d}.parquet"
-        check_table(part, "corpus", name=name)
+        check_table(part, self._kind.corpus_contract, name=name)
         write_table(part, self._folder / name)
         self._numbers[role] += 1
         self._waiting[role] = [rest] if rest.num_rows else []
 
 
 def example_id(
-    role: str, language: str, text: str, parallel_text: str | None, label: str | None
+    role: str, language: str, text: str, parallel_text: str | None, label: str | None, *more: Any
 ) -> str:
-    """The first 128 bits of SHA-256 over what the row is, 32 hex characters."""
-    content = json.dumps([role, language, text, parallel_text, label], ensure_ascii=False)
+    """The first 128 bits of SHA-256 over what the row is, 32 hex characters.
+
+    Args:
+        more: what rows of this kind have beyond that, JSON values.
+    """
+    content = json.dumps([role, language, text, parallel_text, label, *more], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -7,140 +7,88 @@ small corpus never pays.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 
-from data_contracts.artifacts import Frozen
-from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
-from tasks.corpus.normalization import (
-    NormalizationConfig,
-    has_invisible,
-    normalize,
-    normalize_label,
-)
+from tasks.corpus.normalization import normalize_label
 from tasks.corpus.quarantine import Rejected, quarantine_table
 from tasks.corpus.raw_rows import RawBatch
+from tasks.corpus.rows import ROW_KINDS
+from tasks.corpus.rows.kind import COMMON_FIELDS, RowKind, RowRules, UnfitError
 
-SCHEMA = pa.schema(
-    [
-        ("line", pa.int64()),
-        ("text", pa.string()),
-        ("raw_text", pa.string()),  # null where normalising changed nothing
-        ("label", pa.string()),
-        ("parallel_text", pa.string()),
-        ("text_hash", pa.uint64()),
-        ("parallel_hash", pa.uint64()),  # 0 without parallel text
-    ]
-)
-MAX_LABEL_CHARACTERS = 256
 _INLINE_BATCHES = 2
-
-
-class RowRules(Frozen):
-    """What a row of one file must be like."""
-
-    source: str
-    language: str
-    parallel_language: str | None
-    needs_label: bool
-    normalization: NormalizationConfig
-    filters: FilterConfig
-    keep_quarantined_text: bool
+MAX_DOMAIN_CHARACTERS = 256
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows that passed (`SCHEMA`), rows set aside, and characters removed by kind."""
+    """Rows that passed (`piece_schema`), rows set aside, and what was changed in rows that passed.
+
+    Args:
+        changes: characters removed by kind, and the row kind's repairs.
+    """
 
     rows: pa.Table
     quarantine: pa.Table
-    removed_characters: Counter[str]
+    changes: Counter[str]
+
+
+def piece_schema(kind: RowKind) -> pa.Schema:
+    """Columns of prepared rows."""
+    return pa.schema([*COMMON_FIELDS, *kind.fields])
 
 
 def prepare(batch: RawBatch, rules: RowRules) -> Prepared:
     """Normalise and judge every row of `batch` on its own."""
-    rows: list[tuple[int, str, str | None, str | None, str | None, int, int]] = []
+    kind = ROW_KINDS[rules.problem]
+    schema = piece_schema(kind)
+    rows: list[tuple[Any, ...]] = []
     rejected = list(batch.rejected)
-    removed: Counter[str] = Counter()
-    columns = (batch.lines, batch.texts, batch.labels, batch.parallel_texts)
-    for line, raw, raw_label, raw_parallel in zip(*columns, strict=True):
-        text, gone = normalize(raw, rules.normalization)
-        removed += gone
-        label = normalize_label(raw_label) if raw_label is not None else None
-        parallel = None
-        problem = _label_problem(label or None, rules) or _text_problem(
-            text, rules.language, rules.filters
-        )
-        if not problem and rules.parallel_language is not None:
-            parallel, gone = normalize(raw_parallel or "", rules.normalization)
-            removed += gone
-            problem = _parallel_problem(parallel, rules.parallel_language, rules.filters)
-        if problem:
-            rejected.append(Rejected(line, *problem, raw))
+    changes: Counter[str] = Counter()
+    for line, raw in batch.rows():
+        try:
+            row = kind.prepare(raw, rules, changes)
+        except UnfitError as error:
+            rejected.append(Rejected(line, error.reason, error.detail, raw.text))
             continue
-        parallel_hash = text_hash(rules.parallel_language or "", parallel) if parallel else 0
         rows.append(
             (
                 line,
-                text,
-                raw if raw != text else None,
-                label or None,
-                parallel,
-                text_hash(rules.language, text),
-                parallel_hash,
+                row.text,
+                raw.text if raw.text != row.text else None,
+                row.label,
+                row.parallel_text,
+                row.text_hash,
+                row.parallel_hash,
+                row.annotation,
+                _domain(raw.others.get("domain")),
+                *row.extra,
             )
         )
     rejected.sort(key=lambda row: row.line)
-    columns = zip(*rows, strict=True) if rows else [[] for _ in SCHEMA.names]
+    columns = zip(*rows, strict=True) if rows else [[] for _ in schema.names]
     return Prepared(
-        pa.table([list(column) for column in columns], schema=SCHEMA),
+        pa.table([list(column) for column in columns], schema=schema),
         quarantine_table(
             rejected,
             source=rules.source,
             language=rules.language,
             keep_text=rules.keep_quarantined_text,
         ),
-        removed,
+        changes,
     )
 
 
-def text_hash(language: str, text: str) -> int:
-    """64 bits of BLAKE2b over language and text: what "the same text" means here."""
-    digest = hashlib.blake2b(f"{language}\x1f{text}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def _text_problem(text: str, language: str, filters: FilterConfig) -> tuple[str, str] | None:
-    problem = length_problem(text, filters)
-    if not problem and filters.check_language:
-        problem = language_problem(text, language, filters)
-    return problem
-
-
-def _parallel_problem(text: str, language: str, filters: FilterConfig) -> tuple[str, str] | None:
-    if not text:
-        return "missing_parallel", f"no text in {language}"
-    problem = _text_problem(text, language, filters)
-    return (problem[0], f"parallel text: {problem[1]}") if problem else None
-
-
-def _label_problem(label: str | None, rules: RowRules) -> tuple[str, str] | None:
-    if label is None:
-        return ("missing_label", "no label") if rules.needs_label else None
-    if len(label) > MAX_LABEL_CHARACTERS:
-        return "invalid_label", f"{len(label)} characters, at most {MAX_LABEL_CHARACTERS}"
-    if has_invisible(label):
-        return "invalid_label", "invisible characters in the label"
-    if rules.filters.labels is not None and label not in rules.filters.labels:
-        return "unknown_label", f"{label!r} is not one of {len(rules.filters.labels)} labels"
-    return None
+def _domain(raw: Any) -> str | None:
+    """Domains are grouped by in reports: one form, not too long."""
+    return None if raw is None else normalize_label(str(raw))[:MAX_DOMAIN_CHARACTERS] or None
 
 
 def prepare_all(

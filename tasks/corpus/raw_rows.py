@@ -6,13 +6,15 @@ noted as `Rejected` with its line; it is never raised.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import SourceError
 from tasks.corpus.quarantine import Rejected
+from tasks.corpus.rows.kind import RawRow
 
 BATCH_ROWS = 8192
 """Rows a batch holds: the unit in which sources are read and prepared."""
@@ -21,7 +23,12 @@ MAX_CELL_BYTES = 1 << 20
 MAX_COLUMNS = 256
 
 ColumnMapping = Mapping[str, str]
-"""What is wanted -> column of the file: `text`, and if mapped `label` and `parallel_text`."""
+"""What is wanted -> column of the file: `text`, `label`, ... as `Columns` names them."""
+
+_PLAIN = ("text", "label", "parallel_text")
+STRUCTURED = frozenset({"words", "tags", "spans"})
+"""Wanted cells that may be lists or records."""
+_MAX_DEPTH = 4
 
 
 @dataclass
@@ -32,6 +39,7 @@ class RawBatch:
     texts: list[str] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
     parallel_texts: list[str | None] = field(default_factory=list)
+    others: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     rejected: list[Rejected] = field(default_factory=list)
 
     @property
@@ -43,9 +51,22 @@ class RawBatch:
         """Note a row that cannot be read."""
         self.rejected.append(Rejected(line, reason, detail, raw))
 
+    def rows(self) -> Iterator[tuple[int, RawRow]]:
+        """The readable rows with their lines."""
+        others = list(self.others.items())
+        plain = zip(self.texts, self.labels, self.parallel_texts, strict=True)
+        for place, (line, row) in enumerate(zip(self.lines, plain, strict=True)):
+            yield line, RawRow(*row, {key: values[place] for key, values in others})
+
     def add(self, line: int, cells: Mapping[str, Any]) -> None:
-        """Take the row if its cells are what they should be, otherwise note why not."""
-        text, label, parallel = (cells.get(key) for key in ("text", "label", "parallel_text"))
+        """Take the row if its cells are what they should be, otherwise note why not.
+
+        A row has a text, or words in its place; the words then stand for it in the quarantine.
+        """
+        text, label, parallel = (cells.get(key) for key in _PLAIN)
+        if "words" in cells:
+            words = cells["words"]
+            text = " ".join(map(str, words)) if isinstance(words, list) else words
         raw = text if isinstance(text, str) else None
         if text is None:
             return self.reject(line, "missing_text", "the text is null or absent", None)
@@ -59,6 +80,12 @@ class RawBatch:
                 return self.reject(line, "wrong_type", f"{name} is of type {kind}", raw)
             if problem := _cell_problem(name, value):
                 return self.reject(line, *problem, raw)
+        others = {key: value for key, value in cells.items() if key not in _PLAIN}
+        for name, value in others.items():
+            if problem := _other_problem(name, value):
+                return self.reject(line, *problem, raw)
+        for name, value in others.items():
+            self.others[name].append(value)
         self.lines.append(line)
         self.texts.append(text)
         self.labels.append(label if isinstance(label, str) else None)
@@ -78,6 +105,33 @@ def _cell_problem(name: str, value: str) -> tuple[str, str] | None:
             return "invalid_unicode", f"{name} holds half of a surrogate pair"
     if num_bytes > MAX_CELL_BYTES:
         return "oversize_cell", f"{name} has {num_bytes:,} bytes, at most {MAX_CELL_BYTES:,}"
+    return None
+
+
+def _other_problem(name: str, value: Any) -> tuple[str, str] | None:
+    """What is wrong with a cell that is neither text, label nor parallel text."""
+    if value is None or type(value) is int:
+        return None
+    if isinstance(value, str):
+        return _cell_problem(name, value)
+    if name not in STRUCTURED or not isinstance(value, list | dict):
+        return "wrong_type", f"{name} is of type {type(value).__name__}"
+    waiting, depth, num_characters = [value], 0, 0
+    while waiting:
+        strings = [item for item in waiting if isinstance(item, str)]
+        num_characters += sum(map(len, strings)) + len(waiting)
+        if depth > _MAX_DEPTH or num_characters > MAX_CELL_BYTES:
+            return "oversize_cell", f"{name} holds more than {MAX_CELL_BYTES:,} bytes"
+        problems = (_cell_problem(name, item) for item in strings)
+        if problem := next(filter(None, problems), None):
+            return problem
+        waiting = [
+            inner
+            for item in waiting
+            if isinstance(item, list | dict)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        depth += 1
     return None
 
 

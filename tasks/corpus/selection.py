@@ -52,21 +52,26 @@ def select(
     deduplication: DeduplicationConfig,
     splitting: SplittingConfig,
     fixed_labels: bool,
+    pairs_count: bool,
     read_texts: TextReader,
 ) -> Verdicts:
     """Judge all rows together. Changes `rows.role` of the rows that are cut for evaluation.
 
     Args:
         required_languages: need validation and test rows each.
-        fixed_labels: the recipe lists the labels; otherwise those of the train rows are the set.
+        fixed_labels: the recipe lists the labels, or rows have none; otherwise those of the train
+            rows are the set.
+        pairs_count: a text may stand in several rows, with another second hash each: those are no
+            copies and do not contradict each other.
 
     Raises: SourceError if a required language has no labelled rows to evaluate on.
     """
     verdicts = Verdicts(np.zeros(len(rows), dtype=np.uint8))
-    _contradictions(rows, verdicts)
+    if not pairs_count:
+        _contradictions(rows, verdicts)
     for language in dict.fromkeys(required_languages):
         _cut_evaluation(rows, verdicts, language, splitting)
-    _exact_copies(rows, verdicts)
+    _exact_copies(rows, verdicts, pairs_count)
     _exact_leaks(rows, verdicts)
     if deduplication.near_duplicate_threshold is not None:
         _near_copies(rows, verdicts, deduplication.near_duplicate_threshold, read_texts)
@@ -78,6 +83,7 @@ def select(
 
 
 def _contradictions(rows: Ledger, verdicts: Verdicts) -> None:
+    names_of = rows.labels  # none where annotations are codes
     for entries in rows.entries():
         bad = entries[contradictions(entries["text_hash"], entries["label"])]
         labels: dict[int, set[int]] = {}
@@ -85,10 +91,12 @@ def _contradictions(rows: Ledger, verdicts: Verdicts) -> None:
         for text, label in pairs:
             labels.setdefault(text, set()).add(label)
         names = {
-            text: ", ".join(sorted(rows.labels[label] for label in found))
+            text: "labels of this text: " + ", ".join(sorted(names_of[label] for label in found))
+            if names_of
+            else f"{len(found)} different annotations of this text"
             for text, found in labels.items()
         }
-        details = [f"labels of this text: {names[text]}" for text, _ in pairs]
+        details = [names[text] for text, _ in pairs]
         verdicts.put(bad["number"], "contradiction", details)
 
 
@@ -135,12 +143,12 @@ def _nothing_to_evaluate(rows: Ledger, language: str, role: str, num_labelled: i
     )
 
 
-def _exact_copies(rows: Ledger, verdicts: Verdicts) -> None:
+def _exact_copies(rows: Ledger, verdicts: Verdicts, pairs_count: bool) -> None:
     for entries in rows.entries():
         roles = rows.role[entries["number"]]
         # A text may be transferred in several translations: there the pair counts.
         pair = mixed(entries["text_hash"]) ^ entries["parallel_hash"]
-        keys = np.where(roles == TRANSFER, pair, entries["text_hash"])
+        keys = np.where(pairs_count | (roles == TRANSFER), pair, entries["text_hash"])
         kept = verdicts.kept(entries["number"])
         for role in range(len(ROLES)):
             members = kept & (roles == role)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
+from tasks.corpus.columns import Columns, ProblemType, check_columns
 from tasks.corpus.home_assistant import HomeAssistantSource, sample
 from tasks.runtime.locations import local_files
 
@@ -31,21 +32,6 @@ ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test")
 LABELLED_ROLES: tuple[Role, ...] = ("train", "validation", "test")
 
 
-class Columns(Frozen):
-    """Which columns of a file (keys of a JSON object) hold what."""
-
-    text: str = Field(default="text", min_length=1, description="column of the text to classify")
-    label: str | None = Field(
-        default=None,
-        description="column of the class name; required for the roles train, validation and test",
-    )
-    parallel_text: str | None = Field(
-        default=None,
-        description="column of the same meaning in `parallel_language`, for the role transfer: "
-        "what the teacher reads while the student reads `text`",
-    )
-
-
 class FileSource(Frozen):
     """Rows from files: Parquet, JSON lines, CSV, TSV or a saved data set, in order, in pieces."""
 
@@ -53,8 +39,9 @@ class FileSource(Frozen):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="how reports and the quarantine call it; lowercase, unique in the recipe",
     )
-    format: Literal["parquet", "jsonl", "csv", "tsv", "datasets"] = Field(
+    format: Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"] = Field(
         description="how the files are written; text formats are UTF-8, CSV and TSV have a header; "
+        "conll has a word a line and a blank line between sentences (CoNLL-2003, UNER); "
         "datasets is a folder that Dataset.save_to_disk wrote, one split of it"
     )
     uri: str = Field(
@@ -71,13 +58,25 @@ class FileSource(Frozen):
         description="BCP-47 tag of `parallel_text`, such as en",
     )
     columns: Columns = Field(default=Columns(), description="which column holds what")
+    label_names: tuple[str, ...] = Field(
+        default=(),
+        max_length=65_536,
+        description="names of the classes or tags 0, 1, 2, ..., where the file has numbers",
+    )
 
     @model_validator(mode="after")
     def _is_coherent(self) -> FileSource:
-        if self.role in LABELLED_ROLES and self.columns.label is None:
+        if self.format == "conll":
+            if self.columns.words is None:
+                raise ValueError(
+                    f"source {self.name!r}: a CoNLL file has words and tags: set columns.words "
+                    "(such as 1) and columns.tags (such as last)"
+                )
+        elif self.role in LABELLED_ROLES and not self.columns.annotations:
             raise ValueError(
                 f"source {self.name!r} has the role {self.role} but names no label column: "
-                "set columns.label, or use the role transfer for unlabelled text"
+                "set columns.label (tags, spans, answers, target_text for other problems), or use "
+                "the role transfer for unlabelled text"
             )
         if (self.columns.parallel_text is None) != (self.parallel_language is None):
             raise ValueError(
@@ -94,6 +93,21 @@ class FileSource(Frozen):
 
 Source = Annotated[FileSource | HomeAssistantSource, Field(discriminator="format")]
 """One entry of a recipe's `data.sources`; `format` decides which."""
+
+
+def check_source(problem: ProblemType, source: FileSource | HomeAssistantSource) -> None:
+    """Refuse a source whose columns are not those of `problem`.
+
+    Raises: ValueError.
+    """
+    if isinstance(source, FileSource):
+        labelled = source.role in LABELLED_ROLES
+        check_columns(problem, source.name, source.columns, labelled=labelled)
+    elif problem != "text_classification":
+        raise ValueError(
+            f"source {source.name!r} has the format {source.format}, whose rows are texts with a "
+            f"class; {problem} needs others"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,16 +153,19 @@ def read_rows(source: FileSource | HomeAssistantSource, file: SourceFile) -> Ite
     if isinstance(source, HomeAssistantSource):
         yield from _sampled(source)
         return
+    from tasks.corpus.conll_format import read_conll
     from tasks.corpus.datasets_format import read_saved_dataset
     from tasks.corpus.parquet_format import read_parquet
     from tasks.corpus.text_formats import read_delimited, read_jsonl
 
     assert file.path is not None
-    columns = {key: column for key, column in source.columns.model_dump().items() if column}
+    columns = source.columns.mapping
     if source.format == "parquet":
         yield from read_parquet(file.path, columns)
     elif source.format == "datasets":
         yield from read_saved_dataset(file.path, columns)
+    elif source.format == "conll":
+        yield from read_conll(file.path, columns)
     elif source.format == "jsonl":
         yield from read_jsonl(file.path, columns)
     else:

@@ -33,7 +33,7 @@ def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Ite
     """
     # Process-wide, but only ever raised: cells up to our own limit must get through to it.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    lines = _Lines(path)
+    lines = Lines(path)
     header = _header(path, lines, delimiter)
     positions = {key: _position(path, header, column) for key, column in columns.items()}
     batch = RawBatch()
@@ -50,7 +50,7 @@ def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Ite
 
 
 def _record(
-    lines: _Lines, number: int, line: bytes | None, delimiter: str, width: int, batch: RawBatch
+    lines: Lines, number: int, line: bytes | None, delimiter: str, width: int, batch: RawBatch
 ) -> list[str] | None:
     """The cells of the record that begins at `line`, or None after noting why it has none."""
     text = _decoded(number, line, batch)
@@ -83,7 +83,7 @@ def _parsed(text: str, delimiter: str) -> list[str] | None:
     return rows[0] if len(rows) == 1 else None
 
 
-def _spanning(lines: _Lines, text: str, delimiter: str, width: int) -> list[str] | None:
+def _spanning(lines: Lines, text: str, delimiter: str, width: int) -> list[str] | None:
     """The record if following lines complete it to exactly `width` cells; they are then used up."""
     joined = text
     for count in range(1, _MAX_LINES_PER_RECORD):
@@ -105,7 +105,7 @@ def _spanning(lines: _Lines, text: str, delimiter: str, width: int) -> list[str]
     return None
 
 
-def _header(path: Path, lines: _Lines, delimiter: str) -> list[str]:
+def _header(path: Path, lines: Lines, delimiter: str) -> list[str]:
     for _, line in lines:
         if line and line.strip():
             try:
@@ -139,7 +139,7 @@ def read_jsonl(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
     Raises: SourceError if no object of the first batch has the mapped text column.
     """
     batch, first, keys = RawBatch(), True, dict[str, None]()
-    for number, line in _Lines(path):
+    for number, line in Lines(path):
         text = _decoded(number, line, batch)
         if text is not None:
             row = _object(number, text, batch)
@@ -201,10 +201,11 @@ def _object(number: int, text: str, batch: RawBatch) -> dict[str, Any] | None:
     return None
 
 
-class _Lines:
+class Lines:
     """Physical lines of a file with their numbers, without line ends; None for an oversize one."""
 
     def __init__(self, path: Path) -> None:
+        """Open `path` when the first line is asked for; UTF-16 and compressed files are refused."""
         self._numbered = self._read(path)
         self._ahead: deque[tuple[int, bytes | None]] = deque()
 

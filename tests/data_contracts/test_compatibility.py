@@ -17,7 +17,7 @@ from data_contracts.tables import load_contract, read_contract
 RELEASED = Path(__file__).parent / "released"
 CONTRACTS = Path(__file__).parents[2] / "data_contracts"
 NAMES = sorted(path.name.removesuffix(".odcs.yaml") for path in CONTRACTS.glob("*.odcs.yaml"))
-CORPUS = (CONTRACTS / "corpus.odcs.yaml").read_text(encoding="utf-8")
+CORPUS = (RELEASED / "corpus-1.0.0.yaml").read_text(encoding="utf-8")
 NEW_COLUMN = """      - name: domain
         description: where the text is from
         logicalType: string

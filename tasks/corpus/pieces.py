@@ -1,0 +1,99 @@
+"""Prepared rows on disk while the corpus is made: pieces of each file of each source, in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from tasks.corpus.ledger import ROLES, TRAIN, Ledger, Verdicts
+from tasks.corpus.rows.kind import RowKind
+from tasks.corpus.selection import Piece
+from tasks.corpus.tables import read_table, write_table
+
+if TYPE_CHECKING:
+    from tasks.corpus.sources import Source, SourceFile
+
+pc: Any = pyarrow.compute
+
+
+@dataclass
+class IngestedFile:
+    """What is known of one file of a source while it is ingested.
+
+    Args:
+        changes: characters removed by kind, and the row kind's repairs.
+    """
+
+    source: Source
+    origin: SourceFile
+    pieces: list[Path] = field(default_factory=list)
+    num_rows: int = 0
+    quarantine: list[Path] = field(default_factory=list)
+    changes: Counter[str] = field(default_factory=Counter)
+
+    def set_aside(self, rows: pa.Table, path: Path) -> None:
+        """Keep rows of the quarantine at `path` until they are sorted."""
+        if rows.num_rows:
+            write_table(rows, path)
+            self.quarantine.append(path)
+
+
+def iter_pieces(
+    files: Sequence[IngestedFile], columns: Sequence[str] | None = None
+) -> Iterator[tuple[IngestedFile, int, pa.Table]]:
+    """(file, number of the first row, rows) of every piece in order."""
+    start = 0
+    for file in files:
+        for path in file.pieces:
+            table = read_table(path, columns)
+            yield file, start, table
+            start += table.num_rows
+
+
+def read_texts(files: Sequence[IngestedFile], kind: RowKind) -> Iterator[Piece]:
+    """What near copies and leaks are judged by, of all rows in order."""
+    for file, start, table in iter_pieces(files, kind.compared_columns):
+        texts, seconds = kind.compared(table)
+        source = file.source
+        yield Piece(start, source.language, texts, kind.second_language(source), seconds)
+
+
+def set_aside_unknown_names(
+    files: Sequence[IngestedFile], kind: RowKind, rows: Ledger, verdicts: Verdicts, *, fixed: bool
+) -> set[str]:
+    """The class names in lists of the train rows; rows with others lose their place.
+
+    Args:
+        fixed: the recipe lists the names, and each row was held to them.
+    """
+    column = kind.names_column
+    assert column is not None
+    known: set[str] = set()
+    for _, start, table in iter_pieces(files, [column]):
+        span = slice(start, start + table.num_rows)
+        train = verdicts.kept(span) & (rows.role[span] == TRAIN)
+        known.update(pc.unique(pc.list_flatten(table[column].filter(train))).to_pylist())
+    if fixed:
+        return known
+    names = pa.array(sorted(known), pa.string())
+    for _, start, table in iter_pieces(files, [column]):
+        span = slice(start, start + table.num_rows)
+        lists = table[column].combine_chunks()
+        unknown = pc.invert(pc.is_in(pc.list_flatten(lists), names))
+        places = np.unique(pc.list_parent_indices(lists).filter(unknown).to_numpy())
+        places = places[verdicts.kept(span)[places]]
+        if len(places):
+            details = [_unknown(lists[place].as_py(), known) for place in places.tolist()]
+            verdicts.put(start + places, kind.unknown_reason, details)
+    return known
+
+
+def _unknown(names: Sequence[str], known: set[str]) -> str:
+    return f"no {ROLES[TRAIN]} row has {min(name for name in names if name not in known)!r}"

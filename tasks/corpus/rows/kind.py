@@ -1,0 +1,256 @@
+"""What every kind of row shares: how it is asked, what it answers, and the rules on plain texts.
+
+    raw cells ── prepare ──► columns of a piece ── Ledger (label or annotation code, two hashes)
+              corpus part ── tokens ──► columns of the tokens contract
+
+A kind states facts about its rows (contracts, columns, what makes two rows copies) and judges one
+row at a time; nothing here sees two rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from data_contracts.artifacts import Frozen
+from tasks.corpus.columns import ProblemType
+from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
+from tasks.corpus.normalization import (
+    NormalizationConfig,
+    has_invisible,
+    normalize,
+    normalize_label,
+)
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from tasks.corpus.sources import Source
+
+MAX_LABEL_CHARACTERS = 256
+COMMON_FIELDS = (
+    pa.field("line", pa.int64()),
+    pa.field("text", pa.string()),
+    pa.field("raw_text", pa.string()),  # null where normalising changed nothing
+    pa.field("label", pa.string()),
+    pa.field("parallel_text", pa.string()),
+    pa.field("text_hash", pa.uint64()),
+    pa.field("parallel_hash", pa.uint64()),  # 0 without parallel text
+    pa.field("annotation", pa.int32()),  # code of an annotation that is no label, -1 for none
+    pa.field("domain", pa.string()),
+)
+"""Columns that a prepared row of every kind has."""
+
+
+class UnfitError(Exception):
+    """A row breaks a rule on single rows; it goes to the quarantine, the run goes on."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Args: a code of `tasks.corpus.quarantine.REASONS`; the figures behind the verdict."""
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+
+class RowRules(Frozen):
+    """What a row of one file must be like."""
+
+    problem: ProblemType
+    source: str
+    language: str
+    parallel_language: str | None
+    needs_label: bool
+    label_names: tuple[str, ...] = ()
+    normalization: NormalizationConfig
+    filters: FilterConfig
+    keep_quarantined_text: bool
+
+
+class RawRow(NamedTuple):
+    """The cells of one row as its file has them; `others` by what they are wanted for."""
+
+    text: str
+    label: str | None
+    parallel_text: str | None
+    others: Mapping[str, Any]
+
+
+class PreparedRow(NamedTuple):
+    """A row that passed every rule on a single row; `extra` as `RowKind.fields`."""
+
+    text: str
+    text_hash: int
+    label: str | None = None
+    parallel_text: str | None = None
+    parallel_hash: int = 0
+    annotation: int = -1
+    extra: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a reader reads: what `RowKind.tokens` needs beside the rows."""
+
+    tokenizer: tokenizers.Tokenizer
+    languages: tuple[str, ...]
+    labels: tuple[str, ...]
+    max_length_tokens: int
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Rows of one part as token ids, and what they came to.
+
+    Args:
+        columns: of the tokens contract.
+        texts: string, what was read of each row, for the statistics.
+        lengths: int64, (rows,): tokens of each text uncut, special tokens included.
+        num_truncated: rows that were cut.
+        num_special: special tokens around a text.
+        num_unknown: unknown tokens that remain after cutting.
+    """
+
+    columns: dict[str, Any]
+    texts: pa.Array
+    lengths: np.ndarray
+    num_truncated: int
+    num_special: int
+    num_unknown: int
+
+
+class RowKind:
+    """One kind of row. Subclasses state what differs; the defaults are those of a plain text."""
+
+    corpus_contract = "corpus"
+    tokens_contract = "tokens"
+    fields: tuple[pa.Field, ...] = ()
+    """Columns of the corpus beyond the common ones, also in pieces."""
+
+    repairs: tuple[str, ...] = ()
+    """What `prepare` mends and counts, by source, in counts.json."""
+
+    names_column: str | None = None
+    """List column of class names; rows with names that no train row has are set aside."""
+
+    unknown_reason = "unknown_label"
+    """Reason code of those rows."""
+
+    pairs_count = False
+    """Whether both hashes make a copy in every role, and no two rows contradict each other."""
+
+    classes_needed = 2
+    """Classes that labels.json must have at least."""
+
+    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+        """Normalise and judge a row; `counts` takes removed characters by kind and `repairs`.
+
+        Raises: UnfitError if the row breaks a rule.
+        """
+        raise NotImplementedError
+
+    def ledger_labels(self, piece: pa.Table) -> list[str | None] | np.ndarray:
+        """What rows of one text must agree on: names, or codes of annotations (-1 for none)."""
+        return piece["annotation"].to_numpy()
+
+    def compared(self, piece: pa.Table) -> tuple[list[str], list[str | None]]:
+        """The two sides of each row whose likeness to other rows counts as a near copy or leak."""
+        return piece["text"].to_pylist(), piece["parallel_text"].to_pylist()
+
+    @property
+    def compared_columns(self) -> tuple[str, ...]:
+        """Columns of a piece that `compared` reads."""
+        return ("text", "parallel_text")
+
+    def second_language(self, source: Source) -> str | None:
+        """Language of the second side, if it is a text that could leak from an evaluation row."""
+        return source.parallel_language
+
+    def class_labels(self, names: Sequence[str]) -> list[str]:
+        """The entries of labels.json, of the sorted names of classes."""
+        return list(names)
+
+    def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
+        """The columns of the tokens contract for the rows of one corpus part; None: a plain text.
+
+        Plain texts go the fast way in `tasks.tokenization`, which knows no places of tokens.
+        """
+        return None
+
+
+def text_hash(language: str, *texts: str) -> int:
+    """64 bits of BLAKE2b over language and texts: what "the same text" means here."""
+    content = "\x1f".join((language, *texts))
+    digest = hashlib.blake2b(content.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def annotation_code(annotation: Any) -> int:
+    """31 bits that stand for an annotation, JSON values, where annotations are compared.
+
+    Two of one text are told apart with probability 1 - 5e-10.
+    """
+    content = json.dumps(annotation, ensure_ascii=False).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "little") >> 1
+
+
+def normalized(text: str, rules: RowRules, counts: Counter[str]) -> str:
+    """`text` in the corpus's form; what was removed is counted."""
+    text, removed = normalize(text, rules.normalization)
+    counts.update(removed)
+    return text
+
+
+def check_text(text: str, language: str, filters: FilterConfig, *, what: str = "") -> None:
+    """Refuse a normalised text that is not what `filters` ask of one in `language`.
+
+    Args:
+        what: says in the detail which text is meant, unless it is the row's first.
+    """
+    complaint = length_problem(text, filters)
+    if not complaint and filters.check_language:
+        complaint = language_problem(text, language, filters)
+    if complaint:
+        reason, detail = complaint
+        raise UnfitError(reason, f"{what}: {detail}" if what else detail)
+
+
+def check_parallel(text: str, rules: RowRules, *, what: str = "parallel text") -> None:
+    """Refuse a normalised parallel text that is missing or not in `rules.parallel_language`."""
+    if not text:
+        raise UnfitError("missing_parallel", f"{what}: none in {rules.parallel_language}")
+    check_text(text, rules.parallel_language or "", rules.filters, what=what)
+
+
+def class_name(raw: str | int, rules: RowRules, *, unknown: str = "unknown_label") -> str:
+    """The name of a class as files have it: a name, or a number of `label_names`."""
+    if rules.label_names and (number := str(raw)).isdecimal():
+        if int(number) >= len(rules.label_names):
+            raise UnfitError(unknown, f"number {number} of {len(rules.label_names)} names")
+        return normalize_label(rules.label_names[int(number)])
+    return normalize_label(str(raw))
+
+
+def check_name(name: str, rules: RowRules, *, unknown: str = "unknown_label") -> None:
+    """Refuse the name of a class that is too long, invisible in parts, or not allowed."""
+    if len(name) > MAX_LABEL_CHARACTERS:
+        raise UnfitError("invalid_label", f"{len(name)} characters, at most {MAX_LABEL_CHARACTERS}")
+    if has_invisible(name):
+        raise UnfitError("invalid_label", "invisible characters in the label")
+    if rules.filters.labels is not None and name not in rules.filters.labels:
+        raise UnfitError(unknown, f"{name!r} is not one of {len(rules.filters.labels)} labels")
+
+
+def prepared_label(raw: str | None, rules: RowRules) -> str | None:
+    """The checked name of a row's class, None if it has and needs none."""
+    label = class_name(raw, rules) if raw is not None else None
+    if label:
+        check_name(label, rules)
+    elif rules.needs_label:
+        raise UnfitError("missing_label", "no label")
+    return label or None

@@ -1,0 +1,205 @@
+"""A text with named stretches of it: entities, terms, slots.
+
+Files say which stretches in two ways, and both become character spans:
+
+    words and tags    In | Berlin | regnet | es      O | B-LOC | O | O
+    text and spans    In Berlin regnet es            {start: 3, end: 9, label: LOC}
+
+Words are joined by one space; in languages written without (Chinese, Japanese, Thai, ...) by none,
+but where two words of letters meet of which one is longer than a letter (The | Bellagio | Group
+inside Chinese). Normalising may change lengths, so every word, and every stretch between the bounds
+of spans, is normalised by itself: the bounds stay where they were meant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.corpus.cells import as_list, as_records
+from tasks.corpus.normalization import normalize
+from tasks.corpus.rows.kind import (
+    PreparedRow,
+    RawRow,
+    Reading,
+    RowKind,
+    RowRules,
+    Tokenized,
+    UnfitError,
+    annotation_code,
+    check_name,
+    check_text,
+    class_name,
+    normalized,
+    text_hash,
+)
+from tasks.corpus.tags import spans_of_tags, tag_problem
+from tasks.corpus.units import OUTSIDE, Unit, align_spans, is_unspaced
+
+_Span = tuple[int, int, str]
+# Written without spaces between words (primary subtags of BCP-47).
+_WITHOUT_SPACES = frozenset(
+    ["bo", "dz", "ja", "km", "lo", "lzh", "my", "nan", "th", "wuu", "yue", "zh"]
+)
+_UNKNOWN = "unknown_tag"
+
+
+class SpanRows(RowKind):
+    """Rows of a text and its spans; both or neither of teacher and student read the same text."""
+
+    corpus_contract = "corpus_token_classification"
+    tokens_contract = "tokens_token_classification"
+    fields = (
+        pa.field("span_starts", pa.list_(pa.int32())),
+        pa.field("span_ends", pa.list_(pa.int32())),
+        pa.field("span_labels", pa.list_(pa.string())),
+    )
+    repairs = ("repaired_tags",)
+    names_column = "span_labels"
+    unknown_reason = _UNKNOWN
+
+    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+        """Bring words and tags, or text and spans, into a normalised text with spans."""
+        read = _from_words if "words" in row.others else _from_text
+        text, spans = read(row, rules, counts)
+        if spans is None and rules.needs_label:
+            raise UnfitError("missing_label", "neither tags nor spans")
+        for name in sorted({label for _, _, label in spans or ()}):
+            check_name(name, rules, unknown=_UNKNOWN)
+        check_text(text, rules.language, rules.filters)
+        hashed = text_hash(rules.language, text)
+        if spans is None:
+            return PreparedRow(text, hashed, extra=(None, None, None))
+        columns = tuple([span[place] for span in spans] for place in range(3))
+        return PreparedRow(text, hashed, annotation=annotation_code(spans), extra=columns)
+
+    def class_labels(self, names: Sequence[str]) -> list[str]:
+        """O, then B- and I- of each type."""
+        return [OUTSIDE, *(f"{prefix}-{name}" for name in names for prefix in "BI")]
+
+    def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
+        """Token ids, where units begin in them, and the tag of each unit."""
+        from tasks.corpus.unit_encoding import encode_units
+
+        return encode_units(rows, reading, _unit_labels)
+
+
+def _from_words(
+    row: RawRow, rules: RowRules, counts: Counter[str]
+) -> tuple[str, list[_Span] | None]:
+    words, tags = as_list(row.others["words"]), as_list(row.others.get("tags"))
+    if words is None or not all(isinstance(word, str) for word in words):
+        raise UnfitError("wrong_type", "words are not a list of texts")
+    if row.others.get("tags") is not None:
+        if tags is None or not all(isinstance(tag, str | int) for tag in tags):
+            raise UnfitError("wrong_type", "tags are not a list of texts or numbers")
+        if len(tags) != len(words):
+            raise UnfitError("tags_length_mismatch", f"{len(words)} words have {len(tags)} tags")
+        tags = [class_name(tag, rules, unknown=_UNKNOWN) for tag in tags]
+        problem = next(filter(None, map(tag_problem, tags)), None)
+        if problem:
+            raise UnfitError(_UNKNOWN, problem)
+    cleaned = [normalized(word, rules, counts) for word in words]
+    kept = [place for place, word in enumerate(cleaned) if word]
+    cleaned = [cleaned[place] for place in kept]
+    text, starts = _joined(cleaned, unspaced=rules.language.split("-")[0] in _WITHOUT_SPACES)
+    if normalize(text, rules.normalization)[0] != text:
+        raise UnfitError("span_splits_character", "two words join into other characters")
+    if tags is None:
+        return text, None
+    spans, repaired = spans_of_tags([tags[place] for place in kept])
+    counts["repaired_tags"] += repaired
+    ends = [start + len(word) for start, word in zip(starts, cleaned, strict=True)]
+    return text, [(starts[first], ends[last - 1], label) for first, last, label in spans]
+
+
+def _joined(words: Sequence[str], *, unspaced: bool) -> tuple[str, list[int]]:
+    """The text of `words` and where each begins."""
+    pieces: list[str] = []
+    starts: list[int] = []
+    length = 0
+    for place, word in enumerate(words):
+        if place and not (unspaced and _touch(words[place - 1], word)):
+            pieces.append(" ")
+            length += 1
+        starts.append(length)
+        pieces.append(word)
+        length += len(word)
+    return "".join(pieces), starts
+
+
+def _touch(left: str, right: str) -> bool:
+    """Whether two words of a language without spaces stand without one between them."""
+    letters = left[-1].isalnum() and right[0].isalnum()
+    spaced = letters and not is_unspaced(left[-1]) and not is_unspaced(right[0])
+    return not (spaced and len(left) + len(right) > 2)  # two single letters touch
+
+
+def _from_text(
+    row: RawRow, rules: RowRules, counts: Counter[str]
+) -> tuple[str, list[_Span] | None]:
+    if row.others.get("spans") is None:
+        return normalized(row.text, rules, counts), None
+    records = as_records(row.others["spans"], ("start", "end", "label"))
+    if records is None or not all(
+        type(start) is int and type(end) is int and isinstance(label, str | int)
+        for start, end, label in records
+    ):
+        raise UnfitError("malformed_spans", "spans are not a list of {start, end, label}")
+    raw: list[_Span] = sorted(
+        (start, end, class_name(label, rules, unknown=_UNKNOWN)) for start, end, label in records
+    )
+    for start, end, label in raw:
+        if not 0 <= start < end <= len(row.text):
+            raise UnfitError(
+                "span_out_of_bounds", f"({start}, {end}) in {len(row.text)} characters"
+            )
+        if not label:
+            raise UnfitError(_UNKNOWN, "a span without a label")
+    for (_, end, _), (start, _, _) in pairwise(raw):
+        if start < end:
+            raise UnfitError("spans_overlap", f"one ends at {end}, the next begins at {start}")
+    bounds = [0, *(bound for start, end, _ in raw for bound in (start, end)), len(row.text)]
+    pieces = [row.text[start:end] for start, end in pairwise(bounds)]
+    text, places = _glued(pieces, rules, counts)
+    if normalize(text, rules.normalization)[0] != text:
+        raise UnfitError("span_splits_character", "a span ends inside what is one character")
+    spans = [(*places[2 * n + 1], label) for n, (_, _, label) in enumerate(raw)]
+    if empty := [label for start, end, label in spans if start == end]:
+        raise UnfitError("empty_span", f"nothing visible is left of a span {empty[0]!r}")
+    return text, spans
+
+
+def _glued(
+    pieces: Sequence[str], rules: RowRules, counts: Counter[str]
+) -> tuple[str, list[tuple[int, int]]]:
+    """The pieces normalised one by one and joined, and where each lies in the whole.
+
+    Where white space was at a joint there is one space, which belongs to no piece:
+
+        "Tel ", " 5", "\\n"  ->  "Tel 5", (0, 3) (4, 5) (5, 5)
+    """
+    text, places, space = "", [], False
+    for piece in pieces:
+        cleaned = normalized(piece, rules, counts)
+        space |= piece[:1].isspace()
+        if cleaned and space and text:
+            text += " "
+        places.append((len(text), len(text) + len(cleaned)))
+        text += cleaned
+        if cleaned:
+            space = False
+        space |= piece[-1:].isspace()
+    return text, places
+
+
+def _unit_labels(row: dict[str, Any], units: Sequence[Unit], labels: dict[str, int]) -> list[int]:
+    """The number of each unit's tag; -1 in a row without annotation."""
+    if row["span_starts"] is None:
+        return [-1] * len(units)
+    spans = list(zip(row["span_starts"], row["span_ends"], row["span_labels"], strict=True))
+    return [labels[tag] for tag in align_spans(units, spans)]

@@ -1,0 +1,77 @@
+"""CoNLL files as they are found: CoNLL-2003, UNER, CoNLL-U Plus, and broken ones."""
+
+import pytest
+from pydantic import ValidationError
+
+from data_contracts.errors import SourceError
+from tasks.corpus.sources import FileSource, read_rows, source_files
+
+
+def read(path, text, *, words="1", tags="last"):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    source = FileSource.model_validate(
+        {
+            "name": "made",
+            "format": "conll",
+            "uri": str(path),
+            "role": "train",
+            "language": "en",
+            "columns": {"words": words, "tags": tags},
+        }
+    )
+    batches = list(read_rows(source, source_files(source)[0]))
+    rows = [
+        (line, row.others["words"], row.others["tags"])
+        for batch in batches
+        for line, row in batch.rows()
+    ]
+    return rows, [(r.line, r.reason) for batch in batches for r in batch.rejected]
+
+
+def test_conll_2003_is_read(tmp_path):
+    """The document mark became a sentence of one word, tagged O."""
+    text = (
+        "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n# NN B-NP O\n1 CD I-NP O"
+    )
+    rows, rejected = read(tmp_path / "a.conll", text)
+    assert rows == [(3, ["EU", "rejects"], ["B-ORG", "O"]), (6, ["#", "1"], ["O", "O"])]
+    assert rejected == []
+
+
+def test_uner_is_read_with_its_comments_and_spaces_in_words(tmp_path):
+    """Annotators' columns behind the tag were taken for it; comments for words."""
+    text = (
+        "# sent_id = weblog-1\n# text = In New York City\n1\tIn\tO\t-\t-\n2-3\tNew York\t_\t-\t-\n"
+        "2\tNew York\tB-LOC\t-\t-\n3\tCity\tI-LOC\t-\t-\r\n\r\n\n"
+        "# sent_id = weblog-2\n1\tJa\tO\t-\t-\n"
+    )
+    rows, _ = read(tmp_path / "b.iob2", text, words="2", tags="3")
+    assert rows == [(3, ["In", "New York", "City"], ["O", "B-LOC", "I-LOC"]), (10, ["Ja"], ["O"])]
+
+
+def test_columns_are_found_by_the_names_that_the_file_gives(tmp_path):
+    """The lemma was read in place of the tag."""
+    text = "# global.columns = ID FORM LEMMA NER\n1\tHäuser\tHaus\tO\n"
+    rows, _ = read(tmp_path / "c.conllup", text, words="FORM", tags="NER")
+    assert rows == [(2, ["Häuser"], ["O"])]
+    with pytest.raises(SourceError, match="no column 'TAG'"):
+        read(tmp_path / "c.conllup", text, words="FORM", tags="TAG")
+
+
+def test_a_broken_line_costs_its_sentence_only(tmp_path):
+    """One bad byte of a million lines, and the file was refused, or the sentence kept in part."""
+    text = b"a O\nb\xff O\n\nc O\n\nd X O\n"
+    rows, rejected = read(tmp_path / "d.txt", text, tags="3", words="1")
+    assert rows == [(6, ["d"], ["O"])]
+    assert rejected == [(1, "wrong_column_count"), (4, "wrong_column_count")]
+    rows, rejected = read(tmp_path / "d.txt", text, tags="2", words="1")
+    assert rejected == [(1, "invalid_utf8")]
+    assert [row[0] for row in rows] == [4, 6]
+
+
+def test_a_conll_source_names_its_words():
+    """Without columns, whole lines would be read as words."""
+    with pytest.raises(ValidationError, match=r"columns\.words"):
+        FileSource.model_validate(
+            {"name": "a", "format": "conll", "uri": "x", "role": "train", "language": "en"}
+        )
