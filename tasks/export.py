@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -20,12 +20,13 @@ from tasks.corpus.normalization import NormalizationConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
-    import numpy as np
+    import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 
 INT8_FILE = "model.int8.onnx"
 SERVING_FILE = "serving.json"
+THRESHOLDS_FILE = "thresholds.json"
 
 
 class Config(StageConfig):
@@ -37,7 +38,9 @@ class Config(StageConfig):
         "text it is asked about; give the same as for the corpus",
     )
     max_parity_texts: int = Field(
-        default=512, ge=1, description="validation texts the forms are compared on, evenly chosen"
+        default=512,
+        ge=1,
+        description="validation examples the forms are compared on, evenly chosen",
     )
     max_logit_difference: float = Field(
         default=1e-4,
@@ -48,8 +51,9 @@ class Config(StageConfig):
         default=0.98,
         ge=0,
         le=1,
-        description="smallest share of those texts that the int8 graph answers like the network; "
-        "below it with 8-bit embeddings, they are tried in fp32 before the stage fails",
+        description="smallest share of their answers (classes, tags, spans) that the int8 graph "
+        "gives like the network; below it with 8-bit embeddings, they are tried in fp32 before the "
+        "stage fails",
     )
 
 
@@ -57,51 +61,66 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     """Write `model/`, `parity.json` and the student's training record.
 
     Args:
-        inputs: `student` (model folder) and `tokens` (the student's, for real validation texts).
+        inputs: `student` (model folder) and `tokens` (the student's, for real validation rows).
     Raises:
-        SourceError: there are no validation texts to compare on.
+        SourceError: there are no validation rows to compare on.
         ContractViolation: a form differs from the network by more than the configuration allows.
     """
-    from tasks.problems import load_model
+    import numpy as np
+
+    from tasks.problems import PROBLEMS, load_model
     from tasks.serving.onnx_export import export_onnx, predict_onnx, write_onnx
-    from tasks.training.inference import predict_logits
+    from tasks.serving.parity import AGREEMENTS
+    from tasks.training.inference import predict_rows
 
     student, tokens = inputs["student"].path, inputs["tokens"].path
-    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
-    input_ids = _validation_texts(tokens, config.max_parity_texts)
-    pad_token_id = facts["pad_token_id"]
+    facts = _read_json(tokens / "tokens.json")
     model_folder = workspace.output / "model"
     _copy_model(student, model_folder)
-    _write_json(
-        model_folder / SERVING_FILE,
-        {
-            "max_length_tokens": facts["max_length_tokens"],
-            "pad_token_id": pad_token_id,
-            "normalization": config.normalization.model_dump(mode="json"),
-        },
-    )
+    head = _read_json(model_folder / "head.json")
+    problem, pad_token_id = PROBLEMS[head["problem"]], facts["pad_token_id"]
+    serving: dict[str, Any] = {
+        "problem": problem.name,
+        "max_length_tokens": facts["max_length_tokens"],
+        "pad_token_id": pad_token_id,
+        "normalization": config.normalization.model_dump(mode="json"),
+    }
+    if problem.distribution == "binary":
+        serving["thresholds"] = _thresholds(model_folder, head["num_labels"])
+    _write_json(model_folder / SERVING_FILE, serving)
 
-    workspace.progress.say(f"export: comparing both forms on {len(input_ids)} validation texts")
+    rows = _validation_rows(tokens, problem.token_columns, config.max_parity_texts)
+    workspace.progress.say(f"export: comparing both forms on {len(rows)} validation rows")
     network = load_model(model_folder)
-    expected = predict_logits(network, input_ids, pad_token_id=pad_token_id)
+    expected, answers = predict_rows(
+        network, problem, rows, num_labels=head["num_labels"], pad_token_id=pad_token_id
+    )
     graph = export_onnx(network)
-    found = predict_onnx(graph, input_ids, pad_token_id=pad_token_id)
+    input_ids = [np.asarray(ids, dtype=np.int32) for ids in rows["input_ids"].to_pylist()]
+    found = predict_onnx(graph, input_ids, pad_token_id=pad_token_id, units=answers.units)
     difference = float(abs(found - expected).max())
     # Written so that NaN, which compares false with everything, fails too.
     if not difference <= config.max_logit_difference:
         raise ContractViolation(
             f"the ONNX graph's logits differ from the network's by up to {difference:.2g} on "
-            f"{len(input_ids)} validation texts",
+            f"{len(rows)} validation rows",
             rule=f"they may differ by {config.max_logit_difference:.2g} (max_logit_difference)",
             remedy="this architecture does not survive tracing: please report it, with its "
             "config.json",
         )
-    int8_graph, agreement, embeddings = _quantize(config, graph, input_ids, pad_token_id, expected)
+
+    def agrees(int8_graph):
+        logits = predict_onnx(int8_graph, input_ids, pad_token_id=pad_token_id, units=answers.units)
+        thresholds = serving.get("thresholds", ())
+        return AGREEMENTS[problem.name](rows, answers, logits, expected, thresholds)
+
+    int8_graph, agreement, num_answers, embeddings = _quantize(config, graph, agrees)
     write_onnx(int8_graph, model_folder / INT8_FILE)
     parity = {
         "max_abs_logit_difference": difference,
-        "argmax_agreement": agreement,
-        "num_texts": len(input_ids),
+        "agreement": agreement,
+        "num_answers": num_answers,
+        "num_rows": len(rows),
         "int8_embeddings": embeddings,
         "size_bytes": {
             "safetensors": sum(path.stat().st_size for path in model_folder.glob("*.safetensors")),
@@ -117,43 +136,55 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     )
 
 
-def _quantize(config, graph, input_ids, pad_token_id, expected):
-    """The smallest int8 graph that agrees: (graph, agreement, whether embeddings are 8-bit)."""
-    from tasks.serving.onnx_export import predict_onnx, quantize_int8
+def _quantize(config, graph, agrees):
+    """The smallest int8 graph that agrees: (graph, agreement, answers compared, whether embeddings
+    are 8-bit)."""
+    from tasks.serving.onnx_export import quantize_int8
 
-    agreement = 0.0
+    agreement, num_answers = 0.0, 0
     for embeddings in (True, False):
         int8_graph = quantize_int8(graph, embeddings=embeddings)
-        found = predict_onnx(int8_graph, input_ids, pad_token_id=pad_token_id)
-        agreement = float((found.argmax(1) == expected.argmax(1)).mean())
+        agreement, num_answers = agrees(int8_graph)
         if agreement >= config.min_int8_agreement:
-            return int8_graph, agreement, embeddings
+            return int8_graph, agreement, num_answers, embeddings
     raise ContractViolation(
-        f"the int8 graph answers {agreement:.2%} of {len(input_ids)} validation texts like the "
-        "network, with embeddings in fp32",
+        f"the int8 graph gives {agreement:.2%} of {num_answers} answers to validation rows like "
+        "the network, with embeddings in fp32",
         rule=f"at least {config.min_int8_agreement:.2%} are asked for (min_int8_agreement)",
         remedy="train longer (unsure answers flip first), widen the student, or lower "
         "export.min_int8_agreement if that loss is acceptable",
     )
 
 
-def _validation_texts(tokens: Path, most: int) -> list[np.ndarray]:
+def _validation_rows(tokens: Path, columns: Sequence[str], most: int) -> pa.Table:
+    """Token rows of at most `most` validation examples, evenly chosen, each with all its rows."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute
 
     from tasks.corpus.tables import read_table
 
+    compute: Any = pyarrow.compute
     parts = sorted((tokens / "validation").glob("*.parquet"))
-    tables = [read_table(part, columns=["input_ids"]) for part in parts]
+    tables = [read_table(part, columns=list(columns)) for part in parts]
     if not sum(map(len, tables)):
         raise SourceError(
             "the student's tokens hold no validation rows",
             rule="the delivered forms are compared with the network on real validation texts",
             remedy="give a source with the role validation, or let data.splitting make one",
         )
-    column = pa.concat_tables(tables)["input_ids"]
-    chosen = np.unique(np.linspace(0, len(column) - 1, min(most, len(column))).astype(np.int64))
-    return [np.asarray(ids, dtype=np.int32) for ids in column.take(chosen).to_pylist()]
+    table = pa.concat_tables(tables)
+    examples = table["example_id"].unique()
+    chosen = np.unique(np.linspace(0, len(examples) - 1, min(most, len(examples))).astype(np.int64))
+    return table.filter(
+        compute.is_in(table["example_id"], value_set=examples.take(pa.array(chosen)))
+    )
+
+
+def _thresholds(model_folder: Path, num_labels: int) -> list[float]:
+    """Those that training tuned on validation rows, one a label; a half where it left none."""
+    path = model_folder / THRESHOLDS_FILE
+    return _read_json(path)["thresholds"] if path.is_file() else [0.5] * num_labels
 
 
 def _copy_model(student: Path, folder: Path) -> None:
@@ -165,6 +196,10 @@ def _copy_model(student: Path, folder: Path) -> None:
 def _write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 STAGE = Stage("export", VERSION, export)

@@ -49,9 +49,10 @@ class Config(StageConfig):
         min_length=1,
         description="licence of the student, as the model card states it",
     )
-    example_texts: tuple[str, ...] = Field(
+    example_texts: tuple[str | tuple[str, ...], ...] = Field(
         min_length=1,
-        description="texts in the target language shown as the model's input example",
+        description="texts in the target language shown as the model's input example; lists of "
+        "texts where the model is asked with several columns",
     )
 
     @field_validator("model_name")
@@ -75,14 +76,18 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     """
     from tasks.serving import tracking
     from tasks.serving.bundle import requirements, write_bundle
+    from tasks.serving.interfaces import INTERFACES, input_rows
     from tasks.serving.lineage import trace_lineage
     from tasks.serving.model_card import write_card
+    from tasks.serving.pyfunc import log_model
     from tasks.serving.registry import CHALLENGER, DIGEST_TAG, Registry
 
     export, evaluation = inputs["export"].path, inputs["evaluation"].path
     report = EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
     training, history = _json(export / "training.json"), _json(export / "history.json")
     serving = _json(export / "model" / "serving.json")
+    interface = INTERFACES[serving["problem"]]
+    (example, *_) = input_rows(serving["problem"], config.example_texts)
     lineage = trace_lineage(inputs, workspace.store)
     wanted = requirements(repair_encoding=serving["normalization"]["repair_encoding"])
     registry = Registry()
@@ -94,14 +99,16 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
             licence=config.licence,
             gates=gates,
             serving=serving,
+            interface=interface,
             labels=_json(export / "model" / "labels.json")["labels"],
-            example=config.example_texts[0],
+            example=example,
             lineage=lineage,
         )
         with _folder(workspace.work / "bundle") as bundle:
             digest = write_bundle(
                 bundle,
                 model=export / "model",
+                script=interface.script,
                 pip_requirements=wanted,
                 documents={
                     "MODEL_CARD.md": card,
@@ -137,13 +144,14 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
                     if not passed:
                         raise _refused(config, gates, run_id)
                     workspace.progress.say(f"registration: uploading {config.model_name}")
-                    source = tracking.log_model(
+                    source = log_model(
                         registry,
                         run_id,
+                        problem=serving["problem"],
                         bundle=bundle,
                         digest=digest,
                         pip_requirements=wanted,
-                        example_texts=config.example_texts,
+                        examples=config.example_texts,
                     )
                     version = registry.create_version(
                         config.model_name,

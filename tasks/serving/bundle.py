@@ -19,13 +19,13 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
+from tasks.serving.assembly import script_digest
 
-SCRIPT = Path(__file__).with_name("text_classifier.py")
 DIGESTS_FILE = "digests.json"
 LINEAGE_FILE = "lineage.json"
 CARD_FILE = "MODEL_CARD.md"
 
-# What text_classifier.py imports. Torch is a range: its wheels differ by machine (CPU, CUDA), and
+# What the portable scripts import. Torch is a range: its wheels differ by machine (CPU, CUDA), and
 # a pin such as 2.13.0+cpu is not on the public index.
 _PINNED = ("mlflow", "numpy", "onnxruntime", "pandas", "safetensors", "tokenizers", "transformers")
 _TORCH = "torch<2.14,>=2.10"  # in the order in which MLflow writes it
@@ -45,6 +45,7 @@ def write_bundle(
     folder: Path,
     *,
     model: Path,
+    script: Path,
     pip_requirements: Iterable[str],
     documents: Mapping[str, Path | str],
 ) -> str:
@@ -52,6 +53,7 @@ def write_bundle(
 
     Args:
         model: the export artifact's `model/`.
+        script: the portable script that will answer.
         documents: name in the bundle -> a file to copy, or its text.
     """
     shutil.copytree(model, folder / "model")
@@ -61,7 +63,7 @@ def write_bundle(
         else:
             (folder / name).write_text(document, encoding="utf-8")
     files = file_digests(folder)
-    digest = model_digest(files, file_digest(SCRIPT), pip_requirements)
+    digest = model_digest(files, script.name, script_digest(script), pip_requirements)
     text = json.dumps({"content_digest": digest, "files": files}, indent=2, sort_keys=True)
     (folder / DIGESTS_FILE).write_text(text + "\n", encoding="utf-8")
     return digest
@@ -75,11 +77,11 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def model_digest(
-    files: Mapping[str, str], script_digest: str, pip_requirements: Iterable[str]
+    files: Mapping[str, str], script: str, sha256_of_script: str, pip_requirements: Iterable[str]
 ) -> str:
     """The content digest from the files' digests: `model/*`, the script and the requirements."""
     decisive = [(name, sha256) for name, sha256 in files.items() if name.startswith("model/")]
-    decisive.append((SCRIPT.name, script_digest))
+    decisive.append((script, sha256_of_script))
     decisive.append(("requirements.txt", fingerprint(sorted(pip_requirements))))
     return content_digest(decisive)
 

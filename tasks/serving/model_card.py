@@ -11,6 +11,9 @@ from typing import Any
 
 from data_contracts.evaluation import EvaluationReport, Gate
 from tasks.serving.gates import INT8_VARIANT
+from tasks.serving.interfaces import Column, Interface, Parameter
+
+_KINDS = {"strings": "list of string", "doubles": "list of double", "entities": "list of records"}
 
 
 def write_card(
@@ -20,39 +23,48 @@ def write_card(
     licence: str,
     gates: Sequence[Gate],
     serving: Mapping[str, Any],
+    interface: Interface,
     labels: Sequence[str],
-    example: str,
+    example: Mapping[str, str],
     lineage: Mapping[str, Any],
 ) -> str:
     """The card's text. Figures are the report's; nothing is measured here.
 
     Args:
         serving: the delivered serving.json.
-        labels: the label set, in the order of the logits.
-        example: a text for the code sample.
+        interface: what the model is asked and answers.
+        labels: the label set, in the order of the logits; empty where answers are texts.
+        example: a row of the input, for the code sample.
     """
     sections = (
-        _opening(report, model_name, licence, labels),
-        _usage(model_name, example),
+        _opening(report, model_name, licence, interface, labels),
+        _usage(model_name, interface, example),
         _quality(report),
         _comparisons(report),
         _variants(report),
         _gates(gates),
         _data(report),
-        _limits(report, serving),
+        _limits(report, serving, interface),
         _lineage(lineage),
     )
     return "\n\n".join(sections) + "\n"
 
 
-def _opening(report: EvaluationReport, name: str, licence: str, labels: Sequence[str]) -> str:
+def _opening(
+    report: EvaluationReport,
+    name: str,
+    licence: str,
+    interface: Interface,
+    labels: Sequence[str],
+) -> str:
+    task = report.problem.replace("_", " ")
     lines = (
         f"# {name}",
         "",
-        f"A small text classifier for **{report.target_language}**, distilled from a teacher that "
+        f"A small {interface.noun} for **{report.target_language}**, distilled from a teacher that "
         f"reads **{report.source_language}**.",
         "",
-        f"- Task: {report.problem.replace('_', ' ')}, {len(labels)} labels",
+        f"- Task: {task}, {len(labels)} labels" if labels else f"- Task: {task}",
         f"- Language of the texts it is asked about: {report.target_language}",
         f"- Recipe: {report.recipe}; delivered: {report.delivered}",
         f"- Licence: {licence}",
@@ -60,19 +72,36 @@ def _opening(report: EvaluationReport, name: str, licence: str, labels: Sequence
     return "\n".join(lines)
 
 
-def _usage(name: str, example: str) -> str:
-    quoted = json.dumps(example, ensure_ascii=False)
+def _usage(name: str, interface: Interface, example: Mapping[str, str]) -> str:
+    cells = ", ".join(
+        f"{json.dumps(column)}: [{json.dumps(text, ensure_ascii=False)}]"
+        for column, text in example.items()
+    )
     return f"""## Use
 
 ```python
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/{name}@champion")
-model.predict(pd.DataFrame({{"text": [{quoted}]}}), params={{"variant": "{INT8_VARIANT}"}})
+model.predict(pd.DataFrame({{{cells}}}), params={{"variant": "{INT8_VARIANT}"}})
 ```
 
-Input: a string column `text`. Output: `label`, `score` (softmax probability), and with `top_k` > 1
-the lists `labels` and `scores`. Parameters: `variant` (safetensors, {INT8_VARIANT}), `top_k`,
-`batch_size`."""
+Input, a row for each question; an answer for each row, in the same order:
+
+{_columns("Input", interface.inputs)}
+
+{_columns("Answer", interface.outputs)}
+
+{_parameters(interface.parameters)}"""
+
+
+def _columns(title: str, columns: Iterable[Column]) -> str:
+    rows = [(f"`{one.name}`", _KINDS.get(one.kind, one.kind), one.meaning) for one in columns]
+    return _table((title, "Type", "Meaning"), rows)
+
+
+def _parameters(parameters: Iterable[Parameter]) -> str:
+    rows = [(f"`{one.name}`", f"`{one.default}`", one.meaning) for one in parameters]
+    return _table(("Parameter", "Default", "Meaning"), rows)
 
 
 def _quality(report: EvaluationReport) -> str:
@@ -178,12 +207,13 @@ def _data(report: EvaluationReport) -> str:
     return "## Data\n\n" + _table(header, rows)
 
 
-def _limits(report: EvaluationReport, serving: Mapping[str, Any]) -> str:
+def _limits(report: EvaluationReport, serving: Mapping[str, Any], interface: Interface) -> str:
+    length = serving["max_length_tokens"]
     lines = [
-        f"It answers with one of its labels whatever it is asked: texts in another language than "
-        f"{report.target_language}, or about something else, get a label too. Scores are softmax "
-        "probabilities; see the calibration in report.html before acting on them.",
-        f"Texts are cut after {serving['max_length_tokens']} tokens, as in training.",
+        interface.limits,
+        f"Texts are cut after {length} tokens, as in training."
+        if interface.is_cut
+        else f"Texts beyond {length} tokens are read in overlapping windows of that length.",
         f"The {INT8_VARIANT} variant rounds, so a few texts are answered differently (see above).",
         *report.notes,
     ]

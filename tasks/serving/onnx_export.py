@@ -1,4 +1,4 @@
-"""A classifier as an ONNX graph, and its int8 form: bytes that depend on the weights only.
+"""A network as an ONNX graph, and its int8 form: bytes that depend on the weights only.
 
     network ── trace ──► fp32 graph ── dynamic quantisation ──► int8 graph, about 1/4 of the size
 
@@ -28,6 +28,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 from transformers import PreTrainedModel
 
+from tasks.modeling.units import Units
+
 INPUT_NAMES = ("input_ids", "attention_mask")
 OUTPUT_NAME = "logits"
 _OPSET = 17  # the first with LayerNormalization as one operator
@@ -37,8 +39,8 @@ _TRACED_LENGTHS = (7, 4)
 
 def export_onnx(model: nn.Module) -> onnx.ModelProto:
     """The fp32 graph of `model`: int64 `input_ids` and `attention_mask`, each (batch, length) with
-    both axes free, to float32 `logits` (batch, classes). Deterministic, without names of this
-    machine.
+    both axes free, to float32 `logits`: (batch, classes), or (batch, length, classes) of a head on
+    tokens. Deterministic, without names of this machine.
 
     Args:
         model: maps (ids, mask) to logits, on the CPU. Its Hugging Face encoders are switched to
@@ -54,6 +56,8 @@ def export_onnx(model: nn.Module) -> onnx.ModelProto:
         warnings.simplefilter("ignore")  # deprecation and tracer notes; parity is checked instead
         path = Path(folder) / "model.onnx"
         model.eval()
+        with torch.inference_mode():
+            reads_tokens = model(input_ids, attention_mask).ndim == 3
         try:
             torch.onnx.export(
                 model,
@@ -63,7 +67,10 @@ def export_onnx(model: nn.Module) -> onnx.ModelProto:
                 opset_version=_OPSET,
                 input_names=list(INPUT_NAMES),
                 output_names=[OUTPUT_NAME],
-                dynamic_axes={**dict.fromkeys(INPUT_NAMES, axes), OUTPUT_NAME: {0: "batch"}},
+                dynamic_axes={
+                    **dict.fromkeys(INPUT_NAMES, axes),
+                    OUTPUT_NAME: axes if reads_tokens else {0: "batch"},
+                },
             )
         finally:
             model.train(was_training)
@@ -93,13 +100,16 @@ def predict_onnx(
     input_ids: Sequence[np.ndarray],
     *,
     pad_token_id: int,
+    units: Units | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Logits of each text, float32 (rows, classes), in batches padded to their longest text.
+    """Logits of each text, or of each unit, in the order given: float32, (answers, classes).
 
     Args:
         graph: a graph, or a file that holds one.
         input_ids: token ids of each text, in the order wanted.
+        units: what is read out of each text, for a graph with logits of tokens.
+        batch_size: texts a pass, padded to their longest.
     """
     source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
     session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
@@ -112,7 +122,14 @@ def predict_onnx(
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
         feed = dict(zip(INPUT_NAMES, (ids, mask), strict=True))
-        logits.append(np.asarray(session.run([OUTPUT_NAME], feed)[0]))
+        found = np.asarray(session.run([OUTPUT_NAME], feed)[0])
+        if units is None:
+            logits.append(found)
+        else:
+            logits += [
+                of_tokens[units.positions[units.of(np.array([start + row]))]]
+                for row, of_tokens in enumerate(found)
+            ]
     return np.concatenate(logits)
 
 

@@ -1,4 +1,4 @@
-"""One MLflow run a registration: parameters, figures, learning curves, the report, the model.
+"""One MLflow run a registration: parameters, figures, learning curves, the report.
 
 Batches throughout: 1,000 metrics in one call are 20 times cheaper than one call each.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,7 @@ from typing import Any
 
 from data_contracts.evaluation import EvaluationReport, Gate
 from tasks.runtime.redaction import redact
-from tasks.serving.bundle import SCRIPT
-from tasks.serving.gates import INT8_VARIANT
 from tasks.serving.registry import Registry
-from tasks.serving.verification import verify_model
 
 _PARAMS_PER_CALL, _METRICS_PER_CALL = 100, 1000
 _MAX_PARAM_CHARS = 500
@@ -93,85 +89,6 @@ def log_evaluation(
             elif path.name.startswith("report."):
                 client.log_artifact(run_id, str(path), "evaluation")
         client.set_tag(run_id, _LOGGED, "yes")  # last: without it, the run is one of a killed try
-
-
-def log_model(
-    registry: Registry,
-    run_id: str,
-    *,
-    bundle: Path,
-    digest: str,
-    pip_requirements: list[str],
-    example_texts: Sequence[str],
-) -> str:
-    """Upload the bundle as a pyfunc model, read it back, and return its `models:/…` URI.
-
-    Raises: CorruptArtifact if what the server gives back is not what was sent.
-    """
-    import mlflow
-    import pandas as pd
-    from mlflow.artifacts import download_artifacts
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
-
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "text")]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.string, "label"),
-                ColSpec(DataType.double, "score"),
-                ColSpec(Array(DataType.string), "labels", required=False),
-                ColSpec(Array(DataType.double), "scores", required=False),
-            ]
-        ),
-        params=ParamSchema(
-            [
-                ParamSpec("variant", DataType.string, "safetensors"),
-                ParamSpec("top_k", DataType.long, 1),
-                ParamSpec("batch_size", DataType.long, 32),
-            ]
-        ),
-    )
-    example = pd.DataFrame({"text": list(example_texts)})
-    with registry.calls(), mlflow.start_run(run_id=run_id):
-        # What mlflow.pyfunc.log_model calls, with `save_model` put right first.
-        info = Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=_PortablePyfunc,
-            flavor_name="pyfunc.ModelFromCode",
-            python_model=str(SCRIPT),
-            artifacts={"bundle": str(bundle)},
-            signature=signature,
-            input_example=(example, {"variant": INT8_VARIANT, "top_k": 1}),
-            pip_requirements=pip_requirements,
-            metadata={"content_digest": digest},
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            download_artifacts(info.model_uri, dst_path=folder)
-            verify_model(Path(folder), expected_digest=digest)
-    return info.model_uri
-
-
-class _PortablePyfunc:
-    """MLflow's pyfunc flavour without the absolute paths of the machine that saves.
-
-    MLflow describes a model by where its script and files lay before they were copied; loading
-    reads the copies. Whoever sees the registry would learn users' names and folders.
-    """
-
-    @staticmethod
-    def save_model(path: str, mlflow_model: Any, **arguments: Any) -> None:
-        """As `mlflow.pyfunc.save_model`; paths in MLmodel are relative to the model's folder."""
-        import mlflow.pyfunc
-
-        mlflow.pyfunc.save_model(path=path, mlflow_model=mlflow_model, **arguments)
-        described = mlflow_model.flavors["python_function"]
-        described["model_code_path"] = Path(described["model_code_path"]).name
-        for artifact in described["artifacts"].values():
-            artifact["uri"] = artifact["path"]
-        mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 def _params(report: EvaluationReport, lineage: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 Loading an MLflow model runs code that the folder names: `loader_module`, `code/`, a pickle or a
 script, whatever `MLFLOW_ALLOW_PICKLE_DESERIALIZATION` says. So a folder is read first, as data, and
-refused unless it consists of nothing but known files, runs nothing but our script, byte for byte,
-and every file matches its digest. Only then hand it to `mlflow.pyfunc.load_model`.
+refused unless it consists of nothing but known files, runs nothing but one of our scripts, byte for
+byte, and every file matches its digest. Only then hand it to `mlflow.pyfunc.load_model`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import yaml
 
 from data_contracts.errors import CorruptArtifact
 from tasks.runtime.fingerprint import file_digest
-from tasks.serving.bundle import DIGESTS_FILE, SCRIPT, file_digests, model_digest
+from tasks.serving.assembly import script_digest
+from tasks.serving.bundle import DIGESTS_FILE, file_digests, model_digest
+from tasks.serving.interfaces import INTERFACES
 
 _BUNDLE = "artifacts/bundle"
 _ROOT_FILES = frozenset(
@@ -27,7 +29,6 @@ _ROOT_FILES = frozenset(
         "conda.yaml",
         "python_env.yaml",
         "requirements.txt",
-        SCRIPT.name,
         "input_example.json",
         "serving_input_example.json",
         "registered_model_meta",
@@ -39,6 +40,7 @@ _PYFUNC_KEYS = frozenset(
     | {"python_version", "streamable"}
 )
 _LOADER = "mlflow.pyfunc.loaders.code_model"
+_SCRIPTS = {interface.script.name: interface.script for interface in INTERFACES.values()}
 # Keys by which a Hugging Face configuration asks for code from elsewhere to be run.
 _CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "_attn_implementation_internal"})
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*((==|>=|<=|<|>|=)[0-9][0-9A-Za-z.,<>=!]*)?")
@@ -54,15 +56,14 @@ def verify_model(
         folder: a downloaded MLflow model (it holds `MLmodel`).
         expected_digest: the digest its registry version is tagged with; pass it whenever there is
             one, because the folder's own list of digests can be replaced together with the files.
-        trusted_scripts: SHA-256 of earlier releases' `text_classifier.py` to accept too.
+        trusted_scripts: SHA-256 of earlier releases' assembled scripts to accept too.
     Raises: CorruptArtifact naming the first thing found wrong.
     """
-    names = _file_names(folder)
-    _check_names(names)
-    _check_mlmodel(_yaml(folder / "MLmodel"))
-    script_digest = file_digest(folder / SCRIPT.name)
-    if script_digest not in {file_digest(SCRIPT), *trusted_scripts}:
-        raise _refused(f"{SCRIPT.name} is not the script that Decant ships", folder)
+    script = _script(_file_names(folder))
+    _check_mlmodel(_yaml(folder / "MLmodel"), script)
+    found_script = file_digest(folder / script)
+    if found_script not in {script_digest(_SCRIPTS[script]), *trusted_scripts}:
+        raise _refused(f"{script} is not the script that Decant ships", folder)
     pip_requirements = _requirements(folder)
     bundle = folder / _BUNDLE
     listed = _json(bundle / DIGESTS_FILE)
@@ -73,7 +74,7 @@ def verify_model(
     for name in found:
         if name.endswith(".json") and name.startswith("model/"):
             _check_configuration(name, bundle / name)
-    digest = model_digest(found, script_digest, pip_requirements)
+    digest = model_digest(found, script, found_script, pip_requirements)
     if digest != listed.get("content_digest"):
         raise _refused(f"its content digest is not the one in {DIGESTS_FILE}", folder)
     if expected_digest is not None and digest != expected_digest:
@@ -95,17 +96,22 @@ def _file_names(folder: Path) -> list[str]:
     return names
 
 
-def _check_names(names: list[str]) -> None:
+def _script(names: list[str]) -> str:
+    """The name of the folder's one script, once every file's name was found to be allowed."""
     for name in names:
         inside = name.startswith(f"{_BUNDLE}/") and Path(name).suffix in _BUNDLE_SUFFIXES
-        if not inside and name not in _ROOT_FILES:
+        if not inside and name not in _ROOT_FILES and name not in _SCRIPTS:
             raise _refused(f"it holds {name!r}, which no model of ours does")
-    needed = ["MLmodel", SCRIPT.name, "requirements.txt", f"{_BUNDLE}/{DIGESTS_FILE}"]
+    scripts = [name for name in names if name in _SCRIPTS]
+    if len(scripts) != 1:
+        raise _refused(f"it holds {len(scripts)} scripts of ours, where there is one")
+    needed = ["MLmodel", "requirements.txt", f"{_BUNDLE}/{DIGESTS_FILE}"]
     if missing := [name for name in needed if name not in names]:
         raise _refused(f"it lacks {missing[0]}")
+    return scripts[0]
 
 
-def _check_mlmodel(described: Any) -> None:
+def _check_mlmodel(described: Any, script: str) -> None:
     flavors = described.get("flavors", {}) if isinstance(described, dict) else {}
     if not isinstance(flavors, dict) or set(flavors) != {"python_function"}:
         raise _refused("MLmodel names other flavours than python_function")
@@ -116,8 +122,8 @@ def _check_mlmodel(described: Any) -> None:
     if pyfunc.get("loader_module") != _LOADER:
         raise _refused(f"MLmodel is loaded by {pyfunc.get('loader_module')!r}")
     # MLflow writes the whole path of the machine that saved it, and reads its last part.
-    if Path(str(pyfunc.get("model_code_path"))).name != SCRIPT.name:
-        raise _refused(f"MLmodel runs something else than {SCRIPT.name}")
+    if Path(str(pyfunc.get("model_code_path"))).name != script:
+        raise _refused(f"MLmodel runs something else than {script}")
     artifacts = pyfunc.get("artifacts") or {}
     paths = {name: entry.get("path") for name, entry in artifacts.items()}
     if paths != {"bundle": _BUNDLE}:

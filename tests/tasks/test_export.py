@@ -34,6 +34,7 @@ def test_the_delivered_folder_holds_both_forms_and_all_a_reader_of_texts_needs(e
         "model.int8.onnx",
     }
     serving = json.loads((exported.path / "model" / "serving.json").read_text())
+    assert serving["problem"] == "text_classification"
     assert serving["max_length_tokens"] == 16
     assert serving["normalization"]["unicode_form"] == "NFC"
     AutoModel.from_pretrained(exported.path / "model", add_pooling_layer=False)
@@ -42,9 +43,9 @@ def test_the_delivered_folder_holds_both_forms_and_all_a_reader_of_texts_needs(e
 def test_parity_is_measured_on_validation_texts(exported):
     """A parity figure on random token ids says nothing about the texts users send."""
     parity = json.loads((exported.path / "parity.json").read_text())
-    assert parity["num_texts"] == 40
+    assert parity["num_rows"] == parity["num_answers"] == 40
     assert parity["max_abs_logit_difference"] <= 1e-4
-    assert parity["argmax_agreement"] >= 0.98
+    assert parity["agreement"] >= 0.98
     model = exported.path / "model"
     assert parity["size_bytes"]["onnx_int8"] == (model / "model.int8.onnx").stat().st_size
     assert parity["size_bytes"]["onnx_int8"] < parity["size_bytes"]["safetensors"]
@@ -114,7 +115,7 @@ def test_an_int8_graph_that_answers_differently_is_refused(small_student, publis
         save_file(head, output / "model" / "head.safetensors")
 
     unsure = publish(ArtifactStore(tmp_path), "student", blur)
-    with pytest.raises(ContractViolation, match=r"int8 graph answers .* of 40") as refused:
+    with pytest.raises(ContractViolation, match=r"int8 graph gives .* of 40 answers") as refused:
         run_stage(STAGE, Config(), {"student": unsure, "tokens": tokens}, store=store)
     assert "min_int8_agreement" in str(refused.value)
 

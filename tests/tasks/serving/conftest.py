@@ -1,13 +1,31 @@
-"""The small student, registered once, and a downloaded copy of what the registry holds."""
+"""The small student, registered once, and what its siblings of other problems deliver."""
 
 import json
 import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+import mlflow
+import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
+from starlette.testclient import TestClient
+from tokenizers import processors
 
+from tasks import export
+from tasks.corpus.tables import write_table
+from tasks.modeling.backbones import build_student_backbone
+from tasks.modeling.classifier import save_classifier
+from tasks.modeling.config import StudentArchitecture
+from tasks.problems import PROBLEMS
 from tasks.registration import STAGE, Config
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
+from tasks.serving.bundle import requirements, write_bundle
+from tasks.serving.interfaces import INTERFACES
+from tasks.serving.pyfunc import save_model
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +59,146 @@ def downloaded(tmp_path_factory, registered, registry_folder):
 def copy(downloaded, tmp_path):
     """A copy of that folder to spoil."""
     return shutil.copytree(downloaded, tmp_path / "copy")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A tiny model of one problem, exported, and as MLflow loads it without this repository."""
+
+    export: Path
+    folder: Path
+
+    def ask(self, rows, **params):
+        """Answers to records, as a consumer gets them from `load_model`."""
+        return self._loaded.predict(pd.DataFrame(rows), params=params or None)
+
+    def ask_server(self, rows, **params):
+        """(status, body) of `mlflow models serve`'s own application."""
+        from mlflow.pyfunc import scoring_server
+
+        body = {"dataframe_records": rows, **({"params": params} if params else {})}
+        client = TestClient(scoring_server.init(self._loaded))
+        answer = client.post("/invocations", json=body)
+        return answer.status_code, answer.json()
+
+    @property
+    def _loaded(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+            return _loaded(self.folder)
+
+
+@cache
+def _loaded(folder):
+    return mlflow.pyfunc.load_model(str(folder))
+
+
+@pytest.fixture(scope="session")
+def deliver(tmp_path_factory, publish, small_tokenizer):
+    """Fit a head on the tokens of some rows, export the model and save it for MLflow.
+
+    What is fitted is answered rightly afterwards, so that tests can say what to expect.
+    """
+
+    def make(problem, labels, rows, targets, *, examples, max_length_tokens=24, thresholds=None):
+        """rows: columns of the tokens table. targets: {row: {position: logits}}, position None for
+        a pooled text."""
+        store = ArtifactStore(tmp_path_factory.mktemp(problem))
+        tokenizer = pair_tokenizer(small_tokenizer)
+
+        def write_student(output):
+            model = fitted(problem, labels, rows["input_ids"], targets, tokenizer)
+            save_classifier(model, output / "model", problem=problem)
+            tokenizer.save(str(output / "model" / "tokenizer.json"))
+            settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+            write_json(output / "model" / "tokenizer_config.json", settings)
+            write_json(output / "model" / "labels.json", {"labels": labels})
+            write_json(output / "history.json", {"steps": [], "validations": [], "best_step": 1})
+            write_json(output / "training.json", {"steps_done": 1, "steps_planned": 1})
+            if thresholds:
+                write_json(output / "model" / "thresholds.json", {"thresholds": thresholds})
+
+        def write_tokens(output):
+            write_table(as_table(rows), output / "validation" / "part-00000.parquet")
+            facts = {"pad_token_id": 0, "max_length_tokens": max_length_tokens}
+            write_json(output / "tokens.json", facts)
+
+        inputs = {
+            "student": publish(store, "student", write_student),
+            "tokens": publish(store, "tokens", write_tokens),
+        }
+        made = run_stage(export.STAGE, export.Config(), inputs, store=store).artifact
+        bundle, folder = (store.root / name for name in ("bundle", "mlflow"))
+        bundle.mkdir()
+        wanted = requirements(repair_encoding=False)
+        digest = write_bundle(
+            bundle,
+            model=made.path / "model",
+            script=INTERFACES[problem].script,
+            pip_requirements=wanted,
+            documents={"MODEL_CARD.md": "# a test\n"},
+        )
+        save_model(
+            folder,
+            problem=problem,
+            bundle=bundle,
+            digest=digest,
+            pip_requirements=wanted,
+            examples=examples,
+        )
+        return Delivered(made.path, folder)
+
+    return make
+
+
+def as_table(rows):
+    """Columns of strings, numbers or lists of numbers, the numbers as int32."""
+    kinds = {list: pa.list_(pa.int32()), int: pa.int32(), str: pa.string()}
+    return pa.table({name: pa.array(rows[name], kinds[type(rows[name][0])]) for name in rows})
+
+
+def pair_tokenizer(tokenizer):
+    """A copy that frames pairs too, and cuts nothing."""
+    copied = type(tokenizer).from_str(tokenizer.to_str())
+    copied.no_truncation()
+    copied.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return copied
+
+
+def fitted(problem, labels, input_ids, targets, tokenizer):
+    """A random encoder and a ridge regression of the wanted logits on its states."""
+    torch.manual_seed(3)
+    shape = StudentArchitecture(num_layers=2, hidden_size=128, num_heads=4, intermediate_size=128)
+    backbone = build_student_backbone(
+        shape, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=24
+    )
+    model = PROBLEMS[problem].build_model(
+        backbone, num_labels=len(labels), pooling="mean", dropout=0.1
+    )
+    states, wanted = [], []
+    with torch.no_grad():
+        if None not in targets[0]:  # a head on tokens: each token's answer depends on it alone
+            for name, weights in model.backbone.named_parameters():
+                if "position_embeddings" in name or "attention.output.dense" in name:
+                    weights.zero_()
+        for row, ids in enumerate(input_ids):
+            ids = torch.tensor([ids])
+            found = model.eval().backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
+            for position, logits in targets[row].items():
+                hidden = found.last_hidden_state[0]
+                states.append(hidden.mean(0) if position is None else hidden[position])
+                wanted.append(logits)
+        design = torch.cat([torch.stack(states), torch.ones(len(states), 1)], 1)
+        ridge = design.T @ design + 1e-2 * torch.eye(design.shape[1])
+        solution = torch.linalg.solve(ridge, design.T @ torch.tensor(wanted))
+        model.head.weight.copy_(solution[:-1].T)
+        model.head.bias.copy_(solution[-1])
+    return model
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")

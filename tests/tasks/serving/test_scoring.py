@@ -15,8 +15,8 @@ import pytest
 
 from data_contracts.errors import ContractViolation, CorruptArtifact, SourceError, UserError
 from tasks.runtime.progress import SilentProgress
+from tasks.serving.portable.text_classifier import TextClassifier
 from tasks.serving.scoring import ScoringConfig, score
-from tasks.serving.text_classifier import TextClassifier
 
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
 TEXTS = [

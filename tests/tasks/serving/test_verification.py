@@ -69,12 +69,15 @@ def test_remote_code_through_a_configuration_is_refused(copy):
 
 def sign_again(bundle):
     """What an attacker who can write one file can write too: a new list of digests."""
-    from tasks.runtime.fingerprint import file_digest
-    from tasks.serving.bundle import SCRIPT, file_digests, model_digest, requirements
+
+    from tasks.serving.assembly import script_digest
+    from tasks.serving.bundle import file_digests, model_digest, requirements
+    from tasks.serving.interfaces import INTERFACES
 
     files = file_digests(bundle)
     wanted = requirements(repair_encoding=False)
-    digest = model_digest(files, file_digest(SCRIPT), wanted)
+    script = INTERFACES["text_classification"].script
+    digest = model_digest(files, script.name, script_digest(script), wanted)
     (bundle / "digests.json").write_text(json.dumps({"content_digest": digest, "files": files}))
 
 

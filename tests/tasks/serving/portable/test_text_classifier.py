@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import unicodedata
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,16 +16,19 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer
 
 from tasks.corpus.encoding import Encoder
+<<<<<<< HEAD:tests/tasks/serving/test_text_classifier.py
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.normalization import normalize as corpus_normalize
 from tasks.problems import load_model
 from tasks.serving.text_classifier import TextClassifier, normalize
+=======
+from tasks.problems import load_model
+from tasks.serving.portable.text_classifier import TextClassifier
+>>>>>>> d39bb34 (Deliver every encoder problem: one portable script each, assembled from shared parts):tests/tasks/serving/portable/test_text_classifier.py
 
 TEXTS = ["打开客厅的灯", "书房现在几度", "在车库播放音乐", "把走廊的亮度调到百分之五十"]
 
@@ -152,42 +154,6 @@ def test_a_file_damaged_after_registration_is_not_loaded(copy):
         loaded.predict(pd.DataFrame({"text": TEXTS}), params={"variant": "onnx_int8"})
 
 
-NASTY = (
-    "ｆｕｌｌ　ｗｉｄｔｈ １２３",
-    "e\u0301te\u0301 x² ﬁne ①",
-    "\u202eesrever\u202c a\u200bb\u00adc\ufeff",
-    "می\u200cخواهم ZWNJ\u200chere",
-    "👩\u200d🔬 👍🏽\u200d x\u200dy ❤\ufe0f\u200d🔥",
-    "क\u094d\u200dष \U000e0041\U000e0042tag",
-    "tab\tand\r\nline\u2028end\u3000wide\x00\x1b\x1f\x85",
-    "caf\u200be\u0301 A\u030a\u200d",
-    "schÃ¶n â€œquoted”",
-    "",
-    " \u200d ",
-)
-
-
-@pytest.mark.parametrize("form", ["NFC", "NFKC"])
-@pytest.mark.parametrize("repair", [False, True])
-@settings(deadline=None)  # the first text imports ftfy; a busy machine is not a failure
-@given(
-    text=st.one_of(
-        st.sampled_from(NASTY),
-        st.text(max_size=40),
-        st.text(
-            alphabet="ab e\u0301é\u200c\u200d\u200b\ufeff\u202e👩🏽🔬❤\ufe0fमی²ﬁ\x07\t\u2028　",
-            max_size=12,
-        ),
-    )
-)
-def test_texts_are_normalised_as_the_training_corpus(form, repair, text):
-    """Texts normalised differently in service are read with other tokens than in training."""
-    config = NormalizationConfig(unicode_form=form, repair_encoding=repair)
-    found = normalize(text, unicode_form=form, repair_encoding=repair)
-    assert found == corpus_normalize(text, config)[0]
-    assert unicodedata.is_normalized(form, found)
-
-
 def test_texts_are_tokenised_as_the_training_corpus(downloaded):
     """Other ids than in training, the same text: another question."""
     classifier = TextClassifier()
@@ -199,7 +165,7 @@ def test_texts_are_tokenised_as_the_training_corpus(downloaded):
     encoder = Encoder(tokenizer, max_length_tokens=16, unknown_id=1, workers=1)
     texts = [*TEXTS, "灯", "打开客厅的灯" * 9, "unknown words 未知"]
     expected = encoder.encode(pa.chunked_array([texts])).input_ids.to_pylist()
-    assert classifier._tokenize(texts) == expected
+    assert classifier.tokenize(texts) == expected
 
 
 CONSUMER = """

@@ -1,0 +1,64 @@
+"""How alike two forms of one model answer real rows: the share of answers, as a consumer sees them.
+
+    classification, matching    the likeliest class of a text
+    multilabel_classification   labels over their thresholds: 2·|A ∩ B| / (|A| + |B|) over all
+                                texts, because nearly all of many labels agree on being absent
+    token_classification        the likeliest tag of a unit
+    question_answering          the span of a context, or that there is none
+
+Shapes: A answers (texts, or units read out of them), C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.problems import Answers
+from tasks.problems.question_answering import best_span, contexts
+
+Agreement = Callable[
+    [pa.Table, Answers, np.ndarray, np.ndarray, Sequence[float]], tuple[float, int]
+]
+"""(rows, what they are answered with, one form's logits, the other's, thresholds) → the share of
+equal answers in [0, 1], and of how many."""
+
+
+def _of_classes(table, answers, ours, theirs, thresholds) -> tuple[float, int]:
+    del table, answers, thresholds
+    return float((ours.argmax(1) == theirs.argmax(1)).mean()), len(ours)
+
+
+def _of_label_sets(table, answers, ours, theirs, thresholds) -> tuple[float, int]:
+    del table, answers
+    bounds = logit(np.asarray(thresholds, np.float64))
+    total = int((ours >= bounds).sum() + (theirs >= bounds).sum())
+    common = int(((ours >= bounds) & (theirs >= bounds)).sum())
+    return (2 * common / total if total else 1.0), len(ours)
+
+
+def _of_spans(table, answers, ours, theirs, thresholds) -> tuple[float, int]:
+    del thresholds
+    spans = [
+        [best_span(one) for one in contexts(table, logits, answers.units)]
+        for logits in (ours, theirs)
+    ]
+    equal = [one == other for one, other in zip(*spans, strict=True)]
+    return float(np.mean(equal)), len(equal)
+
+
+def logit(probabilities: np.ndarray) -> np.ndarray:
+    """The logits whose sigmoid these are; 0 and 1 give infinities."""
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities) - np.log1p(-probabilities)
+
+
+AGREEMENTS: dict[str, Agreement] = {
+    "text_classification": _of_classes,
+    "multilabel_classification": _of_label_sets,
+    "matching": _of_classes,
+    "token_classification": _of_classes,
+    "question_answering": _of_spans,
+}

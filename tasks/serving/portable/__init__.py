@@ -1,0 +1,18 @@
+"""What a consumer runs: one script a problem, assembled into a single file when it is registered.
+
+    text_classifier.py        text                → label, score
+    multilabel_classifier.py  text                → labels over their thresholds, scores
+    pair_classifier.py        text, text_b        → label, score
+    sentence_encoder.py       text (, text_b)     → embedding (, similarity)
+    token_classifier.py       text                → entities with character offsets
+    question_answerer.py      question, context   → answer, score, start, end
+
+    foundation.py             digests, normalisation, tokenizer, both network forms: every script's
+    origins.py                normalised characters → characters of the text as it was given
+    windows.py                a long text in overlapping pieces, and their answers made one
+
+MLflow's models-from-code takes one file, and a model that carries modules of its own is what
+`tasks.serving.verification` refuses. So `tasks.serving.assembly` writes what a script imports from
+this repository into the script itself. Whatever is imported here must need nothing beyond the
+standard library and the requirements that `tasks.serving.bundle` pins.
+"""

@@ -1,0 +1,144 @@
+"""Answers to questions as spans of a context, by a model that MLflow loads anywhere.
+
+    question, context ─ normalise ─ windows ─ network ─ start and end of the likeliest span
+
+Ask it with a table that has the string columns `question` and `context`:
+
+    model = mlflow.pyfunc.load_model("models:/<name>@champion")
+    model.predict(pd.DataFrame({"question": ["他出生在哪里？"], "context": ["贝多芬出生在波恩。"]}))
+
+`start` and `end` (exclusive) count characters (Unicode code points, as Python does) of the context
+as it was given: `context[start:end]` is the answer. Where the context holds none, `answer`,
+`start` and `end` are null. A context longer than the training length is read in overlapping
+windows, each after the question; nothing of it is cut off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.models import set_model
+
+from tasks.serving.portable.foundation import PortableModel, positive, softmax
+from tasks.serving.portable.origins import normalize_with_origins, original_span
+from tasks.serving.portable.windows import (
+    Window,
+    chosen_stride,
+    special_tokens,
+    unit_texts,
+    windows,
+)
+
+
+class QuestionAnswerer(PortableModel):
+    """Answers of contexts. See the module's text for input and output."""
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer questions.
+
+        Args:
+            context: MLflow's, unused: files are read in `load_context`.
+            model_input: a DataFrame with the string columns `question` and `context`.
+            params: `variant` safetensors (the evaluated network) or onnx_int8 (smaller, nearly the
+                same answers); `max_answer_length` >= 1, units of an answer at most (words, or
+                characters of scripts without spaces); `stride` >= 1, tokens from a window's start
+                to the next one's, 0 for half a window; `batch_size` >= 1, windows a forward pass.
+        Returns: a DataFrame with the input's index: `answer`, `start`, `end` (null where the
+            context holds no answer) and `score`, the probability of that start times that of that
+            end, among all units of the context and "no answer".
+        Raises: MlflowException (HTTP 400) naming rows or parameters that cannot be used.
+        """
+        params = params or {}
+        network = self.network(params)
+        longest = positive(params, "max_answer_length", 30)
+        stride = chosen_stride(params)
+        questions = self.texts(model_input["question"], "question")
+        given = model_input["context"].tolist()
+        contexts = self.texts(model_input["context"], "context")
+        read = unit_texts(self.tokenizer, contexts)
+        before, between, after = special_tokens(self.tokenizer, pair=True)
+        num_special = len(before) + len(between) + len(after)
+        encodings = self.tokenizer.encode_batch(questions, add_special_tokens=False)
+        pieces: list[Window] = []
+        for row, (encoding, text) in enumerate(zip(encodings, read, strict=True)):
+            # A question's end may go: half of what is read belongs to the context.
+            question = encoding.ids[: self.max_length_tokens // 2]
+            room = self.max_length_tokens - num_special - len(question)
+            pieces += windows(
+                row,
+                text,
+                before=[*before, *question, *between],
+                after=after,
+                room=room,
+                stride=stride,
+            )
+        found = self.logits(network, [piece.input_ids for piece in pieces], params)
+        merged = _merged(pieces, found, [len(text.places) for text in read])
+        answers = []
+        for row, text in enumerate(given):
+            span, score = best_span(*merged[row], longest=longest)
+            answer: dict[str, Any] = {"answer": None, "score": score, "start": None, "end": None}
+            if span is not None:
+                _, origins = normalize_with_origins(text, **self.settings["normalization"])
+                units = read[row].units
+                start, end = original_span(origins, units[span[0]][0], units[span[1]][1])
+                answer = {"answer": text[start:end], "score": score, "start": start, "end": end}
+            answers.append(answer)
+        columns = {
+            name: pd.Series([row[name] for row in answers], dtype=kind, index=model_input.index)
+            for name, kind in (
+                ("answer", object),
+                ("score", np.float64),
+                ("start", object),
+                ("end", object),
+            )
+        }
+        return pd.DataFrame(columns)
+
+
+def _merged(
+    pieces: list[Window], found: list[np.ndarray], counts: list[int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Start and end logits (U, 2) of each context, and those of "no answer" (2,).
+
+    A unit has its largest logit over the windows that hold it; "no answer" the smallest, because
+    one window that holds an answer is enough. It is read at the first token of a window.
+    """
+    lowest = np.finfo(np.float32).min
+    units = [np.full((count, 2), lowest, np.float32) for count in counts]
+    none = [np.full(2, np.inf, np.float32) for _ in counts]
+    for piece, of_tokens in zip(pieces, found, strict=True):
+        stop = piece.first_unit + len(piece.positions)
+        stretch = units[piece.row][piece.first_unit : stop]
+        np.maximum(stretch, of_tokens[piece.positions], out=stretch)
+        np.minimum(none[piece.row], of_tokens[0], out=none[piece.row])
+    return list(zip(units, none, strict=True))
+
+
+def best_span(
+    logits_U2: np.ndarray, none_2: np.ndarray, *, longest: int
+) -> tuple[tuple[int, int] | None, float]:
+    """First and last unit of the likeliest answer, or None for "no answer"; and its probability.
+
+    Args:
+        logits_U2: start and end of each unit. none_2: of "no answer".
+        longest: units of an answer at most.
+    """
+    probabilities = softmax(np.concatenate([logits_U2, none_2[None]]).T).T
+    logits_U2 = logits_U2.astype(np.float64)
+    best, span = -np.inf, None
+    for length in range(min(longest, len(logits_U2))):
+        sums = logits_U2[: len(logits_U2) - length, 0] + logits_U2[length:, 1]
+        start = int(sums.argmax())
+        if sums[start] > best:
+            best, span = float(sums[start]), (start, start + length)
+    if span is None or float(none_2.astype(np.float64).sum()) > best:
+        return None, float(probabilities[-1, 0] * probabilities[-1, 1])
+    return span, float(probabilities[span[0], 0] * probabilities[span[1], 1])
+
+
+set_model(QuestionAnswerer())

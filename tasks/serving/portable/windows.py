@@ -1,0 +1,127 @@
+"""A long text in overlapping windows, and its units' logits made one again.
+
+    body      t0 t1 t2 t3 t4 t5 t6 t7        room for 5 tokens, stride 3
+    window 0  t0 t1 t2 t3 t4                 units whose first token lies in it, with their place
+    window 1           t3 t4 t5 t6 t7        in the window's input_ids
+
+Units are words, or characters of scripts without spaces (`segment`): what a model is asked about.
+A text that fits is one window, so it is answered as in training.
+
+Shapes: L length, C classes, U units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+
+from tasks.corpus.units import WORD_MARKS, Unit, segment, unit_positions
+from tasks.serving.portable.foundation import positive
+
+
+@dataclass(frozen=True)
+class UnitText:
+    """A text's units and tokens.
+
+    Args:
+        units: first character of each and the one after it, in the normalised text.
+        input_ids: without special tokens.
+        places: number of the first token of each unit.
+    """
+
+    units: list[Unit]
+    input_ids: list[int]
+    places: list[int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a text, as a network reads it.
+
+    Args:
+        row: which text.
+        input_ids: with special tokens.
+        first_unit: number of its first unit in the text.
+        positions: place in input_ids of each of its units.
+        margins: tokens between each unit and the nearer cut; infinite where nothing was cut.
+    """
+
+    row: int
+    input_ids: list[int]
+    first_unit: int
+    positions: list[int]
+    margins: list[float]
+
+
+def unit_texts(tokenizer: Any, texts: list[str]) -> list[UnitText]:
+    """Units and tokens of normalised texts."""
+    found = (tokenizer.token_to_id(mark) for mark in WORD_MARKS)
+    marks = frozenset(number for number in found if number is not None)
+    encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    read = []
+    for text, encoding in zip(texts, encodings, strict=True):
+        units, ids = segment(text), encoding.ids
+        places = unit_positions(units, encoding.offsets, ids, word_marks=marks, max_tokens=len(ids))
+        read.append(UnitText(units, ids, places))
+    return read
+
+
+def special_tokens(tokenizer: Any, *, pair: bool) -> tuple[list[int], list[int], list[int]]:
+    """Special tokens before, between and after two texts; of one text, "between" is empty."""
+    encoding = tokenizer.encode("0", "0") if pair else tokenizer.encode("0")
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+    place = 0
+    for number, sequence in zip(encoding.ids, encoding.sequence_ids, strict=True):
+        if sequence is None:
+            parts[place].append(number)
+        else:
+            place = 1 if pair and sequence == 0 else 2
+    return parts
+
+
+def chosen_stride(params: dict[str, Any]) -> int | None:
+    """The parameter `stride`: None, half a window, if it is 0 or absent."""
+    return positive(params, "stride", 0) if params.get("stride") else None
+
+
+def windows(
+    row: int, text: UnitText, *, before: list[int], after: list[int], room: int, stride: int | None
+) -> Iterator[Window]:
+    """The windows over a text, first to last.
+
+    Args:
+        before, after: tokens around the stretch in each window.
+        room: tokens of the text that a window holds.
+        stride: tokens from the start of a window to that of the next; None for half the room.
+    Raises: MlflowException (HTTP 400) if windows would leave tokens out.
+    """
+    step = max(1, room // 2) if stride is None else stride
+    if step > room:
+        raise MlflowException.invalid_parameter_value(
+            f"stride is {step}: a window holds {room} tokens of the text, so tokens between "
+            f"windows would be read by none; give at most {room}"
+        )
+    start = 0
+    while True:
+        end = min(start + room, len(text.input_ids))
+        inside = [unit for unit, place in enumerate(text.places) if start <= place < end]
+        yield Window(
+            row=row,
+            input_ids=[*before, *text.input_ids[start:end], *after],
+            first_unit=inside[0] if inside else 0,
+            positions=[len(before) + text.places[unit] - start for unit in inside],
+            margins=[
+                min(
+                    text.places[unit] - start if start else np.inf,
+                    end - 1 - text.places[unit] if end < len(text.input_ids) else np.inf,
+                )
+                for unit in inside
+            ],
+        )
+        if end == len(text.input_ids):
+            return
+        start += step

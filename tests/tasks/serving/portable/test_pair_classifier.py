@@ -1,0 +1,41 @@
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+PAIRS = [
+    {"text": "打开客厅的灯", "text_b": "关闭客厅的灯"},
+    {"text": "打开客厅的灯", "text_b": "客厅现在几度"},
+]
+
+
+@pytest.mark.parametrize("variant", ["safetensors", "onnx_int8"])
+def test_pairs_are_read_as_in_training(matcher, variant):
+    """Two texts joined by another template are another question."""
+    found = matcher.ask(PAIRS, variant=variant)
+    assert found["label"].tolist() == ["same", "other"]
+    assert (found["score"] > 0.9).all()
+
+
+def test_a_chinese_request_is_answered_over_http(matcher):
+    """A model that loads here and answers 500 there."""
+    status, body = matcher.ask_server(PAIRS, top_k=2)
+    assert status == 200
+    assert [row["labels"] for row in body["predictions"]] == [["same", "other"], ["other", "same"]]
+    status, body = matcher.ask_server([{"text": "打开客厅的灯"}])
+    assert status == 400
+    assert "text_b" in body["message"]
+
+
+def test_a_missing_half_is_named(matcher):
+    """A pair scored with half of it missing."""
+    rows = pd.DataFrame({"text": ["打开", "打开"], "text_b": ["关闭", None]})
+    with pytest.raises(MlflowException, match="1 of 2 rows hold no text_b.*rows 1"):
+        matcher.ask(rows)
+
+
+def test_pairs_too_long_lose_the_end_of_the_longer_text(matcher):
+    """The second text cut away whole by a long first one: every pair gets one answer."""
+    long = "在车库播放音乐" * 20
+    found = matcher.ask([{"text": long, "text_b": "关闭客厅的灯"}])
+    cut = matcher.ask([{"text": long[:15], "text_b": "关闭客厅的灯"}])
+    assert found["score"][0] == pytest.approx(cut["score"][0], abs=1e-5)

@@ -1,0 +1,114 @@
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from tasks.problems.question_answering import MAX_ANSWER_UNITS, Context
+from tasks.problems.question_answering import best_span as decided_by_the_engine
+from tasks.serving.interfaces import INTERFACES
+from tasks.serving.portable.question_answerer import best_span
+
+QUESTION = "哪个房间"
+
+
+def ask(answerer, *contexts, **params):
+    rows = [{"question": QUESTION, "context": context} for context in contexts]
+    return answerer.ask(rows, **params).to_dict("records")
+
+
+@pytest.mark.parametrize("variant", ["safetensors", "onnx_int8"])
+def test_answers_are_spans_of_the_context(answerer, variant):
+    """An answer without its place cannot be checked in the document."""
+    first, second = ask(answerer, "打开客厅的灯", "浴室现在几度", variant=variant)
+    assert (first["answer"], first["start"], first["end"]) == ("客厅", 2, 4)
+    assert (second["answer"], second["start"], second["end"]) == ("浴室", 0, 2)
+    assert 0.5 < first["score"] <= 1
+
+
+def test_no_answer_is_null(answerer):
+    """An answer made up where the context holds none."""
+    (found,) = ask(answerer, "打开的灯")
+    assert (found["answer"], found["start"], found["end"]) == (None, None, None)
+    assert 0.5 < found["score"] <= 1
+
+
+def test_a_chinese_request_is_answered_over_http(answerer):
+    """NaN for a missing answer is no JSON that a strict reader takes."""
+    rows = [{"question": QUESTION, "context": text} for text in ("打开车库的灯", "打开的灯")]
+    status, body = answerer.ask_server(rows, variant="onnx_int8", max_answer_length=2)
+    assert status == 200
+    first, second = body["predictions"]
+    assert (first["answer"], first["start"], first["end"]) == ("车库", 2, 4)
+    assert (second["answer"], second["start"], second["end"]) == (None, None, None)
+
+
+def test_places_are_those_of_the_context_as_it_was_given(answerer):
+    """Offsets of a normalised copy cut the wrong characters out of the document."""
+    given = "\ufeff打开  客\u200b厅的灯"
+    (found,) = ask(answerer, given)
+    assert found["answer"] == given[found["start"] : found["end"]] == "客\u200b厅"
+
+
+@pytest.mark.parametrize("stride", [0, 1, 5, 17])
+def test_long_contexts_are_read_to_their_end(answerer, stride):
+    """An answer after the 24th token is never found."""
+    text = "打开的灯" * 8 + "关闭阳台的灯"
+    found, none = ask(answerer, text, "打开的灯" * 9, stride=stride, batch_size=3)
+    assert (found["answer"], found["start"], found["end"]) == ("阳台", 34, 36)
+    assert none["answer"] is None
+
+
+def test_answers_are_no_longer_than_asked(answerer):
+    """`max_answer_length` that is not asked of the network's answer."""
+    (found,) = ask(answerer, "打开客厅的灯", max_answer_length=1)
+    assert found["answer"] is None or len(found["answer"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "params", "said"),
+    [
+        ({"question": " ", "context": "打开"}, {}, "an empty question"),
+        ({"question": QUESTION, "context": "\u200b"}, {}, "an empty context"),
+        ({"question": QUESTION, "context": "打开"}, {"max_answer_length": 0}, "at least 1"),
+        ({"question": QUESTION, "context": "打开" * 20}, {"stride": 99}, "stride is 99"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(answerer, row, params, said):
+    """A traceback of numpy for an empty cell."""
+    with pytest.raises(MlflowException, match=said):
+        answerer.ask([row], **params)
+
+
+def test_an_over_long_question_leaves_room_for_the_context(answerer):
+    """A question of 500 tokens fills the window, and no context is read at all."""
+    rows = [{"question": QUESTION * 50, "context": "打开客厅的灯"}]
+    assert len(answerer.ask(rows)) == 1
+
+
+def test_no_rows_are_no_answers(answerer):
+    """An empty batch of a nightly job is no error."""
+    empty = pd.Series([], dtype=object)
+    found = answerer.ask(pd.DataFrame({"question": empty, "context": empty}))
+    assert list(found.columns) == ["answer", "score", "start", "end"]
+    assert len(found) == 0
+
+
+def test_spans_are_decided_as_the_engine_decides_them():
+    """Answers decided otherwise in service than in evaluation: the reported F1 is another's."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        logits = rng.normal(size=(rng.integers(1, 50), 2)).astype(np.float32)
+        none = rng.normal(loc=1.5, size=2).astype(np.float32)
+        wanted = decided_by_the_engine(Context("", logits, none))
+        span, score = best_span(logits, none, longest=MAX_ANSWER_UNITS)
+        assert span == wanted
+        whole = np.concatenate([logits, none[None]]).astype(np.float64)
+        probabilities = np.exp(whole) / np.exp(whole).sum(0)
+        start, end = span if span else (-1, -1)
+        assert score == pytest.approx(probabilities[start, 0] * probabilities[end, 1])
+
+
+def test_the_longest_answer_is_that_of_the_evaluation():
+    """Another limit in service than the one that the report was made with."""
+    parameters = {one.name: one for one in INTERFACES["question_answering"].parameters}
+    assert parameters["max_answer_length"].default == MAX_ANSWER_UNITS
