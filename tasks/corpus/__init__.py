@@ -26,8 +26,9 @@
     tables.py           the one way Parquet is written and read
     tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
                         of which sampling.py takes a bounded number
-    encoding.py         texts -> token ids, in Rust threads; unit_encoding.py: with the places of
-                        units; token_counts.py: what it came to
+    encoding.py         texts -> token ids, in Rust threads; pretokenization.py: without its regular
+                        expressions; unit_encoding.py: with the places of units; token_counts.py:
+                        what it came to
     languages.py        which language tags a language covers
 
 Nothing is dropped in silence: rows_in = rows_out + quarantined + deduplicated, by source and role.

@@ -1,6 +1,6 @@
 """Texts -> token ids as Arrow lists, without a Python loop over tokens.
 
-    texts ──chunks of 4,096──► encode_batch_fast (Rust, outside the interpreter's lock)
+    texts ──chunks of 4,096──► pieces ──► encode_batch_fast (Rust, outside the interpreter's lock)
           ──► one flat array of ids and its lengths ──► cut to length, framed ──► list<int32>
 
 Threads take whole chunks and results are joined in order, so the ids do not depend on how many
@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ import pyarrow.compute
 
 from data_contracts.errors import SourceError
 from tasks.corpus.languages import in_language
+from tasks.corpus.pretokenization import PieceReader
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -67,7 +67,7 @@ class Encoder:
         Raises: SourceError if the tokenizer does not frame texts with fixed tokens, or
             `max_length_tokens` leaves no room for text.
         """
-        self._tokenizer, self._unknown_id, self._workers = tokenizer, unknown_id, workers
+        self._reader, self._unknown_id, self._workers = PieceReader(tokenizer), unknown_id, workers
         self._prefix, self._suffix = special_frame(tokenizer)
         self._max_body = max_length_tokens - self.num_special
         if self._max_body < 1:
@@ -107,10 +107,7 @@ class Encoder:
         )
 
     def _encode_chunk(self, texts: pa.ChunkedArray) -> EncodedTexts:
-        encodings = self._tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
-        ids_of_texts = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, ids_of_texts), np.int64, len(ids_of_texts))
-        flat = np.fromiter(chain.from_iterable(ids_of_texts), np.int32, int(lengths.sum()))
+        flat, lengths = self._reader.read(texts)
         input_ids = self._framed(flat, lengths)
         values = input_ids.values.to_numpy()
         unknown = 0 if self._unknown_id is None else int((values == self._unknown_id).sum())

@@ -45,7 +45,9 @@ _PREPARED_CHARS = "0123456789abcdefghijklmnopqrstuvwxyz"
 # Scripts written without spaces between words.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}ー々〇"
 _SPACED = rf"[\p{{L}}\p{{M}}&&[^{_UNSPACED}]]"
-_PIECE = rf" ?{_SPACED}{{1,64}}|[{_UNSPACED}]{{1,32}}|\p{{N}}|."
+MAX_WORD_CHARS = 64
+MAX_UNSPACED_CHARS = 32
+_PIECE = rf" ?{_SPACED}{{1,{MAX_WORD_CHARS}}}|[{_UNSPACED}]{{1,{MAX_UNSPACED_CHARS}}}|\p{{N}}|."
 _MAX_PIECE_CHARS = 65
 _WORD_START = "▁"
 # How model families call their special tokens; the first one that a tokenizer has is meant.
@@ -198,7 +200,7 @@ def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizer
             rule="a trained tokenizer reads the roles train and transfer in the reader's languages",
             remedy="add such a source, or use `kind: pretrained`",
         )
-    normalizer, splitter = _normalizer(config), _splitter()
+    normalizer, splitter = _normalizer(config.lowercase), _splitter()
     # The letters and digits of ASCII are known even if the texts lack them: names and numbers
     # are what new texts bring.
     prepared = _PREPARED_CHARS if config.lowercase else _PREPARED_CHARS + _PREPARED_CHARS.upper()
@@ -228,11 +230,16 @@ def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizer
     return tokenizer
 
 
-def _normalizer(config: TrainedTokenizer) -> Any:
+def trained_steps() -> list[tuple[Any, Any]]:
+    """(normalizer, splitter) of the tokenizers trained here, read in lower case and as written."""
+    return [(_normalizer(lowercase), _splitter()) for lowercase in (True, False)]
+
+
+def _normalizer(lowercase: bool) -> Any:
     from tokenizers import Regex, normalizers
 
     steps: list[Any] = [normalizers.NFKC()]
-    if config.lowercase:
+    if lowercase:
         steps.append(normalizers.Lowercase())
     # The space in front marks the first word like all others; before other signs it is dropped.
     steps += [
