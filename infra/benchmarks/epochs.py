@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.training.batches import Step, epoch_order, make_step
+from tasks.training.batches import Step, epoch_order, make_steps
 from tasks.training.examples import Examples
 from tasks.training.layouts import padded_layout
 
@@ -12,5 +12,5 @@ from tasks.training.layouts import padded_layout
 def epoch_batches(examples: Examples, batch_size: int, *, pad_token_id: int) -> Iterator[Step]:
     """Every step of the first epoch, in its order, on the CPU."""
     lengths = examples.input_ids.lengths
-    for rows in epoch_order(lengths, batch_size=batch_size, seed=0, epoch=0):
-        yield make_step(examples, rows, layout=padded_layout(), pad_token_id=pad_token_id)
+    order = epoch_order(lengths, batch_size=batch_size, seed=0, epoch=0)
+    return make_steps(examples, order, layout=padded_layout(), pad_token_id=pad_token_id)

@@ -14,8 +14,9 @@ Shapes: B batch, A answers (a text's class, or one for each unit read out of it)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -24,10 +25,16 @@ from torch import Tensor
 from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import generator
 from tasks.training.examples import Examples
+<<<<<<< HEAD
 from tasks.training.layouts import Layout, make_passes
+=======
+from tasks.training.layouts import Layout, Pass, make_passes, pad_steps
+from tasks.training.losses import IGNORE_INDEX
+>>>>>>> b16326c (Lay out some thousand rows of small steps at once)
 from tasks.training.order import EpochOrder
 
 _WINDOW_STEPS = 16
+_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -100,30 +107,64 @@ def make_step(
     layout: Layout,
     pad_token_id: int,
     share: np.ndarray | None = None,
+    texts: Texts | None = None,
 ) -> Step:
     """The tensors of one step, on the CPU.
 
     Args:
         rows: all rows of the step.
         share: those that this process reads; all if not given.
+        texts: the share in one padded pass, if that was laid out before.
     """
     mine = rows if share is None else share
     num_examples, num_labelled = examples.normalizers(rows)
     return Step(
         rows,
         mine,
-        tuple(_batches(examples, mine, layout, pad_token_id)),
+        tuple(_batches(examples, mine, layout, pad_token_id, texts)),
         layout,
         num_examples=num_examples,
         num_labelled=num_labelled,
     )
 
 
+def make_steps(
+    examples: Examples,
+    steps: Iterable[np.ndarray],
+    *,
+    layout: Layout,
+    pad_token_id: int,
+    share: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
+) -> Iterator[Step]:
+    """`make_step` for one after the other; padded ones are laid out some thousand rows at once.
+
+    Args:
+        steps: all rows of each step.
+        share: which of a step's rows this process reads.
+    """
+    waiting = iter(steps)
+    while block := list(islice(waiting, 1)):
+        block += islice(waiting, _ROWS_AT_ONCE // len(block[0]))
+        shares = [share(rows) for rows in block]
+        texts: Sequence[Texts | None] = [None] * len(block)
+        if layout.kind == "padded" and examples.units is None and all(map(len, shares)):
+            texts = pad_steps(examples.input_ids, shares, pad_token_id=pad_token_id)
+        for rows, mine, padded in zip(block, shares, texts, strict=True):
+            yield make_step(
+                examples, rows, layout=layout, pad_token_id=pad_token_id, share=mine, texts=padded
+            )
+
+
 def _batches(
-    examples: Examples, rows: np.ndarray, layout: Layout, pad_token_id: int
+    examples: Examples, rows: np.ndarray, layout: Layout, pad_token_id: int, texts: Texts | None
 ) -> Iterator[Batch]:
     teacher, units = examples.teacher_logits, examples.units
-    passes = make_passes(examples.input_ids, rows, layout, pad_token_id=pad_token_id, units=units)
+    if texts is not None:
+        passes = iter([Pass(texts, np.arange(len(rows)))])
+    else:
+        passes = make_passes(
+            examples.input_ids, rows, layout, pad_token_id=pad_token_id, units=units
+        )
     for one in passes:
         read = rows[one.members]
         answers = examples.answers_of(read)

@@ -20,7 +20,7 @@ Shapes: B texts of a pass, L length, R rows, W row width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
@@ -266,6 +266,34 @@ def pad(input_ids: RaggedIds, rows: np.ndarray, *, pad_token_id: int) -> tuple[T
     ids = np.full(real.shape, pad_token_id, dtype=np.int64)
     ids[real] = input_ids.values[(starts[:, None] + columns[None, :])[real]]
     return torch.from_numpy(ids), torch.from_numpy(real.astype(np.int64))
+
+
+def pad_steps(
+    input_ids: RaggedIds, steps: Sequence[np.ndarray], *, pad_token_id: int
+) -> list[Texts]:
+    """`pad` for several steps at once, each to its own longest text: half the time for small steps.
+
+    Args:
+        steps: rows of each, at least one.
+    """
+    rows = np.concatenate(steps)
+    sizes = np.fromiter(map(len, steps), np.int64, len(steps))
+    starts = input_ids.offsets.take(rows)
+    lengths = input_ids.offsets.take(rows + 1) - starts
+    longest = np.maximum(np.maximum.reduceat(lengths, np.cumsum(sizes) - sizes), 1)
+    widths = np.repeat(longest, sizes)
+    firsts = np.cumsum(widths) - widths  # where each row begins among the cells of all steps
+    cells = np.arange(widths.sum())
+    real = cells < np.repeat(firsts + lengths, widths)
+    # What follows a text is read and then covered: that is cheaper than picking the text out.
+    read = input_ids.values.take(cells + np.repeat(starts - firsts, widths), mode="clip")
+    ids = torch.from_numpy(np.where(real, read, np.int64(pad_token_id)))
+    mask = torch.from_numpy(real.astype(np.int64))
+    counts = (sizes * longest).tolist()
+    parts = zip(
+        ids.split(counts), mask.split(counts), sizes.tolist(), longest.tolist(), strict=True
+    )
+    return [Texts(one.view(B, L), real.view(B, L)) for one, real, B, L in parts]
 
 
 def _padded(input_ids: RaggedIds, rows: np.ndarray, *, pad_token_id: int) -> Texts:

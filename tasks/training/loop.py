@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from tasks.modeling.texts import pinned
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import derive_seed
-from tasks.training.batches import Step, epoch_order, make_step, num_steps
+from tasks.training.batches import Step, epoch_order, make_steps, num_steps
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
@@ -237,21 +238,28 @@ def _steps(
     """This rank's share of steps `first_step` to `planned`: the same whether interrupted or not."""
     steps_per_epoch = num_steps(len(examples), config.batch_size)
     lengths = examples.input_ids.lengths
-    epoch, order = -1, []
-    for step in range(first_step, planned):
-        if step // steps_per_epoch != epoch:
-            epoch = step // steps_per_epoch
-            order = epoch_order(
-                lengths,
-                batch_size=config.batch_size,
-                seed=seed,
-                epoch=epoch,
-                grouped=config.group_by_length,
-            )
-        rows = order[step % steps_per_epoch]
-        yield make_step(
-            examples, rows, layout=layout, pad_token_id=pad_token_id, share=ranks.share(rows)
-        )
+
+    def rows_of_steps() -> Iterator[np.ndarray]:
+        epoch, order = -1, []
+        for step in range(first_step, planned):
+            if step // steps_per_epoch != epoch:
+                epoch = step // steps_per_epoch
+                order = epoch_order(
+                    lengths,
+                    batch_size=config.batch_size,
+                    seed=seed,
+                    epoch=epoch,
+                    grouped=config.group_by_length,
+                )
+            yield order[step % steps_per_epoch]
+
+    return make_steps(
+        examples,
+        rows_of_steps(),
+        layout=layout,
+        pad_token_id=pad_token_id,
+        share=ranks.share,
+    )
 
 
 def _validation_steps(steps_per_epoch: int, config: TrainingConfig) -> frozenset[int]:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from tasks.training.batches import epoch_order, num_steps
+from tasks.training.batches import epoch_order, make_step, make_steps, num_steps
+from tasks.training.examples import Examples, RaggedIds
+from tasks.training.layouts import Layout
 
 
 @pytest.mark.parametrize("grouped", [True, False])
@@ -40,3 +42,30 @@ def test_ungrouped_steps_hold_texts_of_all_lengths():
     order = epoch_order(lengths, batch_size=200, seed=0, epoch=0, grouped=False)
     means = [lengths[rows].mean() for rows in order]
     assert np.std(means) < 3 * lengths.std() / np.sqrt(200)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5000])
+@pytest.mark.parametrize("layout", [Layout("padded", 0), Layout("bucketed", 16)])
+def test_steps_laid_out_together_are_those_laid_out_one_by_one(batch_size, layout):
+    """A text that ends in another's tokens, or a mask of another step's width."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 9, 4099)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = rng.integers(10, 60_000, offsets[-1]).astype(np.uint16)
+    labels = rng.integers(-1, 4, len(lengths))
+    logits = rng.normal(size=(len(lengths), 4)).astype(np.float32)
+    examples = Examples(None, RaggedIds(values, offsets), labels, logits, tuple("abcd"))
+    order = epoch_order(lengths, batch_size=batch_size, seed=0, epoch=0)[:90]
+    for share in (lambda rows: rows, lambda rows: rows[1::2]):
+        made = make_steps(examples, order, layout=layout, pad_token_id=7, share=share)
+        for rows, step in zip(order, made, strict=True):
+            alone = make_step(examples, rows, layout=layout, pad_token_id=7, share=share(rows))
+            assert (step.rows == rows).all()
+            assert (step.share == share(rows)).all()
+            assert (step.num_examples, step.num_labelled) == (len(rows), (labels[rows] >= 0).sum())
+            assert len(step.passes) == len(alone.passes)
+            for one, other in zip(step.passes, alone.passes, strict=True):
+                assert one.texts.input_ids.equal(other.texts.input_ids)
+                assert one.texts.attention_mask_BL.equal(other.texts.attention_mask_BL)
+                assert one.labels_A.equal(other.labels_A)
+                assert one.teacher_logits_AC.equal(other.teacher_logits_AC)
