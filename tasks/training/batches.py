@@ -25,12 +25,7 @@ from torch import Tensor
 from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import generator
 from tasks.training.examples import Examples
-<<<<<<< HEAD
-from tasks.training.layouts import Layout, make_passes
-=======
 from tasks.training.layouts import Layout, Pass, make_passes, pad_steps
-from tasks.training.losses import IGNORE_INDEX
->>>>>>> b16326c (Lay out some thousand rows of small steps at once)
 from tasks.training.order import EpochOrder
 
 _WINDOW_STEPS = 16

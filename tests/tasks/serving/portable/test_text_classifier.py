@@ -20,15 +20,8 @@ from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer
 
 from tasks.corpus.encoding import Encoder
-<<<<<<< HEAD:tests/tasks/serving/test_text_classifier.py
-from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.normalization import normalize as corpus_normalize
-from tasks.problems import load_model
-from tasks.serving.text_classifier import TextClassifier, normalize
-=======
 from tasks.problems import load_model
 from tasks.serving.portable.text_classifier import TextClassifier
->>>>>>> d39bb34 (Deliver every encoder problem: one portable script each, assembled from shared parts):tests/tasks/serving/portable/test_text_classifier.py
 
 TEXTS = ["打开客厅的灯", "书房现在几度", "在车库播放音乐", "把走廊的亮度调到百分之五十"]
 
