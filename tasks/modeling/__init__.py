@@ -7,6 +7,9 @@ vocabulary.py   and to the embedding rows of another tokenizer's tokens
 texts.py        texts as tensors: padded, or packed into rows or a stream
 attention.py    attention inside each packed text, for any encoder; which kernel is fastest
 pooling.py      hidden states → text vectors (B, D)
+seq2seq_config.py  an encoder-decoder's shape, or whose layers it takes; how it writes (no torch)
+seq2seq.py      encoder-decoders from a shape, a folder or a teacher's layers, and back to a folder
+decoding.py     texts they write: greedy, beam search, samples
 classifier.py   encoder + pooling + linear head; saved as files any consumer can read
 token_heads.py  encoder + linear head on the first token of each word or character
 """

@@ -10,6 +10,7 @@
     prefetching.py        laid out by a thread, ahead of the device
        ▼
     losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
+    sequence_losses.py    the same a token, over large vocabularies in chunks, from sparse signals
     class_weights.py      what a hard label of each class counts
        ▼
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
@@ -19,6 +20,11 @@
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
     inference.py          logits of many texts, in row order
     precision_probe.py    what bf16 is worth on this processor, for the record
+
+    token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest
+    topk_signals.py       the same in few bytes, for Parquet
+    sequence_targets.py   which of the texts a teacher writes a student learns
+    on_policy.py          steps that learn from texts the student wrote itself
 
     distributed.py        one step over several processes: DDP or FSDP2, the gradient of one process
     launching.py          torchrun around a stage's function; ranks.py is what each process runs

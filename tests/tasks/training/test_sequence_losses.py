@@ -1,0 +1,273 @@
+"""Losses over tokens and large vocabularies against float64 references; the traps of others."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tasks.training.losses import IGNORE_INDEX
+from tasks.training.sequence_losses import (
+    SparseTargets,
+    over_vocabulary,
+    sparse_target_loss,
+    token_terms,
+)
+from tasks.training.token_signals import from_topk, likeliest, to_topk
+from tasks.training.topk_signals import TopKCodec
+
+
+def draw(*shape, seed=0, scale=2.0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def sparse(logits, k):
+    """Signals of given logits: a projection that is the identity."""
+    return likeliest(logits, torch.eye(logits.shape[1]), None, k=k)
+
+
+def dense_kl(student, teacher, temperature=1.0):
+    """Σ p (log p - log q) · T² a token, in float64."""
+    p = (teacher.double() / temperature).log_softmax(-1)
+    q = (student.double() / temperature).log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1) * temperature**2
+
+
+def all_of(tensor):
+    return torch.ones(len(tensor), dtype=torch.bool)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 6.0])
+def test_sparse_loss_is_the_dense_one_when_every_token_is_kept(temperature):
+    """A sparse loss that differs here is biased everywhere, and nobody can say by how much."""
+    student, teacher = draw(5, 11, seed=1), draw(5, 11, seed=2)
+    loss = sparse_target_loss(
+        student, sparse(teacher, 11), all_of(student), temperature=temperature, normalizer=5
+    )
+    expected = dense_kl(student, teacher, temperature).mean().item()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_stored_signals_give_the_dense_loss_when_every_token_is_kept():
+    """The same through bytes: only the rounding of the codec may remain."""
+    student, teacher = draw(40, 33, seed=1), draw(40, 33, seed=2)
+    codec = TopKCodec(33, 33)
+    stored = from_topk(codec.decode(codec.encode(to_topk(sparse(teacher, 33)))))
+    loss = sparse_target_loss(student, stored, all_of(student), temperature=1.0, normalizer=40)
+    assert loss.item() == pytest.approx(dense_kl(student, teacher).mean().item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_the_tail_is_one_more_class_of_both_sides(k):
+    """Renormalising the teacher over k and not the student pulls every student off course."""
+    student, teacher = draw(4, 11, seed=1).double(), draw(4, 11, seed=2).double()
+    p, q = teacher.softmax(-1), student.softmax(-1)
+    expected = 0.0
+    for row in range(4):
+        order = p[row].argsort(descending=True)
+        kept, rest = order[:k], order[k:]
+        expected += (p[row, kept] * (p[row, kept] / q[row, kept]).log()).sum()
+        expected += p[row, rest].sum() * (p[row, rest].sum() / q[row, rest].sum()).log()
+    loss = sparse_target_loss(
+        student.float(),
+        sparse(teacher.float(), k),
+        all_of(student),
+        temperature=1.0,
+        normalizer=1,
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss.item() <= dense_kl(student, teacher).sum().item() + 1e-6
+
+
+def test_sparse_loss_is_zero_for_a_student_that_equals_its_teacher():
+    """A floor above zero that moves with k misleads early stopping and every comparison."""
+    teacher = draw(6, 50, seed=3)
+    loss = sparse_target_loss(
+        teacher.clone(), sparse(teacher, 7), all_of(teacher), temperature=1.0, normalizer=6
+    )
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_teacher_that_is_sure_gives_a_finite_loss_and_gradient():
+    """1 minus the kept mass is rounding noise here: its logarithm is NaN or a wild gradient."""
+    teacher = torch.full((3, 20), -60.0)
+    teacher[:, 4] = 60.0
+    student = (draw(3, 20) * 30).requires_grad_()
+    loss = sparse_target_loss(
+        student, sparse(teacher, 4), all_of(student), temperature=2.0, normalizer=3
+    )
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(student.grad).all()
+
+
+def test_rows_that_pad_the_output_matrix_are_no_tokens():
+    """Vocabularies padded to a round size: mass on rows that are no words, shapes that differ."""
+    states, matrix = draw(4, 6, seed=1), draw(13, 6, seed=2)
+    padded = torch.cat([matrix, torch.full((3, 6), 9.0)])
+    found = likeliest(states, padded[:13], None, k=13)
+    expected = (states @ matrix.T).log_softmax(-1)
+    torch.testing.assert_close(expected.gather(1, found.ids_NK), found.log_probs_NK)
+    assert found.ids_NK.max() < 13
+
+
+def test_masked_tokens_add_nothing_whatever_stands_there():
+    """Padding that counts changes the order of methods; 0 · NaN of garbage ends a training."""
+    student, teacher = draw(6, 9, seed=1), draw(6, 9, seed=2)
+    mask = torch.tensor([True, False, True, True, False, False])
+    labels = torch.tensor([3, IGNORE_INDEX, 1, 0, IGNORE_INDEX, IGNORE_INDEX])
+    targets = sparse(teacher, 4)
+    targets.log_probs_NK[~mask] = torch.nan
+    targets.ids_NK[~mask] = 12345
+    leaf = student.clone().requires_grad_()
+    terms = token_terms(
+        leaf, labels, targets.ids_NK, targets.log_probs_NK, targets.tail_N, mask,
+        alpha=0.5, num_tokens=3, num_taught=3,
+    )  # fmt: skip
+    terms["loss"].backward()
+    alone = sparse(teacher[mask], 4)
+    expected = token_terms(
+        student[mask], labels[mask], alone.ids_NK, alone.log_probs_NK, alone.tail_N,
+        all_of(alone.tail_N), alpha=0.5, num_tokens=3, num_taught=3,
+    )  # fmt: skip
+    assert terms["loss"].item() == pytest.approx(expected["loss"].item(), rel=1e-6)
+    assert leaf.grad[~mask].abs().max() == 0.0
+
+
+def test_temperature_scales_as_for_dense_targets():
+    """Without T² the gradient falls as 1/T², and alpha silently means something else."""
+    norms = []
+    for temperature in (4.0, 8.0, 16.0):
+        student = draw(6, 30, seed=1, scale=1.0).requires_grad_()
+        targets = sparse(draw(6, 30, seed=2, scale=1.0), 30)
+        sparse_target_loss(
+            student, targets, all_of(student), temperature=temperature, normalizer=6
+        ).backward()
+        norms.append(student.grad.norm().item())
+    assert max(norms) / min(norms) < 1.3
+
+
+def problem(num_tokens=23, width=8, vocabulary=40, k=6):
+    states = draw(num_tokens, width, seed=1, scale=1.0)
+    matrix = draw(vocabulary, width, seed=2, scale=1.0)
+    bias = draw(vocabulary, seed=3)
+    labels = torch.arange(num_tokens) % vocabulary
+    labels[:6] = IGNORE_INDEX  # with chunks of three the first two are masked altogether
+    targets = sparse(draw(num_tokens, vocabulary, seed=4), k)
+    mask = labels != IGNORE_INDEX
+    return states, matrix, bias, labels, targets, mask
+
+
+def whole(states, matrix, bias, labels, targets, mask):
+    """The same objective in float64 with all logits at once."""
+    logits = states.double() @ matrix.double().T + bias.double()
+    hard = F.cross_entropy(
+        logits, labels, ignore_index=IGNORE_INDEX, reduction="sum", label_smoothing=0.1
+    )
+    q = (logits / 2.0).log_softmax(-1)
+    rest = logits.shape[1] - targets.ids_NK.shape[1]
+    tail = torch.log(torch.tensor(float(rest)).double())
+    tail = tail + (targets.tail_N.double() - tail) / 2.0
+    p = torch.cat([targets.log_probs_NK.double() / 2.0, tail[:, None]], 1).log_softmax(-1)
+    kept = q.gather(1, targets.ids_NK)
+    others = (1 - kept.exp().sum(1, keepdim=True)).log()
+    kl = (p.exp() * (p - torch.cat([kept, others], 1))).sum(1)
+    return 0.7 * kl[mask].sum() * 4.0 / 17 + 0.3 * hard / 17
+
+
+def chunked(states, matrix, bias, labels, targets, mask, chunk):
+    return over_vocabulary(
+        lambda logits, *rest: token_terms(
+            logits, *rest, alpha=0.7, temperature=2.0, label_smoothing=0.1,
+            num_tokens=17, num_taught=17,
+        ),
+        states,
+        matrix,
+        bias,
+        (labels, targets.ids_NK, targets.log_probs_NK, targets.tail_N, mask),
+        chunk_tokens=chunk,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 23, 100])
+def test_chunks_give_the_loss_and_gradients_of_the_whole(chunk):
+    """A chunk without one valid token is 0/0 in other toolkits: the first two here are such."""
+    states, matrix, bias, labels, targets, mask = problem()
+    leaves = [value.clone().requires_grad_() for value in (states, matrix, bias)]
+    terms = chunked(*leaves, labels, targets, mask, chunk)
+    (3.0 * terms["loss"]).backward()
+    references = [value.double().requires_grad_() for value in (states, matrix, bias)]
+    expected = whole(*references, labels, targets, mask)
+    (3.0 * expected).backward()
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    for leaf, reference in zip(leaves, references, strict=True):
+        torch.testing.assert_close(leaf.grad.double(), reference.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_terms_are_told_without_a_gradient_and_add_up_to_the_loss():
+    states, matrix, bias, labels, targets, mask = problem()
+    terms = chunked(states, matrix.requires_grad_(), bias, labels, targets, mask, 5)
+    assert not terms["loss_kd"].requires_grad
+    assert terms["loss"].item() == pytest.approx(
+        0.7 * terms["loss_kd"].item() + 0.3 * terms["loss_hard"].item(), rel=1e-5
+    )
+
+
+def test_no_token_at_all_is_a_loss_of_zero_with_a_gradient_of_zero():
+    """A step whose rows have no target must not stop a training, nor make ranks wait."""
+    states, matrix, bias, labels, targets, mask = (
+        value[:0] if isinstance(value, torch.Tensor) and len(value) == 23 else value
+        for value in problem()
+    )
+    none = SparseTargets(targets.ids_NK[:0], targets.log_probs_NK[:0], targets.tail_N[:0])
+    matrix.requires_grad_()
+    terms = chunked(states, matrix, bias, labels, none, mask, 5)
+    terms["loss"].backward()
+    assert terms["loss"].item() == 0.0
+    assert matrix.grad.abs().max() == 0.0
+
+
+def test_splitting_a_step_leaves_its_gradient_unchanged():
+    """Means of micro-batches with ragged lengths weigh the tokens of short ones more."""
+    states, matrix, bias, labels, targets, mask = problem()
+    gradients = []
+    for cuts in ([23], [4, 9, 10]):
+        leaf = matrix.clone().requires_grad_()
+        for part in torch.arange(23).split(cuts):
+            some = SparseTargets(
+                targets.ids_NK[part], targets.log_probs_NK[part], targets.tail_N[part]
+            )
+            chunked(states[part], leaf, bias, labels[part], some, mask[part], 5)["loss"].backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-7)
+
+
+def test_logits_are_never_all_there_at_once():
+    """Memory that grows with tokens times vocabulary: 6.6 GB for 8,192 tokens of 200,000 words."""
+    sizes = []
+
+    def terms(logits, labels):
+        sizes.append(logits.numel())
+        return {"loss": logits.sum() * 0.0}
+
+    states, matrix = torch.zeros(300, 2, requires_grad=True), torch.zeros(100_000, 2)
+    labels = torch.zeros(300, dtype=torch.long)
+    over_vocabulary(terms, states, matrix, None, (labels,))["loss"].backward()
+    assert max(sizes) <= 1 << 22
+    assert sum(sizes) == 300 * 100_000
+
+
+def test_validation_takes_no_gradient():
+    states, matrix, bias, labels, targets, mask = problem()
+    with torch.no_grad():
+        terms = chunked(states, matrix.requires_grad_(), bias, labels, targets, mask, 5)
+    assert not terms["loss"].requires_grad
+
+
+def test_tokens_that_are_not_aligned_are_refused():
+    """Cached signals of another text would broadcast or be cut off without a word."""
+    student, targets = draw(5, 9), sparse(draw(4, 9), 3)
+    with pytest.raises(ValueError, match="align"):
+        sparse_target_loss(student, targets, all_of(student), temperature=1.0, normalizer=5)
+    with pytest.raises(ValueError, match="temperature"):
+        sparse_target_loss(
+            student, sparse(draw(5, 9), 3), all_of(student), temperature=0.0, normalizer=5
+        )
