@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import generator
-from tasks.training.examples import Examples
+from tasks.training.examples import Examples, RaggedIds
 from tasks.training.layouts import Layout, Pass, make_passes, pad_steps
 from tasks.training.order import EpochOrder
 
@@ -55,6 +56,25 @@ class Batch:
         return len(self.labels_A)
 
 
+class Rows(Protocol):
+    """What the loop needs to know of the rows it trains on, whatever a row is."""
+
+    @property
+    def input_ids(self) -> RaggedIds:
+        """The texts, whose lengths decide which share a step."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def normalizers(self, rows: np.ndarray) -> tuple[int, int]:
+        """What loss sums over `rows` are divided by."""
+        ...
+
+    def batches(self, rows: np.ndarray, layout: Layout, *, pad_token_id: int) -> Iterator[Any]:
+        """The tensors of `rows`, pass by pass; each row in one of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """What one optimizer step reads.
@@ -70,7 +90,7 @@ class Step:
 
     rows: np.ndarray
     share: np.ndarray
-    passes: tuple[Batch, ...]
+    passes: tuple[Any, ...]
     layout: Layout
     num_examples: int
     num_labelled: int
@@ -96,7 +116,7 @@ def epoch_order(
 
 
 def make_step(
-    examples: Examples,
+    examples: Rows,
     rows: np.ndarray,
     *,
     layout: Layout,
@@ -116,7 +136,7 @@ def make_step(
     return Step(
         rows,
         mine,
-        tuple(_batches(examples, mine, layout, pad_token_id, texts)),
+        _passes(examples, mine, layout, pad_token_id, texts),
         layout,
         num_examples=num_examples,
         num_labelled=num_labelled,
@@ -124,7 +144,7 @@ def make_step(
 
 
 def make_steps(
-    examples: Examples,
+    examples: Rows,
     steps: Iterable[np.ndarray],
     *,
     layout: Layout,
@@ -142,7 +162,7 @@ def make_steps(
         block += islice(waiting, _ROWS_AT_ONCE // len(block[0]))
         shares = [share(rows) for rows in block]
         texts: Sequence[Texts | None] = [None] * len(block)
-        if layout.kind == "padded" and examples.units is None and all(map(len, shares)):
+        if layout.kind == "padded" and _are_texts_alone(examples) and all(map(len, shares)):
             texts = pad_steps(examples.input_ids, shares, pad_token_id=pad_token_id)
         for rows, mine, padded in zip(block, shares, texts, strict=True):
             yield make_step(
@@ -150,9 +170,28 @@ def make_steps(
             )
 
 
-def _batches(
-    examples: Examples, rows: np.ndarray, layout: Layout, pad_token_id: int, texts: Texts | None
+def _are_texts_alone(examples: Rows) -> bool:
+    return isinstance(examples, Examples) and examples.units is None
+
+
+def _passes(
+    examples: Rows, rows: np.ndarray, layout: Layout, pad_token_id: int, texts: Texts | None
+) -> tuple[Any, ...]:
+    if texts is not None:
+        assert isinstance(examples, Examples)
+        return tuple(answer_batches(examples, rows, layout, pad_token_id=pad_token_id, texts=texts))
+    return tuple(examples.batches(rows, layout, pad_token_id=pad_token_id))
+
+
+def answer_batches(
+    examples: Examples,
+    rows: np.ndarray,
+    layout: Layout,
+    *,
+    pad_token_id: int,
+    texts: Texts | None = None,
 ) -> Iterator[Batch]:
+    """Texts and their answers, pass by pass; `texts` if they were laid out before, in one."""
     teacher, units = examples.teacher_logits, examples.units
     if texts is not None:
         passes = iter([Pass(texts, np.arange(len(rows)))])

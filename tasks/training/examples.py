@@ -13,9 +13,10 @@ Shapes: A answers; A = texts without units.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,10 @@ from tasks.modeling.units import Units
 from tasks.problems import Problem
 from tasks.problems.problem import Distribution
 from tasks.training.losses import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from tasks.training.batches import Batch
+    from tasks.training.layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,12 @@ class Examples:
         labels = self.labels[self.answers_of(rows)]
         first = labels if labels.ndim == 1 else labels[:, 0]
         return len(labels), int((first != IGNORE_INDEX).sum())
+
+    def batches(self, rows: np.ndarray, layout: Layout, *, pad_token_id: int) -> Iterator[Batch]:
+        """The tensors of the texts `rows`, pass by pass."""
+        from tasks.training.batches import answer_batches
+
+        return answer_batches(self, rows, layout, pad_token_id=pad_token_id)
 
 
 def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None) -> pa.Table:

@@ -26,14 +26,13 @@ from tasks.modeling.texts import pinned
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import derive_seed
-from tasks.training.batches import Step, epoch_order, make_steps, num_steps
+from tasks.training.batches import Rows, Step, epoch_order, make_steps, num_steps
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import Ranks, current_ranks, load_whole, whole
-from tasks.training.examples import Examples
 from tasks.training.layouts import Layout, for_training
-from tasks.training.objectives import Objective
+from tasks.training.objectives import StepObjective
 from tasks.training.optimization import build_optimizer, learning_rate
 from tasks.training.prefetching import Prefetcher
 from tasks.training.stepping import Stepper
@@ -93,8 +92,8 @@ def place(num_threads: int | None = None) -> torch.device:
 
 def train(
     model: nn.Module,
-    examples: Examples,
-    objective: Objective,
+    examples: Rows,
+    objective: StepObjective,
     config: TrainingConfig,
     *,
     pad_token_id: int,
@@ -108,8 +107,8 @@ def train(
     """Train `model` in place and leave the best validated weights in it.
 
     Args:
-        model: maps `Texts` to (B, C) logits.
-        examples: rows to train on; teacher logits attached if the objective wants them.
+        model: what `objective` calls with the tensors of a pass.
+        examples: rows to train on; teacher signals attached if the objective wants them.
         pad_token_id: of the tokenizer the texts were read with.
         validate: scores the model, returning at least `config.selection`.
         seed: of order and dropout.
@@ -226,7 +225,7 @@ def train(
 
 
 def _steps(
-    examples: Examples,
+    examples: Rows,
     config: TrainingConfig,
     layout: Layout,
     pad_token_id: int,

@@ -7,10 +7,14 @@ and trains the baselines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from tasks.training.batches import Batch, Step
 from tasks.training.losses import (
     IGNORE_INDEX,
     binary_hard_label_loss,
@@ -18,6 +22,24 @@ from tasks.training.losses import (
     hard_label_loss,
     soft_target_loss,
 )
+from tasks.training.unit_distributions import as_distributions
+
+
+class StepObjective(Protocol):
+    """What the loop minimises, whatever a batch is and a network gives."""
+
+    def terms(self, forward: Callable[..., Any], batch: Any, step: Step) -> dict[str, Tensor]:
+        """Loss terms of one pass of a step: `loss` to differentiate, the others detached.
+
+        Args:
+            forward: the network, as the ranks call it; called at most once.
+            step: the whole step, by whose counts sums are divided.
+        """
+        ...
+
+    def to(self, device: torch.device) -> StepObjective:
+        """The same with what it holds on `device`; once a run, for a copy a step would wait."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,28 @@ class Objective:
     is_binary: bool = False
     label_smoothing: float = 0.0
     class_weights_C: Tensor | None = None
+
+    def terms(self, forward: Callable[..., Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Loss terms of the answers of one pass."""
+        logits_AC = forward(batch.texts)[: batch.num_answers]
+        labels, teacher = batch.labels_A, batch.teacher_logits_AC
+        if batch.text_of_answer_A is not None:
+            logits_AC, labels, teacher = as_distributions(
+                logits_AC, labels, teacher, batch.text_of_answer_A
+            )
+        return self(
+            logits_AC,
+            labels,
+            teacher,
+            num_examples=step.num_examples,
+            num_labelled=step.num_labelled,
+        )
+
+    def to(self, device: torch.device) -> Objective:
+        """The same with its class weights on `device`."""
+        if self.class_weights_C is None:
+            return self
+        return replace(self, class_weights_C=self.class_weights_C.to(device))
 
     def __call__(
         self,
@@ -83,4 +127,4 @@ class Objective:
         }
 
 
-__all__ = ["IGNORE_INDEX", "Objective"]
+__all__ = ["IGNORE_INDEX", "Objective", "StepObjective"]

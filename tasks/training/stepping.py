@@ -8,7 +8,7 @@ as large, for this step and those to come. Nothing here waits for the device.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from data_contracts.errors import ResourceExhausted
 from tasks.modeling.texts import moved
 from tasks.runtime.device import compile_mode
-from tasks.training.batches import Batch, Step, make_step
+from tasks.training.batches import Rows, Step, make_step
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import Ranks
-from tasks.training.examples import Examples
 from tasks.training.layouts import Layout
-from tasks.training.objectives import Objective
+from tasks.training.objectives import StepObjective
 from tasks.training.row_updates import clip_gradients
-from tasks.training.unit_distributions import as_distributions
 
 
 class Stepper:
@@ -40,11 +38,11 @@ class Stepper:
         self,
         model: nn.Module,
         forward: Callable[..., Tensor],
-        objective: Objective,
+        objective: StepObjective,
         optimizer: torch.optim.Optimizer,
         config: TrainingConfig,
         *,
-        examples: Examples,
+        examples: Rows,
         pad_token_id: int,
         layout: Layout,
         ranks: Ranks = Ranks(),  # noqa: B008  # frozen
@@ -52,13 +50,11 @@ class Stepper:
         """Find the device that `model` lies on."""
         self.layout = layout
         self._model, self._forward = model, forward
-        self._objective, self._optimizer, self._config = objective, optimizer, config
+        self._optimizer, self._config = optimizer, config
         self._examples, self._pad_token_id = examples, pad_token_id
         self._ranks = ranks
         self._device = next(model.parameters()).device
-        if objective.class_weights_C is not None:  # once: copying them at each step would wait
-            weights_C = objective.class_weights_C.to(self._device)
-            self._objective = replace(objective, class_weights_C=weights_C)
+        self._objective = objective.to(self._device)
         # A recorded graph writes gradients where its next replay writes: add them up elsewhere.
         is_recorded = hasattr(forward, "_orig_mod") and compile_mode() == "graphs"
         self._keep_buffers = self._device.type == "cuda" and is_recorded
@@ -117,24 +113,12 @@ class Stepper:
             return None
         return sums
 
-    def _pass(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+    def _pass(self, batch: Any, step: Step) -> dict[str, Tensor]:
         with torch.autocast(
             self._device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bf16"
         ):
-            logits_AC = self._forward(batch.texts)[: batch.num_answers]
-        labels, teacher = batch.labels_A, batch.teacher_logits_AC
-        if batch.text_of_answer_A is not None:
-            logits_AC, labels, teacher = as_distributions(
-                logits_AC, labels, teacher, batch.text_of_answer_A
-            )
-        terms = self._objective(
-            logits_AC,
-            labels,
-            teacher,
-            num_examples=step.num_examples,
-            num_labelled=step.num_labelled,
-        )
-        factor = self._ranks.loss_factor(step.num_examples)
+            terms = self._objective.terms(self._forward, batch, step)
+        factor = self._ranks.loss_factor(len(step.rows))
         (terms["loss"] * factor if factor != 1.0 else terms["loss"]).backward()
         # Of each term this rank's part, which the meter sums over the ranks.
         return {name: term.detach() * (factor / self._ranks.size) for name, term in terms.items()}
