@@ -6,10 +6,12 @@
        ▼
     order.py              each epoch a permutation, sorted by length inside windows
     batches.py            which examples form step s: a pure function of (seed, epoch, lengths)
-    layouts.py            how they become tensors: padded, bucketed, packed (packing.py)
+    layouts.py            padded, bucketed, packed; layout_choice.py: which is fastest here
+    passes.py             the tensors of each pass of a step (packing.py: where packed texts lie)
     prefetching.py        laid out by a thread, ahead of the device
        ▼
     losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
+    unit_distributions.py answers over the units of a text as answers over classes
     sequence_losses.py    the same a token, over large vocabularies in chunks, from sparse signals
     class_weights.py      what a hard label of each class counts
        ▼

@@ -26,8 +26,9 @@ from torch import Tensor
 from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import generator
 from tasks.training.examples import Examples, RaggedIds
-from tasks.training.layouts import Layout, Pass, make_passes, pad_steps
+from tasks.training.layouts import Layout
 from tasks.training.order import EpochOrder
+from tasks.training.passes import Pass, make_passes, pad_steps
 
 _WINDOW_STEPS = 16
 _ROWS_AT_ONCE = 2048

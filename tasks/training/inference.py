@@ -26,7 +26,9 @@ from tasks.problems import Answers, Problem
 from tasks.runtime.progress import Progress, SilentProgress
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.examples import RaggedIds
-from tasks.training.layouts import Layout, Pass, for_inference, make_passes
+from tasks.training.layout_choice import for_inference
+from tasks.training.layouts import Layout
+from tasks.training.passes import Pass, make_passes
 from tasks.training.prefetching import Prefetcher
 
 # Pass size that fitted, by device and number of weights; only lowered by memory running out.

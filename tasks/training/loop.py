@@ -31,7 +31,8 @@ from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import Ranks, current_ranks, load_whole, whole
-from tasks.training.layouts import Layout, for_training
+from tasks.training.layout_choice import for_training
+from tasks.training.layouts import Layout
 from tasks.training.objectives import StepObjective
 from tasks.training.optimization import build_optimizer, learning_rate
 from tasks.training.prefetching import Prefetcher

@@ -22,16 +22,10 @@ from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples, RaggedIds
 from tasks.training.inference import predict_logits
-from tasks.training.layouts import (
-    Layout,
-    for_training,
-    make_passes,
-    packed_layout,
-    pad,
-    reads_packed_texts,
-    scoring_layout,
-)
+from tasks.training.layout_choice import for_training, reads_packed_texts
+from tasks.training.layouts import Layout, packed_layout, scoring_layout
 from tasks.training.objectives import Objective
+from tasks.training.passes import make_passes, pad
 from tasks.training.stepping import Stepper
 
 TEXTS = (

@@ -1,0 +1,129 @@
+"""Which layout is fastest for a model where it lies: packed on CUDA, padded elsewhere.
+
+Packing needs an encoder that reads packed texts as it reads padded ones; that is not taken from its
+signature but shown on a few real texts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.modeling.attention import choose_kernel
+from tasks.modeling.texts import PackedKernel, moved
+from tasks.modeling.units import Units
+from tasks.runtime.device import max_tokens_per_pass
+from tasks.training.examples import RaggedIds
+from tasks.training.layouts import Layout, packed_layout, padded_layout, round_up, scoring_layout
+from tasks.training.passes import make_passes
+
+_PROBED_TEXTS = 6
+# Twice that for scoring, which keeps no activations for a backward pass.
+_CUDA_SCORING_TOKENS = 131072
+
+
+def for_training(
+    model: nn.Module,
+    input_ids: RaggedIds,
+    *,
+    batch_size: int,
+    grouped: bool,
+    pad_token_id: int,
+    precision: str,
+    compiled: bool,
+) -> Layout:
+    """The fastest layout for training where `model` lies: packed on CUDA, padded elsewhere."""
+    lengths = input_ids.lengths
+    if not _packs(model, input_ids, pad_token_id=pad_token_id):
+        return padded_layout(grouped=grouped)
+    kind, width = _kernel(
+        lengths,
+        model,
+        attention_dropout=_attention_dropout(model),
+        precision=precision,
+        compiled=compiled,
+    )
+    return packed_layout(kind, lengths, batch_size=batch_size, grouped=grouped, width=width)
+
+
+def for_inference(
+    model: nn.Module,
+    input_ids: RaggedIds,
+    *,
+    pass_tokens: int,
+    pad_token_id: int,
+    precision: str,
+    compiled: bool,
+) -> Layout:
+    """The fastest layout for scoring all of `input_ids` where `model` lies.
+
+    Args:
+        pass_tokens: positions of a pass at most on a CPU; a GPU starts from what keeps it busy.
+    """
+    if not _packs(model, input_ids, pad_token_id=pad_token_id):
+        return Layout("bucketed", min(pass_tokens, max_tokens_per_pass() or pass_tokens))
+    lengths = input_ids.lengths
+    kind, width = _kernel(
+        lengths, model, attention_dropout=0.0, precision=precision, compiled=compiled
+    )
+    bound = max_tokens_per_pass() or _CUDA_SCORING_TOKENS
+    return scoring_layout(kind, lengths, width=width, pass_tokens=bound)
+
+
+def _packs(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: int) -> bool:
+    """Whether to pack: on CUDA, and only if `model` is shown to read packed texts as it reads
+    padded ones. An encoder may use absolute columns in ways that no signature tells."""
+    lengths = input_ids.lengths
+    if next(model.parameters()).device.type != "cuda" or not getattr(model, "can_pack", False):
+        return False
+    return bool(len(lengths) and lengths.min() >= 1) and reads_packed_texts(
+        model, input_ids, pad_token_id=pad_token_id
+    )
+
+
+@torch.no_grad()
+def reads_packed_texts(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: int) -> bool:
+    """Whether the shortest texts among the first get the same logits packed as padded, in fp32."""
+    head = np.arange(min(len(input_ids), _PROBED_TEXTS * 8))
+    rows = head[np.argsort(input_ids.lengths[head], kind="stable")][:_PROBED_TEXTS]
+    device = next(model.parameters()).device
+    width = round_up(int(input_ids.lengths[rows].max()) * 2, 8)
+    packed = scoring_layout("rows", input_ids.lengths[rows], width=width, pass_tokens=1 << 20)
+    # A head over units reads the first token of each text here; one over texts does not look.
+    num_texts = len(input_ids)
+    units = Units(np.arange(num_texts + 1), np.zeros(num_texts, dtype=np.int32))
+    was_training = model.training
+    model.eval()
+    try:
+        found = []
+        for layout in (Layout("padded", 0), packed):
+            passes = make_passes(input_ids, rows, layout, pad_token_id=pad_token_id, units=units)
+            for one in passes:
+                logits = model(moved(one.texts, device))[: len(rows)].float()
+                found.append(logits[torch.from_numpy(np.argsort(one.members)).to(device)])
+    finally:
+        model.train(was_training)
+    # Rounding is below 1e-5 of the largest logit; a position off, or a neighbour seen, far above.
+    return bool((found[0] - found[1]).abs().max() <= 1e-3 * found[0].abs().max())
+
+
+def _kernel(lengths: np.ndarray, model: nn.Module, **facts: Any) -> tuple[PackedKernel, int]:
+    config = cast(Any, model).backbone.config
+    return choose_kernel(
+        mean_length=float(lengths.mean()),
+        longest=int(lengths.max()),
+        head_size=config.hidden_size // config.num_attention_heads,
+        **facts,
+    )
+
+
+def _attention_dropout(model: nn.Module) -> float:
+    """Its name differs by family: BERT's and RoBERTa's, then DistilBERT's and ModernBERT's."""
+    config = cast(Any, model).backbone.config
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if (value := getattr(config, name, None)) is not None:
+            return float(value)
+    return 0.0
