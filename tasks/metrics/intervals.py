@@ -128,7 +128,7 @@ class _Scorer:
         self.transposed = [sparse.csr_array(one.T) for one in runs]
         self.score = score
 
-    def __call__(self, counts_RG: IntArray) -> FloatArray:  # noqa: N803  # resamples, patterns
+    def __call__(self, counts_RG: IntArray) -> FloatArray:
         """Scores (R,) from pattern counts (R, G)."""
         times = counts_RG.T.astype(np.float64)
         return np.mean([self.score((one @ times).T) for one in self.transposed], axis=0)
@@ -207,8 +207,8 @@ def paired_p_value(
 
 
 def _swapped(
-    first_NK: FloatArray,  # noqa: N803
-    second_NK: FloatArray,  # noqa: N803
+    first_NK: FloatArray,
+    second_NK: FloatArray,
     measure: Measure,
     num_permutations: int,
     seed: int,

@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
-from tasks.metrics.class_answers import ACCURACY
+from collections.abc import Callable
+
+from tasks.metrics import (
+    answer_texts,
+    class_answers,
+    entities,
+    multilabel,
+    retrieval,
+    rouge,
+    similarity,
+)
 from tasks.metrics.statistics import Measure
 
-PRIMARY: dict[str, Measure] = {measure.name: measure for measure in (ACCURACY,)}
+
+def _bleu(language: str) -> Measure:
+    from tasks.metrics.translation import TranslationScorer
+
+    return TranslationScorer(language).measures[0]
+
+
+_PRIMARY = (
+    class_answers.ACCURACY,
+    multilabel.MICRO_F1,
+    entities.ENTITY_F1,
+    answer_texts.ANSWER_F1,
+    retrieval.ACCURACY_AT_1,
+    similarity.SPEARMAN,
+    rouge.MEASURES[0],
+)
+_BY_NAME: dict[str, Callable[[str], Measure]] = {
+    **{measure.name: lambda language, measure=measure: measure for measure in _PRIMARY},
+    "bleu": _bleu,
+}
+
+
+def primary_measure(name: str, *, target_language: str) -> Measure:
+    """The primary metric of that name.
+
+    Raises: KeyError if no problem has it.
+    """
+    return _BY_NAME[name](target_language)

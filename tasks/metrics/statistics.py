@@ -92,13 +92,13 @@ def weighted_f1_of(sums: FloatArray) -> FloatArray:
     return _quotient((f1 * support).sum(axis=-1), support.sum(axis=-1))
 
 
-def values(of_examples: Sequence[float] | FloatArray | np.ndarray) -> Statistics:
+def values(of_examples: Sequence[float] | np.ndarray) -> Statistics:
     """Statistics (N, 2) of a mean over examples: [value, 1]."""
     column = np.asarray(of_examples, dtype=np.float64)
     return rows(np.stack([column, np.ones_like(column)], axis=1))
 
 
-def rows(of_examples: Sequence[Sequence[float]] | FloatArray) -> Statistics:
+def rows(of_examples: Sequence[Sequence[float]] | np.ndarray) -> Statistics:
     """Statistics (N, K) from a dense table of them."""
     return sparse.csr_array(np.asarray(of_examples, dtype=np.float64))
 

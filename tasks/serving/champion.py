@@ -32,9 +32,9 @@ def compare_with_champion(
     version = registry.aliases(model_name).get(CHAMPION)
     if version is None or config.not_worse_than_champion_by is None:
         return None
-    from tasks.metrics.measures import PRIMARY
+    from tasks.metrics.measures import primary_measure
 
-    measure = PRIMARY[report.primary.name]
+    measure = primary_measure(report.primary.name, target_language=report.target_language)
     recorded = registry.tags(model_name, version).get(measure.name)
     if recorded is None:
         return None

@@ -1,0 +1,76 @@
+"""Finding the partner of each text among all candidates by cosine: accuracy@1 and MRR.
+
+Candidates as near as the partner count as ahead of it, so that embeddings that are all alike find
+nothing (with the opposite rule they would find everything).
+
+Shapes: N queries, M candidates, D width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_contracts.evaluation import Metric
+from tasks.metrics.classification import FloatArray, IntArray
+from tasks.metrics.statistics import Measure, Statistics, mean_of, values
+
+ACCURACY_AT_1 = Measure(
+    Metric(
+        name="accuracy_at_1",
+        display="accuracy@1",
+        meaning="share of texts whose nearest candidate is their partner",
+    ),
+    mean_of,
+    is_mean=True,
+)
+MRR = Measure(
+    Metric(name="mrr", display="MRR", meaning="mean of 1 / rank of the partner"),
+    mean_of,
+    is_mean=True,
+)
+MEASURES = (ACCURACY_AT_1, MRR)
+# Similarities held at once: 16 million float32, 64 MB, whatever the number of texts.
+_CHUNK_SIMILARITIES = 16_000_000
+
+
+def partner_ranks(
+    queries_ND: FloatArray,
+    candidates_MD: FloatArray,
+    partners_N: IntArray | None = None,
+) -> IntArray:
+    """Rank of each query's partner among the candidates by cosine, 1 for the nearest.
+
+    Args:
+        queries_ND: (N, D), none of length zero.
+        candidates_MD: (M, D), likewise.
+        partners_N: index of each query's partner; None: the candidate of the same position.
+
+    Raises:
+        ValueError: if a vector is zero, or a partner is missing.
+    """
+    partners = np.arange(len(queries_ND)) if partners_N is None else np.asarray(partners_N)
+    if len(partners) != len(queries_ND) or partners.max(initial=-1) >= len(candidates_MD):
+        raise ValueError(
+            f"{len(queries_ND)} queries, {len(partners)} partners, {len(candidates_MD)} candidates"
+        )
+    queries, candidates = _unit_length(queries_ND), _unit_length(candidates_MD)
+    ranks = np.empty(len(queries), dtype=np.int64)
+    chunk = max(1, _CHUNK_SIMILARITIES // max(1, len(candidates)))
+    for start in range(0, len(queries), chunk):
+        similar = queries[start : start + chunk] @ candidates.T
+        own = np.take_along_axis(similar, partners[start : start + chunk, None], axis=1)
+        # A product in another order differs in its last bits: that is as near.
+        ranks[start : start + chunk] = (similar >= own - 1e-6).sum(axis=1)
+    return ranks
+
+
+def retrieval_statistics(ranks: IntArray) -> dict[str, Statistics]:
+    """Statistics of both metrics from the ranks (N,)."""
+    return {"accuracy_at_1": values(ranks == 1), "mrr": values(1.0 / ranks)}
+
+
+def _unit_length(vectors: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.all(lengths > 0):
+        raise ValueError(f"{int((lengths <= 0).sum())} of {len(vectors)} embeddings have length 0")
+    return np.asarray(vectors / lengths, dtype=np.float32)

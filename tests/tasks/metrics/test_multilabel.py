@@ -1,0 +1,61 @@
+"""Several classes a text, against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import classification_report, f1_score
+
+from tasks.metrics.multilabel import (
+    MEASURES,
+    multilabel_answers,
+    multilabel_table,
+    tune_thresholds,
+)
+from tasks.metrics.systems import scores_by_seed
+
+
+def world(seed, num_texts=80, num_classes=5):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((num_texts, num_classes)) < 0.3).astype(np.int64)
+    labels[:, -1] = 0
+    return rng, labels
+
+
+def test_scores_are_those_of_scikit_learn():
+    """Averages over classes that never occur would depend on the size of the label set."""
+    rng, labels = world(0)
+    decided = np.where(rng.random(labels.shape) < 0.8, labels, 1 - labels)
+    answers = multilabel_answers([str(i) for i in range(80)], labels, [decided])
+    [scores] = scores_by_seed(answers, MEASURES)
+    assert scores["micro_f1"] == pytest.approx(f1_score(labels, decided, average="micro"))
+    macro = f1_score(labels[:, :-1], decided[:, :-1], average="macro")
+    assert scores["macro_f1"] == pytest.approx(macro)
+    assert scores["subset_accuracy"] == pytest.approx((labels == decided).all(axis=1).mean())
+    table = multilabel_table(answers, list("abcde"), system="student, seed 0")
+    expected = classification_report(
+        labels, decided, target_names=list("abcde"), output_dict=True, zero_division=0
+    )
+    for row in (*table.rows, table.micro, table.weighted):
+        assert row.f1 == pytest.approx(expected[row.label]["f1-score"])
+        assert row.support == expected[row.label]["support"]
+    assert table.macro.f1 == pytest.approx(macro)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_are_as_good_as_the_best_of_all(seed):
+    """A threshold at a probability instead of between two decides the row it was read from."""
+    rng, labels = world(seed)
+    probabilities = np.round(np.clip(0.3 * labels + 0.6 * rng.random(labels.shape), 0, 1), 2)
+    thresholds = tune_thresholds(probabilities, labels)
+    for which in range(labels.shape[1] - 1):
+        gold, scores = labels[:, which], probabilities[:, which]
+        best = max(f1_score(gold, scores >= cut) for cut in np.unique(scores))
+        assert f1_score(gold, scores >= thresholds[which]) == pytest.approx(best)
+    assert thresholds[-1] == 0.5
+
+
+def test_a_class_that_half_separates_keeps_half():
+    """A threshold moved by nothing but chance is a setting nobody can explain."""
+    probabilities = np.array([[0.9], [0.7], [0.4], [0.1]])
+    assert tune_thresholds(probabilities, np.array([[1], [1], [0], [0]])).tolist() == [0.5]
+    moved = tune_thresholds(probabilities, np.array([[1], [1], [1], [0]]))
+    assert moved.tolist() == pytest.approx([0.25])
