@@ -41,13 +41,10 @@ def assembled(script: Path) -> str:
                     "replace the other"
                 )
             names[name] = path.name
-    parts = [
-        f'"""{ast.get_docstring(ast.parse(script.read_text("utf-8")), clean=False)}"""',
-        "from __future__ import annotations",
-        "\n".join(imports),
-        *(module.body for module in modules.values()),
-    ]
-    return "\n\n".join(parts) + "\n"
+    docstring = ast.get_docstring(ast.parse(script.read_text("utf-8")), clean=False)
+    head = [f'"""{docstring}"""', "from __future__ import annotations", "\n".join(imports)]
+    bodies = [module.body for module in modules.values() if module.body]
+    return "\n\n".join(head) + "\n\n" + "\n\n\n".join(bodies) + "\n"
 
 
 def script_digest(script: Path) -> str:

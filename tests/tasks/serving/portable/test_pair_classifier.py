@@ -29,7 +29,7 @@ def test_a_chinese_request_is_answered_over_http(matcher):
 def test_a_missing_half_is_named(matcher):
     """A pair scored with half of it missing."""
     rows = pd.DataFrame({"text": ["打开", "打开"], "text_b": ["关闭", None]})
-    with pytest.raises(MlflowException, match=r"1 of 2 rows hold no text_b.*rows 1"):
+    with pytest.raises(MlflowException, match=r"1 of 2 rows hold no text_b .*rows 1"):
         matcher.ask(rows)
 
 

@@ -1,0 +1,78 @@
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+from tasks.corpus.units import segment
+from tasks.serving.portable.windows import UnitText, special_tokens, unit_texts, windows
+
+
+@pytest.mark.parametrize("stride", [None, 1, 3, 5])
+@pytest.mark.parametrize("length", [0, 1, 5, 6, 7, 23])
+def test_every_unit_is_read_in_its_place(length, stride):
+    """A unit at a window's edge that belongs to none, or to the wrong token of the next one."""
+    text = UnitText(
+        units=[(place, place + 1) for place in range(length)],
+        input_ids=list(range(100, 100 + length)),
+        places=list(range(length)),
+    )
+    found = list(windows(0, text, before=[1, 2], after=[3], room=5, stride=stride))
+    seen = {}
+    for window in found:
+        assert len(window.input_ids) <= 8
+        assert window.input_ids[:2] + window.input_ids[-1:] == [1, 2, 3]
+        for number, (position, margin) in enumerate(
+            zip(window.positions, window.margins, strict=True)
+        ):
+            unit = window.first_unit + number
+            assert window.input_ids[position] == 100 + unit
+            seen[unit] = max(seen.get(unit, 0), margin)
+    assert sorted(seen) == list(range(length))
+    if length <= 5:
+        assert len(found) == 1
+        assert set(seen.values()) <= {float("inf")}
+
+
+def test_units_of_several_tokens_are_read_at_their_first():
+    """A window that starts inside a word reads its second half as a word of its own."""
+    text = UnitText([(0, 9), (10, 12)], input_ids=[7, 8, 9, 5], places=[0, 3])
+    first, second = windows(0, text, before=[], after=[], room=3, stride=1)
+    assert (first.first_unit, first.positions) == (0, [0])
+    assert (second.first_unit, second.positions) == (1, [2])
+
+
+def test_special_tokens_are_those_of_the_template():
+    """A pair joined by one separator where training had two."""
+    tokenizer = Tokenizer(models.WordLevel({"0": 9, "<s>": 0, "</s>": 2}, unk_token="0"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    assert special_tokens(tokenizer, pair=False) == ([0], [], [2])
+    assert special_tokens(tokenizer, pair=True) == ([0], [2, 2], [2])
+
+
+def test_units_are_those_of_the_corpus_whatever_the_tokenizer(small_tokenizer):
+    """Served units cut otherwise than the trained ones: tags of other words."""
+    pieces = Tokenizer(
+        models.Unigram(
+            [("<unk>", 0.0), ("▁", -1.0), *((one, -2.0) for one in "打开客厅的灯abc")], 0
+        )
+    )
+    pieces.pre_tokenizer = pre_tokenizers.Metaspace()
+    pieces.decoder = decoders.Metaspace()
+    ragged = [
+        "打开客厅的灯",
+        "abc 打开",
+        "Müllers Café, กรุงเทพ!",
+        "かな漢字ABC12",
+        "नमस्ते 客厅",
+        "…",
+    ]
+    for tokenizer in (small_tokenizer, pieces):
+        for text, read in zip(ragged, unit_texts(tokenizer, ragged), strict=True):
+            assert read.units == segment(text)
+            assert len(read.places) == len(read.units)
+            assert read.places == sorted(read.places)
+            assert all(0 <= place < len(read.input_ids) for place in read.places)
+    (read,) = unit_texts(pieces, ["打开"])
+    assert [pieces.id_to_token(read.input_ids[place]) for place in read.places] == ["打", "开"]
