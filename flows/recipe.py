@@ -34,6 +34,7 @@ from tasks.modeling.config import Architecture, EncoderProblem, PretrainedArchit
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
 from tasks.serving.example_texts import example_texts
+from tasks.serving.interfaces import input_rows
 from tasks.teacher_signals import Role
 from tasks.training.config import TrainingConfig
 
@@ -146,10 +147,11 @@ class Evaluation(
 class Registration(_section(registration.Config, without=("example_texts",))):
     """The registered model's name, and the gates before the registry."""
 
-    example_texts: tuple[str, ...] = Field(
+    example_texts: tuple[str | tuple[str, ...], ...] = Field(
         (),
         description="texts in the target language shown as the model's input example, to whoever "
-        "sees the registry; empty: a greeting in that language",
+        "sees the registry, or lists of texts where a model is asked with several (question and "
+        "context, text and text_b); empty: a greeting in that language",
     )
 
 
@@ -385,7 +387,9 @@ class Recipe(Frozen):
     def registration_config(self) -> registration.Config:
         """For the step registration."""
         fields = dict(self.registration)
-        examples = self.registration.example_texts or example_texts(self.target_language)
+        examples = self.registration.example_texts
+        examples = examples or example_texts(self.target_language, self.problem)
+        input_rows(self.problem, examples)  # told now, not after the training
         return registration.Config(**{**fields, "example_texts": examples})
 
     def _teacher_tokens(self, roles: tuple[Role, ...]) -> tokenization.Config:

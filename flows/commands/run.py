@@ -18,6 +18,7 @@ from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import PROCESSES, SHARDED, cpu_count
 from tasks.runtime.locations import home
 from tasks.runtime.redaction import redact
+from tasks.serving.interfaces import input_rows
 from tasks.serving.registry import tracking_uri
 
 
@@ -87,7 +88,7 @@ def run(
         _print_evaluation(store, chosen.name)
         raise
     _print_evaluation(store, chosen.name)
-    _print_model(store, chosen.name, chosen.registration_config().example_texts)
+    _print_model(store, chosen)
 
 
 def _run_as_flow(
@@ -117,14 +118,16 @@ def _print_evaluation(store: ArtifactStore, recipe: str) -> None:
     console.print(f"\nreport  {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
-def _print_model(store: ArtifactStore, recipe: str, examples: tuple[str, ...]) -> None:
-    folder = step_folder(store.root, recipe, "registration")
+def _print_model(store: ArtifactStore, recipe: Recipe) -> None:
+    folder = step_folder(store.root, recipe.name, "registration")
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     name, version = record["model_name"], record["version"]
     aliases = sorted(alias for alias, at in record["aliases"].items() if at == version)
+    rows = input_rows(recipe.problem, recipe.registration_config().example_texts)
+    columns = {column: [row[column] for row in rows] for column in rows[0]}
     print(f"model   {name}, version {version} ({', '.join(aliases)})\n")
     print("ask it:")
     print("  import mlflow, pandas")
     print(f"  mlflow.set_tracking_uri({redact(tracking_uri())!r})")
     print(f'  model = mlflow.pyfunc.load_model("models:/{name}/{version}")')
-    print(f'  model.predict(pandas.DataFrame({{"text": {list(examples)}}}))')
+    print(f"  model.predict(pandas.DataFrame({json.dumps(columns, ensure_ascii=False)}))")

@@ -6,6 +6,8 @@ registry, and a corpus may hold what they must not see.
 
 from __future__ import annotations
 
+from tasks.serving.interfaces import INTERFACES, Example
+
 _GREETINGS = {
     "ar": "صباح الخير", "cs": "Dobré ráno", "da": "God morgen", "de": "Guten Morgen",
     "el": "Καλημέρα", "en": "Good morning", "es": "Buenos días", "fa": "صبح بخیر",
@@ -19,6 +21,13 @@ _GREETINGS = {
 _OF_NO_LANGUAGE = "1 2 3"
 
 
-def example_texts(language: str) -> tuple[str, ...]:
-    """A greeting in the language of a BCP-47 tag; `1 2 3`, which is in none, if none is known."""
-    return (_GREETINGS.get(language.split("-")[0].lower(), _OF_NO_LANGUAGE),)
+def example_texts(language: str, problem: str) -> tuple[Example, ...]:
+    """A greeting in the language of a BCP-47 tag; `1 2 3`, which is in none, if none is known.
+
+    Args:
+        problem: a key of `INTERFACES`; where its model is asked with several texts, the greeting
+            is each of them.
+    """
+    text = _GREETINGS.get(language.split("-")[0].lower(), _OF_NO_LANGUAGE)
+    num_columns = len(INTERFACES[problem].inputs)
+    return (text,) if num_columns == 1 else ((text,) * num_columns,)

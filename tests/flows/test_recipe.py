@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from data_contracts.artifacts import Frozen
-from data_contracts.errors import RecipeError
+from data_contracts.errors import RecipeError, UserError
 from flows.pipeline import pour, step_names
 from flows.recipe import Recipe
 from flows.recipe_files import SHIPPED, _models_in, check_recipe, read_recipe, shipped_recipes
@@ -209,6 +209,9 @@ def test_examples_are_in_the_target_language_and_not_the_users_texts(tiny, langu
     assert recipe.registration_config().example_texts == texts
     values["registration"]["example_texts"] = ["Licht an"]
     assert check_recipe(values, name="tiny").registration_config().example_texts == ("Licht an",)
+    values["registration"]["example_texts"] = [["Licht an", "Licht aus"]]
+    with pytest.raises(UserError, match="holds 2 texts"):
+        check_recipe(values, name="tiny").registration_config()
 
 
 def test_the_supervised_bound_needs_labels(tiny):

@@ -114,7 +114,10 @@ def deliver(tmp_path_factory, publish, small_tokenizer):
             write_json(output / "model" / "tokenizer_config.json", settings)
             write_json(output / "model" / "labels.json", {"labels": labels})
             write_json(output / "history.json", {"steps": [], "validations": [], "best_step": 1})
-            write_json(output / "training.json", {"steps_done": 1, "steps_planned": 1})
+            write_json(
+                output / "training.json",
+                {"steps_done": 1, "steps_planned": 1, "stopped_early": False},
+            )
             if thresholds:
                 write_json(output / "model" / "thresholds.json", {"thresholds": thresholds})
 

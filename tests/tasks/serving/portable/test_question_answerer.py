@@ -1,3 +1,6 @@
+import json
+
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +8,9 @@ from mlflow.exceptions import MlflowException
 
 from tasks.problems.question_answering import MAX_ANSWER_UNITS, Context
 from tasks.problems.question_answering import best_span as decided_by_the_engine
+from tasks.registration import STAGE, Config
+from tasks.runtime.stages import run_stage
+from tasks.serving.delivered import delivered_model
 from tasks.serving.interfaces import INTERFACES
 from tasks.serving.portable.question_answerer import best_span
 
@@ -112,3 +118,30 @@ def test_the_longest_answer_is_that_of_the_evaluation():
     """Another limit in service than the one that the report was made with."""
     parameters = {one.name: one for one in INTERFACES["question_answering"].parameters}
     assert parameters["max_answer_length"].default == MAX_ANSWER_UNITS
+
+
+def test_it_is_registered_with_its_own_script_signature_and_card(
+    answerer, registry_home, store, make_report, publish_evaluation, monkeypatch
+):
+    """A reader registered as a classifier: MLflow refuses every question that it is asked."""
+    inputs = {
+        "export": store.open(answerer.export),
+        "evaluation": publish_evaluation(store, make_report()),
+    }
+    examples = ((QUESTION, "打开客厅的灯"),)
+    config = Config(model_name="rooms", example_texts=examples)
+    made = run_stage(STAGE, config, inputs, store=store).artifact
+    record = json.loads((made.path / "record.json").read_text(encoding="utf-8"))
+    assert record["aliases"] == {"challenger": 1, "champion": 1}
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    mlflow.set_tracking_uri(f"sqlite:///{registry_home / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model("models:/rooms@champion")
+    columns = [one.name for one in model.metadata.signature.inputs]
+    assert columns == ["question", "context"]
+    found = model.predict(pd.DataFrame([examples[0]], columns=columns), params={"stride": 4})
+    assert found["answer"].tolist() == ["客厅"]
+    with delivered_model("models:/rooms@champion") as folder:
+        assert (folder / "serving.json").is_file()
+        card = (folder.parent / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for words in ("reader that answers questions", "`context`", "`max_answer_length`", "windows"):
+        assert words in card
