@@ -4,6 +4,7 @@ config.py       Architecture: a student's shape, or the model whose layers it ta
 backbones.py    URI or shape → encoder (any Hugging Face AutoModel encoder)
 student_init.py a pretrained encoder cut to some of its layers
 vocabulary.py   and to the embedding rows of another tokenizer's tokens
+adapters.py     which weights training may change; low-rank updates, merged when it is done
 texts.py        texts as tensors: padded, or packed into rows or a stream
 attention.py    attention inside each packed text, for any encoder; which kernel is fastest
 pooling.py      hidden states → text vectors (B, D)

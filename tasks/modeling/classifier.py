@@ -97,9 +97,11 @@ def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> No
     (folder / "head.json").write_text(text + "\n", encoding="utf-8")
 
 
-def num_parameters(model: nn.Module) -> int:
-    """All weights of `model`, embeddings included."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def num_parameters(model: nn.Module, *, trainable: bool = False) -> int:
+    """All weights of `model`, embeddings included; or those that training may change."""
+    return sum(
+        weight.numel() for weight in model.parameters() if weight.requires_grad or not trainable
+    )
 
 
 def initialise(seed: int) -> None:

@@ -19,6 +19,24 @@ EncoderProblem = Literal[
     "question_answering",
 ]
 Pooling = Literal["mean", "cls"]
+Trainable = Literal["all", "lora", "last_layers", "head", "bias"]
+
+
+class LoraAdapters(Frozen):
+    """Low-rank updates of frozen matrices: W + (alpha / rank) B A.
+
+    References: Hu et al. 2022, arXiv:2106.09685, section 4.1; Dettmers et al. 2023,
+        arXiv:2305.14314, figure 2 (every linear layer needs one to match full fine-tuning).
+    """
+
+    rank: int = Field(8, ge=1, le=1024, description="columns of B and rows of A")
+    alpha: float = Field(16.0, gt=0, le=4096, description="updates are scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout of what enters A")
+    target_modules: tuple[str, ...] = Field(
+        (),
+        description="linear layers that get an update, by the last part of their name, such as "
+        "query and value; empty: every linear layer of the Transformer layers",
+    )
 
 
 class StudentArchitecture(Frozen):

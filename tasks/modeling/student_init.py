@@ -85,6 +85,19 @@ def keep_layers(backbone: PreTrainedModel, chosen: Sequence[int]) -> None:
     Raises: SourceError if it does not keep its layers in one list.
     """
     config = backbone.config
+    parent, name, layers = layer_stack(backbone)
+    setattr(parent, name, nn.ModuleList(layers[number] for number in chosen))
+    if isinstance(kinds := getattr(config, "layer_types", None), list):
+        config.layer_types = [kinds[number] for number in chosen]
+    config.num_hidden_layers = len(chosen)
+
+
+def layer_stack(backbone: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList]:
+    """The list of the encoder's layers: the module it belongs to, its name there, and itself.
+
+    Raises: SourceError if there is not exactly one.
+    """
+    config = backbone.config
     stacks = [
         (parent, name, child)
         for parent in backbone.modules()
@@ -95,14 +108,10 @@ def keep_layers(backbone: PreTrainedModel, chosen: Sequence[int]) -> None:
         raise SourceError(
             f"a {config.model_type} model ({type(backbone).__name__}) has {len(stacks)} lists of "
             f"its {config.num_hidden_layers} layers",
-            rule="layers are copied out of encoders that keep them in one list",
+            rule="layers are counted in encoders that keep them in one list",
             remedy="start from another encoder, or from a shape (init: random)",
         )
-    parent, name, layers = stacks[0]
-    setattr(parent, name, nn.ModuleList(layers[number] for number in chosen))
-    if isinstance(kinds := getattr(config, "layer_types", None), list):
-        config.layer_types = [kinds[number] for number in chosen]
-    config.num_hidden_layers = len(chosen)
+    return stacks[0]
 
 
 def _check_positions(backbone: PreTrainedModel, max_length_tokens: int) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
+from tasks.modeling.config import LoraAdapters, Trainable
 
 EmbeddingUpdates = Literal["dense", "rows", "frozen"]
 
@@ -43,10 +44,23 @@ class TrainingConfig(Frozen):
         description="what a hard label counts: the same for all, or more in rare classes: by one "
         "over the (square root of the) class's share of the rows; question answering has none",
     )
-    embedding_updates: EmbeddingUpdates = Field(
-        "dense",
+    trainable: Trainable = Field(
+        "all",
+        description="weights that training may change: all, low-rank updates of the matrices "
+        "(lora), the topmost layers (last_layers), none but the head, or biases (bias: BitFit). "
+        "The head is always trained, and what is saved is a plain model in any case",
+    )
+    lora: LoraAdapters | None = Field(
+        None, description="low-rank updates, if trainable is lora; none: rank 8 in every layer"
+    )
+    num_trainable_layers: int | None = Field(
+        None, ge=1, le=128, description="layers from the top, if trainable is last_layers"
+    )
+    embedding_updates: Literal["auto"] | EmbeddingUpdates = Field(
+        "auto",
         description="token embeddings: all updated (dense), only those that occur in a step (rows: "
-        "for vocabularies of 50,000 and more), or kept as they are (frozen: fastest)",
+        "for vocabularies of 50,000 and more), or kept as they are (frozen: fastest); auto is "
+        "dense if trainable is all, else frozen",
     )
     validations_per_epoch: int = Field(
         1, ge=1, le=100, description="how often an epoch the validation rows are scored"
@@ -63,3 +77,20 @@ class TrainingConfig(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"
     )
+
+    @model_validator(mode="after")
+    def _parts_belong_to_what_is_trained(self) -> TrainingConfig:
+        if self.lora is not None and self.trainable != "lora":
+            raise ValueError(f"lora is given, but trainable is {self.trainable}: set it to lora")
+        if (self.num_trainable_layers is None) == (self.trainable == "last_layers"):
+            raise ValueError(
+                "num_trainable_layers is given with trainable: last_layers, and only then"
+            )
+        return self
+
+    @property
+    def embeddings(self) -> EmbeddingUpdates:
+        """How token embeddings are updated, `auto` resolved."""
+        if self.embedding_updates != "auto":
+            return self.embedding_updates
+        return "dense" if self.trainable == "all" else "frozen"

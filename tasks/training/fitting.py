@@ -18,6 +18,7 @@ from torch import nn
 
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, RecipeError
+from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
 from tasks.problems import PROBLEMS, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
@@ -28,7 +29,7 @@ from tasks.training.inference import predict_rows
 from tasks.training.loop import train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.objectives import Objective
-from tasks.training.optimization import prepare_embeddings
+from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import bf16_speedup, contradiction
 
 
@@ -80,7 +81,7 @@ def fit(
         return task.score(rows, logits, answers, labels=label_names)
 
     measured = _measured(precision, workspace)
-    prepare_embeddings(model.backbone.get_input_embeddings(), config.embedding_updates)
+    prepare_weights(model.backbone, config, seed=seed)
     result = train(
         model,
         examples,
@@ -93,6 +94,8 @@ def fit(
         progress=workspace.progress,
         num_threads=num_threads,
     )
+    num_trained = num_parameters(model, trainable=True)
+    merge_adapters(model.backbone)
     folder = workspace.output / "model"
     save_classifier(model, folder, problem=problem)
     for source in sorted((tokens / "tokenizer").iterdir()):
@@ -119,6 +122,7 @@ def fit(
             f"validation_{task.metrics[0]}": round(best[task.metrics[0]], 4),
             "steps": state.step,
             "parameters": num_parameters(model),
+            "trained_parameters": num_trained,
             "train_seconds": state.train_seconds,
             **measured,
             **result.layout.facts(),

@@ -1,4 +1,4 @@
-"""AdamW with decay only where it belongs, how embeddings are updated, and the rate of each step."""
+"""AdamW with decay only where it belongs, which weights it changes, and the rate of each step."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ import math
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
+from tasks.modeling.adapters import choose_trainable
+from tasks.runtime.seeding import derive_seed
 from tasks.training.config import EmbeddingUpdates, TrainingConfig
 from tasks.training.row_updates import RowAdamW
+
+
+def prepare_weights(backbone: PreTrainedModel, config: TrainingConfig, *, seed: int) -> None:
+    """Make the weights of an encoder ready to be trained as `config` says.
+
+    Before a checkpoint is loaded and the optimizer is built: low-rank updates are weights too.
+
+    Args:
+        seed: of the run; low-rank updates are drawn from a stream of their own.
+    """
+    torch.manual_seed(derive_seed(seed, "adapters"))
+    choose_trainable(
+        backbone,
+        config.trainable,
+        lora=config.lora,
+        num_layers=config.num_trainable_layers,
+    )
+    prepare_embeddings(backbone.get_input_embeddings(), config.embeddings)
 
 
 def prepare_embeddings(embeddings: nn.Module, updates: EmbeddingUpdates) -> None:

@@ -112,6 +112,40 @@ def test_frozen_embeddings_are_those_of_the_pretrained_encoder(store, tokens, pr
     assert not torch.equal(*layers)
 
 
+MATRICES = ("query.weight", "key.weight", "value.weight", "dense.weight")
+
+
+@pytest.mark.parametrize(
+    ("settings", "may_change"),
+    [
+        ({"trainable": "lora", "lora": {"rank": 2}}, MATRICES),
+        ({"trainable": "lora", "embedding_updates": "rows"}, (*MATRICES, "word_embeddings.weight")),
+        ({"trainable": "bias"}, ("bias",)),
+        ({"trainable": "head"}, ()),
+    ],
+)
+def test_frozen_weights_come_out_as_they_went_in(store, tokens, pretrained, settings, may_change):
+    """Weights that were promised to stay, moved by decay or by the merging of updates."""
+    config = config_of(pretrained, num_epochs=2, **settings)
+    artifact = run_stage(STAGE, config, {"tokens": tokens()}, store=store).artifact
+    folder = artifact.path / "model"
+    before = BertModel.from_pretrained(pretrained, add_pooling_layer=False).state_dict()
+    after = load_model(folder).backbone.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {name for name in before if name.endswith(may_change) and may_change}
+    assert not any("adapter" in path.name for path in folder.iterdir())
+    facts = artifact.manifest.facts
+    assert facts["trained_parameters"] < facts["parameters"]
+
+
+def test_updates_of_low_rank_learn_what_all_weights_learn(store, tokens, pretrained):
+    """Updates outside the graph, or not among the optimizer's weights, are never trained."""
+    config = config_of(pretrained, num_epochs=8, trainable="lora", lora={"rank": 4})
+    artifact = run_stage(STAGE, config, {"tokens": tokens()}, store=store).artifact
+    assert artifact.manifest.facts["validation_accuracy"] >= 0.75
+
+
 def test_validation_rows_without_labels_are_a_mistake_with_a_remedy(store, tokens, pretrained):
     """The best of no scores is the first step, and looks like a choice."""
     with pytest.raises(ContractViolation, match="16 of 16 answers to the valid"):

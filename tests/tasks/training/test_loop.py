@@ -19,7 +19,7 @@ from tasks.training.inference import predict_logits
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
-from tasks.training.optimization import prepare_embeddings
+from tasks.training.optimization import prepare_embeddings, prepare_weights
 
 
 class StopAfter(SilentProgress):
@@ -114,6 +114,35 @@ def test_a_resumed_run_with_other_embedding_updates_ends_with_the_same_bits(toy,
     never = torch.tensor([0, 1, 3, 7, 8, 9, 30, 31])
     assert not changed[never].any()
     assert changed.any() == (updates == "rows")
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"trainable": "lora", "lora": {"rank": 2, "dropout": 0.2}, "embedding_updates": "rows"},
+        {"trainable": "last_layers", "num_trainable_layers": 1},
+        {"trainable": "bias"},
+    ],
+)
+def test_a_resumed_run_of_few_weights_ends_with_the_same_bits(toy, tmp_path, training):
+    """Optimizer state is matched by position: among other weights it belongs to others."""
+    config = TrainingConfig.model_validate({**CONFIG.model_dump(), **training})
+
+    def model():
+        made = toy["model"]()
+        prepare_weights(made.backbone, config, seed=5)
+        return made
+
+    prepared = {**toy, "model": model}
+    undisturbed, _ = run(prepared, tmp_path / "calm", config=config)
+    with pytest.raises(CrashError):
+        run(prepared, tmp_path / "rough", config=config, stop=StopAfter(3, crash))
+    resumed, _ = run(prepared, tmp_path / "rough", config=config)
+    assert equal(undisturbed, resumed)
+    start = model().state_dict()
+    changed = {n for n, w in undisturbed.state_dict().items() if not torch.equal(w, start[n])}
+    trained = {name for name, weight in model().named_parameters() if weight.requires_grad}
+    assert changed == trained
 
 
 @pytest.mark.parametrize("kind", ["rows", "bucketed"])
