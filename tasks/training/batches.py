@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,6 +67,10 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
+    def at(self, step: int) -> Rows:
+        """The rows as step `step` of the run reads them: they themselves, if nothing is drawn."""
+        ...
+
     def normalizers(self, rows: np.ndarray) -> tuple[int, int]:
         """What loss sums over `rows` are divided by."""
         ...
@@ -87,6 +91,7 @@ class Step:
         layout: by which the passes were made.
         num_examples, num_labelled: distributions of the whole step (answers, or texts where a
             softmax runs over units) and how many have a label: what loss sums are divided by.
+        number: of the step in its run, from 0.
     """
 
     rows: np.ndarray
@@ -95,6 +100,7 @@ class Step:
     layout: Layout
     num_examples: int
     num_labelled: int
+    number: int = 0
 
 
 def num_steps(num_examples: int, batch_size: int) -> int:
@@ -122,6 +128,7 @@ def make_step(
     *,
     layout: Layout,
     pad_token_id: int,
+    number: int = 0,
     share: np.ndarray | None = None,
     texts: Texts | None = None,
 ) -> Step:
@@ -129,10 +136,12 @@ def make_step(
 
     Args:
         rows: all rows of the step.
+        number: of the step in its run.
         share: those that this process reads; all if not given.
         texts: the share in one padded pass, if that was laid out before.
     """
     mine = rows if share is None else share
+    examples = examples.at(number)
     num_examples, num_labelled = examples.normalizers(rows)
     return Step(
         rows,
@@ -141,6 +150,7 @@ def make_step(
         layout,
         num_examples=num_examples,
         num_labelled=num_labelled,
+        number=number,
     )
 
 
@@ -150,15 +160,17 @@ def make_steps(
     *,
     layout: Layout,
     pad_token_id: int,
+    first: int = 0,
     share: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
 ) -> Iterator[Step]:
     """`make_step` for one after the other; padded ones are laid out some thousand rows at once.
 
     Args:
         steps: all rows of each step.
+        first: number of the first of them in the run.
         share: which of a step's rows this process reads.
     """
-    waiting = iter(steps)
+    waiting, numbers = iter(steps), count(first)
     while block := list(islice(waiting, 1)):
         block += islice(waiting, _ROWS_AT_ONCE // len(block[0]))
         shares = [share(rows) for rows in block]
@@ -167,7 +179,13 @@ def make_steps(
             texts = pad_steps(examples.input_ids, shares, pad_token_id=pad_token_id)
         for rows, mine, padded in zip(block, shares, texts, strict=True):
             yield make_step(
-                examples, rows, layout=layout, pad_token_id=pad_token_id, share=mine, texts=padded
+                examples,
+                rows,
+                layout=layout,
+                pad_token_id=pad_token_id,
+                number=next(numbers),
+                share=mine,
+                texts=padded,
             )
 
 

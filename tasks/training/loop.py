@@ -258,6 +258,7 @@ def _steps(
         rows_of_steps(),
         layout=layout,
         pad_token_id=pad_token_id,
+        first=first_step,
         share=ranks.share,
     )
 

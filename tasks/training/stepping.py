@@ -95,6 +95,7 @@ class Stepper:
             step.rows,
             layout=self.layout,
             pad_token_id=self._pad_token_id,
+            number=step.number,
             share=step.share,
         )
 

@@ -69,3 +69,24 @@ def test_steps_laid_out_together_are_those_laid_out_one_by_one(batch_size, layou
                 assert one.texts.attention_mask_BL.equal(other.texts.attention_mask_BL)
                 assert one.labels_A.equal(other.labels_A)
                 assert one.teacher_logits_AC.equal(other.teacher_logits_AC)
+
+
+def test_steps_are_numbered_as_in_the_whole_run_and_rows_are_asked_by_number():
+    """A resumed run that counts its steps from 0 draws the masks of the first ones again."""
+    ids = RaggedIds(np.arange(10, dtype=np.int32), np.arange(11))
+    asked = []
+
+    class Drawn(Examples):
+        def at(self, step):
+            asked.append(step)
+            return self
+
+    examples = Drawn(None, ids, np.zeros(10, dtype=np.int64), None, ("a",))
+    steps = make_steps(
+        examples,
+        [np.array([1, 2]), np.array([3])],
+        layout=Layout("bucketed", 8),
+        pad_token_id=0,
+        first=7,
+    )
+    assert [step.number for step in steps] == asked == [7, 8]
