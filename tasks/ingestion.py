@@ -40,6 +40,7 @@ from tasks.corpus.sources import (
     FileSource,
     Source,
     check_source,
+    locations,
     read_rows,
     source_files,
 )
@@ -111,7 +112,7 @@ class Config(StageConfig):
 
     def locations(self) -> tuple[str, ...]:
         """URIs of all sources."""
-        return tuple(source.uri for source in self.sources)
+        return tuple(uri for source in self.sources for uri in locations(source))
 
 
 def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
@@ -239,10 +240,17 @@ def _raw_batches(
     config: Config, files: Sequence[IngestedFile], order: deque[IngestedFile], workspace: Workspace
 ) -> Iterator[tuple[RawBatch, RowRules]]:
     """All batches of all files; `order` notes which file each belongs to."""
+    from tasks.corpus.parallel import ParallelTexts
     from tasks.corpus.rows.kind import RowRules
 
+    parallel: ParallelTexts | None = None
     for file in files:
         source = file.source
+        if parallel is not None and parallel.source != source:
+            parallel.close()
+            parallel = None
+        if parallel is None and isinstance(source, FileSource) and source.parallel is not None:
+            parallel = ParallelTexts(source, workspace.work / "pieces" / "parallel.db")
         rules = RowRules(
             problem=config.problem,
             source=file.origin.label,
@@ -250,14 +258,17 @@ def _raw_batches(
             parallel_language=source.parallel_language,
             needs_label=source.role in LABELLED_ROLES,
             label_names=source.label_names if isinstance(source, FileSource) else (),
+            label_separator=source.label_separator if isinstance(source, FileSource) else None,
             normalization=config.normalization,
             filters=config.filters,
             keep_quarantined_text=config.keep_quarantined_text,
         )
         for batch in read_rows(source, file.origin):
             order.append(file)
-            yield batch, rules
+            yield (parallel.join(batch) if parallel else batch), rules
         workspace.progress.advance(note=file.origin.label)
+    if parallel is not None:
+        parallel.close()
 
 
 def _write_rows(

@@ -190,7 +190,7 @@ def _parts(corpus: Artifact, roles: tuple[Role, ...]) -> list[tuple[Role, str, s
 def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokenizers.Tokenizer:
     import pyarrow as pa
 
-    from tasks.corpus.encoding import readable_text
+    from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.sampling import sample_texts
     from tasks.corpus.tables import read_table
     from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
@@ -198,12 +198,13 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
 
     if isinstance(config.tokenizer, PretrainedTokenizer):
         return load_tokenizer(config.tokenizer)
-    columns = ["text", "language", "parallel_text", "parallel_language"]
+    kind = ROW_KINDS[config.problem]
+    columns = ["text", "language", "parallel_text", "parallel_language", *kind.training_columns]
 
     def chunks() -> Iterator[pa.Array]:
         for role, file, _ in _parts(corpus, _TRAINED_ON):
             table = read_table(corpus.path / "rows" / role / file, columns)
-            yield readable_text(table, config.languages)[0].drop_null()
+            yield from kind.training_texts(table, config.languages)
 
     texts = sample_texts(chunks(), config.tokenizer.max_training_texts)
     if isinstance(config.tokenizer, TrimmedTokenizer):
@@ -246,7 +247,7 @@ def _write_shard(
     from data_contracts.tables import arrow_schema, check_table, load_contract
     from tasks.corpus.encoding import Encoder, readable_text
     from tasks.corpus.rows import ROW_KINDS
-    from tasks.corpus.rows.kind import Reading
+    from tasks.corpus.rows.kind import Reading, label_indices
     from tasks.corpus.rows.written import write_tokenized
     from tasks.corpus.tables import read_table, write_table
     from tasks.corpus.tokenizing import special_token_names
@@ -255,7 +256,13 @@ def _write_shard(
     rows = read_table(corpus_part)
     kind = ROW_KINDS[config.problem]
     check_table(rows, kind.corpus_contract, name=corpus_part.name)
-    reading = Reading(tokenizer, config.languages, config.labels, config.max_length_tokens)
+    reading = Reading(
+        tokenizer,
+        config.languages,
+        config.labels,
+        max_length_tokens=config.max_length_tokens,
+        workers=workspace.workers,
+    )
     if (tokenized := kind.tokens(rows, reading)) is not None:
         return write_tokenized(tokenized, kind, workspace.output / _PART, num_rows=rows.num_rows)
     texts, languages = readable_text(rows, config.languages)
@@ -273,7 +280,7 @@ def _write_shard(
         [
             rows["example_id"].filter(read),
             encoded.input_ids,
-            _label_indices(rows["label"].filter(read), config.labels, corpus_part.name),
+            label_indices(rows["label"].filter(read), config.labels, corpus_part.name),
             languages.filter(read),
         ],
         schema=arrow_schema(load_contract("tokens")),
@@ -291,25 +298,6 @@ def _write_shard(
         num_words=pc.sum(pc.list_value_length(pc.utf8_split_whitespace(texts))).as_py() or 0,
         longest=int(encoded.lengths.max(initial=0)),
     )
-
-
-def _label_indices(names: Any, labels: tuple[str, ...], part: str) -> Any:
-    """Index of each label, -1 where there is none."""
-    import pyarrow as pa
-    import pyarrow.compute
-
-    from data_contracts.errors import ContractViolation
-
-    pc: Any = pyarrow.compute
-    indices = pc.index_in(names, value_set=pa.array(labels, pa.string()))
-    if indices.null_count != names.null_count:
-        raise ContractViolation(
-            f"{part}: {indices.null_count - names.null_count} rows carry a label that is not in "
-            "labels.json",
-            rule=f"labels.json names all {len(labels)} classes of the corpus",
-            remedy="run the corpus stage again",
-        )
-    return pc.fill_null(indices, -1).cast(pa.int32())
 
 
 def _link(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@
       raw_rows.py         what every reader hands on: columns, and the rows it could not read
       text_formats.py     CSV, TSV, JSON lines; a broken row is told, not raised
       conll_format.py     a word a line, a blank line between sentences
+      parallel.py         the same rows in another language's file, joined by key
       parquet_format.py   Parquet, measured before it is unfolded
       datasets_format.py  a folder that the library `datasets` saved
       home_assistant.py   voice commands from an installed package (the quickstart), said from
@@ -27,8 +28,8 @@
     tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
                         of which sampling.py takes a bounded number
     encoding.py         texts -> token ids, in Rust threads; pretokenization.py: without its regular
-                        expressions; unit_encoding.py: with the places of units; token_counts.py:
-                        what it came to
+                        expressions; unit_encoding.py: with the places of units; pair_encoding.py:
+                        two texts; token_counts.py: what it came to
     languages.py        which language tags a language covers
 
 Nothing is dropped in silence: rows_in = rows_out + quarantined + deduplicated, by source and role.

@@ -1,18 +1,18 @@
 """Which columns a source names, and which of them each problem type needs.
 
-    text_classification   text                        label | labels      parallel_text
-    matching              text, text_b                label               parallel_text + _b
-    token_classification  text | words                spans | tags
-    question_answering    text (the context), question  answers
-    translation, summarization, generation   text     target_text
+                               needed            annotation         also
+    text_classification        text              label              parallel_text
+    multilabel_classification  text              labels | label     parallel_text
+    matching                   text, text_b      label              parallel_text, parallel_text_b
+    token_classification       text | words      spans | tags
 
-The third column is the annotation: it may be absent in the role transfer only. `domain` goes with
-every problem. Light on purpose: recipes are checked before anything large is imported.
+The annotation may be missing in the role transfer only. `domain` goes with every problem. Light on
+purpose: recipes are checked before anything large is imported.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -28,40 +28,26 @@ ProblemType = Literal[
     "summarization",
     "generation",
 ]
-PROBLEM_TYPES: tuple[ProblemType, ...] = (
-    "text_classification",
-    "multilabel_classification",
-    "matching",
-    "token_classification",
-    "question_answering",
-    "translation",
-    "summarization",
-    "generation",
+_ANYWHERE = ("domain",)
+
+
+class _Wanted(NamedTuple):
+    """Columns that a problem needs, those with a row's answer, and those it may have beside."""
+
+    needed: tuple[str, ...]
+    annotations: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+
+_WANTED: dict[ProblemType, _Wanted] = {
+    "text_classification": _Wanted(("text",), ("label",), ("parallel_text",)),
+    "multilabel_classification": _Wanted(("text",), ("labels", "label"), ("parallel_text",)),
+    "matching": _Wanted(("text", "text_b"), ("label",), ("parallel_text", "parallel_text_b")),
+    "token_classification": _Wanted(("text",), ("tags", "spans"), ("words",)),
+}
+ANNOTATIONS = tuple(
+    dict.fromkeys(name for wanted in _WANTED.values() for name in wanted.annotations)
 )
-_ANYWHERE = ("text", "domain")
-_NEEDED: dict[ProblemType, tuple[str, ...]] = {
-    problem: {"matching": ("text_b",), "question_answering": ("question",)}.get(problem, ())
-    for problem in PROBLEM_TYPES
-}
-_ANNOTATIONS: dict[ProblemType, tuple[str, ...]] = {
-    "text_classification": ("label",),
-    "matching": ("label",),
-    "token_classification": ("tags", "spans"),
-    "question_answering": ("answers",),
-    "translation": ("target_text",),
-    "summarization": ("target_text",),
-    "generation": ("target_text",),
-}
-_ALSO: dict[ProblemType, tuple[str, ...]] = {
-    "text_classification": ("parallel_text",),
-    "matching": ("parallel_text", "parallel_text_b"),
-    "token_classification": ("words",),
-    "question_answering": (),
-    "translation": (),
-    "summarization": (),
-    "generation": (),
-}
-ANNOTATIONS = tuple(dict.fromkeys(name for names in _ANNOTATIONS.values() for name in names))
 """Columns that say what a row's answer is, of all problems."""
 
 
@@ -78,6 +64,23 @@ class Columns(Frozen):
         default=None,
         description="column of the same meaning in `parallel_language`, for the role transfer: "
         "what the teacher reads while the student reads `text`",
+    )
+    domain: str | None = Field(
+        default=None,
+        description="column that says where a text is from (a product group, a newspaper): scores "
+        "are reported by it",
+    )
+    labels: str | None = Field(
+        default=None,
+        description="multilabel_classification: column of the list of class names. Where they are "
+        "in one text, name it as `label` and give the source's label_separator",
+    )
+    text_b: str | None = Field(
+        default=None, description="matching: column of the second text of the pair"
+    )
+    parallel_text_b: str | None = Field(
+        default=None,
+        description="matching: column of the meaning of `text_b` in `parallel_language`",
     )
     words: str | None = Field(
         default=None,
@@ -111,6 +114,17 @@ class Columns(Frozen):
         return tuple(name for name in ANNOTATIONS if name in named)
 
     @model_validator(mode="after")
+    def _pairs_are_parallel_on_both_sides(self) -> Columns:
+        if self.text_b is not None and (self.parallel_text is None) != (
+            self.parallel_text_b is None
+        ):
+            raise ValueError(
+                "columns.parallel_text and columns.parallel_text_b are the two texts of one pair: "
+                "name both or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _words_have_tags(self) -> Columns:
         if self.spans is not None and (self.words is not None or self.tags is not None):
             raise ValueError(
@@ -122,6 +136,35 @@ class Columns(Frozen):
         return self
 
 
+class ParallelColumns(Frozen):
+    """Which columns of the other language's file hold the texts."""
+
+    text: str = Field(default="text", min_length=1, description="column of the meaning of `text`")
+    text_b: str | None = Field(
+        default=None, description="matching: column of the meaning of `text_b`"
+    )
+
+
+class ParallelFile(Frozen):
+    """A file of the same rows in `parallel_language`, in any order."""
+
+    uri: str = Field(
+        min_length=1, description="a file, folder or glob, of the same format as the source's own"
+    )
+    key: str = Field(
+        min_length=1,
+        description="column that says in both files which rows belong together, such as index_id",
+    )
+    columns: ParallelColumns = Field(
+        default=ParallelColumns(), description="which of its columns holds what"
+    )
+
+
+def has_parallel_text(problem: ProblemType) -> bool:
+    """Whether rows of `problem` may bring their meaning in another language."""
+    return "parallel_text" in _WANTED[problem].also
+
+
 def check_columns(problem: ProblemType, name: str, columns: Columns, *, labelled: bool) -> None:
     """Refuse columns that a problem does not have, and sources that lack what it needs.
 
@@ -131,17 +174,17 @@ def check_columns(problem: ProblemType, name: str, columns: Columns, *, labelled
 
     Raises: ValueError.
     """
-    annotations = _ANNOTATIONS[problem]
-    known = (*_ANYWHERE, *_NEEDED[problem], *annotations, *_ALSO[problem])
-    given = columns.model_dump(exclude_defaults=True)
-    if foreign := sorted(set(given) - set(known)):
+    needed, annotations, also = _WANTED[problem]
+    known = (*needed, *annotations, *also, *_ANYWHERE)
+    given = {"text", *columns.model_dump(exclude_defaults=True)}
+    if foreign := sorted(given - set(known)):
         raise ValueError(
             f"source {name!r} names columns.{foreign[0]}, which {problem} does not have: its "
             f"columns are {', '.join(known)}"
         )
-    if missing := [column for column in _NEEDED[problem] if column not in given]:
+    if missing := [column for column in needed if column not in given]:
         raise ValueError(f"source {name!r}: {problem} needs columns.{missing[0]}: name its column")
-    if labelled and not set(annotations) & set(given):
+    if labelled and not given.intersection(annotations):
         raise ValueError(
             f"source {name!r} has a role that needs annotations but names no column of them: "
             f"set columns.{' or columns.'.join(annotations)}, or use the role transfer"

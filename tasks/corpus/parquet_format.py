@@ -92,7 +92,7 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
         kind = schema.field(column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        is_number = pa.types.is_integer(kind) and key in ("label", "domain")
+        is_number = pa.types.is_integer(kind) and key in ("label", "domain", "key")
         is_nested = pa.types.is_nested(kind) and key in STRUCTURED
         if not (is_text or is_number or is_nested):
             raise SourceError(

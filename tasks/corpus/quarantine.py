@@ -36,6 +36,7 @@ REASONS: dict[str, tuple[int, str]] = {
     "too_short": (1, "fewer characters than filters.min_length_characters"),
     "too_long": (1, "more characters than filters.max_length_characters"),
     "missing_parallel": (1, "no text in the parallel language"),
+    "ambiguous_parallel": (1, "two texts in the parallel language with the row's key"),
     "missing_label": (1, "no label, in a role that needs one"),
     "invalid_label": (1, "a label longer than 256 characters or with invisible ones"),
     "unknown_label": (1, "a label that is not in filters.labels, or that no train row has"),

@@ -20,16 +20,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
-from tasks.corpus.columns import Columns, ProblemType, check_columns
+from tasks.corpus.columns import (
+    Columns,
+    ParallelFile,
+    ProblemType,
+    check_columns,
+    has_parallel_text,
+)
 from tasks.corpus.home_assistant import HomeAssistantSource, sample
 from tasks.runtime.locations import local_files
 
 if TYPE_CHECKING:
-    from tasks.corpus.raw_rows import RawBatch
+    from tasks.corpus.raw_rows import ColumnMapping, RawBatch
 
 Role = Literal["train", "transfer", "validation", "test"]
 ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test")
 LABELLED_ROLES: tuple[Role, ...] = ("train", "validation", "test")
+FileFormat = Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"]
 
 
 class FileSource(Frozen):
@@ -39,7 +46,7 @@ class FileSource(Frozen):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="how reports and the quarantine call it; lowercase, unique in the recipe",
     )
-    format: Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"] = Field(
+    format: FileFormat = Field(
         description="how the files are written; text formats are UTF-8, CSV and TSV have a header; "
         "conll has a word a line and a blank line between sentences (CoNLL-2003, UNER); "
         "datasets is a folder that Dataset.save_to_disk wrote, one split of it"
@@ -58,6 +65,17 @@ class FileSource(Frozen):
         description="BCP-47 tag of `parallel_text`, such as en",
     )
     columns: Columns = Field(default=Columns(), description="which column holds what")
+    parallel: ParallelFile | None = Field(
+        default=None,
+        description="for the role transfer: where the same rows are in `parallel_language`, if not "
+        "in a column of this file; rows that it lacks are set aside",
+    )
+    label_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="multilabel_classification: what stands between the names in columns.label, "
+        "such as ;",
+    )
     label_names: tuple[str, ...] = Field(
         default=(),
         max_length=65_536,
@@ -78,21 +96,39 @@ class FileSource(Frozen):
                 "set columns.label (tags, spans, answers, target_text for other problems), or use "
                 "the role transfer for unlabelled text"
             )
-        if (self.columns.parallel_text is None) != (self.parallel_language is None):
+        other = self.parallel
+        in_column, in_file = self.columns.parallel_text is not None, other is not None
+        if in_column and in_file:
             raise ValueError(
-                f"source {self.name!r}: columns.parallel_text and parallel_language belong "
-                "together: give both or neither"
+                f"source {self.name!r} names parallel text twice, as columns.parallel_text and as "
+                "parallel: give one of them"
             )
-        if self.columns.parallel_text is not None and self.role != "transfer":
+        if (in_column or in_file) != (self.parallel_language is not None):
+            raise ValueError(
+                f"source {self.name!r}: parallel_language belongs together with "
+                "columns.parallel_text, or with parallel: give both or neither"
+            )
+        if (in_column or in_file) and self.role != "transfer":
             raise ValueError(
                 f"source {self.name!r} has parallel text but the role {self.role}: "
                 "only transfer rows are read in two languages"
+            )
+        if other is not None and (other.columns.text_b is None) != (self.columns.text_b is None):
+            raise ValueError(
+                f"source {self.name!r}: columns.text_b and parallel.columns.text_b are the second "
+                "texts of a pair: name both or neither"
             )
         return self
 
 
 Source = Annotated[FileSource | HomeAssistantSource, Field(discriminator="format")]
 """One entry of a recipe's `data.sources`; `format` decides which."""
+
+
+def locations(source: FileSource | HomeAssistantSource) -> tuple[str, ...]:
+    """URIs that a source is read from."""
+    parallel = source.parallel if isinstance(source, FileSource) else None
+    return (source.uri,) if parallel is None else (source.uri, parallel.uri)
 
 
 def check_source(problem: ProblemType, source: FileSource | HomeAssistantSource) -> None:
@@ -102,7 +138,23 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantSource)
     """
     if isinstance(source, FileSource):
         labelled = source.role in LABELLED_ROLES
+        in_one_text = problem == "multilabel_classification" and source.columns.label is not None
+        if in_one_text and source.label_separator is None:
+            raise ValueError(
+                f"source {source.name!r}: the names in columns.label must be told apart: set "
+                "label_separator, or name a list as columns.labels"
+            )
+        if source.parallel is not None and not has_parallel_text(problem):
+            raise ValueError(
+                f"source {source.name!r} names parallel, but {problem} reads a row in one language "
+                "alone: take parallel and parallel_language out"
+            )
         check_columns(problem, source.name, source.columns, labelled=labelled)
+        if source.label_separator is not None and problem != "multilabel_classification":
+            raise ValueError(
+                f"source {source.name!r} has a label_separator, but {problem} has one label a "
+                "text: take it out, or set problem to multilabel_classification"
+            )
     elif problem != "text_classification":
         raise ValueError(
             f"source {source.name!r} has the format {source.format}, whose rows are texts with a "
@@ -153,24 +205,34 @@ def read_rows(source: FileSource | HomeAssistantSource, file: SourceFile) -> Ite
     if isinstance(source, HomeAssistantSource):
         yield from _sampled(source)
         return
+    assert file.path is not None
+    columns = source.columns.mapping
+    if source.parallel is not None:
+        columns["key"] = source.parallel.key
+    yield from read_file(source.format, file.path, columns)
+
+
+def read_file(format: FileFormat, path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
+    """The rows of one file, in order, in batches.
+
+    Raises: SourceError if the file is not of the format, or lacks a mapped column.
+    """
     from tasks.corpus.conll_format import read_conll
     from tasks.corpus.datasets_format import read_saved_dataset
     from tasks.corpus.parquet_format import read_parquet
     from tasks.corpus.text_formats import read_delimited, read_jsonl
 
-    assert file.path is not None
-    columns = source.columns.mapping
-    if source.format == "parquet":
-        yield from read_parquet(file.path, columns)
-    elif source.format == "datasets":
-        yield from read_saved_dataset(file.path, columns)
-    elif source.format == "conll":
-        yield from read_conll(file.path, columns)
-    elif source.format == "jsonl":
-        yield from read_jsonl(file.path, columns)
+    if format == "parquet":
+        yield from read_parquet(path, columns)
+    elif format == "datasets":
+        yield from read_saved_dataset(path, columns)
+    elif format == "conll":
+        yield from read_conll(path, columns)
+    elif format == "jsonl":
+        yield from read_jsonl(path, columns)
     else:
-        delimiter = {"csv": ",", "tsv": "\t"}[source.format]
-        yield from read_delimited(file.path, columns, delimiter=delimiter)
+        delimiter = {"csv": ",", "tsv": "\t"}[format]
+        yield from read_delimited(path, columns, delimiter=delimiter)
 
 
 def _sampled(source: HomeAssistantSource) -> Iterator[RawBatch]:

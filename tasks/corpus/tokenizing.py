@@ -313,6 +313,12 @@ def special_token_names(tokenizer: tokenizers.Tokenizer) -> dict[str, str]:
     return names
 
 
+def unknown_id(tokenizer: tokenizers.Tokenizer) -> int | None:
+    """Id of the unknown token, None if the vocabulary has none."""
+    name = special_token_names(tokenizer).get("unk_token")
+    return None if name is None else tokenizer.token_to_id(name)
+
+
 def save_tokenizer(
     tokenizer: tokenizers.Tokenizer, folder: Path, *, max_length_tokens: int
 ) -> None:

@@ -15,7 +15,7 @@ import pyarrow.compute
 
 from tasks.corpus.encoding import readable_text, special_frame
 from tasks.corpus.rows.kind import Reading, Tokenized
-from tasks.corpus.tokenizing import special_token_names
+from tasks.corpus.tokenizing import unknown_id
 from tasks.corpus.units import WORD_MARKS, Unit, segment, unit_positions
 
 pc: Any = pyarrow.compute
@@ -79,9 +79,3 @@ def word_marks(tokenizer: Any) -> frozenset[int]:
     """Ids of the tokens that only mark the beginning of a word."""
     found = (tokenizer.token_to_id(mark) for mark in WORD_MARKS)
     return frozenset(number for number in found if number is not None)
-
-
-def unknown_id(tokenizer: Any) -> int | None:
-    """Id of the unknown token, if there is one."""
-    name = special_token_names(tokenizer).get("unk_token")
-    return None if name is None else tokenizer.token_to_id(name)

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from data_contracts.artifacts import Frozen
+from data_contracts.errors import ContractViolation
 from tasks.corpus.columns import ProblemType
+from tasks.corpus.encoding import readable_text
 from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
 from tasks.corpus.normalization import (
     NormalizationConfig,
@@ -28,11 +31,14 @@ from tasks.corpus.normalization import (
     normalize,
     normalize_label,
 )
+from tasks.corpus.tokenizing import unknown_id
 
 if TYPE_CHECKING:
     import tokenizers
 
     from tasks.corpus.sources import Source
+
+pc: Any = pyarrow.compute
 
 MAX_LABEL_CHARACTERS = 256
 COMMON_FIELDS = (
@@ -67,6 +73,7 @@ class RowRules(Frozen):
     parallel_language: str | None
     needs_label: bool
     label_names: tuple[str, ...] = ()
+    label_separator: str | None = None
     normalization: NormalizationConfig
     filters: FilterConfig
     keep_quarantined_text: bool
@@ -101,6 +108,7 @@ class Reading:
     languages: tuple[str, ...]
     labels: tuple[str, ...]
     max_length_tokens: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,12 @@ class RowKind:
     classes_needed = 2
     """Classes that labels.json must have at least."""
 
+    compared_columns: tuple[str, ...] = ("text", "parallel_text")
+    """Columns of a piece that `compared` reads."""
+
+    training_columns: tuple[str, ...] = ()
+    """Columns of the corpus that `training_texts` reads beside the texts and their languages."""
+
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
         """Normalise and judge a row; `counts` takes removed characters by kind and `repairs`.
 
@@ -162,11 +176,6 @@ class RowKind:
         """The two sides of each row whose likeness to other rows counts as a near copy or leak."""
         return piece["text"].to_pylist(), piece["parallel_text"].to_pylist()
 
-    @property
-    def compared_columns(self) -> tuple[str, ...]:
-        """Columns of a piece that `compared` reads."""
-        return ("text", "parallel_text")
-
     def second_language(self, source: Source) -> str | None:
         """Language of the second side, if it is a text that could leak from an evaluation row."""
         return source.parallel_language
@@ -174,6 +183,10 @@ class RowKind:
     def class_labels(self, names: Sequence[str]) -> list[str]:
         """The entries of labels.json, of the sorted names of classes."""
         return list(names)
+
+    def training_texts(self, rows: pa.Table, languages: tuple[str, ...]) -> list[pa.Array]:
+        """What a tokenizer for a reader of `languages` is trained on: string, no nulls."""
+        return [readable_text(rows, languages)[0].drop_null()]
 
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """The columns of the tokens contract for the rows of one corpus part; None: a plain text.
@@ -197,6 +210,14 @@ def annotation_code(annotation: Any) -> int:
     """
     content = json.dumps(annotation, ensure_ascii=False).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=4).digest(), "little") >> 1
+
+
+def text_cell(row: RawRow, name: str) -> str:
+    """The text of another cell than the row's first; no text is an empty one."""
+    value = row.others.get(name)
+    if not isinstance(value, str | None):
+        raise UnfitError("wrong_type", f"{name} is of type {type(value).__name__}")
+    return value or ""
 
 
 def normalized(text: str, rules: RowRules, counts: Counter[str]) -> str:
@@ -254,3 +275,30 @@ def prepared_label(raw: str | None, rules: RowRules) -> str | None:
     elif rules.needs_label:
         raise UnfitError("missing_label", "no label")
     return label or None
+
+
+def label_indices(names: Any, labels: tuple[str, ...], part: str = "a part") -> Any:
+    """Index of each name in `labels`, int32, -1 where it is null.
+
+    Args:
+        part: what to call the corpus part in the message.
+
+    Raises: ContractViolation if a name is not among them.
+    """
+    indices = pc.index_in(names, value_set=pa.array(labels, pa.string()))
+    if indices.null_count != names.null_count:
+        raise ContractViolation(
+            f"{part}: {indices.null_count - names.null_count} rows carry a label that is not in "
+            "labels.json",
+            rule=f"labels.json names all {len(labels)} classes of the corpus",
+            remedy="run the corpus stage again",
+        )
+    return pc.fill_null(indices, -1).cast(pa.int32())
+
+
+def count_unknown(tokenizer: tokenizers.Tokenizer, input_ids: pa.ListArray) -> int:
+    """Unknown tokens among `input_ids`."""
+    unknown = unknown_id(tokenizer)
+    if unknown is None:
+        return 0
+    return pc.sum(pc.equal(input_ids.flatten(), unknown)).as_py() or 0

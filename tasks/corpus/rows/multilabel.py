@@ -1,0 +1,107 @@
+"""A text and the set of classes that hold of it, which may be empty."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from tasks.corpus.cells import as_list
+from tasks.corpus.encoding import Encoder, readable_text
+from tasks.corpus.rows.classification import ClassifiedRows
+from tasks.corpus.rows.kind import (
+    PreparedRow,
+    RawRow,
+    Reading,
+    RowKind,
+    RowRules,
+    Tokenized,
+    UnfitError,
+    annotation_code,
+    check_name,
+    class_name,
+    label_indices,
+)
+from tasks.corpus.tokenizing import unknown_id
+
+pc: Any = pyarrow.compute
+
+
+class MultilabelRows(RowKind):
+    """Rows of a text, its classes and perhaps its meaning in another language."""
+
+    corpus_contract = "corpus_multilabel"
+    tokens_contract = "tokens_multilabel"
+    fields = (pa.field("labels", pa.list_(pa.string())),)
+    names_column = "labels"
+    classes_needed = 1
+
+    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+        """Normalise the text as one with a single class, and the names of its classes."""
+        labels = _labels(row, rules)
+        if labels is None and rules.needs_label:
+            raise UnfitError("missing_label", "no labels")
+        unlabelled = row._replace(label=None)
+        lenient = rules.model_copy(update={"needs_label": False})
+        text = ClassifiedRows().prepare(unlabelled, lenient, counts)
+        code = -1 if labels is None else annotation_code(labels)
+        return text._replace(annotation=code, extra=(labels,))
+
+    def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
+        """Each text in the first language that the reader reads, and the numbers of its classes."""
+        texts, languages = readable_text(rows, reading.languages)
+        read = pc.is_valid(texts)
+        texts = texts.filter(read)
+        encoder = Encoder(
+            reading.tokenizer,
+            max_length_tokens=reading.max_length_tokens,
+            unknown_id=unknown_id(reading.tokenizer),
+            workers=reading.workers,
+        )
+        encoded = encoder.encode(pa.chunked_array([texts], pa.string()))
+        return Tokenized(
+            {
+                "example_id": rows["example_id"].filter(read),
+                "input_ids": encoded.input_ids,
+                "label": pa.array([-1] * len(texts), pa.int32()),
+                "language": languages.filter(read),
+                "labels": _numbers(rows["labels"].filter(read).combine_chunks(), reading.labels),
+            },
+            texts=texts,
+            lengths=encoded.lengths,
+            num_truncated=int((encoded.lengths > reading.max_length_tokens).sum()),
+            num_special=encoder.num_special,
+            num_unknown=encoded.num_unknown,
+        )
+
+
+def _labels(row: RawRow, rules: RowRules) -> list[str] | None:
+    """The names of the row's classes, sorted, each once; None if nobody has looked."""
+    if rules.label_separator is not None:
+        raw = None if row.label is None else row.label.split(rules.label_separator)
+    else:
+        cell = row.others.get("labels")
+        raw = None if cell is None else as_list(cell)
+        if cell is not None and raw is None:
+            raise UnfitError("wrong_type", "labels are not a list")
+    if raw is None:
+        return None
+    if not all(isinstance(name, str | int) for name in raw):
+        raise UnfitError("wrong_type", "labels are neither names nor numbers")
+    names = sorted({name for name in (class_name(found, rules) for found in raw) if name})
+    for name in names:
+        check_name(name, rules)
+    return names
+
+
+def _numbers(labels: pa.ListArray, names: tuple[str, ...]) -> pa.ListArray:
+    """Class numbers of lists of names, ascending as the names are; null where the list is."""
+    numbers = label_indices(labels.flatten(), names)
+    lengths = pc.fill_null(pc.list_value_length(labels), 0).to_numpy()
+    offsets = [0, *lengths.cumsum().tolist()]
+    item = pa.field("element", pa.int32(), nullable=False)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), numbers, type=pa.list_(item), mask=pc.is_null(labels)
+    )
