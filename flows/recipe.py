@@ -102,6 +102,11 @@ class Distillation(distillation.ObjectiveConfig):
         ("transfer",), min_length=1, description="roles of the rows the student is trained on"
     )
 
+    @property
+    def objective(self) -> distillation.ObjectiveConfig:
+        """The loss alone, in the form it is written."""
+        return distillation.ObjectiveConfig.model_validate(self.model_dump(exclude={"train_on"}))
+
 
 class Baselines(Frozen):
     """Systems the student is compared with; each trained one costs as much as a student a seed."""
@@ -254,7 +259,7 @@ class Recipe(Frozen):
                 "those: give parallel_text, or a teacher that reads "
                 f"{self.target_language} (teacher.languages), or leave the source out"
             )
-        if self.distillation.hard_labels == "source" and not any(
+        if self.distillation.label_source == "source" and not any(
             s.language == self.source_language for s in student_rows if _is_labelled(s)
         ):
             raise ValueError(
@@ -342,8 +347,7 @@ class Recipe(Frozen):
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
-        fields = _fields(self.distillation, distillation.ObjectiveConfig)
-        return self._student(i, distillation.ObjectiveConfig(**fields))
+        return self._student(i, self.distillation.objective)
 
     def pseudo_label_config(self, i: int) -> distillation.Config:
         """For the step pseudo-labels-seed-i: the teacher's decisions, without its doubts."""
@@ -416,7 +420,7 @@ class Recipe(Frozen):
             objective=objective,
             train_on=train_on or self.distillation.train_on,
             languages=languages,
-            source_language=self.source_language if objective.hard_labels == "source" else None,
+            source_language=self.source_language if objective.label_source == "source" else None,
             validation_language=self.target_language,
             training=_with_precision(self.student.training),
             seed=self.seed + i,

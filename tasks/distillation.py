@@ -3,7 +3,8 @@
     tokens (transfer, validation) + teacher_signals (+ teacher, to start from) → student
         model/  history.json  training.json        as in tasks.teacher
 
-loss = alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels). The hard labels are the
+loss = alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels), or whatever weighted
+terms the objective lists. The hard labels are the
 teacher's own choices unless the objective asks for gold ones, so a student needs no label in its
 language. The baselines are this stage with other objectives: alpha 0 with the teacher's labels is
 "hard pseudo-labels" (no distillation), alpha 0 with gold labels the supervised bound.
@@ -15,13 +16,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from data_contracts.artifacts import Artifact, Frozen, StageSummary
+from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem, PretrainedArchitecture
 from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
+from tasks.training.objective_config import ObjectiveConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,36 +31,6 @@ if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
 VERSION = 2
-
-
-class ObjectiveConfig(Frozen):
-    """The weights of the distillation loss."""
-
-    alpha: float = Field(
-        0.5, ge=0, le=1, description="weight of the soft targets; 1 - alpha goes to hard labels"
-    )
-    temperature: float = Field(
-        2.0, gt=0, le=100, description="softens both distributions; unitless, 1 leaves them as is"
-    )
-    hard_labels: Literal["teacher", "gold", "source", "none"] = Field(
-        "teacher",
-        description="hard labels of the cross-entropy: the teacher's choice, the rows' own labels "
-        "(gold: of all rows; source: of rows read in the source language), or none (then alpha "
-        "must be 1)",
-    )
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> ObjectiveConfig:
-        if self.hard_labels == "none" and self.alpha < 1:
-            raise ValueError(
-                f"alpha is {self.alpha} but hard_labels is 'none': set alpha to 1 or name labels"
-            )
-        return self
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether training reads teacher signals at all."""
-        return self.alpha > 0 or self.hard_labels == "teacher"
 
 
 class Config(StageConfig):
@@ -119,17 +91,17 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         label_languages=_label_languages(config),
         signals=inputs["signals"] if config.objective.needs_teacher else None,
         # Gold labels alone teach nothing on rows that have none.
-        labelled_only=config.objective.hard_labels == "gold" and config.objective.alpha == 0,
+        labelled_only=config.objective.label_source == "gold"
+        and not config.objective.reads_teacher_logits,
         workspace=workspace,
     )
-    if config.objective.hard_labels == "teacher":
+    if config.objective.label_source == "teacher":
         examples = rows.pseudo_labels(examples)
-    elif config.objective.hard_labels == "none":
+    elif config.objective.label_source == "none":
         examples = rows.unlabelled(examples)
     model = untrained_student(config, tokens, inputs, num_labels=len(examples.label_names))
     objective = Objective(
-        alpha=config.objective.alpha,
-        temperature=config.objective.temperature,
+        config.objective.loss_terms,
         is_binary=examples.distribution == "binary",
         label_smoothing=config.training.label_smoothing,
         class_weights_C=class_weights(
@@ -154,7 +126,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
 
 def _label_languages(config: Config) -> tuple[str, ...]:
     """Languages of the rows whose hard labels are kept; empty: all."""
-    if config.objective.hard_labels != "source":
+    if config.objective.label_source != "source":
         return ()
     assert config.source_language, "the recipe names the source language"
     return (config.source_language,)

@@ -296,7 +296,8 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
             "there, and its retention on them is the share of what could be kept."
         )
     objective = material.inputs["student_0"].manifest.key_parts.config.get("objective", {})
-    if objective.get("hard_labels") == "gold":
+    sources = [objective.get("hard_labels"), *(t.get("labels") for t in objective.get("terms", ()))]
+    if "gold" in sources:
         yield f"Gold {target} labels enter this student's loss."
     else:
         yield (

@@ -53,6 +53,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.training.class_weights import class_weights
     from tasks.training.fitting import fit
     from tasks.training.mapped_examples import map_examples
+    from tasks.training.objective_config import blend
     from tasks.training.objectives import Objective
 
     tokens = inputs["tokens"].path
@@ -70,7 +71,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         model,
         train,
         Objective(
-            alpha=0.0,
+            blend(alpha=0.0, labels="gold"),
             is_binary=train.distribution == "binary",
             label_smoothing=config.training.label_smoothing,
             class_weights_C=class_weights(

@@ -22,6 +22,7 @@ from tasks.modeling.texts import Texts
 from tasks.runtime.device import thread_count
 from tasks.training.batches import Batch
 from tasks.training.config import TrainingConfig
+from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.optimization import build_optimizer, prepare_embeddings
 from tasks.training.row_updates import clip_gradients
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=32)
     given = parser.parse_args()
     torch.set_num_threads(thread_count())
-    objective = Objective(alpha=0.8, temperature=2.0)
+    objective = Objective(blend(0.8, 2.0))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {vars(given)}")
     for vocab_size in given.vocab_sizes:
         systems = {name: prepared(name, vocab_size, given.length) for name in UPDATES}

@@ -125,9 +125,7 @@ def with_signals(material: Material, teacher) -> rows.Examples:
 
 def objective(material: Material) -> Objective:
     """The loss of the recipe."""
-    return Objective(
-        alpha=material.config.objective.alpha, temperature=material.config.objective.temperature
-    )
+    return Objective(material.config.objective.loss_terms)
 
 
 def validation_accuracy(material: Material, model) -> float:

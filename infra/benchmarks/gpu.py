@@ -48,6 +48,7 @@ from tasks.training.examples import Examples
 from tasks.training.inference import predict_logits
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import place, train
+from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.stepping import Stepper
 
@@ -169,7 +170,7 @@ def equality(bench: Bench) -> Iterator[Record]:
             num_epochs=1, learning_rate=1.0, max_grad_norm=1e9, precision=precision
         )
         stepper = Stepper(
-            model, model, Objective(alpha=0.5, temperature=2.0),
+            model, model, Objective(blend(0.5, 2.0)),
             torch.optim.SGD(model.parameters(), lr=0.0), config,
             examples=examples, pad_token_id=0, layout=layout,
         )  # fmt: skip
@@ -335,7 +336,7 @@ def _trained(
     try:
         with tempfile.TemporaryDirectory() as folder:
             result = train(
-                model, examples, Objective(alpha=0.5, temperature=2.0), config,
+                model, examples, Objective(blend(0.5, 2.0)), config,
                 pad_token_id=0, validate=lambda _: {"loss": 0.0}, seed=0, work=Path(folder),
                 progress=watch, layout=layout,
             )  # fmt: skip

@@ -10,7 +10,9 @@
     passes.py             the tensors of each pass of a step (packing.py: where packed texts lie)
     prefetching.py        laid out by a thread, ahead of the device
        ▼
-    losses.py             pure functions of logits → objectives.py: alpha·T²·KL + (1-alpha)·CE
+    losses/               pure functions of tensors; projections.py bridges widths for them
+    objectives.py         the sum of weighted terms; objective_config.py: as the recipe lists them
+    schedules.py          weights and temperatures that move over the steps
     unit_distributions.py answers over the units of a text as answers over classes
     sequence_losses.py    the same a token, over large vocabularies in chunks, from sparse signals
     class_weights.py      what a hard label of each class counts

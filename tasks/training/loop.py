@@ -141,6 +141,9 @@ def train(
         precision=config.precision,
         compiled=is_compiled,
     )
+    steps_per_epoch = num_steps(len(examples), config.batch_size)
+    planned = steps_per_epoch * config.num_epochs
+    objective = objective.over(planned)
     run_step = Stepper(
         model,
         compiled(forward, static=layout.is_static) if is_compiled else forward,
@@ -152,8 +155,6 @@ def train(
         layout=layout,
         ranks=ranks,
     )
-    steps_per_epoch = num_steps(len(examples), config.batch_size)
-    planned = steps_per_epoch * config.num_epochs
     validate_at = _validation_steps(steps_per_epoch, config)
     checkpoints = work / "checkpoints"
     state = TrainingState()
@@ -192,13 +193,15 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(derive_seed(seed, "dropout", state.step, *ranks.dropout_stream))
+            settings = objective.settings(state.step)
             meter.add(run_step(step))
             state.step += 1
             due = state.step in validate_at or state.step == planned
             reading = due or state.step % _HISTORY_EVERY_STEPS == 0
             if reading:
                 entry = meter.read(state.step)
-                state.steps.append({"step": state.step, **entry, "learning_rate": rate})
+                entry = {"step": state.step, **entry, **settings, "learning_rate": rate}
+                state.steps.append(entry)
                 progress.advance(meter.take_steps(), note=f"loss {entry['loss']:.3f}")
             if due:
                 best = _validated(model, validate, config, state, best, ranks)

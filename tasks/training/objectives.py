@@ -1,13 +1,13 @@
-"""What a step minimises: alpha · T² · KL(teacher || student) + (1 - alpha) · CE(hard labels).
+"""What a step minimises: the sum of weighted loss terms, each at its schedule's weight.
 
 Hard labels are the gold ones, or the teacher's own choice (pseudo-labels), so a student can be
-trained without a single label in its language. With alpha = 0 the same function fine-tunes teachers
-and trains the baselines.
+trained without a single label in its language. With the hard term alone the same function
+fine-tunes teachers and trains the baselines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,7 +22,37 @@ from tasks.training.losses import (
     hard_label_loss,
     soft_target_loss,
 )
+from tasks.training.losses.correlations import dist_loss
+from tasks.training.losses.divergences import (
+    jsd_loss,
+    reverse_kl_loss,
+    skew_kl_loss,
+    skew_reverse_kl_loss,
+    soft_cross_entropy_loss,
+    total_variation_loss,
+)
+from tasks.training.losses.logits import decoupled_loss, logit_mse_loss, standardised_logit_loss
+from tasks.training.objective_config import LossTerm, SoftenedTerm
+from tasks.training.schedules import value_at
 from tasks.training.unit_distributions import as_distributions
+
+_SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "kl": soft_target_loss,
+    "reverse_kl": reverse_kl_loss,
+    "jsd": jsd_loss,
+    "skew_kl": skew_kl_loss,
+    "skew_reverse_kl": skew_reverse_kl_loss,
+    "total_variation": total_variation_loss,
+    "soft_cross_entropy": soft_cross_entropy_loss,
+    "logit_mse": logit_mse_loss,
+    "standardised": standardised_logit_loss,
+    "decoupled": decoupled_loss,
+    "dist": dist_loss,
+}
+_BINARY_SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "kl": binary_soft_target_loss,
+    "logit_mse": logit_mse_loss,
+}
 
 
 class StepObjective(Protocol):
@@ -41,23 +71,41 @@ class StepObjective(Protocol):
         """The same with what it holds on `device`; once a run, for a copy a step would wait."""
         ...
 
+    def over(self, total_steps: int) -> StepObjective:
+        """The same with its schedules, if it has any, spread over the planned steps."""
+        ...
+
+    def settings(self, step: int) -> dict[str, float]:
+        """What it is set to at a step, for the history: weights, temperatures."""
+        ...
+
 
 @dataclass(frozen=True)
 class Objective:
-    """The weighted sum of soft-target and hard-label loss.
+    """The weighted sum of loss terms.
 
     Args:
-        alpha: weight of the soft targets, in [0, 1].
-        temperature: softening of both distributions, > 0.
+        loss_terms: what is added up; see `objective_config`.
         is_binary: each class is a decision of its own, where several may be right.
-        label_smoothing, class_weights_C: see `hard_label_loss`.
+        label_smoothing, class_weights_C: of the hard term; see `hard_label_loss`.
+        total_steps: planned for the training: what schedules run over.
+    Raises: ValueError if a term compares classes that exclude one another, and `is_binary`.
     """
 
-    alpha: float
-    temperature: float = 1.0
+    loss_terms: tuple[LossTerm, ...]
     is_binary: bool = False
     label_smoothing: float = 0.0
     class_weights_C: Tensor | None = None
+    total_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse terms that make no sense for yes/no decisions."""
+        known = {"hard", *(_BINARY_SOFT_LOSSES if self.is_binary else _SOFT_LOSSES)}
+        if unfit := [term.kind for term in self.loss_terms if term.kind not in known]:
+            raise ValueError(
+                f"{', '.join(unfit)} compares classes of which one is right, but here several may "
+                f"be: use terms of kind {', '.join(sorted(known))}"
+            )
 
     def terms(self, forward: Callable[..., Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """Loss terms of the answers of one pass."""
@@ -73,6 +121,7 @@ class Objective:
             teacher,
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
+            step=step.number,
         )
 
     def to(self, device: torch.device) -> Objective:
@@ -80,6 +129,10 @@ class Objective:
         if self.class_weights_C is None:
             return self
         return replace(self, class_weights_C=self.class_weights_C.to(device))
+
+    def over(self, total_steps: int) -> Objective:
+        """The same with its schedules spread over the planned steps."""
+        return replace(self, total_steps=total_steps)
 
     def __call__(
         self,
@@ -89,42 +142,103 @@ class Objective:
         *,
         num_examples: int,
         num_labelled: int,
+        step: int = 0,
     ) -> dict[str, Tensor]:
         """Loss terms of one micro-batch.
 
         Args:
             logits_BC: student logits.
-            labels_B: hard labels, IGNORE_INDEX where there is none.
-            teacher_logits_BC: needed if alpha > 0.
+            labels_B: hard labels, IGNORE_INDEX where there is none; (B, C) if `is_binary`.
+            teacher_logits_BC: needed if a term compares logits.
             num_examples, num_labelled: of the whole step, not of this micro-batch.
-        Returns: `loss` to differentiate, and the unweighted `loss_kd`, `loss_hard` (detached).
+            step: number of the step, from 0; schedules read it.
+        Returns: `loss` to differentiate, and each term unweighted as `loss_<name>` (detached).
         """
-        soft: Tensor | None = None
-        hard: Tensor | None = None
-        if self.alpha > 0:
-            assert teacher_logits_BC is not None, "alpha > 0 without teacher logits"
-            soft_loss = binary_soft_target_loss if self.is_binary else soft_target_loss
-            soft = soft_loss(
-                logits_BC, teacher_logits_BC, temperature=self.temperature, normalizer=num_examples
-            )
-        if self.alpha < 1 and num_labelled:
-            hard_loss = binary_hard_label_loss if self.is_binary else hard_label_loss
-            hard = hard_loss(
-                logits_BC,
-                labels_B,
-                normalizer=num_labelled,
-                label_smoothing=self.label_smoothing,
-                class_weights_C=self.class_weights_C,
-            )
-        if soft is None or hard is None:
+        total: Tensor | float = 0.0
+        found: dict[str, Tensor] = {}
+        for term, weight, value in self._evaluated(
+            logits_BC, labels_B, teacher_logits_BC, num_examples, num_labelled, step
+        ):
+            total = total + weight * value
+            found[f"loss_{term.title}"] = value.detach()
+        assert isinstance(total, Tensor), "an objective without terms"
+        return {"loss": total, **found}
+
+    def settings(self, step: int) -> dict[str, float]:
+        """`weight_<name>` of each term at a step, and `temperature_<name>` where it has one."""
+        found: dict[str, float] = {}
+        for term in self.loss_terms:
+            found[f"weight_{term.title}"] = self._at(term.weight, step)
+            if isinstance(term, SoftenedTerm):
+                found[f"temperature_{term.title}"] = self._at(term.temperature, step)
+        return found
+
+    def gradient_shares(
+        self,
+        logits_BC: Tensor,
+        labels_B: Tensor,
+        teacher_logits_BC: Tensor | None,
+        *,
+        num_examples: int,
+        num_labelled: int,
+        step: int = 0,
+    ) -> dict[str, Tensor]:
+        """How much each term pulls at the logits: `share_<name>`, together 1.
+
+        The share of the L2 norm of its weighted gradient in the sum of all terms' norms; terms that
+        pull against one another both count. No network is run backward. All 0 without a gradient.
+        """
+        norms: dict[str, Tensor] = {}
+        with torch.enable_grad():
+            leaf = logits_BC.detach().requires_grad_()
+            for term, weight, value in self._evaluated(
+                leaf, labels_B, teacher_logits_BC, num_examples, num_labelled, step
+            ):
+                (gradient,) = torch.autograd.grad(weight * value, leaf)
+                norms[f"share_{term.title}"] = gradient.float().norm()
+        total = torch.stack(list(norms.values())).sum()
+        return {name: norm / total.clamp(min=1e-30) for name, norm in norms.items()}
+
+    def _evaluated(
+        self,
+        logits_BC: Tensor,
+        labels_B: Tensor,
+        teacher_logits_BC: Tensor | None,
+        num_examples: int,
+        num_labelled: int,
+        step: int,
+    ) -> Iterator[tuple[LossTerm, float, Tensor]]:
+        """Each term with its weight at this step and its value."""
+        for term in self.loss_terms:
+            if term.kind == "hard":
+                value = self._hard(logits_BC, labels_B, num_labelled)
+            else:
+                assert teacher_logits_BC is not None, f"{term.title} without teacher logits"
+                losses = _BINARY_SOFT_LOSSES if self.is_binary else _SOFT_LOSSES
+                inputs = (logits_BC, teacher_logits_BC)
+                if term.kind == "decoupled":
+                    inputs = (*inputs, labels_B)
+                options = term.parameters()
+                if isinstance(term, SoftenedTerm):
+                    options["temperature"] = self._at(term.temperature, step)
+                value = losses[term.kind](*inputs, normalizer=num_examples, **options)
+            yield term, self._at(term.weight, step), value
+
+    def _hard(self, logits_BC: Tensor, labels_B: Tensor, num_labelled: int) -> Tensor:
+        if not num_labelled:
             # Joined to the graph, so that a step without a labelled row has a gradient of zero.
-            zero = logits_BC.float().sum() * 0.0
-            soft, hard = (zero if term is None else term for term in (soft, hard))
-        return {
-            "loss": self.alpha * soft + (1 - self.alpha) * hard,
-            "loss_kd": soft.detach(),
-            "loss_hard": hard.detach(),
-        }
+            return logits_BC.float().sum() * 0.0
+        loss = binary_hard_label_loss if self.is_binary else hard_label_loss
+        return loss(
+            logits_BC,
+            labels_B,
+            normalizer=num_labelled,
+            label_smoothing=self.label_smoothing,
+            class_weights_C=self.class_weights_C,
+        )
+
+    def _at(self, value: object, step: int) -> float:
+        return value_at(value, step, total_steps=self.total_steps)  # type: ignore[arg-type]
 
 
 __all__ = ["IGNORE_INDEX", "Objective", "StepObjective"]

@@ -19,12 +19,13 @@ from tasks.training.distributed import current_ranks, whole
 from tasks.training.inference import predict_logits
 from tasks.training.layouts import Layout
 from tasks.training.loop import train
+from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.stepping import Stepper
 
 # 57 rows in steps of 8: the last step has one row, and so nothing for the second rank.
 ROWS, BATCH_SIZE = 57, 8
-OBJECTIVE = Objective(alpha=0.5, temperature=2.0)
+OBJECTIVE = Objective(blend(0.5, 2.0))
 CONFIG = TrainingConfig(
     selection="accuracy",
     num_epochs=3,

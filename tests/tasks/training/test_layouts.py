@@ -24,6 +24,7 @@ from tasks.training.examples import Examples, RaggedIds
 from tasks.training.inference import predict_logits
 from tasks.training.layout_choice import for_training, reads_packed_texts
 from tasks.training.layouts import Layout, packed_layout, scoring_layout
+from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.passes import make_passes, pad
 from tasks.training.stepping import Stepper
@@ -115,7 +116,7 @@ def gradients(model, examples, layout, rows=None):
     rows = np.arange(len(examples)) if rows is None else rows
     config = TrainingConfig(num_epochs=1, learning_rate=1e-3, max_grad_norm=1e9, precision="fp32")
     stepper = Stepper(
-        model, model, Objective(alpha=0.6, temperature=2.0, class_weights_C=CLASS_WEIGHTS),
+        model, model, Objective(blend(0.6, 2.0), class_weights_C=CLASS_WEIGHTS),
         torch.optim.SGD(model.parameters(), lr=0.0), config,
         examples=examples, pad_token_id=1, layout=layout,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
+from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_embeddings, prepare_weights
 
@@ -50,7 +51,7 @@ CONFIG = TrainingConfig(
     precision="fp32",
     patience=9,
 )
-OBJECTIVE = Objective(alpha=0.5, temperature=2.0)
+OBJECTIVE = Objective(blend(0.5, 2.0))
 
 
 def run(toy, work, *, config=CONFIG, stop=None, examples=None, objective=OBJECTIVE, layout=None):
@@ -216,7 +217,7 @@ def test_gold_labels_have_no_influence_on_a_pure_soft_target_student(toy, tmp_pa
     examples = toy["examples"]()
     shuffled = toy["examples"]()
     shuffled.labels[:] = (shuffled.labels + 1) % 3
-    objective = Objective(alpha=1.0, temperature=2.0)
+    objective = Objective(blend(1.0, 2.0))
     first, _ = run(toy, tmp_path / "a", examples=examples, objective=objective)
     second, _ = run(toy, tmp_path / "b", examples=shuffled, objective=objective)
     assert equal(first, second)
@@ -233,7 +234,7 @@ def test_gold_labels_have_no_influence_beside_pseudo_labels(toy, tmp_path):
 
 def test_a_step_without_labels_trains_nothing_and_does_not_fail(toy, tmp_path):
     """0 times a constant has no gradient to follow: backward would raise in mid-run."""
-    objective = Objective(alpha=0.0)
+    objective = Objective(blend(0.0))
     model, _ = run(toy, tmp_path, examples=unlabelled(toy["examples"]()), objective=objective)
     assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
 
@@ -271,7 +272,7 @@ def test_the_objective_is_alpha_kl_plus_the_rest_cross_entropy(toy):
     step = make_step(examples, torch.arange(12).numpy(), layout=Layout("padded", 0), pad_token_id=0)
     batch = step.passes[0]
     logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-    terms = Objective(alpha=0.3, temperature=2.0)(
+    terms = Objective(blend(0.3, 2.0))(
         logits, batch.labels_A, batch.teacher_logits_AC, num_examples=12, num_labelled=12
     )
     kd = (

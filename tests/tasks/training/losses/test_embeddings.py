@@ -1,0 +1,79 @@
+"""Sentence embeddings against numpy in float64."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.training.losses.embeddings import contrastive_loss, translation_pair_loss
+
+
+@pytest.fixture
+def embeddings(promises):
+    return promises.draw(6, 4, seed=91), promises.draw(6, 4, seed=92)
+
+
+def test_a_pair_is_drawn_to_the_source_sentence(promises, embeddings):
+    """One column of labels given to two columns of texts: half of them learned nothing."""
+    source, teacher = embeddings
+    target = promises.draw(6, 4, seed=93)
+    mask = torch.tensor([True, True, False, True, True, True])
+    expected = 0.0
+    for s, t, goal in zip(*(x[mask].double().numpy() for x in (source, target, teacher)), strict=True):  # fmt: skip  # noqa: E501
+        expected += ((s - goal) ** 2).mean() + ((t - goal) ** 2).mean()
+    found = translation_pair_loss(source, target, teacher, mask, normalizer=5)
+    assert found.item() == pytest.approx(expected / 5, rel=1e-5)
+    # Sentence Transformers' MSELoss averages over both columns at once.
+    both = torch.nn.functional.mse_loss(torch.cat([source, target]), torch.cat([teacher, teacher]))
+    ours = translation_pair_loss(source, target, teacher, normalizer=6)
+    assert ours.item() == pytest.approx(2 * both.item(), rel=1e-5)
+
+
+def test_pairs_keep_what_losses_promise(promises, embeddings):
+    def loss(student, teacher, mask, *, normalizer):
+        return translation_pair_loss(student, 2 * student, teacher, mask, normalizer=normalizer)
+
+    promises.has_the_gradient_of_finite_differences(loss, *embeddings)
+    promises.ignores_what_is_masked(loss, *embeddings)
+    promises.adds_up_over_passes(loss, *embeddings)
+    promises.leaves_the_teacher_alone(loss, *embeddings)
+
+
+def test_contrast_picks_the_right_teacher_embedding(embeddings):
+    """Padded rows among the wrong answers, or counted as questions."""
+    student, teacher = embeddings
+    mask = torch.tensor([True, False, True, True, True, True])
+    a, b = (x[mask].double().numpy() for x in embeddings)
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    expected = 0.0
+    for i in range(5):
+        scores = [np.exp(a[i] @ b[j] / 0.1) for j in range(5)]
+        expected -= np.log(scores[i] / sum(scores))
+    found = contrastive_loss(student, teacher, mask, normalizer=5, similarity_temperature=0.1)
+    assert found.item() == pytest.approx(expected / 5, rel=1e-4)
+
+
+def test_contrast_keeps_what_losses_of_a_pass_promise(promises, embeddings):
+    promises.has_the_gradient_of_finite_differences(contrastive_loss, *embeddings)
+    promises.ignores_what_is_masked(contrastive_loss, *embeddings)
+    promises.leaves_the_teacher_alone(contrastive_loss, *embeddings)
+    promises.is_the_same_under_autocast(contrastive_loss, *embeddings)
+    promises.stays_finite(contrastive_loss, 1e4 * embeddings[0], -1e4 * embeddings[1])
+    promises.stays_finite(contrastive_loss, torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+def test_a_collapsed_student_guesses_blindly(embeddings):
+    """All texts at one point must look as bad as they are: log B."""
+    blind = contrastive_loss(torch.ones(6, 4), torch.ones(6, 4), normalizer=6)
+    assert blind.item() == pytest.approx(np.log(6), rel=1e-5)
+    perfect = partial(contrastive_loss, embeddings[1], embeddings[1], normalizer=6)
+    assert perfect(similarity_temperature=0.01).item() < 0.01
+
+
+def test_what_cannot_be_compared_is_refused(embeddings):
+    student, teacher = embeddings
+    with pytest.raises(ValueError, match="embeddings"):
+        contrastive_loss(student[:, :2], teacher, normalizer=1)
+    with pytest.raises(ValueError, match="similarity_temperature"):
+        contrastive_loss(student, teacher, normalizer=1, similarity_temperature=0)
