@@ -275,3 +275,26 @@ def test_the_nightly_deployment_is_the_quickstart():
     (deployment,) = yaml.safe_load(text)["deployments"]
     parameters = deployment["parameters"]
     assert check_recipe(parameters["recipe"], name="prefect.yaml") == read_recipe("quickstart")
+
+
+def test_a_recipe_may_list_its_loss_terms():
+    """A list of terms that the student's own configuration never sees."""
+    terms = "[{kind: jsd, beta: 0.2, weight: {kind: cosine, start: 1, end: 0.2}}, {kind: hard}]"
+    path = SHIPPED / "quickstart.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values["distillation"] = {"terms": yaml.safe_load(terms)}
+    recipe = check_recipe(values, name="quickstart")
+    jsd, hard = recipe.student_config(0).objective.loss_terms
+    assert (jsd.kind, jsd.beta, jsd.weight.end, hard.kind) == ("jsd", 0.2, 0.2, "hard")
+    assert check_recipe(recipe.model_dump(mode="json"), name="quickstart") == recipe
+
+
+def test_both_forms_of_the_loss_are_refused_with_their_remedy():
+    """alpha would be ignored beside terms, and nobody would know."""
+    error = refusal("distillation.terms=[{kind: kl}]")
+    assert "alpha, temperature, hard_labels and 1 terms are both given" in error.fact
+    values = yaml.safe_load((SHIPPED / "quickstart.yaml").read_text(encoding="utf-8"))
+    values["distillation"] = {"terms": [{"kind": "jsd", "bta": 0.2}]}
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(values, name="quickstart")
+    assert "did you mean distillation.terms.0.beta?" in caught.value.remedy

@@ -156,3 +156,17 @@ def test_bf16_on_a_cpu_records_what_it_is_worth(made, store):
         facts[precision] = done.manifest.facts
     assert facts["bf16"].get("bf16_speedup", 1) > 0
     assert "bf16_speedup" not in facts["fp32"]
+
+
+def test_a_list_of_terms_is_what_the_student_is_trained_on(made, store):
+    """Terms of a recipe that are read, cached under a key of their own, and never evaluated."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
+    terms = [{"kind": "hard", "labels": "gold", "weight": 0.5, "name": "gold"}]
+    wanted = config(shape).model_copy(
+        update={"objective": ObjectiveConfig.model_validate({"terms": terms})}
+    )
+    student = run_stage(STAGE, wanted, {"tokens": made["tokens"]}, store=store).artifact
+    (step,) = json.loads((student.path / "history.json").read_text())["steps"]
+    assert step["loss"] == pytest.approx(0.5 * step["loss_gold"])
+    assert step["weight_gold"] == 0.5
+    assert "alpha" not in student.manifest.key_parts.config["objective"]

@@ -18,7 +18,7 @@ from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
-from tasks.training.objective_config import blend
+from tasks.training.objective_config import ObjectiveConfig, blend
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_embeddings, prepare_weights
 
@@ -295,3 +295,25 @@ def test_resume_state_is_plain_json(toy, tmp_path):
     newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
     assert json.loads((newest / "state.json").read_text())["step"] > 0
     shutil.rmtree(tmp_path / "checkpoints")
+
+
+def test_schedules_follow_the_steps_of_the_loop(toy, tmp_path):
+    """A weight that stays at its start, or starts anew after a resume, trains another student."""
+    terms = [
+        {"kind": "kl", "name": "kd", "weight": {"start": 1, "end": 0}},
+        {"kind": "hard", "weight": {"kind": "cosine", "start": 0, "end": 1}},
+    ]
+    objective = Objective(ObjectiveConfig.model_validate({"terms": terms}).loss_terms)
+    undisturbed, result = run(toy, tmp_path / "a", objective=objective)
+    entries = result.history()["steps"]
+    last = result.steps_planned - 1
+    for entry in entries:  # a line is written after the step that it names
+        assert entry["weight_kd"] == pytest.approx(1 - (entry["step"] - 1) / last)
+    assert entries[-1]["weight_hard"] == 1
+    assert entries[-1]["weight_kd"] == 0
+    fixed, _ = run(toy, tmp_path / "b", objective=Objective(blend(0.5)))
+    assert not equal(undisturbed, fixed)
+    with pytest.raises(CrashError):
+        run(toy, tmp_path / "c", objective=objective, stop=StopAfter(3, crash))
+    resumed, _ = run(toy, tmp_path / "c", objective=objective)
+    assert equal(undisturbed, resumed)
