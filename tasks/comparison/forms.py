@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from torch import nn
 
 from tasks.comparison.material import Material, Reader
-from tasks.metrics.answering import Answerer, onnx_answerer, torch_answerer
+from tasks.metrics.answering import Answerer, onnx_answerer, onnx_network, torch_answerer
+from tasks.modeling.units import Units
 
 INT8_FILE = "model.int8.onnx"
 
@@ -41,6 +44,41 @@ def encoder_answerers(
             exported / INT8_FILE, **student, num_threads=num_threads
         )
     return answerers
+
+
+def int8_logits(
+    material: Material,
+    rows: pa.Table,
+    units: Units | None,
+    *,
+    batch_size: int,
+    num_threads: int,
+) -> np.ndarray:
+    """Logits (A, C) of the int8 form for rows of the student's tokens, fp32.
+
+    Args:
+        units: what is read out of each row; None: each row is one answer.
+        batch_size: rows a call, padded to the longest of them.
+    """
+    run = onnx_network(material.path("export") / "model" / INT8_FILE, num_threads=num_threads)
+    padding = material.token_facts("student")["pad_token_id"]
+    column = rows["input_ids"].combine_chunks()
+    found = []
+    for start in range(0, len(rows), batch_size):
+        texts = [text.values.to_numpy() for text in column[start : start + batch_size]]
+        longest = max(len(text) for text in texts)
+        input_ids = np.full((len(texts), longest), padding, dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for row, text in enumerate(texts):
+            input_ids[row, : len(text)], attention_mask[row, : len(text)] = text, 1
+        logits = run(input_ids, attention_mask)
+        if units is None:
+            found.append(logits)
+            continue
+        places = np.arange(start, start + len(texts))
+        of_row = np.repeat(np.arange(len(texts)), units.counts(places))
+        found.append(logits[of_row, units.positions[units.of(places)]])
+    return np.concatenate(found)
 
 
 def _reading(material: Material, reader: Reader) -> dict:

@@ -72,8 +72,13 @@ class ComparedProblem(Protocol):
         """What methods without a trained network answer to the target-language test rows."""
         ...
 
-    def answer_int8(self, answer: Answerer, *, batch_size: int) -> Answers:
-        """The int8 form on the target-language test rows, called as its users call it."""
+    def answer_int8(self, answer: Answerer, *, batch_size: int, num_threads: int) -> Answers:
+        """The int8 form on the target-language test rows.
+
+        Args:
+            answer: calls it as its users do, from text.
+            num_threads: of onnxruntime, where it is called in another way.
+        """
         ...
 
     def timed_texts(self, reader: Reader) -> list[Text]:

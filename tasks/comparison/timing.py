@@ -91,7 +91,9 @@ def _time_systems(problem: ComparedProblem, budget: Budget, delivered: Answers) 
     exported = problem.material.path("export") / "model"
     sizes = {"safetensors": weight_bytes(exported)}
     if int8 := answerers.get("onnx_int8"):
-        answers["onnx_int8"] = problem.answer_int8(int8, batch_size=budget.batch_size)
+        answers["onnx_int8"] = problem.answer_int8(
+            int8, batch_size=budget.batch_size, num_threads=budget.num_threads
+        )
         sizes["onnx_int8"] = (exported / INT8_FILE).stat().st_size
     variants = {
         name: Variant(

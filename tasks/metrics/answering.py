@@ -65,6 +65,23 @@ def onnx_answerer(
     Args:
         num_threads: onnxruntime's own pool, set for a fair race with torch.
     """
+    run = onnx_network(onnx_file, num_threads=num_threads)
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, longest_second)
+
+    def answer(texts: Sequence[Text]) -> FloatArray:
+        return run(*encode(texts))
+
+    return answer
+
+
+def onnx_network(
+    onnx_file: Path, *, num_threads: int
+) -> Callable[[IntArray, IntArray], FloatArray]:
+    """An ONNX model on the CPU: (B, L) int64 ids and mask -> float32 logits.
+
+    Args:
+        num_threads: of onnxruntime's own pool.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -72,14 +89,12 @@ def onnx_answerer(
     session = onnxruntime.InferenceSession(
         str(onnx_file), sess_options=options, providers=["CPUExecutionProvider"]
     )
-    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, longest_second)
 
-    def answer(texts: Sequence[Text]) -> FloatArray:
-        input_ids, attention_mask = encode(texts)
+    def run(input_ids: IntArray, attention_mask: IntArray) -> FloatArray:
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}
         return np.asarray(session.run(["logits"], feed)[0], dtype=np.float32)
 
-    return answer
+    return run
 
 
 def answer_all(answer: Answerer, texts: Sequence[Text], *, batch_size: int) -> FloatArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,8 @@ from tasks.runtime.seeding import generator
 from tasks.training.inference import predict_rows
 from tasks.training.loop import place
 
+_NO_GOLD_FLOOR = "No linear floor on gold labels: switched off, or too few rows carry a label."
+
 
 @dataclass(frozen=True)
 class TextClassification:
@@ -44,6 +47,7 @@ class TextClassification:
 
     material: Material
     settings: Settings
+    name: ClassVar[str] = "text_classification"
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -72,9 +76,7 @@ class TextClassification:
 
     def answer_floors(self) -> Iterator[tuple[str, Answers]]:
         """`linear_pseudo_label`, `linear_gold` (where rows carry two classes), `majority`."""
-        tests = self.material.test_rows("student")
-        rows = self.material.rows("student", self.settings.train_on)
-        pseudo_labels = self.material.teacher_logits(rows["example_id"]).argmax(axis=1)
+        tests, rows, pseudo_labels = self.learned()
         if self.settings.linear:
             yield from self._linear_floors(tests, rows, pseudo_labels)
         # Its honest probability is how often that class occurs in what the student learned from.
@@ -83,8 +85,9 @@ class TextClassification:
         decided = (np.full(len(tests), chosen), np.full(len(tests), share))
         yield "majority", self._answers(tests, [decided])
 
-    def answer_int8(self, answer: Answerer, *, batch_size: int) -> Answers:
+    def answer_int8(self, answer: Answerer, *, batch_size: int, num_threads: int) -> Answers:
         """The int8 form from text, through the tokenizer that ships."""
+        del num_threads
         tests = self.material.test_rows("student")
         logits = answer_all(answer, self.timed_texts("student"), batch_size=batch_size)
         return self._from_logits(tests, [logits])
@@ -115,6 +118,9 @@ class TextClassification:
                 seed=self.settings.seed,
             ),
             groups=domain_groups(self.material, answers, self.measures),
+            notes=(_NO_GOLD_FLOOR,)
+            if "supervised" in answers and "linear_gold" not in answers
+            else (),
         )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
@@ -133,12 +139,18 @@ class TextClassification:
             network = network.to(place())
         logits, _ = predict_rows(
             network,
-            PROBLEMS["text_classification"],
+            PROBLEMS[self.name],
             rows,
             num_labels=len(self.material.label_names),
             pad_token_id=facts["pad_token_id"],
         )
         return logits
+
+    def learned(self) -> tuple[pa.Table, pa.Table, np.ndarray]:
+        """Test rows, the rows the student learned from, and the teacher's classes of these."""
+        rows = self.material.rows("student", self.settings.train_on)
+        pseudo_labels = self.material.teacher_logits(rows["example_id"]).argmax(axis=1)
+        return self.material.test_rows("student"), rows, pseudo_labels
 
     def floor_texts(self, roles: Sequence[str], ids: pa.ChunkedArray) -> list[str]:
         """What the linear floors read of each row."""
@@ -164,8 +176,11 @@ class TextClassification:
                     test_texts,
                     num_classes=len(self.material.label_names),
                 )
-                decided = probabilities.argmax(axis=1)
-                yield name, self._answers(tests, [(decided, probabilities.max(axis=1))])
+                yield name, self.from_probabilities(tests, probabilities)
+
+    def from_probabilities(self, tests: pa.Table, probabilities: np.ndarray) -> Answers:
+        """Answers of one run from class probabilities (N, C)."""
+        return self._answers(tests, [(probabilities.argmax(axis=1), probabilities.max(axis=1))])
 
     def _from_logits(self, tests: pa.Table, logits: Sequence[np.ndarray]) -> Answers:
         return self._answers(tests, [top_probabilities(found) for found in logits])

@@ -1,0 +1,182 @@
+"""Any number of C classes: decided class by class, at the thresholds each model was tuned to.
+
+Thresholds are read from the `thresholds.json` of a model's folder, where training left them after
+tuning on validation rows; 0.5 without it. Nothing here looks for a better one on test rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from scipy.special import expit
+
+from tasks.comparison.domains import domain_groups
+from tasks.comparison.forms import encoder_answerers
+from tasks.comparison.material import Material, Reader, labelled
+from tasks.comparison.problem import Sections, Settings
+from tasks.comparison.problems.question_answering import THRESHOLDS_FILE
+from tasks.comparison.structured import structured_predictions
+from tasks.metrics.answering import Answerer, Text, answer_all
+from tasks.metrics.floors import linear_probabilities
+from tasks.metrics.multilabel import (
+    DEFAULT_THRESHOLD,
+    MEASURES,
+    multilabel_answers,
+    multilabel_table,
+)
+from tasks.metrics.statistics import Measure
+from tasks.metrics.systems import Answers
+from tasks.problems import PROBLEMS, load_model
+from tasks.runtime.device import has_cuda
+from tasks.training.inference import predict_rows
+from tasks.training.loop import place
+
+pc: Any = pyarrow.compute
+
+
+@dataclass(frozen=True)
+class MultilabelClassification:
+    """See `tasks.comparison.problem.ComparedProblem`."""
+
+    material: Material
+    settings: Settings
+    name: ClassVar[str] = "multilabel_classification"
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Micro-F1 first."""
+        return MEASURES
+
+    def tests(self, reader: Reader) -> pa.Table:
+        """The reader's test rows whose classes are known."""
+        rows = self.material.rows(reader, ["test"])
+        return labelled(rows, pc.is_valid(rows["labels"]), reader)
+
+    def answer_teacher(self) -> Answers:
+        """The teacher on the source-language test rows."""
+        return self._of_teacher(self.tests("teacher"))
+
+    def answer_teacher_on_target(self) -> Answers | None:
+        """The teacher on the target-language test rows, if it reads them."""
+        rows = self.material.target_rows_of_teacher(self.tests("student"))
+        rows = rows if rows is None else rows.filter(pc.is_valid(rows["labels"]))
+        return self._of_teacher(rows) if rows is not None and len(rows) else None
+
+    def answer_models(self, models: Sequence[Path]) -> Answers:
+        """Students on the target-language test rows, one a seed."""
+        tests = self.tests("student")
+        return self._answers(
+            tests, [(self._logits(model, tests), self._thresholds(model)) for model in models]
+        )
+
+    def answer_int8(self, answer: Answerer, *, batch_size: int, num_threads: int) -> Answers:
+        """The int8 form from text, through the tokenizer that ships."""
+        del num_threads
+        logits = answer_all(answer, self.timed_texts("student"), batch_size=batch_size)
+        thresholds = self._thresholds(self.material.path("export") / "model")
+        return self._answers(self.tests("student"), [(logits, thresholds)])
+
+    def answer_floors(self) -> Iterator[tuple[str, Answers]]:
+        """`linear_pseudo_label`, `linear_gold` (a classifier a class), `majority` (a set)."""
+        tests, material = self.tests("student"), self.material
+        roles = self.settings.train_on
+        rows = material.rows("student", roles).slice(0, self.settings.linear_max_texts)
+        thresholds = self._thresholds(material.path("teacher") / "model", of_teacher=True)
+        taught = self._decided(material.teacher_logits(rows["example_id"]), thresholds)
+        known = np.asarray(rows["labels"].is_valid())
+        texts = np.array(material.texts("student", roles, rows["example_id"]), dtype=object)
+        if self.settings.linear:
+            everything = np.ones(len(rows), dtype=bool)
+            for name, labels, kept in (
+                ("linear_pseudo_label", taught, everything),
+                ("linear_gold", self._labels(rows), known),
+            ):
+                if kept.any():
+                    yield name, self._linear(tests, texts[kept].tolist(), labels[kept])
+        sets, counts = np.unique(taught, axis=0, return_counts=True)
+        chosen = np.repeat(sets[[counts.argmax()]], len(tests), axis=0)
+        ids = tests["example_id"].to_pylist()
+        yield "majority", multilabel_answers(ids, self._labels(tests), [chosen])
+
+    def timed_texts(self, reader: Reader) -> list[Text]:
+        """The labelled test texts of a reader."""
+        return [*self.material.texts(reader, ["test"], self.tests(reader)["example_id"])]
+
+    def answerers(self, *, num_threads: int) -> dict[str, Answerer]:
+        """Teacher, safetensors and int8 student."""
+        return encoder_answerers(self.material, load_model, num_threads=num_threads)
+
+    def sections(self, answers: Mapping[str, Answers]) -> Sections:
+        """Class table and domains."""
+        names = self.material.label_names
+        return Sections(
+            classes=multilabel_table(answers["student"], names, system="student, seed 0"),
+            groups=domain_groups(self.material, answers, self.measures),
+        )
+
+    def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
+        """Names of classes."""
+        return structured_predictions(answers, seed_index, names=self.material.label_names)
+
+    def _of_teacher(self, rows: pa.Table) -> Answers:
+        thresholds = self._thresholds(self.material.path("teacher") / "model", of_teacher=True)
+        return self._answers(rows, [(self.material.teacher_logits(rows["example_id"]), thresholds)])
+
+    def _answers(self, rows: pa.Table, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Answers:
+        return multilabel_answers(
+            rows["example_id"].to_pylist(),
+            self._labels(rows),
+            [self._decided(logits, thresholds) for logits, thresholds in runs],
+        )
+
+    def _labels(self, rows: pa.Table) -> np.ndarray:
+        """0 and 1, (N, C); all 0 where nothing is known."""
+        found = np.zeros((len(rows), len(self.material.label_names)), dtype=np.int64)
+        for row, classes in enumerate(rows["labels"].to_pylist()):
+            found[row, classes or []] = 1
+        return found
+
+    def _decided(self, logits: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+        return (expit(logits.astype(np.float64)) >= thresholds).astype(np.int64)
+
+    def _thresholds(self, model: Path, *, of_teacher: bool = False) -> np.ndarray:
+        """(C,), classes as in `label_names`."""
+        path = model / THRESHOLDS_FILE
+        if not path.is_file():
+            return np.full(len(self.material.label_names), DEFAULT_THRESHOLD)
+        found = np.array(json.loads(path.read_text(encoding="utf-8"))["thresholds"], np.float64)
+        return found[self.material.class_order] if of_teacher else found
+
+    def _logits(self, model: Path, rows: pa.Table) -> np.ndarray:
+        network = load_model(model)
+        if has_cuda():  # on a CPU, `place` would set the number of threads that timing relies on
+            network = network.to(place())
+        logits, _ = predict_rows(
+            network,
+            PROBLEMS[self.name],
+            rows,
+            num_labels=len(self.material.label_names),
+            pad_token_id=self.material.token_facts("student")["pad_token_id"],
+        )
+        return logits
+
+    def _linear(self, tests: pa.Table, texts: list[str], labels: np.ndarray) -> Answers:
+        test_texts = self.material.texts("student", ["test"], tests["example_id"])
+        decided = np.zeros((len(tests), labels.shape[1]), dtype=np.int64)
+        for which in range(labels.shape[1]):
+            if np.unique(labels[:, which]).size < 2:
+                decided[:, which] = labels[0, which]
+                continue
+            probabilities, _ = linear_probabilities(
+                texts, labels[:, which], test_texts, num_classes=2
+            )
+            decided[:, which] = probabilities[:, 1] >= DEFAULT_THRESHOLD
+        ids = tests["example_id"].to_pylist()
+        return multilabel_answers(ids, self._labels(tests), [decided])

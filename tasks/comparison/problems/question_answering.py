@@ -1,0 +1,170 @@
+"""Questions about a context: an answer is a span of its characters, or none.
+
+Contexts are read in windows; what was said of them is merged before an answer is chosen
+(`Problem.signal_table`). Whether a model refuses to answer depends on `null_threshold` in the
+`thresholds.json` of its folder, tuned on validation rows where it was trained; 0 without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.comparison.domains import domain_groups
+from tasks.comparison.material import Reader
+from tasks.comparison.problem import Sections
+from tasks.comparison.problems.units import UnitComparison, pc
+from tasks.comparison.structured import structured_predictions
+from tasks.corpus.units import segment
+from tasks.metrics.answer_floors import ANSWER_FLOORS, Place
+from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span
+from tasks.metrics.answer_texts import MEASURES, answer_statistics
+from tasks.metrics.answering import Answerer, Text
+from tasks.metrics.statistics import Measure
+from tasks.metrics.systems import Answers, group_scores
+from tasks.runtime.seeding import generator
+
+_ANSWERS = ["text", "answer_starts", "answer_texts"]
+THRESHOLDS_FILE = "thresholds.json"
+
+
+@dataclass(frozen=True)
+class QuestionAnswering(UnitComparison):
+    """See `tasks.comparison.problem.ComparedProblem`."""
+
+    name: ClassVar[str] = "question_answering"
+    labelled_by: ClassVar[str] = "answer_starts"
+    longest_second: ClassVar[bool] = True
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """F1 of words first, exact match."""
+        return MEASURES
+
+    def answer_teacher(self) -> Answers:
+        """The teacher on the source-language test rows."""
+        return self._of_teacher(self.tests("teacher"), self.material.source_language)
+
+    def answer_teacher_on_target(self) -> Answers | None:
+        """The teacher on the target-language test rows, if it reads them."""
+        rows = self.tests_of_teacher_on_target()
+        return None if rows is None else self._of_teacher(rows, self.material.target_language)
+
+    def answer_models(self, models: Sequence[Path]) -> Answers:
+        """Students on the target-language test rows, one a seed."""
+        tests = self.tests("student")
+        said = [(self.said_by(model, tests), null_threshold(model)) for model in models]
+        return self._answers(said, self.material.target_language)
+
+    def answer_int8(self, answer: Answerer, *, batch_size: int, num_threads: int) -> Answers:
+        """The int8 form on the stored windows of the test rows."""
+        del answer
+        tests = self.tests("student")
+        said = self.said_by_int8(tests, batch_size=batch_size, num_threads=num_threads)
+        threshold = null_threshold(self.material.path("export") / "model")
+        return self._answers([(said, threshold)], self.material.target_language)
+
+    def answer_floors(self) -> Iterator[tuple[str, Answers]]:
+        """`similar_sentence`, `first_sentence`, `random_span`: answers that need no reading."""
+        ids = pc.unique(self.tests("student")["example_id"])
+        corpus = self.corpus(["test"], ids, ["text", "question"])
+        for name, floor in ANSWER_FLOORS.items():
+            rng = generator(self.settings.seed, name)
+            places = [
+                floor(question, context, rng)
+                for question, context in zip(corpus["question"], corpus["text"], strict=True)
+            ]
+            yield name, self._from_places(ids, [places], self.material.target_language)
+
+    def timed_texts(self, reader: Reader) -> list[Text]:
+        """Question and context of the test rows of a reader; of long contexts the first window."""
+        ids = pc.unique(self.tests(reader)["example_id"])
+        corpus = self.corpus(["test"], ids, ["question", "text"])
+        return [*zip(corpus["question"], corpus["text"], strict=True)]
+
+    def sections(self, answers: Mapping[str, Answers]) -> Sections:
+        """Questions with and without an answer apart; domains."""
+        student = answers["student"]
+        same = {
+            name: one for name, one in answers.items() if one.example_ids == student.example_ids
+        }
+        parts = ["in the context" if gold else "none" for gold in student.labels]
+        groups = group_scores(same, parts, self.measures, column="answer")
+        return Sections(
+            groups=(
+                *(groups if len(groups) > 1 else ()),
+                *domain_groups(self.material, answers, self.measures),
+            )
+        )
+
+    def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
+        """Places of characters, [start, end]: no text of the context is repeated."""
+        return structured_predictions(answers, seed_index)
+
+    def _of_teacher(self, rows: pa.Table, language: str) -> Answers:
+        signals = self.material.signals(pa.chunked_array([pc.unique(rows["example_id"])]))
+        return self._answers(
+            [(signals, null_threshold(self.material.path("teacher") / "model"))], language
+        )
+
+    def _answers(self, said: Sequence[tuple[pa.Table, float]], language: str) -> Answers:
+        """Answers of one system: what each seed said of the same contexts, and its threshold."""
+        ids = said[0][0]["example_id"]
+        texts = self.corpus(["test"], ids, ["text"])["text"]
+        units = [segment(text) for text in texts]
+        runs, sure = [], []
+        for table, threshold in said:
+            places: list[Place | None] = []
+            confidences = []
+            nulls = np.asarray(table["null_start"]) + np.asarray(table["null_end"])
+            starts, ends = table["start_logits"].to_pylist(), table["end_logits"].to_pylist()
+            for row, of_text in enumerate(units):
+                found = choose_span(
+                    np.array(starts[row]),
+                    np.array(ends[row]),
+                    null_logit=float(nulls[row]),
+                    max_units=MAX_ANSWER_UNITS,
+                )
+                if found.margin > threshold:
+                    places.append(None)
+                else:
+                    places.append((of_text[found.first][0], of_text[found.last][1]))
+                confidences.append(found.confidence)
+            runs.append(places)
+            sure.append(confidences)
+        return self._from_places(ids, runs, language, np.array(sure))
+
+    def _from_places(
+        self,
+        ids: pa.ChunkedArray | pa.Array,
+        runs: Sequence[Sequence[Place | None]],
+        language: str,
+        confidences: np.ndarray | None = None,
+    ) -> Answers:
+        corpus = self.corpus(["test"], ids, _ANSWERS)
+        gold = [
+            [(start, start + len(text)) for start, text in zip(starts, texts, strict=True)]
+            for starts, texts in zip(corpus["answer_starts"], corpus["answer_texts"], strict=True)
+        ]
+        statistics = []
+        for places in runs:
+            answers = [
+                "" if place is None else text[place[0] : place[1]]
+                for text, place in zip(corpus["text"], places, strict=True)
+            ]
+            statistics.append(answer_statistics(answers, corpus["answer_texts"], language))
+        return Answers(tuple(ids.to_pylist()), gold, [*runs], tuple(statistics), confidences)
+
+
+def null_threshold(model: Path) -> float:
+    """By how much "no answer" must be ahead to win, as the model in a folder was tuned."""
+    path = model / THRESHOLDS_FILE
+    if not path.is_file():
+        return 0.0
+    return float(json.loads(path.read_text(encoding="utf-8")).get("null_threshold", 0.0))

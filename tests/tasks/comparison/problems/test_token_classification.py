@@ -1,0 +1,169 @@
+"""An evaluation of named entities, every answer worked out again from the networks."""
+
+import numpy as np
+import pytest
+import torch
+from seqeval.metrics import f1_score
+
+from data_contracts.evaluation import EvaluationReport
+from tasks.corpus.tables import read_table
+from tasks.corpus.units import align_spans, segment
+from tasks.evaluation import STAGE, Config, SpeedConfig
+from tasks.problems import load_model
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.stages import run_stage
+from tests.tasks.small_problems import id_of, make_inputs, predictions
+
+LABELS = ["O", "B-DEV", "I-DEV", "B-LOC", "I-LOC"]
+PLACES = {
+    "客厅": "parlour",
+    "卧室": "bedroom",
+    "厨房": "kitchen",
+    "书房": "study",
+    "车库": "garage",
+}
+DEVICES = {"灯": "lamp", "电视": "television"}
+
+
+def rows_of(role, language):
+    """打开客厅的电视 / turn on the television in the parlour, with both spans."""
+    places = list(PLACES.items())[:3] if role in ("train", "transfer") else list(PLACES.items())
+    for place in places:
+        for device in DEVICES.items():
+            which = 0 if language == "zh" else 1
+            form = ("打开{p}的{d}", "turn on the {d} in the {p}")[which]
+            text = form.format(p=place[which], d=device[which])
+            spans = sorted(
+                (text.index(name), text.index(name) + len(name), label)
+                for name, label in ((place[which], "LOC"), (device[which], "DEV"))
+            )
+            yield {
+                "text": text,
+                "parallel_text": None,
+                "domain": device[1],
+                "span_starts": [start for start, _, _ in spans],
+                "span_ends": [end for _, end, _ in spans],
+                "span_labels": [label for *_, label in spans],
+            }
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, publish):
+    """(inputs, artifact, report)."""
+    store = ArtifactStore(tmp_path_factory.mktemp("spans"))
+    inputs = make_inputs(store, publish, "token_classification", rows_of, LABELS)
+    config = Config(
+        recipe="spans",
+        problem="token_classification",
+        source_language="en",
+        target_language="zh",
+        num_resamples=100,
+        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
+    )
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    return inputs, artifact, report
+
+
+def tags_of(inputs, name, language):
+    """Tags of the network `name` for each test text, read at each unit's first token."""
+    reader = "teacher" if name == "teacher" else "student"
+    model = load_model(inputs[name].path / "model")
+    path = inputs[f"{reader}_tokens"].path / "test" / f"part-{int(language == 'zh')}.parquet"
+    for row in read_table(path).to_pylist():
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            logits = model(ids, torch.ones_like(ids))[0]
+        yield [LABELS[int(logits[place].argmax())] for place in row["unit_positions"]]
+
+
+def spans_of(tags, units):
+    """A plain loop over tags: a new span at B-, or where the type changes."""
+    found, kind = [], ""
+    for tag, (start, end) in zip(tags, units, strict=True):
+        label = tag[2:]
+        if label and (tag[0] == "B" or label != kind):
+            found.append([start, end, label])
+        elif label:
+            found[-1][1] = end
+        kind = label
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "network", "language"),
+    [
+        ("student_0", "student_0", "zh"),
+        ("student_1", "student_1", "zh"),
+        ("zero_shot_0", "zero_shot_0", "zh"),
+        ("teacher", "teacher", "en"),
+        ("teacher_on_target", "teacher", "zh"),
+    ],
+)
+def test_spans_are_those_of_the_networks_tags(evaluated, file, network, language):
+    """Units off by one, or another text's tags, give spans that look like a weak model's."""
+    inputs, artifact, _ = evaluated
+    found = predictions(artifact, file)
+    rows = list(rows_of("test", language))
+    tags = list(tags_of(inputs, network, language))
+    assert len(found) == len(rows) == 10
+    for i, (row, one) in enumerate(zip(rows, tags, strict=True)):
+        gold, answered = found[id_of("test", language, i)]
+        columns = (row["span_starts"], row["span_ends"], row["span_labels"])
+        assert gold == [list(span) for span in zip(*columns, strict=True)]
+        assert answered == spans_of(one, segment(row["text"]))
+
+
+def test_scores_are_seqevals(evaluated):
+    """The report's F1 is the one that papers report."""
+    inputs, _, report = evaluated
+    gold = []
+    for row in rows_of("test", "zh"):
+        spans = zip(row["span_starts"], row["span_ends"], row["span_labels"], strict=True)
+        gold.append(align_spans(segment(row["text"]), list(spans)))
+    assert [metric.name for metric in report.metrics][:2] == ["entity_f1", "macro_f1"]
+    for seed, scores in enumerate(report.systems["student"].seeds):
+        tags = list(tags_of(inputs, f"student_{seed}", "zh"))
+        assert scores["entity_f1"] == pytest.approx(f1_score(gold, tags))
+        assert scores["macro_f1"] == pytest.approx(f1_score(gold, tags, average="macro"))
+    assert report.classes.unit == "entity type"
+    assert [row.label for row in report.classes.rows] == ["DEV", "LOC"]
+    assert [row.support for row in report.classes.rows] == [10, 10]
+
+
+def test_floors_know_only_the_names_they_were_shown(evaluated):
+    """A list of names with test names in it is no floor."""
+    _, artifact, report = evaluated
+    assert [name for name, one in report.systems.items() if one.kind == "floor"][-2:] == [
+        "gazetteer_gold",
+        "majority",
+    ]
+    found = predictions(artifact, "gazetteer_gold")
+    for i, row in enumerate(rows_of("test", "zh")):
+        gold, answered = found[id_of("test", "zh", i)]
+        seen = [span for span in gold if row["text"][span[0] : span[1]] not in ("书房", "车库")]
+        assert answered == seen
+
+
+def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
+    """A student judged by another language's entities is judged by the translation."""
+    _, artifact, report = evaluated
+    assert {one.against for one in report.delivered_comparisons} == {"teacher_on_target"}
+    assert all(one.paired for one in report.delivered_comparisons)
+    assert set(report.variants) == {"safetensors", "onnx_int8"}
+    assert report.variants["safetensors"].agreement == 1.0
+    assert report.variants["onnx_int8"].agreement > 0.3
+    assert report.diagnostics.num_rows == sum(
+        len(segment(row["text"])) for row in rows_of("validation", "zh")
+    )
+    assert [(one.column, one.value) for one in report.groups] == [
+        ("domain", "lamp"), ("domain", "television"),
+    ]  # fmt: skip
+    page = (artifact.path / "report.html").read_text(encoding="utf-8")
+    assert "Per entity type" in page
+    assert "By domain" in page
+    assert "were read as its beginning" in page
+    statistics = read_table(artifact.path / "statistics" / "student_0.parquet").to_pydict()
+    hits, decided, gold = np.sum(statistics["statistics"], axis=0)
+    f1 = report.systems["student"].seeds[0]["entity_f1"]
+    assert 2 * hits / (decided + gold) == pytest.approx(f1)
