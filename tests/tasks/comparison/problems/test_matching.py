@@ -1,0 +1,84 @@
+"""An evaluation of pairs: both texts are read, by every system."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from data_contracts.evaluation import EvaluationReport
+from tasks.corpus.tables import read_table
+from tasks.evaluation import STAGE, Config, SpeedConfig
+from tasks.problems import load_model
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.stages import run_stage
+from tests.tasks.small_problems import id_of, make_inputs
+
+LABELS = ["different", "same"]
+PLACES = {"客厅": "parlour", "卧室": "bedroom", "厨房": "kitchen", "书房": "study"}
+
+
+def rows_of(role, language):
+    """打开客厅的灯 / 把客厅的灯打开: the same if the room is."""
+    which = 0 if language == "zh" else 1
+    names = [place[which] for place in PLACES.items()]
+    forms = (("打开{}的灯", "把{}的灯打开"), ("turn on the {} lamp", "the {} lamp on, please"))
+    for i, name in enumerate(names):
+        for other, label in ((name, "same"), (names[i - 1], "different")):
+            yield {
+                "text": forms[which][0].format(name),
+                "text_b": forms[which][1].format(other),
+                "parallel_text": None,
+                "parallel_text_b": None,
+                "label": label,
+            }
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, publish):
+    """(inputs, artifact, report)."""
+    store = ArtifactStore(tmp_path_factory.mktemp("pairs"))
+    inputs = make_inputs(store, publish, "matching", rows_of, LABELS, num_seeds=1)
+    config = Config(
+        recipe="pairs",
+        problem="matching",
+        source_language="en",
+        target_language="zh",
+        num_resamples=100,
+        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
+    )
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    return inputs, artifact, report
+
+
+def test_answers_are_the_networks_about_both_texts(evaluated):
+    """A pair timed or scored by its first text alone is another problem."""
+    inputs, artifact, report = evaluated
+    model = load_model(inputs["student_0"].path / "model")
+    rows = read_table(artifact.path / "predictions" / "student_0.parquet").to_pydict()
+    tokens = inputs["student_tokens"].path / "test" / "part-1.parquet"
+    for i, (row, gold) in enumerate(
+        zip(read_table(tokens).to_pylist(), rows_of("test", "zh"), strict=True)
+    ):
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            decided = LABELS[int(model(ids, torch.ones_like(ids))[0].argmax())]
+        assert rows["example_id"][i] == id_of("test", "zh", i)
+        assert (rows["label"][i], rows["prediction"][i]) == (gold["label"], decided)
+    # From both texts through the tokenizer: the same answers as from the stored tokens.
+    assert report.variants["onnx_int8"].agreement > 0.5
+    assert report.systems["teacher_on_target"].num_examples == 8
+
+
+def test_a_floor_knows_how_alike_two_texts_look(evaluated):
+    """Where likeness decides, a student must not be praised for finding it."""
+    _, artifact, report = evaluated
+    floors = [name for name, one in report.systems.items() if one.kind == "floor"]
+    assert "cosine_gold" in floors
+    assert floors[-1] == "majority"
+    assert report.systems["cosine_gold"].mean["accuracy"] == 1.0
+    rows = read_table(artifact.path / "predictions" / "cosine_gold.parquet").to_pydict()
+    assert rows["prediction"] == rows["label"]
+    assert json.loads((artifact.path / "report.json").read_text())["problem"] == "matching"
+    assert np.isfinite(report.speed.student_over_teacher)

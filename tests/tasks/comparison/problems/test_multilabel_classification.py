@@ -1,0 +1,105 @@
+"""An evaluation of label sets, decided at each model's own thresholds."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from data_contracts.evaluation import EvaluationReport
+from tasks.comparison.material import Material
+from tasks.comparison.problem import Settings
+from tasks.comparison.problems.multilabel_classification import MultilabelClassification
+from tasks.corpus.tables import read_table
+from tasks.evaluation import STAGE, Config, SpeedConfig
+from tasks.problems import load_model
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.stages import run_stage
+from tests.tasks.small_problems import id_of, make_inputs, predictions
+
+LABELS = ["light", "music", "heating"]
+WORDS = {"light": ("灯", "lamp"), "music": ("音乐", "music"), "heating": ("暖气", "heating")}
+
+
+def rows_of(role, language):
+    """打开灯音乐: every set of things, also none."""
+    which = 0 if language == "zh" else 1
+    for number in range(8):
+        chosen = [name for i, name in enumerate(LABELS) if number >> i & 1]
+        words = [WORDS[name][which] for name in chosen]
+        yield {
+            "text": ("打开" if which == 0 else "turn on ")
+            + ("" if which == 0 else " ").join(words),
+            "parallel_text": None,
+            "labels": chosen,
+        }
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, publish):
+    """(inputs, artifact, report)."""
+    store = ArtifactStore(tmp_path_factory.mktemp("sets"))
+    inputs = make_inputs(store, publish, "multilabel_classification", rows_of, LABELS, num_seeds=1)
+    config = Config(
+        recipe="sets",
+        problem="multilabel_classification",
+        source_language="en",
+        target_language="zh",
+        num_resamples=100,
+        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
+    )
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    return inputs, artifact, report
+
+
+def logits_of(inputs):
+    model = load_model(inputs["student_0"].path / "model")
+    path = inputs["student_tokens"].path / "test" / "part-1.parquet"
+    with torch.no_grad():
+        return np.stack(
+            [
+                model(ids := torch.tensor([row["input_ids"]]), torch.ones_like(ids))[0].numpy()
+                for row in read_table(path).to_pylist()
+            ]
+        )
+
+
+def test_sets_and_scores_are_those_of_the_network(evaluated):
+    """A softmax over classes would always choose one, and never two."""
+    inputs, artifact, report = evaluated
+    found = predictions(artifact, "student_0")
+    logits = logits_of(inputs)
+    gold = np.array([[name in row["labels"] for name in LABELS] for row in rows_of("test", "zh")])
+    for i, row in enumerate(rows_of("test", "zh")):
+        label, answered = found[id_of("test", "zh", i)]
+        assert label == row["labels"]
+        assert answered == [
+            name for name, logit in zip(LABELS, logits[i], strict=True) if logit > 0
+        ]
+    scores = report.systems["student"].mean
+    options = {"zero_division": 0}
+    for average in ("micro", "macro"):
+        expected = f1_score(gold, logits > 0, average=average, **options)
+        assert scores[f"{average}_f1"] == pytest.approx(expected)
+    assert scores["subset_accuracy"] == pytest.approx((gold == (logits > 0)).all(axis=1).mean())
+    assert report.classes.accuracy == pytest.approx(scores["subset_accuracy"])
+    floors = [name for name, one in report.systems.items() if one.kind == "floor"]
+    assert floors == ["linear_pseudo_label", "linear_gold", "majority"]
+    assert report.systems["linear_gold"].mean["micro_f1"] == 1.0
+
+
+def test_thresholds_travel_with_the_model(evaluated, tmp_path):
+    """Scored at other thresholds than it ships with, a model is another model."""
+    inputs, _, _ = evaluated
+    probabilities = 1 / (1 + np.exp(-logits_of(inputs).astype(np.float64)))
+    thresholds = np.median(probabilities, axis=0)
+    model = tmp_path / "model"
+    shutil.copytree(inputs["student_0"].path / "model", model)
+    (model / "thresholds.json").write_text(json.dumps({"thresholds": thresholds.tolist()}))
+    problem = MultilabelClassification(Material(inputs, "en", "zh"), Settings())
+    [answered] = problem.answer_models([model]).predictions
+    expected = [tuple(np.flatnonzero(row >= thresholds).tolist()) for row in probabilities]
+    assert answered == expected

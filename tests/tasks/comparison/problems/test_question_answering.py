@@ -1,0 +1,183 @@
+"""An evaluation of answers in contexts, every answer worked out again from the networks."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from data_contracts.evaluation import EvaluationReport
+from tasks.comparison.material import Material
+from tasks.comparison.problem import Settings
+from tasks.comparison.problems.question_answering import QuestionAnswering
+from tasks.corpus.tables import read_table
+from tasks.corpus.units import segment
+from tasks.evaluation import STAGE, Config, SpeedConfig
+from tasks.metrics.answer_texts import answer_f1, exact_match
+from tasks.problems import load_model
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.stages import run_stage
+from tests.tasks.small_problems import WINDOW, id_of, make_inputs, predictions
+
+PLACES = {"客厅": "parlour", "卧室": "bedroom", "厨房": "kitchen", "书房": "study"}
+FLOORS = {"一楼": "ground floor", "二楼": "first floor"}
+
+
+def rows_of(role, language):
+    """客厅在一楼。卧室在二楼。 客厅在哪里？ and of every third a room that is not mentioned."""
+    which = 0 if language == "zh" else 1
+    names = [place[which] for place in PLACES.items()]
+    levels = [floor[which] for floor in FLOORS.items()]
+    sentence = ("{p}在{f}。", "The {p} is on the {f}. ")[which]
+    for i, (first, second, absent) in enumerate(zip(names, names[1:], names[2:], strict=False)):
+        text = "".join(
+            sentence.format(p=name, f=level)
+            for name, level in zip((first, second), levels, strict=True)
+        ).strip()
+        for asked, level in ((first, levels[0]), (absent, None)):
+            question = ("{p}在哪里？", "Where is the {p}?")[which].format(p=asked)
+            yield {
+                "text": text,
+                "parallel_text": None,
+                "question": question,
+                "domain": None,
+                "answer_starts": [text.index(level)] if level else [],
+                "answer_texts": [level] if level else [],
+            }
+        if role == "train" and i == 0:
+            return
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, publish):
+    """(inputs, artifact, report)."""
+    store = ArtifactStore(tmp_path_factory.mktemp("answers"))
+    inputs = make_inputs(
+        store, publish, "question_answering", rows_of, ["start", "end"], num_seeds=1
+    )
+    config = Config(
+        recipe="answers",
+        problem="question_answering",
+        source_language="en",
+        target_language="zh",
+        num_resamples=100,
+        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
+    )
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    return inputs, artifact, report
+
+
+def answers_of(inputs, name, language):
+    """Example id -> (margin of no answer, [start, end]): all windows, all spans, one by one."""
+    reader = "teacher" if name == "teacher" else "student"
+    model = load_model(inputs[name].path / "model")
+    path = inputs[f"{reader}_tokens"].path / "test" / f"part-{int(language == 'zh')}.parquet"
+    merged = {}
+    for row in read_table(path).to_pylist():
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            logits = model(ids, torch.ones_like(ids))[0].double().numpy()
+        units, none = merged.setdefault(row["example_id"], ({}, [np.inf, np.inf]))
+        for which in (0, 1):
+            none[which] = min(none[which], logits[0, which])
+        assert len(row["unit_positions"]) <= WINDOW
+        for number, place in enumerate(row["unit_positions"], start=row["first_unit"]):
+            before = units.get(number, np.full(2, -np.inf))
+            units[number] = np.maximum(before, logits[place])
+    found = {}
+    for i, row in enumerate(rows_of("test", language)):
+        example_id = id_of("test", language, i)
+        units, none = merged[example_id]
+        places = segment(row["text"])
+        assert sorted(units) == list(range(len(places)))
+        spans = {(a, b): units[a][0] + units[b][1] for a in units for b in units if a <= b < a + 30}
+        first, last = max(spans, key=spans.get)
+        margin = sum(none) - spans[first, last]
+        found[example_id] = (margin, [places[first][0], places[last][1]])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "network", "language"),
+    [("student_0", "student_0", "zh"), ("teacher", "teacher", "en"),
+     ("teacher_on_target", "teacher", "zh")],
+)  # fmt: skip
+def test_answers_are_those_of_all_windows_together(evaluated, file, network, language):
+    """The best answer of the first window alone misses everything in a long context's end."""
+    inputs, artifact, _ = evaluated
+    found = predictions(artifact, file)
+    expected = answers_of(inputs, network, language)
+    assert set(found) == set(expected)
+    for i, row in enumerate(rows_of("test", language)):
+        example_id = id_of("test", language, i)
+        gold, answered = found[example_id]
+        assert [row["text"][start:end] for start, end in gold] == row["answer_texts"]
+        margin, place = expected[example_id]
+        assert answered == (None if margin > 0 else place)
+
+
+def test_scores_are_means_over_questions(evaluated):
+    """F1 over windows would count a question as often as its context is long."""
+    _, artifact, report = evaluated
+    found = predictions(artifact, "student_0")
+    f1, exact = [], []
+    for i, row in enumerate(rows_of("test", "zh")):
+        place = found[id_of("test", "zh", i)][1]
+        answer = row["text"][place[0] : place[1]] if place else ""
+        f1.append(answer_f1(answer, row["answer_texts"], "zh"))
+        exact.append(exact_match(answer, row["answer_texts"], "zh"))
+    scores = report.systems["student"].mean
+    assert report.systems["student"].num_examples == len(f1) == 4
+    assert scores["answer_f1"] == pytest.approx(np.mean(f1))
+    assert scores["exact_match"] == pytest.approx(np.mean(exact))
+    groups = {one.value: one for one in report.groups}
+    assert {value: one.num_examples for value, one in groups.items()} == {
+        "in the context": 2,
+        "none": 2,
+    }
+    of_none = np.mean([f1[1], f1[3]])
+    assert groups["none"].scores["student"]["answer_f1"] == pytest.approx(of_none)
+    assert report.primary.name == "answer_f1"
+    assert report.classes is None
+    assert report.diagnostics is None
+    assert not (artifact.path / "plots" / "confusion_matrix.png").exists()
+
+
+def test_no_text_of_the_data_reaches_report_or_predictions(evaluated):
+    """Answers are places: a table of answers is mailed around as easily as a report."""
+    _, artifact, _ = evaluated
+    for path in artifact.path.rglob("*"):
+        if path.suffix in (".json", ".html"):
+            assert "客厅" not in path.read_text(encoding="utf-8")
+    for path in (artifact.path / "predictions").iterdir():
+        rows = read_table(path).to_pydict()
+        assert not any("楼" in text for text in (*rows["prediction"], *rows["label"]))
+
+
+def test_floors_need_no_reading(evaluated):
+    """A student below the first sentence has learnt nothing about answers."""
+    _, artifact, report = evaluated
+    floors = [name for name, one in report.systems.items() if one.kind == "floor"]
+    assert floors == ["similar_sentence", "first_sentence", "random_span"]
+    for i, row in enumerate(rows_of("test", "zh")):
+        start, end = predictions(artifact, "first_sentence")[id_of("test", "zh", i)][1]
+        assert row["text"][start:end] == row["text"].split("。")[0] + "。"
+    # The room asked for, where it is mentioned, is in the sentence that answers.
+    start, end = predictions(artifact, "similar_sentence")[id_of("test", "zh", 0)][1]
+    assert next(iter(rows_of("test", "zh")))["text"][start:end] == "客厅在一楼。"
+
+
+def test_a_tuned_threshold_travels_with_the_model(evaluated, tmp_path):
+    """Scored at another threshold than it ships with, a model is another model."""
+    inputs, _, _ = evaluated
+    margins = [margin for margin, _ in answers_of(inputs, "student_0", "zh").values()]
+    threshold = float(np.median(margins))
+    model = tmp_path / "model"
+    shutil.copytree(inputs["student_0"].path / "model", model)
+    (model / "thresholds.json").write_text(json.dumps({"null_threshold": threshold}))
+    problem = QuestionAnswering(Material(inputs, "en", "zh"), Settings())
+    [answered] = problem.answer_models([model]).predictions
+    assert [place is None for place in answered] == [margin > threshold for margin in margins]
+    assert sum(place is None for place in answered) == 2
