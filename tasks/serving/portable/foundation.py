@@ -38,14 +38,18 @@ class PortableModel(PythonModel):
         """Read labels, tokenizer and settings; the network itself is loaded when first asked."""
         self._bundle = Path(context.artifacts["bundle"])
         self._digests = json.loads((self._bundle / "digests.json").read_text("utf-8"))["files"]
-        self.labels = json.loads(self.file("labels.json").read_text("utf-8"))["labels"]
-        self.settings = json.loads(self.file("serving.json").read_text("utf-8"))
-        self.max_length_tokens = self.settings["max_length_tokens"]
-        self.tokenizer = Tokenizer.from_file(str(self.file("tokenizer.json")))
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
         self._networks: dict[str, Network] = {}
         self._lock = threading.Lock()
+        self.read(self.file)
+
+    def read(self, file: Callable[[str], Path]) -> None:
+        """Labels, settings and tokenizer, of the files that `file` finds by name."""
+        self.labels = json.loads(file("labels.json").read_text("utf-8"))["labels"]
+        self.settings = json.loads(file("serving.json").read_text("utf-8"))
+        self.max_length_tokens = self.settings["max_length_tokens"]
+        self.tokenizer = Tokenizer.from_file(str(file("tokenizer.json")))
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
 
     def file(self, name: str) -> Path:
         """A file of `model/`, once its bytes were found to be those that were registered."""

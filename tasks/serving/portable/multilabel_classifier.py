@@ -13,6 +13,8 @@ Texts beyond the training length are cut there, as in training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,9 @@ from tasks.serving.portable.foundation import PortableModel
 class MultilabelClassifier(PortableModel):
     """Labels of texts, none, one or several. See the module's text for input and output."""
 
-    def load_context(self, context: Any) -> None:
-        """Read labels, thresholds, tokenizer and settings."""
-        super().load_context(context)
+    def read(self, file: Callable[[str], Path]) -> None:
+        """Labels, settings and the tokenizer, which cuts texts as in training."""
+        super().read(file)
         self.tokenizer.enable_truncation(self.max_length_tokens)
         self._thresholds = np.array(self.settings["thresholds"], np.float64)
 

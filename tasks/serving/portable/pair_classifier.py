@@ -13,6 +13,8 @@ at the end of its longer text, as in training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,9 @@ from tasks.serving.portable.foundation import (
 class PairClassifier(PortableModel):
     """Labels and confidences of pairs. See the module's text for input and output."""
 
-    def load_context(self, context: Any) -> None:
-        """Read labels, tokenizer and settings; the network itself is loaded when first asked."""
-        super().load_context(context)
+    def read(self, file: Callable[[str], Path]) -> None:
+        """Labels, settings and the tokenizer, which cuts texts as in training."""
+        super().read(file)
         self.tokenizer.enable_truncation(self.max_length_tokens, strategy="longest_first")
 
     def predict(

@@ -24,6 +24,7 @@ from mlflow.models import set_model
 from tasks.serving.portable.foundation import PortableModel, positive, softmax
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (
+    UnitText,
     Window,
     chosen_stride,
     special_tokens,
@@ -55,10 +56,28 @@ class QuestionAnswerer(PortableModel):
         params = params or {}
         network = self.network(params)
         longest = positive(params, "max_answer_length", 30)
-        stride = chosen_stride(params)
-        questions = self.texts(model_input["question"], "question")
         given = model_input["context"].tolist()
-        contexts = self.texts(model_input["context"], "context")
+        texts, pieces = self.pieces(
+            self.texts(model_input["question"], "question"),
+            self.texts(model_input["context"], "context"),
+            stride=chosen_stride(params),
+        )
+        found = self.logits(network, [piece.input_ids for piece in pieces], params)
+        read_out = [
+            logits[[0, *piece.positions]] for piece, logits in zip(pieces, found, strict=True)
+        ]
+        answers = self.answers(given, texts, pieces, read_out, longest=longest)
+        kinds = {"answer": object, "score": np.float64, "start": object, "end": object}
+        columns = {
+            name: pd.Series([row[name] for row in answers], dtype=kind, index=model_input.index)
+            for name, kind in kinds.items()
+        }
+        return pd.DataFrame(columns)
+
+    def pieces(
+        self, questions: list[str], contexts: list[str], *, stride: int | None
+    ) -> tuple[list[UnitText], list[Window]]:
+        """Normalised contexts as units, and the windows in which a network reads them."""
         read = unit_texts(self.tokenizer, contexts)
         before, between, after = special_tokens(self.tokenizer, pair=True)
         num_special = len(before) + len(between) + len(after)
@@ -67,41 +86,48 @@ class QuestionAnswerer(PortableModel):
         for row, (encoding, text) in enumerate(zip(encodings, read, strict=True)):
             # A question's end may go: half of what is read belongs to the context.
             question = encoding.ids[: self.max_length_tokens // 2]
-            room = self.max_length_tokens - num_special - len(question)
             pieces += windows(
                 row,
                 text,
                 before=[*before, *question, *between],
                 after=after,
-                room=room,
+                room=self.max_length_tokens - num_special - len(question),
                 stride=stride,
             )
-        found = self.logits(network, [piece.input_ids for piece in pieces], params)
-        merged = _merged(pieces, found, [len(text.places) for text in read])
+        return read, pieces
+
+    def answers(
+        self,
+        given: list[str],
+        texts: list[UnitText],
+        pieces: list[Window],
+        read_out: list[np.ndarray],
+        *,
+        longest: int,
+    ) -> list[dict[str, Any]]:
+        """The answer of each context: `answer`, `score`, `start`, `end`.
+
+        Args:
+            given: the contexts before they were normalised.
+            read_out: logits (1 + U, 2) of each window: "no answer", then its units.
+            longest: units of an answer at most.
+        """
+        merged = _merged(pieces, read_out, [len(text.places) for text in texts])
         answers = []
         for row, text in enumerate(given):
             span, score = best_span(*merged[row], longest=longest)
             answer: dict[str, Any] = {"answer": None, "score": score, "start": None, "end": None}
             if span is not None:
                 _, origins = normalize_with_origins(text, **self.settings["normalization"])
-                units = read[row].units
+                units = texts[row].units
                 start, end = original_span(origins, units[span[0]][0], units[span[1]][1])
-                answer = {"answer": text[start:end], "score": score, "start": start, "end": end}
+                answer |= {"answer": text[start:end], "start": start, "end": end}
             answers.append(answer)
-        columns = {
-            name: pd.Series([row[name] for row in answers], dtype=kind, index=model_input.index)
-            for name, kind in (
-                ("answer", object),
-                ("score", np.float64),
-                ("start", object),
-                ("end", object),
-            )
-        }
-        return pd.DataFrame(columns)
+        return answers
 
 
 def _merged(
-    pieces: list[Window], found: list[np.ndarray], counts: list[int]
+    pieces: list[Window], read_out: list[np.ndarray], counts: list[int]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Start and end logits (U, 2) of each context, and those of "no answer" (2,).
 
@@ -111,11 +137,11 @@ def _merged(
     lowest = np.finfo(np.float32).min
     units = [np.full((count, 2), lowest, np.float32) for count in counts]
     none = [np.full(2, np.inf, np.float32) for _ in counts]
-    for piece, of_tokens in zip(pieces, found, strict=True):
+    for piece, found in zip(pieces, read_out, strict=True):
         stop = piece.first_unit + len(piece.positions)
         stretch = units[piece.row][piece.first_unit : stop]
-        np.maximum(stretch, of_tokens[piece.positions], out=stretch)
-        np.minimum(none[piece.row], of_tokens[0], out=none[piece.row])
+        np.maximum(stretch, found[1:], out=stretch)
+        np.minimum(none[piece.row], found[0], out=none[piece.row])
     return list(zip(units, none, strict=True))
 
 

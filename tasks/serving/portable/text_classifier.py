@@ -11,6 +11,8 @@ Texts beyond the training length are cut there, as in training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,9 @@ from tasks.serving.portable.foundation import (
 class TextClassifier(PortableModel):
     """Labels and confidences of texts. See the module's text for input and output."""
 
-    def load_context(self, context: Any) -> None:
-        """Read labels, tokenizer and settings; the network itself is loaded when first asked."""
-        super().load_context(context)
+    def read(self, file: Callable[[str], Path]) -> None:
+        """Labels, settings and the tokenizer, which cuts texts as in training."""
+        super().read(file)
         self.tokenizer.enable_truncation(self.max_length_tokens)
 
     def predict(

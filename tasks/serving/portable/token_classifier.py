@@ -23,6 +23,7 @@ from mlflow.models import set_model
 from tasks.serving.portable.foundation import PortableModel, softmax
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (
+    UnitText,
     Window,
     chosen_stride,
     special_tokens,
@@ -52,10 +53,20 @@ class TokenClassifier(PortableModel):
         """
         params = params or {}
         network = self.network(params)
-        stride = chosen_stride(params)
         given = model_input["text"].tolist()
-        normalised = self.texts(model_input["text"], "text")
-        read = unit_texts(self.tokenizer, normalised)
+        texts, pieces = self.pieces(
+            self.texts(model_input["text"], "text"), stride=chosen_stride(params)
+        )
+        found = self.logits(network, [piece.input_ids for piece in pieces], params)
+        read_out = [logits[piece.positions] for piece, logits in zip(pieces, found, strict=True)]
+        answers = self.entities(given, texts, pieces, read_out)
+        return pd.DataFrame({"entities": pd.Series(answers, dtype=object, index=model_input.index)})
+
+    def pieces(
+        self, texts: list[str], *, stride: int | None
+    ) -> tuple[list[UnitText], list[Window]]:
+        """Normalised texts as units, and the windows in which a network reads them."""
+        read = unit_texts(self.tokenizer, texts)
         before, _, after = special_tokens(self.tokenizer, pair=False)
         room = self.max_length_tokens - len(before) - len(after)
         pieces = [
@@ -63,37 +74,47 @@ class TokenClassifier(PortableModel):
             for row, text in enumerate(read)
             for window in windows(row, text, before=before, after=after, room=room, stride=stride)
         ]
-        found = self.logits(network, [piece.input_ids for piece in pieces], params)
-        counts = [len(text.places) for text in read]
-        logits = _central(pieces, found, counts, len(self.labels))
+        return read, pieces
+
+    def entities(
+        self,
+        given: list[str],
+        texts: list[UnitText],
+        pieces: list[Window],
+        read_out: list[np.ndarray],
+    ) -> list[list[dict[str, Any]]]:
+        """The entities of each text.
+
+        Args:
+            given: the texts before they were normalised.
+            read_out: logits (U, C) of the units of each window.
+        """
+        logits = _central(pieces, read_out, [len(text.places) for text in texts], len(self.labels))
         answers = []
         for row, text in enumerate(given):
             _, origins = normalize_with_origins(text, **self.settings["normalization"])
             entities = []
             for first, last, label, score in spans(softmax(logits[row]), self.labels):
-                units = read[row].units
+                units = texts[row].units
                 start, end = original_span(origins, units[first][0], units[last][1])
                 record = {"start": start, "end": end, "text": text[start:end], "label": label}
                 entities.append({**record, "score": score})
             answers.append(entities)
-        return pd.DataFrame({"entities": pd.Series(answers, dtype=object, index=model_input.index)})
+        return answers
 
 
 def _central(
-    pieces: list[Window], found: list[np.ndarray], counts: list[int], num_labels: int
+    pieces: list[Window], read_out: list[np.ndarray], counts: list[int], num_labels: int
 ) -> list[np.ndarray]:
     """Logits (U, C) of each text: a unit's are those of the window where it stands least at the
     edge, because what decides its tag stands beside it."""
     logits = [np.zeros((count, num_labels), np.float32) for count in counts]
     margins = [np.full(count, -1.0) for count in counts]
-    for piece, of_tokens in zip(pieces, found, strict=True):
-        for place, (position, margin) in enumerate(
-            zip(piece.positions, piece.margins, strict=True)
-        ):
-            unit = piece.first_unit + place
-            if margin > margins[piece.row][unit]:
-                margins[piece.row][unit] = margin
-                logits[piece.row][unit] = of_tokens[position]
+    for piece, found in zip(pieces, read_out, strict=True):
+        here = slice(piece.first_unit, piece.first_unit + len(piece.positions))
+        better = np.array(piece.margins) > margins[piece.row][here]
+        margins[piece.row][here][better] = np.array(piece.margins)[better]
+        logits[piece.row][here][better] = found[better]
     return logits
 
 
