@@ -1,4 +1,4 @@
-"""`decant score`: label a file of texts with a registered or exported student."""
+"""`decant score`: answer a file of texts with a registered or exported student."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +14,8 @@ def score(
     source: str,
     output: Path,
     *,
-    text_column: str = "text",
+    text_column: str | None = None,
+    second_column: str | None = None,
     id_column: str | None = None,
     format_: Annotated[
         Literal["parquet", "jsonl", "csv", "tsv"] | None, Parameter(name="--format")
@@ -23,11 +24,12 @@ def score(
     probabilities: Annotated[bool, Parameter(negative="")] = False,
     max_unscored_rate: float = 1.0,
 ) -> None:
-    """Label a file of texts with a student; writes Parquet with label, score and reason.
+    """Answer a file of texts with a student; writes Parquet with its answers or a reason.
 
-    Every row of the input is a row of the output; one that cannot be scored (null or empty text, a
-    broken line) has no label but a reason. Memory does not grow with the file, and a run that is
-    killed leaves the output as it was.
+    Answers are labels and scores, entities with their places in the text, or stretches of a
+    context, as the student's problem is. Every row of the input is a row of the output; one that
+    cannot be scored (null or empty text, a broken line) has no answer but a reason. Memory does not
+    grow with the file, and a run that is killed leaves the output as it was.
 
     Parameters
     ----------
@@ -38,7 +40,9 @@ def score(
     output
         Parquet file to write.
     text_column
-        Column of the texts.
+        Column of the texts, `text` if none is given (`context`, for question answering).
+    second_column
+        Column of what is read with each text: `text_b` (matching) or `question`.
     id_column
         Column to copy into the output as `id`, to join answers by; without it: file and line.
     format_
@@ -46,7 +50,7 @@ def score(
     variant
         onnx_int8 is faster on a CPU; safetensors is the evaluated network, on the GPU if any.
     probabilities
-        Write the probability of every class too.
+        Classifiers write the probability of every class too.
     max_unscored_rate
         Write nothing and fail if a larger share of rows cannot be scored.
     """
@@ -61,6 +65,7 @@ def score(
     config = ScoringConfig(
         variant=variant,
         text_column=text_column,
+        second_column=second_column,
         id_column=id_column,
         file_format=format_,
         probabilities=probabilities,
@@ -76,4 +81,4 @@ def score(
     if report.num_truncated:
         print(f"  {report.num_truncated:,} texts were cut at the student's length")
     for reason, count in report.unscored.items():
-        print(f"  {count:,} without a label: {reason}")
+        print(f"  {count:,} without an answer: {reason}")

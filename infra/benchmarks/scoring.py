@@ -136,6 +136,7 @@ def write_student(folder: Path, shape: StudentArchitecture, texts: list[str]) ->
     labels = {"labels": [f"label {number}" for number in range(_NUM_LABELS)]}
     (folder / "labels.json").write_text(json.dumps(labels))
     serving = {
+        "problem": "text_classification",
         "max_length_tokens": tokenizing.MAX_LENGTH_TOKENS,
         "pad_token_id": pad,
         "normalization": {"unicode_form": "NFC", "repair_encoding": False},

@@ -9,7 +9,7 @@ one thread: products of a small student are too small to share between cores, an
 not depend on their number. An int8 activation's scale is taken over its batch, so an answer moves
 within rounding when its neighbours change; the same file gives the same answers.
 
-Shapes: B batch, L length, C classes.
+Shapes: B batch, L length, C classes, A answers (texts, or the units read out of them).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.errors import SourceError
+from tasks.modeling.units import Units
 from tasks.runtime.device import thread_count
 
 Variant = Literal["onnx_int8", "safetensors"]
@@ -30,8 +31,12 @@ Variant = Literal["onnx_int8", "safetensors"]
 class Network(Protocol):
     """Answers texts that are given as token ids."""
 
-    def logits(self, input_ids: pa.ListArray) -> np.ndarray:
-        """Token ids of each text, list<int32>, to float32 logits (texts, C) in the same order."""
+    def logits(self, input_ids: pa.ListArray, units: Units | None = None) -> np.ndarray:
+        """Token ids of each text, list<int32>, to float32 logits (A, C) in the same order.
+
+        Args:
+            units: what is read out of each text, for a head on tokens; otherwise A are the texts.
+        """
         ...
 
 
@@ -83,7 +88,7 @@ class OnnxNetwork:
         self._pad_token_id, self._batch_tokens = pad_token_id, batch_tokens
         self._threads = ThreadPoolExecutor(thread_count(), thread_name_prefix="onnx")
 
-    def logits(self, input_ids: pa.ListArray) -> np.ndarray:
+    def logits(self, input_ids: pa.ListArray, units: Units | None = None) -> np.ndarray:
         """See `Network`."""
         offsets = np.asarray(input_ids.offsets, dtype=np.int64)
         values = np.asarray(input_ids.values, dtype=np.int32)
@@ -92,13 +97,18 @@ class OnnxNetwork:
         def answer(rows: np.ndarray) -> np.ndarray:
             ids_BL, mask_BL = padded(values, offsets, rows, pad_token_id=self._pad_token_id)
             feed = {"input_ids": ids_BL, "attention_mask": mask_BL}
-            return np.asarray(self._session.run(["logits"], feed)[0], dtype=np.float32)
+            logits = np.asarray(self._session.run(["logits"], feed)[0], dtype=np.float32)
+            if units is None:
+                return logits
+            texts = np.repeat(np.arange(len(rows)), units.counts(rows))
+            return logits[texts, units.positions[units.of(rows)]]
 
         found = list(self._threads.map(answer, batches))
         width = found[0].shape[1] if found else 0
-        logits = np.empty((len(input_ids), width), dtype=np.float32)
-        for rows, logits_BC in zip(batches, found, strict=True):
-            logits[rows] = logits_BC
+        num_answers = len(input_ids) if units is None else len(units.positions)
+        logits = np.empty((num_answers, width), dtype=np.float32)
+        for rows, logits_AC in zip(batches, found, strict=True):
+            logits[rows if units is None else units.of(rows)] = logits_AC
         return logits
 
 
@@ -122,7 +132,7 @@ class TorchNetwork:
         self._pad_token_id, self._batch_tokens = pad_token_id, batch_tokens
         self._precision = resolve_precision(precision)
 
-    def logits(self, input_ids: pa.ListArray) -> np.ndarray:
+    def logits(self, input_ids: pa.ListArray, units: Units | None = None) -> np.ndarray:
         """See `Network`."""
         from tasks.training.inference import predict_logits
 
@@ -132,6 +142,7 @@ class TorchNetwork:
             pad_token_id=self._pad_token_id,
             batch_tokens=self._batch_tokens,
             precision=self._precision,
+            units=units,
         )
 
 

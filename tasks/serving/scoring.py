@@ -1,15 +1,15 @@
-"""Batch scoring: a delivered student reads a file of texts and writes labels beside them.
+"""Batch scoring: a delivered student reads a file of texts and writes its answers beside them.
 
-    rows in batches ─ normalise ─ tokenise ─ network ─ softmax ─► Parquet, one row a row of input
+    rows in batches ─ normalise ─ tokenise ─ network ─ answers ─► Parquet, one row a row of input
           └── broken, null, empty ──────────────── reason ──────────┘
 
 One batch is scored while the next is read and tokenised, so memory is flat whatever the file's
-size. Every row of the input is a row of the output: what cannot be scored has a null label and a
+size. Every row of the input is a row of the output: what cannot be scored has null answers and a
 reason. The output appears under its name only when it is complete.
 
 Columns: `file`, `line` (as an editor or the Parquet file counts rows, from 1), `id` (of a column of
-the input, if named), `label`, `score`, `probabilities` (if asked; class order in the schema's
-metadata, key `labels`), `reason`.
+the input, if named), the answer's own (see `answering.py`; class order of probabilities in the
+schema's metadata, key `labels`), `reason`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, ValidationError
-from tokenizers import Tokenizer
+from pydantic import Field
 
 from data_contracts.artifacts import Frozen
-from data_contracts.errors import ContractViolation, CorruptArtifact, UserError
-from tasks.corpus.encoding import Encoder
-from tasks.corpus.normalization import NormalizationConfig, normalize
+from data_contracts.errors import ContractViolation, UserError
+from tasks.corpus.normalization import normalize
 from tasks.corpus.raw_rows import RawBatch
-from tasks.runtime.device import thread_count
 from tasks.runtime.progress import Progress, SilentProgress
+from tasks.serving.answering import Answering, Model, Question, answering
 from tasks.serving.networks import Network, Variant, load_network
 from tasks.serving.texts import TextFile, text_files
 
@@ -53,7 +51,18 @@ class ScoringConfig(Frozen):
         description="onnx_int8: smaller and faster on a CPU, nearly the same answers; safetensors: "
         "the evaluated network, on the GPU if there is one",
     )
-    text_column: str = Field(default="text", min_length=1, description="column of the texts")
+    text_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="column of the texts (of the contexts, for question answering); null: text, or "
+        "context",
+    )
+    second_column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="column of what is read with each text, where two are: null: text_b, or "
+        "question",
+    )
     id_column: str | None = Field(
         default=None,
         description="column of strings or integers to copy, so that answers can be joined; "
@@ -64,7 +73,8 @@ class ScoringConfig(Frozen):
     )
     probabilities: bool = Field(
         default=False,
-        description="whether to write the probability of every class: 4 bytes a class a row",
+        description="whether classifiers write the probability of every class too: 4 bytes a class "
+        "a row",
     )
     batch_tokens: int = Field(
         default=1024,
@@ -89,11 +99,13 @@ class ScoringReport(Frozen):
     """What a run of batch scoring came to."""
 
     num_rows: int = Field(description="rows of the input, all of them rows of the output")
-    num_scored: int = Field(description="rows with a label")
+    num_scored: int = Field(description="rows with an answer")
     unscored: dict[str, int] = Field(description="rows without one, by reason")
     num_truncated: int = Field(description="texts cut at the student's length")
     num_tokens: int = Field(description="tokens read, special ones included")
-    labels: dict[str, int] = Field(description="rows by label")
+    labels: dict[str, int] = Field(
+        description="answers by label: of rows, of entities by type, or answer and no answer"
+    )
     seconds: float = Field(description="from the first row to the complete file")
 
     @property
@@ -123,17 +135,15 @@ def score(
     """
     config = config or ScoringConfig()
     progress = progress or SilentProgress()
+    read = Model.at(model)
+    asked = answering(read, probabilities=config.probabilities)
     files = text_files(
-        source,
-        file_format=config.file_format,
-        text_column=config.text_column,
-        id_column=config.id_column,
+        source, file_format=config.file_format, columns=_columns(asked, config, read.problem)
     )
-    reader = _Reader(model)
     network = load_network(
         model,
         config.variant,
-        pad_token_id=reader.pad_token_id,
+        pad_token_id=int(read.serving["pad_token_id"]),
         batch_tokens=config.batch_tokens,
         precision=config.precision,
     )
@@ -147,43 +157,15 @@ def score(
     tally = _Tally()
     progress.start("scoring", total=sum(file.count_rows() for file in files), unit="texts")
     with _complete_or_absent(output) as stream:
-        schema = _schema(reader.labels, config)
+        schema = _schema(asked, read.labels, config)
         with pq.ParquetWriter(
             stream, schema, compression="zstd", write_page_checksum=True, version="2.6"
         ) as writer:
-            for table in _answers(files, reader, network, config, schema, tally):
+            for table in _answers(files, read, asked, network, schema, tally):
                 writer.write_table(table)
                 progress.advance(table.num_rows)
         _check_rate(tally, config)
-    return tally.report(reader.labels, seconds=time.monotonic() - started)
-
-
-class _Reader:
-    """What a delivered student's folder says about texts and answers."""
-
-    def __init__(self, model: Path) -> None:
-        try:
-            serving = json.loads((model / "serving.json").read_text(encoding="utf-8"))
-            self.labels = json.loads((model / "labels.json").read_text(encoding="utf-8"))["labels"]
-            self.pad_token_id = int(serving["pad_token_id"])
-            self.normalization = NormalizationConfig.model_validate(serving["normalization"])
-            max_length_tokens = int(serving["max_length_tokens"])
-            tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-        except (OSError, ValueError, KeyError, ValidationError) as error:
-            raise CorruptArtifact(
-                f"{model} cannot be read: {error}",
-                rule="a delivered student has serving.json, labels.json and tokenizer.json",
-                remedy="export the student again, or fetch it again from the registry",
-            ) from error
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        self.max_length_tokens = max_length_tokens
-        self.encoder = Encoder(
-            tokenizer,
-            max_length_tokens=max_length_tokens,
-            unknown_id=None,
-            workers=thread_count(),
-        )
+    return tally.report(seconds=time.monotonic() - started)
 
 
 class _Tally:
@@ -192,37 +174,38 @@ class _Tally:
     def __init__(self) -> None:
         self.num_rows = self.num_truncated = self.num_tokens = 0
         self.unscored: Counter[str] = Counter()
-        self.labels: Counter[int] = Counter()
+        self.labels: Counter[str] = Counter()
 
-    def report(self, names: list[str], *, seconds: float) -> ScoringReport:
+    def report(self, *, seconds: float) -> ScoringReport:
         return ScoringReport(
             num_rows=self.num_rows,
             num_scored=self.num_rows - self.unscored.total(),
             unscored=dict(self.unscored.most_common()),
             num_truncated=self.num_truncated,
             num_tokens=self.num_tokens,
-            labels={names[index]: count for index, count in self.labels.most_common()},
+            labels=dict(self.labels.most_common()),
             seconds=seconds,
         )
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A batch ready to be scored: N rows of input, of which `places` have tokens."""
+    """A batch ready to be scored: N rows of input, of which `places` can be read."""
 
     file: str
     lines: np.ndarray
     ids: list[str | None]
     reasons: list[str | None]
     places: np.ndarray
-    input_ids: pa.ListArray
+    given: dict[str, list[str]]
+    question: Question
 
 
 def _answers(
     files: list[TextFile],
-    reader: _Reader,
+    model: Model,
+    asked: Answering,
     network: Network,
-    config: ScoringConfig,
     schema: pa.Schema,
     tally: _Tally,
 ) -> Iterator[pa.Table]:
@@ -233,100 +216,110 @@ def _answers(
             for batch in file.batches():
                 if not batch.num_rows:
                     continue
-                prepared = _prepare(file.label, batch, reader, tally)
-                due, waiting = (
-                    waiting,
-                    (
-                        prepared,
-                        scorer.submit(network.logits, prepared.input_ids),
-                    ),
-                )
+                prepared = _prepare(file.label, batch, model, asked, tally)
+                question = prepared.question
+                logits = scorer.submit(network.logits, question.input_ids, question.units)
+                due, waiting = waiting, (prepared, logits)
                 if due is not None:
-                    yield _table(*due, reader, config, schema, tally)
+                    yield _table(*due, asked, schema, tally)
         if waiting is not None:
-            yield _table(*waiting, reader, config, schema, tally)
+            yield _table(*waiting, asked, schema, tally)
 
 
-def _prepare(file: str, batch: RawBatch, reader: _Reader, tally: _Tally) -> _Prepared:
+def _prepare(
+    file: str, batch: RawBatch, model: Model, asked: Answering, tally: _Tally
+) -> _Prepared:
     """Normalise and tokenise; rows in the order of the input, broken ones among them."""
-    texts = [normalize(text, reader.normalization)[0] for text in batch.texts]
+    main, *further = asked.columns
+    cells: dict[str, list[Any]] = {main: list(batch.texts)}
+    cells |= {name: batch.others[name] for name in further}
+    reasons: list[str | None] = [None] * len(batch.texts)
+    texts: dict[str, list[str]] = {}
+    for name, column in cells.items():
+        texts[name] = []
+        for row, cell in enumerate(column):
+            text = normalize(cell, model.normalization)[0] if isinstance(cell, str) else ""
+            texts[name].append(text)
+            if not text and reasons[row] is None:
+                what = "text" if name == main else name
+                reasons[row] = f"empty_{what}" if isinstance(cell, str) else f"missing_{what}"
+    readable = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
     lines = np.array([*batch.lines, *(row.line for row in batch.rejected)], dtype=np.int64)
-    reasons: list[str | None] = [None if text else "empty_text" for text in texts]
     reasons += [row.reason for row in batch.rejected]
     ids = [*batch.labels, *[None] * len(batch.rejected)]
-    readable = np.array([row for row, text in enumerate(texts) if text], dtype=np.int64)
-    encoded = reader.encoder.encode(
-        pa.chunked_array([[texts[row] for row in readable]], pa.string())
+    question = asked.read(
+        {name: [column[row] for row in readable] for name, column in texts.items()}
     )
     order = np.argsort(lines, kind="stable")
     place_of = np.empty_like(order)
     place_of[order] = np.arange(len(order))
     tally.num_rows += len(lines)
     tally.unscored.update(reason for reason in reasons if reason)
-    tally.num_tokens += len(encoded.input_ids.values)
-    tally.num_truncated += int((encoded.lengths > reader.max_length_tokens).sum())
+    tally.num_tokens += len(question.input_ids.values)
+    tally.num_truncated += question.num_truncated
     return _Prepared(
         file=file,
         lines=lines[order],
         ids=[ids[row] for row in order],
         reasons=[reasons[row] for row in order],
         places=place_of[readable],
-        input_ids=encoded.input_ids,
+        given=_rows(cells, readable),
+        question=question,
     )
+
+
+def _rows(columns: dict[str, list[Any]], rows: np.ndarray) -> dict[str, list[str]]:
+    return {name: [column[row] for row in rows] for name, column in columns.items()}
 
 
 def _table(
     prepared: _Prepared,
     scored: Future[np.ndarray],
-    reader: _Reader,
-    config: ScoringConfig,
+    asked: Answering,
     schema: pa.Schema,
     tally: _Tally,
 ) -> pa.Table:
     num_rows = len(prepared.lines)
-    probabilities = np.zeros((num_rows, len(reader.labels)), dtype=np.float32)
-    if len(prepared.places):
-        probabilities[prepared.places] = _softmax(scored.result())
-    unscored = np.ones(num_rows, dtype=bool)
-    unscored[prepared.places] = False
-    best = probabilities.argmax(axis=1)
-    tally.labels.update(best[prepared.places].tolist())
-    names = pa.array(reader.labels, pa.string())
-    columns = {
+    columns: dict[str, Any] = {
         "file": pa.repeat(pa.scalar(prepared.file), num_rows),
         "line": pa.array(prepared.lines),
         "id": pa.array(prepared.ids, pa.string()),
-        "label": names.take(pa.array(best, mask=unscored)),
-        "score": pa.array(probabilities.max(axis=1, initial=0), pa.float32(), mask=unscored),
-        "probabilities": _lists(probabilities, unscored),
         "reason": pa.array(prepared.reasons, pa.string()),
     }
+    if len(prepared.places):
+        answers = asked.answer(prepared.given, prepared.question, scored.result())
+        tally.labels.update(asked.count(answers))
+        row_of = np.zeros(num_rows, dtype=np.int64)
+        row_of[prepared.places] = np.arange(len(prepared.places))
+        unscored = np.ones(num_rows, dtype=bool)
+        unscored[prepared.places] = False
+        rows = pa.array(row_of, mask=unscored)
+        for field, answer in zip(asked.fields, answers, strict=True):
+            columns[field.name] = answer.cast(field.type).take(rows)
+    else:
+        columns |= {field.name: pa.nulls(num_rows, field.type) for field in asked.fields}
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _lists(rows: np.ndarray, missing: np.ndarray) -> pa.ListArray:
-    """One list a row, null where missing. Not of fixed size: Parquet cannot read nulls among those
-    (pyarrow 25: "Expected all lists to be of size=40 but index 3 had size=0")."""
-    offsets = np.concatenate([[0], np.cumsum(~missing)]) * rows.shape[1]
-    values = pa.array(rows[~missing].ravel(), pa.float32())
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=pa.array(missing))
+def _columns(asked: Answering, config: ScoringConfig, problem: str) -> dict[str, str]:
+    """What is wanted -> column of the file: the readers know the main text as `text`."""
+    main, *further = asked.columns
+    if config.second_column and not further:
+        raise UserError(
+            f"second_column is {config.second_column!r}, and a model for {problem} reads one text",
+            rule="only pairs of texts, and questions with contexts, have a second column",
+            remedy="leave it out",
+        )
+    wanted = {"text": config.text_column or main}
+    wanted |= {name: config.second_column or name for name in further}
+    return {**wanted, **({"label": config.id_column} if config.id_column else {})}
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """In float64, as the served model computes it: float32 logits, (texts, C)."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def _schema(labels: list[str], config: ScoringConfig) -> pa.Schema:
+def _schema(asked: Answering, labels: list[str], config: ScoringConfig) -> pa.Schema:
     fields = [pa.field("file", pa.string()), pa.field("line", pa.int64())]
     if config.id_column is not None:
         fields.append(pa.field("id", pa.string()))
-    fields += [pa.field("label", pa.string()), pa.field("score", pa.float32())]
-    if config.probabilities:
-        fields.append(pa.field("probabilities", pa.list_(pa.float32())))
-    fields.append(pa.field("reason", pa.string()))
+    fields += [*asked.fields, pa.field("reason", pa.string())]
     return pa.schema(fields, {"labels": json.dumps(labels, ensure_ascii=False)})
 
 

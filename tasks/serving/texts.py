@@ -39,8 +39,9 @@ class TextFile:
         label: its name, or its path below what the URI covers.
         path: where it lies on this machine.
         file_format: parquet, jsonl, csv or tsv.
-        columns: `text`, and `label` if a column is to be copied: the readers hand on strings and
-            integers under that name, which is what a key is.
+        columns: what is wanted -> column of the file: `text`, further input columns, and `label`
+            if a column is to be copied: the readers hand on strings and integers under that name,
+            which is what a key is.
     """
 
     label: str
@@ -73,17 +74,17 @@ class TextFile:
             return sum(block.count(b"\n") for block in iter(lambda: stream.read(_BLOCK_BYTES), b""))
 
 
-def text_files(
-    uri: str, *, file_format: str | None, text_column: str, id_column: str | None
-) -> list[TextFile]:
+def text_files(uri: str, *, file_format: str | None, columns: Mapping[str, str]) -> list[TextFile]:
     """The files behind `uri`, in name order.
+
+    Args:
+        columns: see `TextFile`.
 
     Raises: SourceError if there is none, or a name does not tell its format.
     """
     paths = local_files(uri)
     if len(paths) > 1:
         paths = [path for path in paths if not path.name.startswith((".", "_"))] or paths
-    columns = {"text": text_column, **({"label": id_column} if id_column else {})}
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     files = []
     for path in paths:

@@ -2,6 +2,7 @@ import csv
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tasks.runtime.progress import SilentProgress
 from tasks.serving.portable.text_classifier import TextClassifier
 from tasks.serving.scoring import ScoringConfig, score
 
+QUESTION = "哪个房间"
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
 TEXTS = [
     request.format(room)
@@ -202,6 +204,114 @@ def test_a_folder_that_is_no_student_is_told(tmp_path):
     source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
     with pytest.raises(CorruptArtifact, match=r"serving\.json"):
         score(tmp_path, str(source), tmp_path / "out.parquet")
+
+
+def scored(delivered, tmp_path, rows, **settings):
+    """(rows of the output, report) of records scored with a delivered model's export."""
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    output = tmp_path / "out.parquet"
+    folder = delivered.export / "model"
+    report = score(folder, str(source), output, ScoringConfig(**settings))
+    return pq.read_table(output).to_pylist(), report
+
+
+def test_entities_are_those_of_the_served_model(tagger, tmp_path):
+    """Names by night in other places than by day; a long text cut in the file only."""
+    texts = [
+        "打开客厅的灯",
+        " 打开\u200b 浴\u200b室的灯",
+        "现在播放",
+        "打开客厅的灯浴室现在几度" * 9,
+    ]
+    rows = [{"text": texts[0]}, {"text": None}, *({"text": text} for text in texts[1:])]
+    for variant in ("safetensors", "onnx_int8"):
+        found, report = scored(tagger, tmp_path, rows, variant=variant)
+        assert [row["reason"] for row in found] == [None, "missing_text", None, None, None]
+        assert found[1]["entities"] is None
+        wanted = tagger.ask([{"text": text} for text in texts], variant=variant)["entities"]
+        for row, entities in zip([found[0], *found[2:]], wanted, strict=True):
+            names = ("start", "end", "text", "label")
+            assert [[one[name] for name in names] for one in row["entities"]] == [
+                [one[name] for name in names] for one in entities
+            ]
+        assert report.labels == {"ROOM": 20, "DEVICE": 11}
+        assert report.num_scored == 4
+
+
+def test_answers_to_questions_are_those_of_the_served_model(answerer, tmp_path):
+    """The question taken for the context, or the answer of one row in the next."""
+    rows = [
+        {"context": "打开客厅的灯", "question": QUESTION},
+        {"context": "打开客厅的灯", "question": " "},
+        {"context": "打开的灯" * 9, "question": QUESTION},
+        {"context": "打开的灯" * 8 + "关闭阳台的灯", "question": QUESTION},
+        {"context": "打开客厅的灯"},
+    ]
+    found, report = scored(answerer, tmp_path, rows)
+    assert [row["answer"] for row in found] == ["客厅", None, None, "阳台", None]
+    reasons = [None, "empty_question", None, None, "missing_question"]
+    assert [row["reason"] for row in found] == reasons
+    assert (found[3]["start"], found[3]["end"]) == (34, 36)
+    served = answerer.ask([rows[row] for row in (0, 2, 3)], variant="onnx_int8")
+    for row, wanted in zip((0, 2, 3), served.to_dict("records"), strict=True):
+        assert found[row]["start"] == wanted["start"]
+        assert found[row]["score"] == pytest.approx(wanted["score"], abs=0.05)
+    assert report.labels == {"answer": 2, "no answer": 1}
+
+
+def test_pairs_are_those_of_the_served_model(matcher, tmp_path):
+    """Both texts read from one column: every pair matches."""
+    rows = [
+        {"a": "打开客厅的灯", "b": "关闭客厅的灯"},
+        {"a": "打开客厅的灯", "b": "客厅现在几度"},
+        {"a": "打开客厅的灯", "b": 5},
+        {"a": "打开客厅的灯" * 9, "b": "客厅现在几度"},
+    ]
+    found, report = scored(
+        matcher, tmp_path, rows, text_column="a", second_column="b", probabilities=True
+    )
+    assert [row["label"] for row in found[:3]] == ["same", "other", None]
+    assert found[2]["reason"] == "missing_text_b"
+    assert sum(found[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert report.num_truncated == 1
+    wanted = matcher.ask([{"text": rows[3]["a"], "text_b": rows[3]["b"]}], variant="onnx_int8")
+    assert found[3]["label"] == wanted["label"][0]
+    assert found[3]["score"] == pytest.approx(wanted["score"][0], abs=0.05)
+
+
+def test_label_sets_are_those_of_the_served_model(labeller, tmp_path):
+    """A text with no label at all, scored as one that could not be read."""
+    texts = ["打开客厅的灯", "卧室现在几度", "客厅现在几度"]
+    rows = [{"text": text} for text in texts]
+    found, report = scored(labeller, tmp_path, rows, probabilities=True)
+    assert [set(row["labels"]) for row in found] == [{"lamp", "living"}, set(), {"living"}]
+    assert [len(row["scores"]) for row in found] == [2, 0, 1]
+    assert all(len(row["probabilities"]) == 3 for row in found)
+    assert report.labels == {"living": 2, "lamp": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"probabilities": True}, "probability of every class"),
+        ({"second_column": "b"}, "reads one text"),
+    ],
+)
+def test_what_a_problem_does_not_have_is_refused(tagger, tmp_path, settings, said):
+    """A setting that is dropped in silence."""
+    with pytest.raises(UserError, match=said):
+        scored(tagger, tmp_path, [{"text": "打开客厅的灯"}], **settings)
+
+
+def test_a_problem_that_files_are_not_scored_for_is_told(model, tmp_path):
+    """`KeyError: 'translation'`."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    serving = json.loads((folder / "serving.json").read_text(encoding="utf-8"))
+    serving["problem"] = "juggling"
+    (folder / "serving.json").write_text(json.dumps(serving), encoding="utf-8")
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
+    with pytest.raises(UserError, match="is a model for juggling"):
+        score(folder, str(source), tmp_path / "out.parquet")
 
 
 class Recorder(SilentProgress):

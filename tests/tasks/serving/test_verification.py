@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from data_contracts.errors import CorruptArtifact
+from tasks.serving.assembly import assembled
+from tasks.serving.interfaces import INTERFACES
 from tasks.serving.verification import verify_model
 
 
@@ -72,7 +74,6 @@ def sign_again(bundle):
 
     from tasks.serving.assembly import script_digest
     from tasks.serving.bundle import file_digests, model_digest, requirements
-    from tasks.serving.interfaces import INTERFACES
 
     files = file_digests(bundle)
     wanted = requirements(repair_encoding=False)
@@ -118,6 +119,22 @@ def test_a_changed_script_is_refused(copy):
     script.write_text(script.read_text() + "\nprint('hello')\n")
     with pytest.raises(CorruptArtifact, match="not the script that Decant ships"):
         verify_model(copy)
+
+
+def test_every_problem_verifies_with_its_own_script_only(tagger, tmp_path):
+    """A script of ours, but another problem's, beside or in place of the registered one."""
+    verify_model(tagger.folder)
+    folder = shutil.copytree(tagger.folder, tmp_path / "copy")
+    other = INTERFACES["text_classification"].script
+    (folder / other.name).write_text(assembled(other), encoding="utf-8")
+    with pytest.raises(CorruptArtifact, match="2 scripts of ours"):
+        verify_model(folder)
+    (folder / "token_classifier.py").unlink()
+    with pytest.raises(CorruptArtifact, match="something else than text_classifier"):
+        verify_model(folder)
+    describe(folder, lambda flavor: flavor.update(model_code_path=other.name))
+    with pytest.raises(CorruptArtifact, match="content digest"):
+        verify_model(folder)
 
 
 @pytest.mark.parametrize(
