@@ -17,7 +17,7 @@
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels
     selection.py        all rows together, as numbers:
-      ledger.py           those numbers, on disk by hash; two bytes a row in memory
+      ledger.py           those numbers, on disk by hash or mapped
       deduplication.py    copies, contradictions, near-duplicates
       similarity.py       near copies of evaluation texts, exact; ngrams.py: what they share
       splitting.py        validation and test rows by content hash, for who brings none

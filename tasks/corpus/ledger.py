@@ -1,12 +1,14 @@
-"""The numbers of all rows while they are judged together: on disk by hash, two bytes a row here.
+"""The numbers of all rows while they are judged together: on disk, and mapped where they change.
 
-    piece after piece ──► 32 files by the text's hash ──► read back one at a time
+    piece after piece ──► 256 files by the text's hash ──► read back one at a time
+                     └──► a byte of role a row, and one of outcome: mapped
 
-Rows of one text meet in one file, so copies and contradictions are found file by file. Held in
-memory are one byte of role and one of outcome a row, and a few bytes a row that is set aside:
-100 million rows are 0.2 GB here and 2.8 GB on disk; a file of them is 90 MB while it is read, a few
-times that while it is sorted. Measured, all rules on hashes: 58 MB for a million rows, 126 MB for
-ten million (7.6 bytes a row).
+Rows of one text meet in one file, so copies and contradictions are found file by file. The bytes of
+role and outcome are read and written everywhere, but in mapped files, whose pages the kernel takes
+back when memory is short. What must be held is one file while it is sorted, and a few bytes a row
+that is set aside. Of 100 million rows: 2.8 GB on disk, a file of 11 MB and a few times that while
+it is sorted, 0.2 GB mapped. Measured, all rules on hashes, the mapped pages counted in: 55 MB for
+one million rows, 66 MB for five (2.8 bytes a row).
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ COPY_KINDS = {"copy_exact": "exact", "copy_near": "near"}
 OUTCOMES = (KEPT, *QUARANTINE_REASONS, *COPY_KINDS)
 NO_LANGUAGE = -1
 
-_NUM_FILES = 32
+_FILE_BITS = 8
 _MAX_ROWS = 2**32
 ENTRY = np.dtype(
     [
@@ -55,13 +57,15 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         """Keep the files in `folder`, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._paths = [folder / f"{number:02d}.rows" for number in range(_NUM_FILES)]
+        self._folder, self._num_rows = folder, 0
+        self._paths = [folder / f"{number:03d}.rows" for number in range(1 << _FILE_BITS)]
         self._streams = [path.open("wb") for path in self._paths]
-        self._roles, self._code_of_label = bytearray(), dict[str, int]()
+        self._role_stream, self._role = (folder / "role").open("wb"), np.empty(0, np.uint8)
+        self._code_of_label: dict[str, int] = {}
         self._code_of_language: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._roles)
+        return self._num_rows
 
     def add(
         self,
@@ -99,26 +103,38 @@ class Ledger:
         entries["parallel_language"] = (
             NO_LANGUAGE if parallel_language is None else self._language(parallel_language)
         )
-        places = (entries["text_hash"] >> np.uint64(59)).astype(np.uint8)
+        places = (entries["text_hash"] >> np.uint64(64 - _FILE_BITS)).astype(np.uint16)
         order = np.argsort(places, kind="stable")
-        bounds = np.searchsorted(places[order], np.arange(_NUM_FILES + 1))
+        bounds = np.searchsorted(places[order], np.arange(len(self._streams) + 1))
         entries = entries[order]
         for number, stream in enumerate(self._streams):
             stream.write(entries[bounds[number] : bounds[number + 1]].tobytes())
-        self._roles += bytes([ROLES.index(role)]) * len(labels)
+        self._role_stream.write(bytes([ROLES.index(role)]) * len(labels))
+        self._num_rows += len(labels)
 
     def _language(self, tag: str) -> int:
         return self._code_of_language.setdefault(tag, len(self._code_of_language))
 
     def finish(self) -> None:
         """No more rows will come; from here on they can be read."""
-        for stream in self._streams:
+        for stream in (*self._streams, self._role_stream):
             stream.close()
+        self._role = self._mapped("role")
+
+    def _mapped(self, name: str) -> np.ndarray:
+        path = self._folder / name
+        return np.asarray(np.memmap(path, np.uint8, "r+")) if len(self) else np.empty(0, np.uint8)
 
     @property
     def role(self) -> np.ndarray:
-        """uint8, (rows,): index into `ROLES`, may be written to."""
-        return np.frombuffer(self._roles, np.uint8)
+        """uint8, (rows,): index into `ROLES`, may be written to; after `finish`."""
+        return self._role
+
+    def verdicts(self) -> Verdicts:
+        """All rows as kept, to be changed."""
+        with (self._folder / "outcome").open("wb") as stream:
+            stream.truncate(len(self))
+        return Verdicts(self._mapped("outcome"))
 
     @property
     def labels(self) -> tuple[str, ...]:

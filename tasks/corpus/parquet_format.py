@@ -32,6 +32,7 @@ pc: Any = pyarrow.compute
 _MAX_ROW_GROUP_BYTES = 1 << 30
 _MAX_UNFOLDING = 1000
 _MIN_SUSPICIOUS_BYTES = 256 << 20
+_ROWS_A_READER = 65_536
 
 
 def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
@@ -41,7 +42,8 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
         unfolds into more than a thousand times its size.
     """
     try:
-        file = pq.ParquetFile(path, read_dictionary=_leaves(path, columns))
+        # Read ahead, a file's columns would stay in memory to its end: 20 bytes a short text.
+        file = pq.ParquetFile(path, read_dictionary=_leaves(path, columns), pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(
             f"{path.name} is not a readable Parquet file: {str(error).splitlines()[0]}",
@@ -60,7 +62,7 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
         unfolded, row = 0, 0
         names = list(dict.fromkeys(columns.values()))
         try:
-            for arrow in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            for arrow in _batches(file, names):
                 lengths = {name: _byte_lengths(arrow[name]) for name in names}
                 unfolded += sum(pc.sum(length).as_py() or 0 for length in lengths.values())
                 if unfolded > limit:
@@ -73,6 +75,19 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
                 rule="every page of a Parquet file must be readable",
                 remedy="fetch or write the file again",
             ) from error
+
+
+def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """All rows in order. A reader keeps every text of a dictionary it has met, so it reads some row
+    groups and makes room for the next."""
+    groups: list[int] = []
+    rows = 0
+    for number in range(file.num_row_groups):
+        groups.append(number)
+        rows += file.metadata.row_group(number).num_rows
+        if rows >= _ROWS_A_READER or number == file.num_row_groups - 1:
+            yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns)
+            groups, rows = [], 0
 
 
 def _leaves(path: Path, columns: ColumnMapping) -> list[str]:

@@ -4,8 +4,8 @@
 
 Rows are numbers here (see `tasks.corpus.ledger`; texts stay on disk), in the order of the sources,
 so an earlier source wins over a later one. The evaluation stays clean: where a training row meets
-an evaluation row, the training row goes. In memory are two bytes a row, 16 bytes an evaluation row
-for exact leaks, and its n-grams (about 700 bytes a short text) for near ones.
+an evaluation row, the training row goes. In memory are 16 bytes an evaluation row for exact
+leaks, and its n-grams (about 700 bytes a short text) for near ones.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def select(
 
     Raises: SourceError if a required language has no labelled rows to evaluate on.
     """
-    verdicts = Verdicts(np.zeros(len(rows), dtype=np.uint8))
+    verdicts = rows.verdicts()
     if not pairs_count:
         _contradictions(rows, verdicts)
     for language in dict.fromkeys(required_languages):

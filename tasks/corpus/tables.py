@@ -63,7 +63,8 @@ def iter_batches(
     """
     names = list(columns) if columns is not None else None
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # Read ahead, the whole file's columns would stay in memory to its end.
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=batch_rows, columns=names):
                 yield batch.select(names) if names is not None else batch
     except (OSError, pa.ArrowInvalid) as error:

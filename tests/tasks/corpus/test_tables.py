@@ -1,9 +1,12 @@
 """The one Parquet reader and writer."""
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.errors import CorruptArtifact
+from tasks.corpus.parquet_format import read_parquet
 from tasks.corpus.tables import ROWS_PER_GROUP, iter_batches, read_table, write_table
 
 
@@ -57,3 +60,16 @@ def test_batches_are_the_rows_in_order_with_the_columns_asked_for(tmp_path):
     assert read_table(tmp_path / "t.parquet", ["text"]).schema.names == ["text"]
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "absent.parquet")
+
+
+def test_reading_batches_holds_some_row_groups_not_the_file(tmp_path):
+    """Twenty bytes a row read ahead and kept to the end: 2 GB of 100 million short rows."""
+    rng, path = np.random.default_rng(0), tmp_path / "texts.parquet"
+    texts = [rng.bytes(40).hex() for _ in range(200_000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=8000, use_dictionary=False)
+    plain, source = iter_batches(path, 8000), read_parquet(path, {"text": "text"})
+    for batches, most in ((plain, 4 << 20), (source, 28 << 20)):  # 16 and 44 MiB otherwise
+        before = held = pa.total_allocated_bytes()
+        for _ in batches:
+            held = max(held, pa.total_allocated_bytes())
+        assert held - before < most
