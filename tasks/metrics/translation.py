@@ -25,13 +25,17 @@ from tasks.metrics.statistics import Measure, Statistics, rows
 _TOKENIZERS = {"zh": "zh", "yue": "zh", **dict.fromkeys(("ja", "th", "lo", "km", "my"), "char")}
 
 
+def bleu_tokenizer(language: str) -> str:
+    """sacreBLEU's tokenizer for texts in a language (a BCP-47 tag)."""
+    return _TOKENIZERS.get(language.split("-")[0].lower(), "13a")
+
+
 class TranslationScorer:
     """BLEU and chrF++ of translations into one language."""
 
     def __init__(self, target_language: str) -> None:
         """`target_language`: BCP-47; decides the tokenizer of BLEU."""
-        language = target_language.split("-")[0].lower()
-        self._bleu = BLEU(tokenize=_TOKENIZERS.get(language, "13a"))
+        self._bleu = BLEU(tokenize=bleu_tokenizer(target_language))
         self._chrf = CHRF(word_order=2)
 
     def statistics(

@@ -9,18 +9,19 @@ it and its `generate` starts from the settings that the model was trained to be 
 Training works on decoder states and the output matrix instead of logits (`decoder_states`,
 `output_projection`), so that losses can go over the vocabulary piece by piece.
 
-Shapes: B batch, L length, D width, V vocabulary.
+Shapes: B batch, L length, N target tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
@@ -35,6 +36,7 @@ from transformers.utils import logging as transformers_logging
 
 from data_contracts.errors import RecipeError, SourceError
 from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq2SeqShape
+from tasks.modeling.texts import Texts
 
 # Families whose logits are states · output matrixᵀ (+ final_logits_bias), checked by a test each.
 _FAMILIES = ("bart", "m2m_100", "marian", "mbart")
@@ -48,6 +50,49 @@ class Seq2SeqTokens:
     pad_token_id: int
     eos_token_id: int
     max_length_tokens: int
+
+
+class Seq2SeqNetwork(nn.Module):
+    """An encoder-decoder as the training loop calls it.
+
+    Its state dict holds each weight once: what is tied to another would be saved twice, and files
+    of safetensors refuse it.
+
+    Args:
+        model: as `build_seq2seq` and `load_seq2seq` give it.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Find out which names mean the same weight."""
+        super().__init__()
+        self.model = model
+        names: dict[int, str] = {}
+        self._owners: dict[str, str] = {}
+        for name, tensor in super().state_dict(keep_vars=True).items():
+            self._owners[name] = names.setdefault(id(tensor), name)
+
+    def forward(self, source: Texts, labels_BL: Tensor) -> Tensor:
+        """States of the tokens to be written, row after row: float, (N, D).
+
+        Args:
+            source: B texts, padded, with their mask.
+            labels_BL: int64, target ids with their end mark, negative where there is none.
+        """
+        assert source.attention_mask_BL is not None, "an encoder-decoder reads padded texts"
+        valid_BL = labels_BL >= 0
+        filled_BL = labels_BL.masked_fill(~valid_BL, int(self.model.config.pad_token_id))
+        mask_BL = source.attention_mask_BL
+        return decoder_states(self.model, source.input_ids, mask_BL, filled_BL)[valid_BL]
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:  # pyright: ignore
+        """Weights by name, tied ones under the first of their names."""
+        found = super().state_dict(*args, **options)
+        return {name: value for name, value in found.items() if self._owners[name] == name}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Take weights as `state_dict` gives them."""
+        whole = {name: state_dict[owner] for name, owner in self._owners.items()}
+        return super().load_state_dict(whole, *args, **options)
 
 
 def build_seq2seq(shape: Seq2SeqShape, tokens: Seq2SeqTokens) -> PreTrainedModel:

@@ -15,6 +15,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from data_contracts.artifacts import Frozen
 
+Seq2SeqProblemName = Literal["translation", "summarization", "generation"]
 Layers = Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...]
 
 
@@ -105,22 +106,28 @@ class DecodingConfig(Frozen):
     """How a text is written; every field defines the result."""
 
     num_beams: int = Field(
-        1, ge=1, le=64, description="hypotheses kept a text; 1: the likeliest token, step by step"
+        default=1,
+        ge=1,
+        le=64,
+        description="hypotheses kept a text; 1: the likeliest token at each step",
     )
     length_penalty: float = Field(
-        1.0,
+        default=1.0,
         ge=-5,
         le=5,
         description="hypotheses are ranked by log-probability / length ** this; only with beams",
     )
     min_length_tokens: int = Field(
-        0, ge=0, le=4096, description="tokens written at least, before the end mark"
+        default=0, ge=0, le=4096, description="tokens written at least, before the end mark"
     )
     max_length_tokens: int = Field(
-        64, ge=1, le=4096, description="tokens written at most, the end mark included"
+        default=64, ge=1, le=4096, description="tokens written at most, the end mark included"
     )
     no_repeat_ngram_size: int = Field(
-        0, ge=0, le=32, description="no run of so many tokens is written twice in a text; 0: off"
+        default=0,
+        ge=0,
+        le=32,
+        description="no run of so many tokens is written twice in a text; 0: off",
     )
 
     @model_validator(mode="after")

@@ -8,7 +8,13 @@
     question_answering.py          question and context → a span of the context, or none
     whole_texts.py                 what the first three share: one answer a text
 
-A recipe's `problem` picks from `PROBLEMS`; adding a type is one file and one line here.
+    seq2seq.py                     what the problems say whose answer is a text
+    translation.py                 one text → the same in another language
+    summarization.py               one text → a short one
+    generation.py                  one text → a reply
+
+A recipe's `problem` picks from `PROBLEMS` or `SEQ2SEQ_PROBLEMS`; adding a type is one file and one
+line here.
 """
 
 from __future__ import annotations
@@ -18,12 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import SourceError
+from tasks.problems.generation import Generation
 from tasks.problems.matching import Matching
 from tasks.problems.multilabel_classification import MultilabelClassification
 from tasks.problems.problem import Answers, Problem
 from tasks.problems.question_answering import QuestionAnswering
+from tasks.problems.seq2seq import Seq2SeqProblem
+from tasks.problems.summarization import Summarization
 from tasks.problems.text_classification import TextClassification
 from tasks.problems.token_classification import TokenClassification
+from tasks.problems.translation import Translation
 
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
@@ -37,6 +47,10 @@ PROBLEMS: dict[str, Problem] = {
         TokenClassification(),
         QuestionAnswering(),
     )
+}
+
+SEQ2SEQ_PROBLEMS: dict[str, Seq2SeqProblem] = {
+    problem.name: problem for problem in (Translation(), Summarization(), Generation())
 }
 
 
@@ -70,4 +84,4 @@ def load_model(folder: Path) -> EncoderWithHead:
     return model.eval()
 
 
-__all__ = ["PROBLEMS", "Answers", "Problem", "load_model"]
+__all__ = ["PROBLEMS", "SEQ2SEQ_PROBLEMS", "Answers", "Problem", "Seq2SeqProblem", "load_model"]

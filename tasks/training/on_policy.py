@@ -5,7 +5,8 @@ With probability lambda a step drops its targets, samples others from the studen
 teacher about every token of them and learns the answers (no label is right or wrong there, so such
 a step has no hard loss).
 
-Which steps, and what is drawn, follow from (seed, step), so a resumed run draws the same.
+Which steps, and what is drawn, follow from the seed and the step (its number, or a name made of its
+rows), so a resumed run draws the same.
 
 References: Agarwal et al. 2024, arXiv:2306.13649, algorithm 1 (generalized knowledge distillation).
 """
@@ -23,7 +24,7 @@ from tasks.runtime.seeding import derive_seed, generator
 from tasks.training.losses import IGNORE_INDEX
 
 
-def is_on_policy(share: float, *, seed: int, step: int) -> bool:
+def is_on_policy(share: float, *, seed: int, step: int | str) -> bool:
     """Whether step `step` learns from the student's own texts: a coin of probability `share`."""
     return bool(generator(seed, "on-policy", step).random() < share)
 
@@ -36,7 +37,7 @@ def student_labels(
     *,
     temperature: float,
     seed: int,
-    step: int,
+    step: int | str,
     vocab_size: int | None = None,
 ) -> Tensor:
     """Texts that the student writes for these sources, as labels.

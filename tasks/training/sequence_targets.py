@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
-Similarity = Literal["bleu", "chrf"]
+from tasks.metrics.translation import bleu_tokenizer
 
-# Languages that sacreBLEU has a tokenizer for without further packages or files.
-_BY_CHARACTER = ("ja", "th", "lo", "km", "my")
+Similarity = Literal["bleu", "chrf"]
 
 
 def closest_hypothesis(
@@ -35,14 +34,6 @@ def closest_hypothesis(
     scorer = _scorer(similarity, bleu_tokenizer(language))
     scores = [scorer.sentence_score(text, [gold]).score for text in hypotheses]
     return max(range(len(scores)), key=lambda number: (scores[number], -number))
-
-
-def bleu_tokenizer(language: str) -> str:
-    """sacreBLEU's tokenizer for texts in a language."""
-    base = language.split("-")[0].lower()
-    if base == "zh":
-        return "zh"
-    return "char" if base in _BY_CHARACTER else "13a"
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.training.sequence_targets import bleu_tokenizer, closest_hypothesis
+from tasks.training.sequence_targets import closest_hypothesis
 
 
 @pytest.mark.parametrize("similarity", ["bleu", "chrf"])
@@ -25,13 +25,6 @@ def test_words_decide_where_there_are_words():
     assert (
         closest_hypothesis(hypotheses, "a dog ran away", similarity="bleu", language="en-GB") == 1
     )
-
-
-@pytest.mark.parametrize(
-    ("language", "expected"), [("zh-Hant", "zh"), ("ja", "char"), ("de", "13a"), ("th", "char")]
-)
-def test_texts_are_cut_as_their_language_asks(language, expected):
-    assert bleu_tokenizer(language) == expected
 
 
 def test_no_hypothesis_is_refused():

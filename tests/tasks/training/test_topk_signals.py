@@ -136,6 +136,7 @@ def table(codec, **changes):
     packed = codec.encode(given)
     columns = {
         "example_id": ["0" * 32, "1" * 32],
+        "target_text": ["你好", ""],
         "target_ids": [[5, 3], [3]],
         "topk": [packed[:2].tobytes(), packed[2:].tobytes()],
         "hypotheses": [["你好", "您好"], []],

@@ -1,0 +1,40 @@
+"""What an encoder-decoder must know of the tokens artifact it reads: sizes and special ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from data_contracts.errors import SourceError
+from tasks.modeling.seq2seq import Seq2SeqTokens
+
+# How tokenizers call the token that ends a text, most telling first.
+_ENDS = ("</s>", "[SEP]", "<|endoftext|>", "<eos>")
+
+
+def read_seq2seq_tokens(tokens: Path) -> Seq2SeqTokens:
+    """Sizes, padding and end mark of a tokens artifact.
+
+    Raises: SourceError if its tokenizer has no end mark.
+    """
+    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    end = facts.get("eos_token_id")
+    if end is None:
+        end = _end_mark(tokens / "tokenizer")
+    return Seq2SeqTokens(
+        facts["vocab_size"], facts["pad_token_id"], int(end), facts["max_length_tokens"]
+    )
+
+
+def _end_mark(folder: Path) -> int:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for name in _ENDS:
+        if (found := tokenizer.token_to_id(name)) is not None:
+            return found
+    raise SourceError(
+        "the tokenizer has no token that ends a text",
+        rule=f"one of {', '.join(_ENDS)}",
+        remedy="use another tokenizer, or train one (kind: bpe)",
+    )
