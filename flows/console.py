@@ -99,6 +99,10 @@ class TerminalListener:
         self._running.pop(name).remove()
         self._bars.console.print(Text(_finished_text(name, outcome, seconds)), soft_wrap=True)
 
+    def step_left(self, name: str) -> None:
+        """Take its bar away."""
+        self._running.pop(name).remove()
+
 
 class _StepBar:
     """The live line of one step."""
@@ -124,6 +128,9 @@ class _StepBar:
     def say(self, message: str) -> None:
         """Print a lasting line."""
         _say(self._bars, message)
+
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        """Nothing: the bar shows the loss."""
 
     def remove(self) -> None:
         """Take the line away."""
@@ -173,6 +180,9 @@ class LineListener:
         """One line a step."""
         self._print(_finished_text(name, outcome, seconds))
 
+    def step_left(self, name: str) -> None:
+        """Nothing: its lines are printed."""
+
     def _print(self, line: str) -> None:
         # One write a line: steps that run side by side share the stream.
         self._stream.write(f"{line}\n")
@@ -214,6 +224,9 @@ class _StepLines:
     def say(self, message: str) -> None:
         """One line."""
         self._print(f"  {self._step}: {redact(message)}")
+
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        """Nothing: lines show the loss."""
 
 
 @contextmanager

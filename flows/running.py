@@ -37,6 +37,9 @@ class Listener(Protocol):
     def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
         """Step `name` gave its artifact, cached or built, after `seconds`."""
 
+    def step_left(self, name: str) -> None:
+        """Nothing more is heard of step `name`, which may have given nothing."""
+
 
 class SilentListener:
     """Listens to nothing."""
@@ -49,6 +52,9 @@ class SilentListener:
         return SilentProgress()
 
     def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
+        """Ignore it."""
+
+    def step_left(self, name: str) -> None:
         """Ignore it."""
 
 

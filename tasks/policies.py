@@ -29,7 +29,7 @@ from data_contracts.artifacts import Artifact
 from data_contracts.errors import DecantError, TransientError
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import thread_count
-from tasks.runtime.progress import Progress
+from tasks.runtime.progress import Progress, StopTraining
 from tasks.runtime.redaction import redact
 from tasks.runtime.shards import Shard, run_shard
 from tasks.runtime.stages import RunStage, Stage, StageConfig, StageOutcome, run_stage
@@ -87,6 +87,10 @@ class TaskProgress:
         self._listener.say(message)
         self._logger.info(redact(message))
 
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        """Pass it on: whoever listens may end the training."""
+        self._listener.validated(number, figures)
+
 
 def run_as_task(
     name: str,
@@ -112,20 +116,26 @@ def run_as_task(
     """
     run_id = run_id or uuid.uuid4().hex
     outcomes: list[StageOutcome] = []
+    stopped: list[StopTraining] = []
 
     # `inputs` is a parameter so that Prefect draws the edges between steps from it.
     def step(inputs: Mapping[str, Artifact]) -> State[Artifact]:
-        with redacted_errors():
-            outcome = run(
-                stage,
-                config,
-                inputs,
-                store=store,
-                progress=TaskProgress(progress),
-                workers=workers,
-                force=force,
-                run_id=run_id,
-            )
+        try:
+            with redacted_errors():
+                outcome = run(
+                    stage,
+                    config,
+                    inputs,
+                    store=store,
+                    progress=TaskProgress(progress),
+                    workers=workers,
+                    force=force,
+                    run_id=run_id,
+                )
+        except StopTraining as stop:
+            # Not a failure: a person's eye would look for a mistake behind each red one.
+            stopped.append(stop)
+            return Completed(name="Stopped", message=str(stop))
         outcomes.append(outcome)
         _show(name, outcome)
         return Completed(
@@ -141,6 +151,8 @@ def run_as_task(
         description=f"Stage {stage.name}, version {stage.version}",
         **_rules(),
     )(dict(inputs), return_state=True)
+    if stopped:
+        raise stopped[0]
     artifact = cast(Artifact, state.result())
     return StageOutcome(artifact, cached=outcomes[-1].cached)
 

@@ -310,6 +310,9 @@ class _Stopwatch:
     def say(self, message: str) -> None:
         """Nothing to add."""
 
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        """Nothing to add."""
+
 
 def _trained(
     bench: Bench,

@@ -122,12 +122,18 @@ class Children:
             getattr(progress, method)(*arguments, **named)
 
     def _end(self, child: ForkServerProcess) -> None:
-        """Reap `child`; one that is still at work (its listener failed) is killed."""
+        """Reap `child`; one that is still at work (its listener failed) is told to clean up."""
+        deadline = time.monotonic() + _STOP_SECONDS
         with self._lock:
             child.join(_POLL_SECONDS)
-            if child.is_alive():
-                child.kill()
-                child.join()
+        if child.is_alive():
+            _signal(child, signal.SIGTERM)
+        while child.is_alive() and time.monotonic() < deadline:
+            with self._lock:
+                child.join(_POLL_SECONDS / 10)
+        with self._lock:
+            child.kill()
+            child.join()
             self._running.discard(child)
 
     def _death(self, stage: Stage, child: ForkServerProcess) -> Exception:
@@ -169,6 +175,9 @@ class _PipeProgress:
 
     def say(self, message: str) -> None:
         self._send("say", (message,), {})
+
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        self._send("validated", (number, figures), {})
 
     def _send(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._pipe.send(("progress", (method, arguments, named)))

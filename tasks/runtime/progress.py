@@ -17,6 +17,16 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """One line worth reading by a person."""
 
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        """The `number`-th validation of a training, from 1: its step and its figures.
+
+        Raises: StopTraining if whoever listens has seen enough.
+        """
+
+
+class StopTraining(Exception):  # noqa: N818  # nothing went wrong
+    """A listener ends a training that is not worth going on with: nothing of it is published."""
+
 
 class SilentProgress:
     """Listens to nothing."""
@@ -28,4 +38,7 @@ class SilentProgress:
         """Ignore it."""
 
     def say(self, message: str) -> None:
+        """Ignore it."""
+
+    def validated(self, number: int, figures: dict[str, float]) -> None:
         """Ignore it."""

@@ -205,6 +205,7 @@ def train(
                 progress.advance(meter.take_steps(), note=f"loss {entry['loss']:.3f}")
             if due:
                 best = _validated(model, validate, config, state, best, ranks)
+                progress.validated(len(state.validations), state.validations[-1])
             if ranks.size > 1 and not reading:
                 continue  # ranks save and stop together, and agree only when they meet anyway
             late = time.monotonic() - last_saved > _CHECKPOINT_EVERY_SECONDS

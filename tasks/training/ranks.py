@@ -41,6 +41,9 @@ class _LineProgress:
     def say(self, message: str) -> None:
         _tell("say", (message,), {})
 
+    def validated(self, number: int, figures: dict[str, float]) -> None:
+        _tell("validated", (number, figures), {})
+
 
 def _tell(method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps({"progress": (method, arguments, named)}) + "\n")

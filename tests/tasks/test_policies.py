@@ -7,7 +7,7 @@ import pytest
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import RecipeError, TransientError
 from tasks.policies import redacted_errors
-from tasks.runtime.progress import SilentProgress
+from tasks.runtime.progress import SilentProgress, StopTraining
 from tasks.runtime.stages import Stage, StageConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
@@ -82,6 +82,23 @@ def test_a_hit_is_shown_as_cached_and_its_figures_as_a_table(prefect_api, store,
     assert [first["task_run"].state_name, second["task_run"].state_name] == ["Completed", "Cached"]
     assert second["outcome"].artifact == first["outcome"].artifact
     assert '"letters"' in PageArtifact.get("one").data
+
+
+def test_a_training_that_was_ended_on_purpose_is_no_failure(prefect_api, store, monkeypatch):
+    """A study's page full of red marks, one a trial that was behind the others."""
+    calls = []
+
+    def stop(config, inputs, workspace):
+        calls.append(1)
+        raise StopTraining("behind the others")
+
+    ended = run_in_flow(store, stop, monkeypatch)
+    assert isinstance(ended["error"], StopTraining)
+    assert (ended["task_run"].state_type.value, ended["task_run"].state_name) == (
+        "COMPLETED",
+        "Stopped",
+    )
+    assert len(calls) == 1
 
 
 def test_a_transient_error_is_retried_and_a_users_mistake_is_not(prefect_api, store, monkeypatch):

@@ -9,12 +9,12 @@ import pytest
 
 from data_contracts.errors import Preempted, RecipeError, ResourceExhausted
 from tasks.runtime.children import Children
-from tasks.runtime.progress import SilentProgress
+from tasks.runtime.progress import SilentProgress, StopTraining
 from tasks.runtime.stages import Stage
 
 # A module of its own: children import stages by name.
 SOURCE = """
-import os, signal, time
+import os, signal, sys, time
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import RecipeError
 from tasks.runtime.stages import StageConfig
@@ -36,6 +36,10 @@ def toy(config, inputs, workspace):
         raise Odd("one", "two")
     if config.does == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
+    if config.does == "validates":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        workspace.progress.validated(1, {"loss": 2.0})
+        time.sleep(60)
     if config.does == "waits":
         (workspace.work / "waiting").touch()
         time.sleep(60)
@@ -100,6 +104,19 @@ def test_errors_of_a_child_come_through_whole(toy, store):
     with pytest.raises(ResourceExhausted, match="killed"):
         run(children, toy, store, "dies")
     assert run(children, toy, store).artifact.manifest.facts == {"rows": 2}
+
+
+def test_a_listener_that_has_seen_enough_ends_the_child_and_leaves_nothing(toy, store):
+    """Half an artifact of each trial that was ended early."""
+
+    class Strict(SilentProgress):
+        def validated(self, number, figures):
+            raise StopTraining(f"{number}: {figures}")
+
+    with pytest.raises(StopTraining, match="loss"):
+        run(Children(), toy, store, "validates", progress=Strict())
+    assert not list((store.root / "tmp").iterdir())
+    assert not (store.root / "artifacts").exists()
 
 
 def test_stop_ends_who_runs_and_starts_no_more(toy, store):
