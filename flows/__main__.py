@@ -17,6 +17,7 @@ INTERRUPTED = 130
 
 _COMMANDS = {
     "run": "Run a recipe: every step that is not cached, then print the result table.",
+    "tune": "Search the student's settings: run the trials of the recipe's section tuning.",
     "plan": "Say which steps a run would find cached, which it would run, and why.",
     "validate": "Check a recipe and its sources without running anything.",
     "status": "Show the steps of the last run and the aliases of the registered models.",

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from data_contracts.artifacts import Frozen
+from flows.search_space import Tuning
 from tasks import (
     distillation,
     evaluation,
@@ -192,6 +193,9 @@ class Recipe(Frozen):
     export: Export = Field(default=Export(), description="the delivered files")
     evaluation: Evaluation = Field(default=Evaluation(), description="how systems are compared")
     registration: Registration = Field(description="the registry and the gates before it")
+    tuning: Tuning | None = Field(
+        None, description="a study over fields of student and distillation; changes no run"
+    )
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:

@@ -108,13 +108,24 @@ def _apply(values: dict[str, Any], override: str) -> None:
             remedy="for example: --set student.training.num_epochs=20",
         )
     value = load_yaml(text, name=f"--set {path}", error=RecipeError)
+    put(values, path, value, source=f"--set {override}")
+
+
+def put(values: dict[str, Any], path: str, value: Any, *, source: str) -> None:
+    """Set the field at `path.to.field` of `values`, in place; sections left out are made.
+
+    Args:
+        source: who asks for it, for errors.
+    Raises: RecipeError if the path leads nowhere.
+    """
+    keys = path.split(".")
     holder: Any = values
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(holder, list):
             if not key.isdecimal() or int(key) >= len(holder):
                 raise RecipeError(
-                    f"--set {override}: {'.'.join(keys[:depth])} has no item {key!r}",
+                    f"{source}: {'.'.join(keys[:depth])} has no item {key!r}",
                     rule=f"its items are numbered 0 to {len(holder) - 1}",
                     remedy="name an item that is there, or set the whole list",
                 )
@@ -123,8 +134,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
             place = key
         else:
             raise RecipeError(
-                f"--set {override}: {'.'.join(keys[:depth])} is {_shown(holder)}, which has no "
-                "fields",
+                f"{source}: {'.'.join(keys[:depth])} is {_shown(holder)}, which has no fields",
                 rule="each name but the last leads to a section or a list",
                 remedy="check the path against the recipe",
             )

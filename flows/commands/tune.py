@@ -1,0 +1,61 @@
+"""`decant tune`: the tuning study of a recipe, which trains students alone."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.console import listening, output
+from flows.environment import prepare_environment, quieten, stay_offline
+from flows.recipe_files import read_recipe
+from flows.running import Options
+from flows.servers import find_prefect_api
+from flows.study import run_study
+from flows.study_results import print_study
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import cpu_count
+from tasks.runtime.locations import home
+
+
+def tune(
+    recipe: str = "quickstart",
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
+    workers: int | None = None,
+) -> None:
+    """Search the student's settings: run the trials of the recipe's section tuning.
+
+    Corpus, tokens, teacher and signals are built once and come from the store after that: a trial
+    trains a student. Trials are compared on validation rows. A study that was killed goes on where
+    it was; --set tuning.num_trials=40 goes on with a finished one.
+
+    Parameters
+    ----------
+    recipe
+        Name of a shipped recipe, or path of a YAML file, with a section tuning.
+    set_
+        Change a field, such as tuning.num_trials=40; may be repeated.
+    no_orchestrator
+        Run in this process alone, without Prefect.
+    workers
+        Parallel workers of the data steps, and small students trained side by side on CPUs; changes
+        no byte of any result. Default: all cores.
+    """
+    prepare_environment()
+    quieten()
+    chosen = read_recipe(recipe, set_)
+    if not any(uri.startswith("hf://") for uri in chosen.locations()):
+        stay_offline()
+    store = ArtifactStore(home())
+    options = Options(workers=workers or cpu_count())
+    with listening() as listener:
+        if no_orchestrator:
+            result = run_study(chosen, store=store, options=options)
+        else:
+            listener.say("starting Prefect")
+            wait_until_up = find_prefect_api()
+            from flows.tuning import tune as tune_flow
+
+            wait_until_up()
+            result = tune_flow(chosen, workers=options.workers)
+    print_study(result, output())

@@ -1,0 +1,227 @@
+"""Tuning studies on the tiny problem: only students are trained, and a kill changes nothing."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+
+import pytest
+
+from data_contracts.errors import RecipeError
+from flows.recipe_files import check_recipe, read_recipe
+from flows.running import Options, call_directly
+from flows.study import check_space, run_study, with_values
+from tasks.runtime.artifacts import ArtifactStore
+
+PARAMETERS = (
+    {"path": "distillation.alpha", "kind": "float", "low": 0.0, "high": 1.0},
+    {
+        "path": "student.training.learning_rate", "kind": "float",
+        "low": 1e-4, "high": 1e-2, "log": True,
+    },
+    {"path": "student.architecture.num_layers", "kind": "int", "low": 1, "high": 2},
+    {"path": "student.architecture.pooling", "kind": "categorical", "choices": ["mean", "cls"]},
+)  # fmt: skip
+
+
+def recipe_of(tiny, **tuning):
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["teacher"]["training"] = {**values["teacher"]["training"], "num_epochs": 2}
+    values["student"]["training"] = {**values["student"]["training"], "num_epochs": 2}
+    values["tuning"] = {"num_trials": 4, "parameters": list(PARAMETERS), **tuning}
+    return check_recipe(values, name="tiny")
+
+
+class Counting:
+    """Runs steps and counts those that were really built."""
+
+    def __init__(self):
+        self.built = Counter()
+
+    def __call__(self, name, stage, config, inputs, **options):
+        outcome = call_directly(name, stage, config, inputs, **options)
+        if not outcome.cached:
+            self.built[stage.name] += 1
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def studied(tiny, tmp_path_factory):
+    """(store, counted stages, result) of a study of four trials, none ended early."""
+    store, counting = ArtifactStore(tmp_path_factory.mktemp("studied")), Counting()
+    recipe = recipe_of(tiny, pruner="none")
+    return store, counting.built, run_study(recipe, store=store, options=Options(), call=counting)
+
+
+def test_a_study_runs_the_teacher_once_and_students_alone_after_that(studied):
+    """Hours of a large teacher's time for each setting of a small student."""
+    store, built, result = studied
+    assert built == {
+        "corpus": 1, "tokens": 3, "teacher": 1, "teacher_signals": 1, "student": 4,
+    }  # fmt: skip
+    assert [trial.state for trial in result.trials] == ["complete"] * 4
+    assert not {"export", "evaluation", "registration"} & {
+        path.name for path in (store.root / "artifacts").iterdir()
+    }
+
+
+def test_more_trials_go_on_with_the_study(tiny, studied):
+    """A study of twenty trials would begin anew because its user wants thirty."""
+    store, _, before = studied
+    counting = Counting()
+    recipe = recipe_of(tiny, pruner="none", num_trials=5)
+    after = run_study(recipe, store=store, options=Options(), call=counting)
+    assert counting.built == {"student": 1}
+    assert after.folder == before.folder
+    assert after.trials[:4] == before.trials
+    assert len({str(trial.values) for trial in after.trials}) == 5
+
+
+def test_the_best_trial_is_a_recipe_with_a_figure_read_from_its_student(studied):
+    """A winner that cannot be run, or that another figure made the winner."""
+    _, _, result = studied
+    best = max(result.trials, key=lambda trial: (trial.value, -trial.flops, -trial.number))
+    assert result.best == best
+    recipe = read_recipe(str(result.folder / "best.yaml"))
+    assert recipe.tuning is None
+    assert recipe.distillation.alpha == best.values["distillation.alpha"]
+    assert recipe.student.training.learning_rate == best.values["student.training.learning_rate"]
+    assert recipe.student.training.num_epochs == 2
+    rows = list(csv.DictReader((result.folder / "trials.csv").open(encoding="utf-8")))
+    assert int(rows[0]["trial"]) == best.number
+    assert float(rows[0]["accuracy"]) == pytest.approx(best.value, abs=1e-4)
+    assert all(float(row["p50_ms"]) > 0 and float(row["mflops"]) > 0 for row in rows)
+    assert (result.folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_front_holds_what_no_other_beats(studied):
+    """A plot that recommends a student which is both slower and worse."""
+    _, _, result = studied
+    for trial in result.trials:
+        beaten = any(
+            other.value >= trial.value
+            and other.latency_ms_p50 <= trial.latency_ms_p50
+            and (other.value, other.latency_ms_p50) != (trial.value, trial.latency_ms_p50)
+            for other in result.trials
+        )
+        assert (trial in result.pareto) == (not beaten)
+
+
+@pytest.fixture
+def prepared(studied, tmp_path):
+    """A store with all that trials share, and no student."""
+    artifacts = studied[0].root / "artifacts"
+    for stage in artifacts.iterdir():
+        if stage.name not in ("student", "examples"):
+            shutil.copytree(stage, tmp_path / "prepared" / "artifacts" / stage.name)
+    return ArtifactStore(tmp_path / "prepared")
+
+
+def test_trials_drawn_together_and_side_by_side_have_the_figures_of_a_sequence(
+    tiny, studied, prepared
+):
+    """Figures that depend on how many cores there were."""
+    together = recipe_of(tiny, pruner="none", trials_at_once=2)
+    found = run_study(together, store=prepared, options=Options(workers=2))
+    # The first trials are drawn evenly, whatever others found: the same in both studies.
+    expected = [(trial.values, trial.value) for trial in studied[2].trials]
+    assert [(trial.values, trial.value) for trial in found.trials] == expected
+
+
+class StopsAt:
+    """Runs steps, and is interrupted at the second validation of a trial."""
+
+    def __init__(self, trial):
+        self.trial = trial
+
+    def __call__(self, name, stage, config, inputs, *, progress, **options):
+        if name == self.trial:
+            validated = progress.validated
+
+            def interrupt(number, figures):
+                validated(number, figures)
+                if number == 2:
+                    raise KeyboardInterrupt
+
+            progress.validated = interrupt
+        return call_directly(name, stage, config, inputs, progress=progress, **options)
+
+
+@pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
+def test_an_interrupted_study_makes_the_trials_of_an_undisturbed_one(tiny, studied, prepared):
+    """Values that were drawn and lost, or drawn twice, after a night's kill."""
+    recipe = recipe_of(tiny, pruner="none")
+    for trial in ("trial-0", "trial-2"):
+        with pytest.raises(KeyboardInterrupt):
+            run_study(recipe, store=prepared, options=Options(), call=StopsAt(trial))
+    found = run_study(recipe, store=prepared, options=Options())
+    expected = [(trial.number, trial.values, trial.value) for trial in studied[2].trials]
+    assert [(trial.number, trial.values, trial.value) for trial in found.trials] == expected
+
+
+def test_a_trial_behind_the_others_is_ended_and_leaves_nothing(tiny, prepared):
+    """Half a student in the store, found there as a whole one by the next run."""
+    rates = {
+        "path": "student.training.learning_rate", "kind": "categorical", "choices": [3e-3, 1e-9],
+    }  # fmt: skip
+    recipe = recipe_of(
+        tiny, parameters=[rates], num_trials=6, num_startup_trials=1, metric="loss",
+        warmup_validations=0, seed=1,
+    )  # fmt: skip
+    result = run_study(recipe, store=prepared, options=Options())
+    by_rate = {}
+    for trial in result.trials:
+        by_rate.setdefault(trial.values["student.training.learning_rate"], []).append(trial.state)
+    assert set(by_rate[3e-3]) == {"complete"}
+    assert "pruned" in by_rate[1e-9]
+    pruned = next(trial for trial in result.trials if trial.state == "pruned")
+    assert "behind the median" in pruned.reason
+    students = [path for path in (prepared.root / "artifacts" / "student").iterdir()]
+    assert len(students) == len({str(t.values) for t in result.trials if t.state == "complete"})
+    assert not list((prepared.root / "work").glob("student/*"))
+    assert not list((prepared.root / "tmp").glob("student*"))
+    assert result.best.values == {"student.training.learning_rate": 3e-3}
+
+
+def test_values_that_no_student_can_have_cost_one_trial_and_not_the_study(tiny, prepared):
+    """A width that its heads do not divide ends a night of trials."""
+    heads = {
+        "path": "student.architecture.num_heads", "kind": "categorical", "choices": [2, 5],
+    }  # fmt: skip
+    recipe = recipe_of(tiny, parameters=[heads], num_trials=3, sampler="random", seed=3)
+    result = run_study(recipe, store=prepared, options=Options())
+    assert {trial.state for trial in result.trials} == {"complete", "failed"}
+    failed = next(trial for trial in result.trials if trial.state == "failed")
+    assert "not a multiple of num_heads 5" in failed.reason
+
+
+def test_what_trials_share_cannot_be_tuned(tiny):
+    """A study in which each trial fine-tunes a teacher of its own, unasked."""
+    shared = {"path": "distillation.train_on", "kind": "categorical",
+              "choices": [["transfer"], ["transfer", "train"]]}  # fmt: skip
+    recipe = recipe_of(tiny, parameters=[shared])
+    with pytest.raises(RecipeError, match="changes the step signal-tokens"):
+        check_space(recipe, recipe.tuning)
+    for path in ("teacher.training.learning_rate", "data.max_rows", "seed"):
+        with pytest.raises(RecipeError, match=r"neither student nor distillation|should match"):
+            recipe_of(tiny, parameters=[{"path": path, "kind": "int", "low": 1, "high": 2}])
+    unknown = {"path": "student.training.learning_rat", "kind": "float", "low": 0.1, "high": 0.2}
+    recipe = recipe_of(tiny, parameters=[unknown])
+    with pytest.raises(RecipeError, match="learning_rat is not a field"):
+        check_space(recipe, recipe.tuning)
+
+
+def test_trials_are_not_judged_by_test_rows(tiny, prepared):
+    """The best of twenty on the test set, reported as if it were the test figure of one."""
+    recipe = recipe_of(tiny, metric="test_accuracy")
+    with pytest.raises(RecipeError, match="does not measure on validation rows"):
+        run_study(recipe, store=prepared, options=Options())
+
+
+def test_a_trial_s_recipe_is_what_the_user_wrote_with_its_values(tiny):
+    """A default frozen into the recipe that is handed on, or a field of the user's lost."""
+    recipe = recipe_of(tiny)
+    changed = with_values(recipe, {"distillation.alpha": 0.25})
+    assert changed.distillation.alpha == 0.25
+    same = {"exclude": {"tuning", "distillation"}}
+    assert changed.model_dump(**same) == recipe.model_dump(**same)
