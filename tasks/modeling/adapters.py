@@ -47,7 +47,7 @@ def choose_trainable(
     if trainable == "all":
         return
     if trainable == "lora":
-        _add_updates(backbone, lora or LoraAdapters())
+        _add_updates(backbone, lora or LoraAdapters.model_validate({}))
         return
     backbone.requires_grad_(False)
     if trainable == "last_layers":
