@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from flows.recipe import Recipe
 from tasks import (
+    adaptation,
     distillation,
     evaluation,
     export,
@@ -45,7 +46,18 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
     student_tokens = step(
         "student-tokens", tokenization.STAGE, recipe.student_tokens_config(), corpus=corpus
     )
-    fine_tuned = step("teacher", teacher.STAGE, recipe.teacher_config(), tokens=teacher_tokens)
+    adapted: dict[str, Handle] = {}
+    if "teacher" in recipe.adapted_models:
+        adapted["adapted"] = step(
+            "adapted-teacher",
+            adaptation.STAGE,
+            recipe.adaptation_config("teacher"),
+            corpus=corpus,
+            tokens=teacher_tokens,
+        )
+    fine_tuned = step(
+        "teacher", teacher.STAGE, recipe.teacher_config(), tokens=teacher_tokens, **adapted
+    )
     # Apart from the rows the teacher is fine-tuned on, so that new transfer rows leave it cached.
     signal_tokens = step(
         "signal-tokens", tokenization.STAGE, recipe.signal_tokens_config(), corpus=corpus
@@ -59,6 +71,18 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
     )
 
     start = {"teacher": fine_tuned} if recipe.student_copies_teacher else {}
+    if "student" in recipe.adapted_models:
+        # It holds all that the student takes from the teacher's layers.
+        start = {
+            "adapted": step(
+                "adapted-student",
+                adaptation.STAGE,
+                recipe.adaptation_config("student"),
+                corpus=corpus,
+                tokens=student_tokens,
+                **start,
+            )
+        }
     models: dict[str, Handle] = {}
     for i in range(recipe.num_seeds):
         models[f"student_{i}"] = step(

@@ -8,7 +8,7 @@ once at the top and handed to each stage by the `..._config` methods below.
     Recipe ──► corpus_config()  teacher_tokens_config()  student_tokens_config()  teacher_config()
                signal_tokens_config()  teacher_signals_config()  student_config(i)
                pseudo_label_config(i)  supervised_config(i)  zero_shot_config(i)  export_config()
-               evaluation_config()  registration_config()
+               evaluation_config()  registration_config()  adaptation_config(model)
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 from data_contracts.artifacts import Frozen
 from flows.search_space import Tuning
 from tasks import (
+    adaptation,
     distillation,
     evaluation,
     export,
@@ -109,6 +110,24 @@ class Distillation(distillation.ObjectiveConfig):
         return distillation.ObjectiveConfig.model_validate(self.model_dump(exclude={"train_on"}))
 
 
+class Adaptation(
+    _section(adaptation.Config, without=("model", "architecture", "languages", "seed"))
+):
+    """Which encoders read on in unlabelled text before they are taught, and how."""
+
+    models: tuple[Literal["teacher", "student"], ...] = Field(
+        ("teacher",),
+        min_length=1,
+        description="encoders that read on: the teacher's before it is fine-tuned, the student's "
+        "(and its baselines') before it is distilled",
+    )
+    languages: tuple[str, ...] = Field(
+        (),
+        description="languages of the text that is read, the preferred one first; empty: the "
+        "target language",
+    )
+
+
 class Baselines(Frozen):
     """Systems the student is compared with; each trained one costs as much as a student a seed."""
 
@@ -184,6 +203,9 @@ class Recipe(Frozen):
     data: Data = Field(description="sources and the rules their rows must pass")
     teacher: Teacher = Field(description="the large model and its fine-tuning")
     student: Student = Field(description="the small model, its vocabulary and its training")
+    adaptation: Adaptation | None = Field(
+        None, description="unlabelled text that encoders read first; none: they do not"
+    )
     distillation: Distillation = Field(
         default=Distillation.model_validate({}), description="what the student is trained to match"
     )
@@ -201,6 +223,7 @@ class Recipe(Frozen):
     def _sections_agree(self) -> Recipe:
         self._check_roles()
         self._check_problem()
+        self._check_adaptation()
         try:
             list(self._configs())
         except ValidationError as error:
@@ -217,6 +240,33 @@ class Recipe(Frozen):
                     f"{name}.training.class_weights is {training.class_weights}, but answers to "
                     "questions have no classes: set it to none"
                 )
+
+    def _check_adaptation(self) -> None:
+        """What is to be read is there, and what is there is read."""
+        sources = self.corpus_config().sources
+        roles = () if self.adaptation is None else dict(self.adaptation)["roles"]
+        unread = [s.name for s in sources if s.role == "adapt" and s.role not in roles]
+        if unread:
+            raise ValueError(
+                f"source {unread[0]} has the role adapt, but no section adaptation reads it: "
+                "add one, or leave the source out"
+            )
+        if self.adaptation is None:
+            return
+        config = self.adaptation_config("teacher")
+        read = [s.name for s in sources if s.role in config.roles
+                and {s.language, s.parallel_language} & set(config.languages)]  # fmt: skip
+        if not read:
+            raise ValueError(
+                f"no source has the role {' or '.join(config.roles)} and the language "
+                f"{' or '.join(config.languages)}: adaptation would have nothing to read"
+            )
+        foreign = set(config.languages) - set(self.student_languages)
+        if "student" in self.adaptation.models and foreign:
+            raise ValueError(
+                f"adaptation.languages has {', '.join(sorted(foreign))}, which the student does "
+                "not read: name it in student.languages, or adapt the teacher alone"
+            )
 
     def _check_roles(self) -> None:
         """The sources hold what the teacher and the student are to be trained on."""
@@ -294,6 +344,11 @@ class Recipe(Frozen):
         start = self.student.architecture
         return isinstance(start, PretrainedArchitecture) and start.copies_teacher
 
+    @property
+    def adapted_models(self) -> tuple[Literal["teacher", "student"], ...]:
+        """Encoders that read on in unlabelled text before they are taught."""
+        return () if self.adaptation is None else self.adaptation.models
+
     def locations(self) -> tuple[str, ...]:
         """URIs of all sources and models that the recipe names, each once."""
         found = (uri for config in self._configs() for uri in config.locations())
@@ -303,6 +358,7 @@ class Recipe(Frozen):
         yield self.corpus_config()
         yield self.teacher_tokens_config()
         yield self.student_tokens_config()
+        yield from (self.adaptation_config(model) for model in self.adapted_models)
         yield self.teacher_config()
         yield self.teacher_signals_config()
         yield self.student_config(0)
@@ -335,6 +391,18 @@ class Recipe(Frozen):
             tokenizer=self.student.tokenizer,
             **_fields(self.student, Reading),
         )
+
+    def adaptation_config(self, model: Literal["teacher", "student"]) -> adaptation.Config:
+        """For the step adapted-teacher or adapted-student."""
+        assert self.adaptation is not None
+        fields = _fields(self.adaptation, adaptation.Config)
+        fields["languages"] = self.adaptation.languages or (self.target_language,)
+        fields["training"] = _with_precision(fields["training"])
+        if model == "teacher":
+            fields["model"] = dict(self.teacher)["model"]
+        else:
+            fields["architecture"] = self.student.architecture
+        return adaptation.Config(seed=self.seed, **fields)
 
     def teacher_config(self) -> teacher.Config:
         """For the step teacher."""

@@ -2,6 +2,7 @@
 
     raw row → corpus/* → ingestion → tokenization → teacher → teacher_signals → distillation
             → export → evaluation → registration
+                     └→ adaptation: an encoder reads on before it becomes a teacher or a student
 
 A stage module holds three things of one shape: `Config` (frozen, what defines its result),
 `VERSION`, and one function `(config, inputs, workspace) -> StageSummary`, bound as `STAGE`.

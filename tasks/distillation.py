@@ -26,8 +26,6 @@ from tasks.training.config import TrainingConfig
 from tasks.training.objective_config import ObjectiveConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from tasks.modeling.classifier import EncoderWithHead
 
 VERSION = 2
@@ -69,7 +67,8 @@ class Config(StageConfig):
 def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
     """Train a student on `inputs["tokens"]`, guided by `inputs["signals"]` if given.
 
-    `inputs["teacher"]` is given if the student starts from its layers.
+    `inputs["teacher"]` is given if the student starts from its layers, `inputs["adapted"]` if it
+    starts from an encoder of its architecture that has read unlabelled text (tasks.adaptation).
     """
     if not _is_small(config) and (processes := process_count()) > 1:
         from tasks.training.launching import run_in_ranks
@@ -139,46 +138,20 @@ def untrained_student(
 
     Args:
         tokens: folder of the tokens artifact, with the student's tokenizer.
-        inputs: `teacher` if the student starts from its layers.
+        inputs: `teacher` if the student starts from its layers; `adapted` if it starts from an
+            encoder of its architecture that has read unlabelled text.
     """
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
+    from tasks.training.student_backbone import student_backbone
 
     initialise(derive_seed(config.seed, "weights"))
     return PROBLEMS[config.problem].build_model(
-        _backbone(config.architecture, tokens, inputs),
+        student_backbone(config.architecture, tokens, inputs),
         num_labels=num_labels,
         pooling=config.architecture.pooling,
         dropout=config.architecture.dropout,
-    )
-
-
-def _backbone(
-    architecture: Architecture, tokens: Path, inputs: Mapping[str, Artifact]
-) -> PreTrainedModel:
-    """The untrained student's encoder; a shape is filled from torch's current random state."""
-    from tasks.modeling.backbones import build_student_backbone
-    from tasks.modeling.student_init import copy_backbone
-    from tasks.runtime.locations import local_folder
-    from tasks.training.fitting import read_token_facts
-
-    facts = read_token_facts(tokens)
-    if isinstance(architecture, PretrainedArchitecture):
-        return copy_backbone(
-            inputs["teacher"].path / "model"
-            if architecture.copies_teacher
-            else local_folder(architecture.model),
-            architecture,
-            tokenizer=tokens / "tokenizer" / "tokenizer.json",
-            pad_token_id=facts.pad_token_id,
-            max_length_tokens=facts.max_length_tokens,
-        )
-    return build_student_backbone(
-        architecture,
-        vocab_size=facts.vocab_size,
-        pad_token_id=facts.pad_token_id,
-        max_length_tokens=facts.max_length_tokens,
     )
 
 

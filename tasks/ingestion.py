@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import SourceError
 from tasks.corpus.columns import ProblemType
-from tasks.corpus.counting import Tally, check_rates, total
+from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
 from tasks.corpus.deduplication import DeduplicationConfig
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.normalization import NormalizationConfig
@@ -172,7 +172,9 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         classes_needed=kind.classes_needed,
     )
     _write_json(workspace.output / "labels.json", {"labels": labels})
-    by_role = {role: sum(c["rows_out_by_role"][role] for c in counts.values()) for role in ROLES}
+    by_role = counted_by_role(
+        {role: sum(c["rows_out_by_role"].get(role, 0) for c in counts.values()) for role in ROLES}
+    )
     _write_json(
         workspace.output / "counts.json",
         {

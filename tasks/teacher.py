@@ -39,7 +39,10 @@ class Config(StageConfig):
 
 
 def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
-    """Fine-tune `config.model` on the labelled train rows, keeping the best validated weights."""
+    """Fine-tune `config.model` on the labelled train rows, keeping the best validated weights.
+
+    `inputs["adapted"]` is given if it has read unlabelled text before (tasks.adaptation).
+    """
     if (processes := process_count()) > 1:
         from tasks.training.launching import run_in_ranks
 
@@ -62,7 +65,9 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     )
     initialise(derive_seed(config.seed, "weights"))
     model = PROBLEMS[config.problem].build_model(
-        load_backbone(local_folder(config.model)),
+        load_backbone(
+            inputs["adapted"].path / "model" if "adapted" in inputs else local_folder(config.model)
+        ),
         num_labels=len(train.label_names),
         pooling=config.pooling,
         dropout=config.dropout,

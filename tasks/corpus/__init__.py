@@ -30,6 +30,7 @@
     encoding.py         texts -> token ids, in Rust threads; pretokenization.py: without its regular
                         expressions; unit_encoding.py: with the places of units; pair_encoding.py:
                         two texts; token_counts.py: what it came to
+    words.py            words of a text, Chinese ones by a dictionary: what is hidden whole
     languages.py        which language tags a language covers
 
 Nothing is dropped in silence: rows_in = rows_out + quarantined + deduplicated, by source and role.

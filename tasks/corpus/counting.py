@@ -32,7 +32,7 @@ class Tally:
             quarantined=dict(sorted(self.quarantined.items())),
             deduplicated=dict(sorted(self.deduplicated.items())),
         )
-        by_role = {role: self.rows_out[role] for role in ROLES}
+        by_role = counted_by_role(self.rows_out)
         return {
             "role": self.source.role,
             "language": self.source.language,
@@ -97,3 +97,8 @@ def check_rates(
             remedy=f"look at {table}, which lists each row with source, line and reason; then "
             "correct the source or raise max_quarantine_rate",
         )
+
+
+def counted_by_role(rows: Mapping[str, int]) -> dict[str, int]:
+    """Rows of each role, those of `adapt` only where there are any: few corpora have them."""
+    return {role: rows.get(role, 0) for role in ROLES if role != "adapt" or rows.get(role)}

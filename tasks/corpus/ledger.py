@@ -23,8 +23,8 @@ import numpy as np
 
 from data_contracts.errors import SourceError
 
-ROLES = ("train", "transfer", "validation", "test")
-TRAIN, TRANSFER, VALID, EVAL = range(4)
+ROLES = ("train", "transfer", "validation", "test", "adapt")
+TRAIN, TRANSFER, VALID, EVAL, ADAPT = range(5)
 KEPT = ""
 QUARANTINE_REASONS = (
     "contradiction",

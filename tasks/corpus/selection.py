@@ -25,10 +25,12 @@ from tasks.corpus.deduplication import (
     mixed,
     sign,
 )
-from tasks.corpus.ledger import EVAL, ROLES, TRAIN, TRANSFER, VALID, Ledger, Verdicts
+from tasks.corpus.ledger import ADAPT, EVAL, ROLES, TRAIN, TRANSFER, VALID, Ledger, Verdicts
 from tasks.corpus.ngrams import grams_of
 from tasks.corpus.similarity import SimilarityIndex
 from tasks.corpus.splitting import STAYS, TEST, VALIDATION, SplittingConfig, cut
+
+_LEARNED = (TRAIN, TRANSFER, ADAPT)  # read in training, in one way or another
 
 
 class Piece(NamedTuple):
@@ -157,8 +159,7 @@ def _exact_copies(rows: Ledger, verdicts: Verdicts, pairs_count: bool) -> None:
 
 def _exact_leaks(rows: Ledger, verdicts: Verdicts) -> None:
     """Test before validation before the rest: what yields to the test no longer guards others."""
-    for yielding, against in (((VALID,), EVAL), ((TRAIN, TRANSFER), EVAL),
-                              ((TRAIN, TRANSFER), VALID)):  # fmt: skip
+    for yielding, against in (((VALID,), EVAL), (_LEARNED, EVAL), (_LEARNED, VALID)):
         guarded = _hashes(rows, verdicts, against)
         if not len(guarded):
             continue
@@ -221,9 +222,9 @@ def _near_leaks(rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: 
         for key, (numbers, texts) in evaluated.items()
     }
     for piece in read_texts():
-        for language, numbers, texts in _sides(piece, rows, verdicts, (VALID, TRAIN, TRANSFER)):
+        for language, numbers, texts in _sides(piece, rows, verdicts, (VALID, *_LEARNED)):
             grams = None
-            for against, yielding in ((EVAL, (VALID, TRAIN, TRANSFER)), (VALID, (TRAIN, TRANSFER))):
+            for against, yielding in ((EVAL, (VALID, *_LEARNED)), (VALID, _LEARNED)):
                 index = indexes.get((against, language))
                 wanted = verdicts.kept(numbers) & np.isin(rows.role[numbers], yielding)
                 if index is None or not wanted.any():

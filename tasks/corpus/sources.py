@@ -7,6 +7,8 @@ A source has one role and one language. Roles say what a row is for:
                  meaning in the source language (`parallel_text`), which the teacher reads
     validation   labelled text for early stopping, in either language
     test         labelled text for the report, in either language; never trained on
+    adapt        text without labels, in either language: an encoder reads on in it
+                 (tasks.adaptation); nobody is taught or asked a label of it
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from tasks.runtime.locations import local_files
 if TYPE_CHECKING:
     from tasks.corpus.raw_rows import ColumnMapping, RawBatch
 
-Role = Literal["train", "transfer", "validation", "test"]
-ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test")
+Role = Literal["train", "transfer", "validation", "test", "adapt"]
+ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test", "adapt")
 LABELLED_ROLES: tuple[Role, ...] = ("train", "validation", "test")
 FileFormat = Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"]
 
@@ -55,7 +57,9 @@ class FileSource(Frozen):
         min_length=1,
         description="a file, folder or glob: a path, file://, s3://, hf://datasets/... or pkg://",
     )
-    role: Role = Field(description="what its rows are for: train, transfer, validation or test")
+    role: Role = Field(
+        description="what its rows are for: train, transfer, validation, test or adapt"
+    )
     language: str = Field(
         pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="BCP-47 tag of `text`, such as zh"
     )
@@ -95,6 +99,11 @@ class FileSource(Frozen):
                 f"source {self.name!r} has the role {self.role} but names no label column: "
                 "set columns.label (tags, spans, answers, target_text for other problems), or use "
                 "the role transfer for unlabelled text"
+            )
+        if self.role == "adapt" and self.format != "conll" and self.columns.annotations:
+            raise ValueError(
+                f"source {self.name!r} has the role adapt, of which text alone is read, but names "
+                "columns for labels: leave them out"
             )
         other = self.parallel
         in_column, in_file = self.columns.parallel_text is not None, other is not None

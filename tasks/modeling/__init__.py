@@ -13,4 +13,5 @@ seq2seq.py      encoder-decoders from a shape, a folder or a teacher's layers, a
 decoding.py     texts they write: greedy, beam search, samples
 classifier.py   encoder + pooling + linear head; saved as files any consumer can read
 token_heads.py  encoder + linear head on the first token of each word or character
+masked_language_model.py  encoder + head that tells hidden words: what reads on in unlabelled text
 """

@@ -25,6 +25,11 @@
     inference.py          logits of many texts, in row order
     precision_probe.py    what bf16 is worth on this processor, for the record
 
+    mapped_texts.py       unlabelled texts → flat files that are mapped, with their words
+    masked_texts.py       some words of them hidden, by (seed, step)
+    masked_language.py    objective, scores and folder of an encoder that reads them
+    student_backbone.py   the encoder that a student starts from
+
     token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest
     topk_signals.py       the same in few bytes, for Parquet
     sequence_targets.py   which of the texts a teacher writes a student learns

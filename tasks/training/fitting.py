@@ -26,7 +26,7 @@ from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
-from tasks.training.loop import train
+from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
@@ -103,19 +103,13 @@ def fit(
     shutil.copyfile(tokens / "labels.json", folder / "labels.json")
     state = result.state
     best = next(entry for entry in state.validations if entry["step"] == state.best_step)
-    _write_json(workspace.output / "history.json", result.history())
-    _write_json(
-        workspace.output / "training.json",
-        {
-            "steps_done": state.step,
-            "steps_planned": result.steps_planned,
-            "best_step": state.best_step,
-            "stopped_early": state.stopped_early,
-            "precision": precision,
-            "num_parameters": num_parameters(model),
-            "num_examples": len(examples),
-            "seed": seed,
-        },
+    write_record(
+        workspace.output,
+        result,
+        num_parameters=num_parameters(model),
+        num_examples=len(examples),
+        precision=precision,
+        seed=seed,
     )
     return StageSummary(
         facts={
@@ -129,6 +123,33 @@ def fit(
             "loader_wait_seconds": result.loader_wait_seconds,
             "threads": result.num_threads,
         }
+    )
+
+
+def write_record(
+    output: Path,
+    result: TrainingResult,
+    *,
+    num_parameters: int,
+    num_examples: int,
+    precision: str,
+    seed: int,
+) -> None:
+    """Write history.json (learning curves) and training.json (what was run) into `output`."""
+    state = result.state
+    _write_json(output / "history.json", result.history())
+    _write_json(
+        output / "training.json",
+        {
+            "steps_done": state.step,
+            "steps_planned": result.steps_planned,
+            "best_step": state.best_step,
+            "stopped_early": state.stopped_early,
+            "precision": precision,
+            "num_parameters": num_parameters,
+            "num_examples": num_examples,
+            "seed": seed,
+        },
     )
 
 

@@ -244,6 +244,63 @@ def test_a_student_that_starts_from_the_teacher_gets_it(tiny):
     assert str(tiny / "teacher") in check_recipe(values, name="tiny").student_config(0).locations()
 
 
+READING = {
+    "models": ["teacher", "student"],
+    "roles": ["transfer"],
+    "training": {"num_epochs": 1, "learning_rate": 0.001},
+}
+
+
+def written_down(recipe):
+    """Step name → names of its inputs."""
+    steps = {}
+
+    def note(name, stage, config, /, **inputs):
+        steps[name] = inputs
+        return name
+
+    pour(recipe, note)
+    return steps
+
+
+def test_encoders_read_on_only_where_the_recipe_says_so(tiny):
+    """A student that is said to have read on, and starts from nothing all the same."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    plain = written_down(check_recipe(values, name="tiny"))
+    assert not any("adapted" in {name, *inputs} for name, inputs in plain.items())
+    recipe = check_recipe({**values, "adaptation": READING}, name="tiny")
+    steps = written_down(recipe)
+    assert steps["adapted-teacher"] == {"corpus": "corpus", "tokens": "teacher-tokens"}
+    assert steps["teacher"]["adapted"] == "adapted-teacher"
+    assert steps["adapted-student"] == {"corpus": "corpus", "tokens": "student-tokens"}
+    assert steps["student-seed-0"]["adapted"] == "adapted-student"
+    assert recipe.adaptation_config("teacher").model == recipe.teacher.model
+    assert recipe.adaptation_config("student").architecture == recipe.student.architecture
+    assert recipe.adaptation_config("student").languages == (recipe.target_language,)
+
+
+def test_text_that_is_never_read_and_reading_without_text_are_refused(tiny):
+    """Ten thousand reviews in the recipe, and a figure that owes nothing to them."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+
+    def check(**sections):
+        return check_recipe({**values, **sections}, name="tiny")
+
+    [transfer] = [s for s in values["data"]["sources"] if s["role"] == "transfer"]
+    columns = {"text": transfer["columns"]["text"]}
+    only = {"name", "format", "uri", "language"}
+    text = {**{key: transfer[key] for key in only}, "name": "more", "role": "adapt"}
+    more = {**text, "columns": columns}
+    data = {**values["data"], "sources": [*values["data"]["sources"], more]}
+    with pytest.raises(RecipeError, match="more has the role adapt, but no section adaptation"):
+        check(data=data)
+    check(data=data, adaptation={**READING, "roles": ["adapt"]})
+    with pytest.raises(RecipeError, match="adaptation would have nothing to read"):
+        check(adaptation={**READING, "roles": ["adapt"]})
+    with pytest.raises(RecipeError, match="which the student does not read"):
+        check(adaptation={**READING, "roles": ["train"], "languages": ["en"]})
+
+
 def test_a_wrong_field_of_a_pretrained_student_is_told_with_its_own_fields(tiny):
     """The fields of a shape, for somebody who copies layers."""
     values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))

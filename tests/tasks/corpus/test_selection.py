@@ -13,7 +13,7 @@ from tasks.corpus.ledger import OUTCOMES, ROLES, Census, Ledger
 from tasks.corpus.selection import select
 from tasks.corpus.splitting import SplittingConfig
 
-TRAIN, TRANSFER, VALID, EVAL = ROLES
+TRAIN, TRANSFER, VALID, EVAL, ADAPT = ROLES
 
 
 def spread(numbers):
@@ -26,12 +26,14 @@ def random_rows(count, seed):
     """(role, text, parallel or 0, label or None), few texts, so that rules meet each other."""
     rng = np.random.default_rng(seed)
     rows = []
-    for role, number in zip(ROLES, (count, count, count // 4, count // 4), strict=True):
+    for role, number in zip(ROLES, (count, count, count // 4, count // 4, count // 2), strict=True):
         for text in rng.integers(1, 3 * count, number).tolist():
             parallel = int(rng.integers(10 * count, 13 * count)) if role == TRANSFER else 0
             if role == TRANSFER and rng.random() < 0.1:
                 parallel = int(rng.integers(1, 3 * count))  # the teacher's side may leak as well
-            label = None if role == TRANSFER else f"label{(text + (rng.random() < 0.1)) % 5}"
+            label = (
+                None if role in (TRANSFER, ADAPT) else f"label{(text + (rng.random() < 0.1)) % 5}"
+            )
             rows.append((role, text, parallel, label))
     return rows
 
@@ -53,8 +55,9 @@ def naive(rows):
             if key in seen:
                 outcome[number] = "copy_exact"
             seen.add(key)
-    for yields, guards in ((VALID, EVAL), (TRAIN, EVAL), (TRANSFER, EVAL), (TRAIN, VALID),
-                           (TRANSFER, VALID)):  # fmt: skip
+    learned = (TRAIN, TRANSFER, ADAPT)
+    for yields, guards in ((VALID, EVAL), *((r, EVAL) for r in learned),
+                           *((r, VALID) for r in learned)):  # fmt: skip
         kept = [row for row, found in zip(rows, outcome, strict=True) if found == ""]
         guarded = {side for role, *sides, _ in kept if role == guards for side in sides} - {0}
         for number, (role, text, parallel, _) in enumerate(rows):

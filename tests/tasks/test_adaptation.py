@@ -1,0 +1,234 @@
+"""The adaptation stage: an encoder that has read on, in the folder from which others start."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel
+
+from data_contracts.errors import ContractViolation, SourceError
+from tasks import adaptation, distillation, teacher
+from tasks.adaptation import STAGE, Config
+from tasks.corpus.tables import write_table
+from tasks.modeling.backbones import load_backbone
+from tasks.modeling.masked_language_model import MaskedLanguageModel
+from tasks.problems import load_model
+from tasks.runtime.progress import SilentProgress
+from tasks.runtime.stages import run_stage
+from tasks.training import mapped_texts
+from tasks.training.config import TrainingConfig
+from tasks.training.loop import train
+from tasks.training.masked_language import MaskedLanguageObjective, score
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PAIRS = [("red", "apple"), ("green", "leaf"), ("blue", "sky"), ("dark", "night")]
+WORDS = [*SPECIAL, *(word for pair in PAIRS for word in pair)]
+TRAINING = {"num_epochs": 12, "batch_size": 16, "learning_rate": 0.01, "precision": "fp32"}
+SHAPE = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "intermediate_size": 32}
+
+
+def sentences(rows, seed):
+    """Six times a colour or its thing: a hidden word is one of the two that the others are."""
+    rng = np.random.default_rng(seed)
+    return [
+        " ".join(PAIRS[pair][which] for which in rng.integers(0, 2, 6))
+        for pair in rng.integers(0, 4, rows)
+    ]
+
+
+def save_tokenizer(folder, words=WORDS):
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture
+def inputs(publish, store):
+    """A corpus with text of the role adapt, and tokens of a reader of it."""
+
+    def corpus(output):
+        for role, rows in (("adapt", 200), ("transfer", 20)):
+            texts = sentences(rows, len(role))
+            nothing = pa.nulls(rows, pa.string())
+            table = pa.table(
+                {
+                    "text": texts, "language": ["en"] * rows,
+                    "parallel_text": nothing, "parallel_language": nothing,
+                }
+            )  # fmt: skip
+            write_table(table, output / "rows" / role / "part-00000.parquet")
+
+    def tokens(output):
+        save_tokenizer(output / "tokenizer")
+        ids = {name: SPECIAL.index(f"[{name[:-6].upper()}]") for name in
+               ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")}  # fmt: skip
+        facts = {"vocab_size": len(WORDS), "pad_token_id": 0, "max_length_tokens": 8}
+        (output / "tokens.json").write_text(json.dumps({**facts, "special_token_ids": ids}))
+        (output / "labels.json").write_text(json.dumps({"labels": ["off", "on"]}))
+        for role in ("train", "transfer", "validation"):
+            table = pa.table(
+                {
+                    "example_id": [f"{role}{row}".encode().hex().zfill(32)[:32] for row in (0, 1)],
+                    "input_ids": pa.array([[2, 5, 3], [2, 7, 3]], pa.list_(pa.int32())),
+                    "label": pa.array([0, 1], pa.int32()),
+                    "language": ["en", "en"],
+                }
+            )
+            write_table(table, output / role / "part-00000.parquet")
+
+    return {"corpus": publish(store, "corpus", corpus), "tokens": publish(store, "tokens", tokens)}
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=16, type_vocab_size=1,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "encoder")
+    save_tokenizer(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def config_of(model=None, *, languages=("en",), **training):
+    start = {"model": str(model)} if model else {"architecture": SHAPE}
+    return Config(languages=languages, mask_share=0.17, training={**TRAINING, **training}, **start)
+
+
+def test_hidden_words_are_told_from_their_context(store, inputs, pretrained):
+    """A gradient that never reaches the encoder leaves it guessing the commonest word: 1 in 8."""
+    artifact = run_stage(STAGE, config_of(pretrained), inputs, store=store).artifact
+    facts = artifact.manifest.facts
+    assert facts["perplexity"] < 3 < 7 < facts["perplexity_before"]
+    assert facts["candidates"] == 8
+    assert {path.name for path in (artifact.path / "model").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json",
+    }  # fmt: skip
+    before, after = load_backbone(pretrained), load_backbone(artifact.path / "model")
+    assert before.state_dict().keys() == after.state_dict().keys()
+    assert not torch.equal(before.encoder.layer[0].output.dense.weight,
+                           after.encoder.layer[0].output.dense.weight)  # fmt: skip
+
+
+def test_the_same_recipe_gives_the_same_bytes(store, inputs):
+    """Masks drawn from a clock or a process's random state: no run can be repeated."""
+    config = config_of(num_epochs=1)
+    first, again = (
+        run_stage(STAGE, config, inputs, store=store, force=force).artifact.content_digest
+        for force in (False, True)
+    )
+    assert first == again
+    other = config.model_copy(update={"seed": 1})
+    assert run_stage(STAGE, other, inputs, store=store).artifact.content_digest != first
+
+
+class CrashError(Exception):
+    pass
+
+
+def test_a_crash_and_resume_ends_with_the_same_bits(store, inputs, tmp_path):
+    """Masks counted from the resumed step on are those of other words."""
+    texts = mapped_texts.Config(
+        roles=("adapt",), languages=("en",), max_length_tokens=8, held_out_share=0.1
+    )
+    outcome = run_stage(mapped_texts.STAGE, texts, inputs, store=store)
+    learned, held_out = mapped_texts.open_texts(
+        outcome.artifact.path, mask_token_id=4, mask_share=0.3, seed=0
+    )
+
+    def run(work, crash_at=None):
+        torch.manual_seed(0)
+        shape = BertConfig(
+            vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=32, max_position_embeddings=16, type_vocab_size=1,
+        )  # fmt: skip
+        candidates = torch.from_numpy(learned.masking.candidates.astype(np.int64))
+        model = MaskedLanguageModel(BertModel(shape, add_pooling_layer=False), candidates)
+        left = [crash_at]
+
+        def validate(candidate):
+            if left[0] is not None:
+                left[0] -= 1
+                if not left[0]:
+                    raise CrashError
+            return score(candidate, held_out, pad_token_id=0, precision="fp32")
+
+        config = TrainingConfig(**{**TRAINING, "num_epochs": 3, "selection": "loss"})
+        train(
+            model, learned, MaskedLanguageObjective(), config, pad_token_id=0, validate=validate,
+            seed=1, work=work, progress=SilentProgress(),
+        )  # fmt: skip
+        return model.state_dict()
+
+    calm = run(tmp_path / "calm")
+    with pytest.raises(CrashError):
+        run(tmp_path / "rough", crash_at=2)
+    rough = run(tmp_path / "rough")
+    assert all(torch.equal(calm[name], rough[name]) for name in calm)
+
+
+def test_updates_of_low_rank_and_of_rows_leave_a_plain_folder(store, inputs, pretrained):
+    """An adapted encoder with adapter files, which nobody downstream would load."""
+    lora = {"trainable": "lora", "lora": {"rank": 2}, "embedding_updates": "rows"}
+    artifact = run_stage(STAGE, config_of(pretrained, **lora), inputs, store=store).artifact
+    assert artifact.manifest.facts["perplexity"] < 5
+    names = {path.name for path in (artifact.path / "model").iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+def test_a_teacher_and_a_student_start_from_what_has_read_on(store, inputs, pretrained):
+    """An adapted encoder that is made, paid for and not used."""
+    head_only = {"num_epochs": 1, "learning_rate": 0.01, "trainable": "head", "precision": "fp32"}
+    adapted = run_stage(STAGE, config_of(pretrained, num_epochs=1), inputs, store=store).artifact
+    given = {"tokens": inputs["tokens"], "adapted": adapted}
+    taught = run_stage(
+        teacher.STAGE, teacher.Config(model=str(pretrained), training=head_only), given, store=store
+    ).artifact
+    read_on = load_backbone(adapted.path / "model").state_dict()
+    found = load_model(taught.path / "model").backbone.state_dict()
+    assert all(torch.equal(found[name], read_on[name]) for name in read_on)
+
+    shape = run_stage(STAGE, config_of(num_epochs=1), inputs, store=store).artifact
+    student = run_stage(
+        distillation.STAGE,
+        distillation.Config.model_validate(
+            {
+                "architecture": SHAPE,
+                "objective": {"alpha": 0.0, "hard_labels": "gold"},
+                "training": head_only,
+            }
+        ),
+        {"tokens": inputs["tokens"], "adapted": shape},
+        store=store,
+    ).artifact
+    read_on = load_backbone(shape.path / "model").state_dict()
+    found = load_model(student.path / "model").backbone.state_dict()
+    assert all(torch.equal(found[name], read_on[name]) for name in read_on)
+
+
+def test_what_cannot_be_read_is_a_mistake_with_a_remedy(store, inputs, publish, pretrained):
+    """Nothing read, and an encoder passed on as if it had."""
+    with pytest.raises(ContractViolation, match="0 rows of text of the role adapt or transfer in"):
+        run_stage(STAGE, config_of(pretrained, languages=("de",)), inputs, store=store)
+
+    def tokens(output):
+        save_tokenizer(output / "tokenizer")
+        facts = {"vocab_size": 9, "pad_token_id": 0, "max_length_tokens": 8}
+        (output / "tokens.json").write_text(
+            json.dumps({**facts, "special_token_ids": {"pad_token": 0}})
+        )
+
+    maskless = {**inputs, "tokens": publish(store, "tokens", tokens, config={"masks": False})}
+    with pytest.raises(SourceError, match="no mask token"):
+        run_stage(STAGE, config_of(pretrained), maskless, store=store)
+    with pytest.raises(ValueError, match="one encoder is adapted"):
+        adaptation.Config(languages=("en",), training=TRAINING)
