@@ -113,6 +113,16 @@ class Seq2SeqObjective:
         teacher = self.on_policy.teacher.to(device)  # pyright: ignore[reportArgumentType]
         return replace(self, on_policy=replace(self.on_policy, teacher=teacher))
 
+    def over(self, total_steps: int) -> Seq2SeqObjective:
+        """Itself: it has no schedule."""
+        del total_steps
+        return self
+
+    def settings(self, step: int) -> dict[str, float]:
+        """Nothing that changes with the steps."""
+        del step
+        return {}
+
     def _own_texts(self, on_policy: OnPolicy, batch: Seq2SeqBatch, name: str) -> Seq2SeqBatch:
         source, mask_BL = batch.source.input_ids, batch.source.attention_mask_BL
         assert mask_BL is not None, "an encoder-decoder reads padded texts"
