@@ -68,6 +68,9 @@ _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
 }
 
 
+Problem = EncoderProblem | Literal["translation", "summarization", "generation"]
+
+
 class SpeedConfig(Frozen):
     """How long may be spent on timing, and on what; all on the CPU in fp32."""
 
@@ -95,7 +98,7 @@ class Config(StageConfig):
     """What is compared, how intervals are made, and what the report says beside the figures."""
 
     recipe: str = Field(description="name of the recipe, the report's title")
-    problem: EncoderProblem = Field(
+    problem: Problem = Field(
         default="text_classification", description="problem type: decides scores and tables"
     )
     source_language: str = Field(description="BCP-47; the teacher is tested on rows in it")

@@ -4,9 +4,10 @@
               ─► problems/  one file a problem type: rows, answers, floors, sections of the report
               ─► answers    teacher (from its signals), students of all seeds, floors; as Parquet
               ─► timing     teacher, safetensors student, int8 student on one processor, in turns
-                            (forms: how each of them is called)
+                            (forms, writers: how each of them is called)
               ─► diagnosis  how far the student followed the teacher
               ─► domains    scores by domain
+              ─► structured answers that are more than a class's name, as JSON
 
 `problem` is the interface between the first two lines.
 

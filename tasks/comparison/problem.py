@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from data_contracts.evaluation import Calibration, ClassTable, Confusion, Diagnostics, Group
 from tasks.comparison.material import Material, Reader
-from tasks.metrics.answering import Answerer, Text
+from tasks.metrics.answering import Text
+from tasks.metrics.latency import Timed
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 
@@ -72,7 +73,7 @@ class ComparedProblem(Protocol):
         """What methods without a trained network answer to the target-language test rows."""
         ...
 
-    def answer_int8(self, answer: Answerer, *, batch_size: int, num_threads: int) -> Answers:
+    def answer_int8(self, answer: Any, *, batch_size: int, num_threads: int) -> Answers:
         """The int8 form on the target-language test rows.
 
         Args:
@@ -85,7 +86,7 @@ class ComparedProblem(Protocol):
         """The test texts of a reader, as an answerer takes them."""
         ...
 
-    def answerers(self, *, num_threads: int) -> dict[str, Answerer]:
+    def answerers(self, *, num_threads: int) -> Mapping[str, Timed]:
         """What is timed, by form: `teacher`, `safetensors` and, where it exists, `onnx_int8`."""
         ...
 

@@ -15,12 +15,17 @@ CONTRACT = "predictions_structured"
 
 
 def structured_predictions(
-    answers: Answers, seed_index: int, *, names: Sequence[str] | None = None
+    answers: Answers,
+    seed_index: int,
+    *,
+    names: Sequence[str] | None = None,
+    labels: Sequence[Any] | None = None,
 ) -> tuple[str, pa.Table]:
     """Contract and table of one seed: right answer and answer as JSON, confidence where known.
 
     Args:
         names: if answers are sets of class indices, the classes' names.
+        labels: what stands in the place of the right answers, if they are not to be written.
     """
 
     def written(answer: Any) -> str:
@@ -33,7 +38,9 @@ def structured_predictions(
     return CONTRACT, pa.table(
         {
             "example_id": pa.array(answers.example_ids, pa.string()),
-            "label": pa.array(map(written, answers.labels), pa.string()),
+            "label": pa.array(
+                map(written, answers.labels if labels is None else labels), pa.string()
+            ),
             "prediction": pa.array(map(written, answers.predictions[seed_index]), pa.string()),
             "confidence": pa.array(confidence, pa.float32()),
         }

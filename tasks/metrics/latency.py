@@ -13,14 +13,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
-from tasks.metrics.answering import Answerer, Text
+from tasks.metrics.answering import Text
 from tasks.metrics.classification import FloatArray
 
 INCLUDES = "tokenization, padding to the longest text of the batch, the network; not loading"
 _WARMUP_CALLS = 5
+
+Timed: TypeAlias = Callable[[Sequence[Text]], object]
+"""What is timed: texts in, answers out; what they are does not matter."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Latency:
 
 
 def measure_latency(
-    answer: Answerer,
+    answer: Timed,
     texts: Sequence[Text],
     *,
     max_seconds: float,
@@ -68,7 +72,7 @@ def measure_latency(
 
 
 def measure_throughput(
-    systems: Mapping[str, tuple[Answerer, Sequence[Text]]],
+    systems: Mapping[str, tuple[Timed, Sequence[Text]]],
     *,
     batch_size: int,
     max_rounds: int,

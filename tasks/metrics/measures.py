@@ -16,10 +16,10 @@ from tasks.metrics import (
 from tasks.metrics.statistics import Measure
 
 
-def _bleu(language: str) -> Measure:
+def _translation(language: str, which: int) -> Measure:
     from tasks.metrics.translation import TranslationScorer
 
-    return TranslationScorer(language).measures[0]
+    return TranslationScorer(language).measures[which]
 
 
 _PRIMARY = (
@@ -33,7 +33,8 @@ _PRIMARY = (
 )
 _BY_NAME: dict[str, Callable[[str], Measure]] = {
     **{measure.name: lambda language, measure=measure: measure for measure in _PRIMARY},
-    "bleu": _bleu,
+    "bleu": lambda language: _translation(language, 0),
+    "chrf": lambda language: _translation(language, 1),
 }
 
 

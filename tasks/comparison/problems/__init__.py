@@ -6,6 +6,7 @@
     token_classification.py       named entities: spans of characters, lists of names as floors
     question_answering.py         a span of a context or none, sentences as floors
     units.py                      what the last two share
+    written_texts.py              translation, summarization, generation
 
 `COMPARED` picks the class by the recipe's `problem`; its interface is `tasks.comparison.problem`.
 """
@@ -21,6 +22,7 @@ from tasks.comparison.problems.matching import Matching
 from tasks.comparison.problems.multilabel_classification import MultilabelClassification
 from tasks.comparison.problems.question_answering import QuestionAnswering
 from tasks.comparison.problems.token_classification import TokenClassification
+from tasks.comparison.problems.written_texts import Generation, Summarization, Translation
 
 COMPARED: dict[str, Callable[[Material, Settings], ComparedProblem]] = {
     "text_classification": TextClassification,
@@ -28,4 +30,7 @@ COMPARED: dict[str, Callable[[Material, Settings], ComparedProblem]] = {
     "multilabel_classification": MultilabelClassification,
     "token_classification": TokenClassification,
     "question_answering": QuestionAnswering,
+    "translation": Translation,
+    "summarization": Summarization,
+    "generation": Generation,
 }

@@ -1,0 +1,217 @@
+"""Texts that are written: translation, summarization, generation.
+
+What the teacher wrote is in its signals: the first hypothesis of a test row. Teacher and students
+of a translation read the same source, so they are compared on the same rows; otherwise each reads
+texts in its own language, as in the other problems. References are the corpus's `target_text`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute
+
+from tasks.comparison.domains import domain_groups
+from tasks.comparison.material import Material, Reader, labelled
+from tasks.comparison.problem import Sections, Settings
+from tasks.comparison.structured import structured_predictions
+from tasks.comparison.writers import Writer
+from tasks.metrics import generation, rouge
+from tasks.metrics.answer_floors import sentences
+from tasks.metrics.statistics import Measure, Statistics
+from tasks.metrics.systems import Answers
+from tasks.metrics.translation import TranslationScorer
+
+pc: Any = pyarrow.compute
+_DIGEST_CHARS = 16
+
+
+@dataclass(frozen=True)
+class WrittenTexts:
+    """See `tasks.comparison.problem.ComparedProblem`."""
+
+    material: Material
+    settings: Settings
+    name: ClassVar[str]
+    reads_source: ClassVar[bool] = False
+    """Whether the student reads the source language, as the teacher does."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The primary one first."""
+        raise NotImplementedError
+
+    def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
+        """Statistics of all metrics."""
+        raise NotImplementedError
+
+    def answer_teacher(self) -> Answers:
+        """What the teacher wrote for the test rows in its language."""
+        return self._of_teacher(self.tests("teacher"))
+
+    def answer_teacher_on_target(self) -> Answers | None:
+        """What the teacher wrote for the student's test rows, if it reads their language."""
+        if self.reads_source:
+            return None
+        rows = self.material.target_rows_of_teacher(self.tests("student"))
+        if rows is None:
+            return None
+        rows = rows.filter(self._has_reference(rows))
+        return self._of_teacher(rows) if len(rows) else None
+
+    def answer_models(self, models: Sequence[Path]) -> Answers:
+        """What students write for their test rows, one a seed."""
+        tests = self.tests("student")
+        sources = tests["input_ids"].to_pylist()
+        runs = [self._writer("student", model).write(sources) for model in models]
+        return self._answers(tests["example_id"], runs)
+
+    def answer_floors(self) -> Iterator[tuple[str, Answers]]:
+        """`copied_source`."""
+        tests = self.tests("student")
+        yield "copied_source", self._answers(tests["example_id"], [self._sources(tests)])
+
+    def answer_int8(self, answer: Callable[..., Any], **_: int) -> Answers:
+        """What the int8 form writes, from text."""
+        tests = self.tests("student")
+        return self._answers(tests["example_id"], [answer(self._sources(tests))])
+
+    def timed_texts(self, reader: Reader) -> list[Any]:
+        """The sources of the test rows of a reader."""
+        return [*self._sources(self.tests(reader))]
+
+    def answerers(self, *, num_threads: int) -> dict[str, Callable[..., Any]]:
+        """Teacher and student, from text to text."""
+        del num_threads
+        folders = {"teacher": ("teacher", "teacher"), "safetensors": ("student", "export")}
+        return {
+            form: self._writer(reader, self.material.path(folder) / "model")
+            for form, (reader, folder) in folders.items()
+        }
+
+    def sections(self, answers: Mapping[str, Answers]) -> Sections:
+        """Scores by domain."""
+        return Sections(groups=domain_groups(self.material, answers, self.measures))
+
+    def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
+        """What was written, beside a digest of the reference: that is the user's own text."""
+        digests = [
+            hashlib.sha256(reference.encode()).hexdigest()[:_DIGEST_CHARS]
+            for reference in answers.labels
+        ]
+        return structured_predictions(answers, seed_index, labels=digests)
+
+    def tests(self, reader: Reader) -> pa.Table:
+        """A reader's tokens of test rows with a reference.
+
+        Raises: ContractViolation if there are none.
+        """
+        language = self.material.source_language if self.reads_source else None
+        rows = self.material.rows(reader, ["test"], language=language)
+        return labelled(rows, self._has_reference(rows), reader)
+
+    def _has_reference(self, rows: pa.Table) -> pa.ChunkedArray:
+        return pc.is_valid(self._corpus(rows["example_id"], "target_text"))
+
+    def _corpus(self, ids: pa.ChunkedArray, column: str) -> pa.ChunkedArray:
+        return self.material.corpus_rows(["test"], ids, [column])[column]
+
+    def _sources(self, rows: pa.Table) -> list[str]:
+        return self._corpus(rows["example_id"], "text").to_pylist()
+
+    def _of_teacher(self, rows: pa.Table) -> Answers:
+        hypotheses = self.material.signals(rows["example_id"])["hypotheses"].to_pylist()
+        written = [found[0] if found else "" for found in hypotheses]
+        return self._answers(rows["example_id"], [written])
+
+    def _answers(self, ids: pa.ChunkedArray, runs: Sequence[Sequence[str]]) -> Answers:
+        references = self._corpus(ids, "target_text").to_pylist()
+        statistics = tuple(self.count(written, references) for written in runs)
+        return Answers(tuple(ids.to_pylist()), references, [*runs], statistics)
+
+    def _writer(self, reader: str, model: Path) -> Writer:
+        tokens = self.material.path(f"{reader}_tokens")
+        facts = self.material.token_facts("teacher" if reader == "teacher" else "student")
+        return Writer(
+            model,
+            tokens,
+            pad_token_id=facts["pad_token_id"],
+            vocab_size=facts["vocab_size"],
+            max_length=facts["max_length_tokens"],
+        )
+
+
+@dataclass(frozen=True)
+class Translation(WrittenTexts):
+    """BLEU and chrF++ of texts in the target language, read in the source language."""
+
+    name: ClassVar[str] = "translation"
+    reads_source: ClassVar[bool] = True
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """BLEU first."""
+        return (*self._scorer.measures, *generation.MEASURES[1:])
+
+    def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
+        """Statistics of all metrics."""
+        looks = generation.text_statistics(texts, references)
+        return {**self._scorer.statistics(texts, references), **looks}
+
+    @cached_property
+    def _scorer(self) -> TranslationScorer:
+        return TranslationScorer(self.material.target_language)
+
+
+@dataclass(frozen=True)
+class Summarization(WrittenTexts):
+    """ROUGE of summaries; the first sentence is a floor that is hard to beat."""
+
+    name: ClassVar[str] = "summarization"
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """ROUGE-L first."""
+        return (*rouge.MEASURES, *generation.MEASURES[1:])
+
+    def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
+        """Statistics of all metrics."""
+        looks = generation.text_statistics(texts, references)
+        return {**rouge.rouge_statistics(texts, references), **looks}
+
+    def answer_floors(self) -> Iterator[tuple[str, Answers]]:
+        """`first_sentence`, `copied_source`."""
+        tests = self.tests("student")
+        first = []
+        for text in self._sources(tests):
+            places = sentences(text)
+            first.append(text[slice(*places[0])] if places else "")
+        yield "first_sentence", self._answers(tests["example_id"], [first])
+        yield from WrittenTexts.answer_floors(self)
+
+
+@dataclass(frozen=True)
+class Generation(WrittenTexts):
+    """chrF++ of replies, and how varied and repetitive they are."""
+
+    name: ClassVar[str] = "generation"
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """chrF++ first."""
+        return (self._scorer.measures[1], *generation.MEASURES)
+
+    def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
+        """Statistics of all metrics."""
+        looks = generation.text_statistics(texts, references)
+        return {**self._scorer.statistics(texts, references), **looks}
+
+    @cached_property
+    def _scorer(self) -> TranslationScorer:
+        return TranslationScorer(self.material.target_language)

@@ -1,0 +1,26 @@
+"""How alike two texts look, as a classifier."""
+
+import numpy as np
+import pytest
+
+from tasks.metrics.pair_floors import cosine_probabilities
+
+ALIKE = [(f"打开{room}的灯", f"把{room}的灯打开") for room in ("客厅", "卧室", "厨房", "书房")]
+UNLIKE = [(first, "今天天气很好") for first, _ in ALIKE]
+
+
+@pytest.mark.parametrize("same", [0, 1])
+def test_the_threshold_and_its_direction_are_learned(same):
+    """Class 1 is not always the pair that matches: the label set is sorted by name."""
+    labels = np.array([same] * 4 + [1 - same] * 4)
+    pairs = [("打开车库的灯", "把车库的灯打开"), ("打开车库的灯", "今天天气很好")]
+    found = cosine_probabilities(ALIKE + UNLIKE, labels, pairs, num_classes=3)
+    assert found.argmax(axis=1).tolist() == [same, 1 - same]
+    assert found.sum(axis=1) == pytest.approx([1, 1])
+    assert found[:, 2].tolist() == [0, 0]
+
+
+def test_one_class_is_no_threshold():
+    """A floor that always says the same is the majority class."""
+    with pytest.raises(ValueError, match="two classes"):
+        cosine_probabilities(ALIKE, np.zeros(4, int), ALIKE, num_classes=2)
