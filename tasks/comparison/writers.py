@@ -1,99 +1,62 @@
 """Encoder-decoders as they are used: sources in, written texts out, decoded as they were saved.
 
 The same writer is scored on the stored tokens and timed from text: how a model searches (beams,
-length penalty) is part of what it is, and read from its folder.
-
-Shapes: B texts, L tokens.
+length penalty) is part of what it is, and read from the head.json of its folder.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from tokenizers import Tokenizer
-from transformers import PreTrainedModel
+import pyarrow as pa
 
 from tasks.metrics.answering import Text
-from tasks.modeling.decoding import decode
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.device import has_cuda
+from tasks.training.examples import RaggedIds
 from tasks.training.loop import place
-
-_BATCH_TEXTS = 64
+from tasks.training.writing import load_reader, to_texts, write
 
 
 class Writer:
     """One model with its reader's tokenizer."""
 
-    def __init__(
-        self, model: Path, tokens: Path, *, pad_token_id: int, vocab_size: int, max_length: int
-    ) -> None:
+    def __init__(self, model: Path, tokens: Path) -> None:
         """Load.
 
         Args:
-            model: folder of an encoder-decoder; generation_config.json says how it writes.
-            tokens: folder of its reader's tokens: `tokenizer/tokenizer.json`.
-            pad_token_id: fills shorter sources; masked.
-            vocab_size: tokens that may be written.
-            max_length: tokens of a source at most.
+            model: folder of an encoder-decoder with head.json.
+            tokens: the artifact of its reader's tokens: tokens.json, tokenizer.
         """
+        head = json.loads((model / "head.json").read_text(encoding="utf-8"))
+        facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+        self.decoding = DecodingConfig.model_validate(head["decoding"])
         self._model = load_seq2seq(model)
-        self._decoding = saved_decoding(self._model)
-        self._tokenizer = Tokenizer.from_file(str(tokens / "tokenizer" / "tokenizer.json"))
-        self._tokenizer.enable_truncation(max_length)
-        self._padding, self._vocab_size = pad_token_id, vocab_size
+        self._padding, self._vocab_size = facts["pad_token_id"], facts["vocab_size"]
+        self._reader = load_reader(tokens / "tokenizer")
+        self._encoder = load_reader(tokens / "tokenizer")
+        self._encoder.enable_truncation(facts["max_length_tokens"])
 
-    def write(self, sources: Sequence[Sequence[int]]) -> list[str]:
+    def write(self, sources: pa.ChunkedArray) -> list[str]:
         """The best text for each source's token ids, in order; on CUDA where there is one."""
         if has_cuda():  # on a CPU, `place` would set the number of threads that timing relies on
             self._model.to(place())  # pyright: ignore[reportArgumentType]
-        written = [""] * len(sources)
-        order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
-        for start in range(0, len(order), _BATCH_TEXTS):
-            rows = order[start : start + _BATCH_TEXTS]
-            for row, text in zip(rows, self._write([sources[row] for row in rows]), strict=True):
-                written[row] = text
-        return written
+        return self._write(sources)
 
     def __call__(self, texts: Sequence[Text]) -> list[str]:
-        """The best text for each source text, all in one batch: what a user waits for."""
-        return self._write([one.ids for one in self._tokenizer.encode_batch(list(texts))])
+        """The best text for each source text: what a user waits for."""
+        ids = [one.ids for one in self._encoder.encode_batch(list(texts))]
+        return self._write(pa.array(ids, pa.list_(pa.int32())))
 
-    def _write(self, sources: Sequence[Sequence[int]]) -> list[str]:
-        longest = max(map(len, sources))
-        input_ids_BL = np.full((len(sources), longest), self._padding, dtype=np.int64)  # noqa: N806
-        mask_BL = np.zeros_like(input_ids_BL)  # noqa: N806
-        for row, ids in enumerate(sources):
-            input_ids_BL[row, : len(ids)], mask_BL[row, : len(ids)] = ids, 1
-        device = self._model.device
-        found = decode(
+    def _write(self, sources: pa.ChunkedArray | pa.Array) -> list[str]:
+        hypotheses = write(
             self._model,
-            torch.from_numpy(input_ids_BL).to(device),
-            torch.from_numpy(mask_BL).to(device),
-            self._decoding,
+            RaggedIds.from_arrow(sources),
+            self.decoding,
+            pad_token_id=self._padding,
             vocab_size=self._vocab_size,
         )
-        return self._tokenizer.decode_batch(
-            [list(hypotheses[0].token_ids) for hypotheses in found], skip_special_tokens=True
-        )
-
-
-def saved_decoding(model: PreTrainedModel) -> DecodingConfig:
-    """How a loaded encoder-decoder writes, as `save_seq2seq` left it in generation_config.json."""
-    saved: Any = model.generation_config
-    known = {
-        "num_beams": saved.num_beams,
-        "length_penalty": saved.length_penalty,
-        # transformers counts the decoder's start token.
-        "min_length_tokens": max(0, saved.min_length - 1) if saved.min_length else 0,
-        "max_length_tokens": saved.max_length - 1 if saved.max_length else None,
-        "no_repeat_ngram_size": saved.no_repeat_ngram_size,
-    }
-    return DecodingConfig.model_validate(
-        {name: value for name, value in known.items() if value is not None}
-    )
+        return to_texts(self._reader, [found[0] for found in hypotheses])

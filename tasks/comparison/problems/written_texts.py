@@ -68,8 +68,7 @@ class WrittenTexts:
     def answer_models(self, models: Sequence[Path]) -> Answers:
         """What students write for their test rows, one a seed."""
         tests = self.tests("student")
-        sources = tests["input_ids"].to_pylist()
-        runs = [self._writer("student", model).write(sources) for model in models]
+        runs = [self._writer("student", model).write(tests["input_ids"]) for model in models]
         return self._answers(tests["example_id"], runs)
 
     def answer_floors(self) -> Iterator[tuple[str, Answers]]:
@@ -89,10 +88,9 @@ class WrittenTexts:
     def answerers(self, *, num_threads: int) -> dict[str, Callable[..., Any]]:
         """Teacher and student, from text to text."""
         del num_threads
-        folders = {"teacher": ("teacher", "teacher"), "safetensors": ("student", "export")}
         return {
-            form: self._writer(reader, self.material.path(folder) / "model")
-            for form, (reader, folder) in folders.items()
+            "teacher": self._writer("teacher", self.material.path("teacher") / "model"),
+            "safetensors": self._writer("student", self.material.path("export") / "model"),
         }
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
@@ -135,16 +133,8 @@ class WrittenTexts:
         statistics = tuple(self.count(written, references) for written in runs)
         return Answers(tuple(ids.to_pylist()), references, [*runs], statistics)
 
-    def _writer(self, reader: str, model: Path) -> Writer:
-        tokens = self.material.path(f"{reader}_tokens")
-        facts = self.material.token_facts("teacher" if reader == "teacher" else "student")
-        return Writer(
-            model,
-            tokens,
-            pad_token_id=facts["pad_token_id"],
-            vocab_size=facts["vocab_size"],
-            max_length=facts["max_length_tokens"],
-        )
+    def _writer(self, reader: Reader, model: Path) -> Writer:
+        return Writer(model, self.material.path(f"{reader}_tokens"))
 
 
 @dataclass(frozen=True)

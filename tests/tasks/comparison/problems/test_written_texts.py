@@ -13,7 +13,7 @@ from data_contracts.evaluation import EvaluationReport
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems import COMPARED
-from tasks.comparison.writers import saved_decoding
+from tasks.comparison.writers import Writer
 from tasks.corpus.tables import read_table, write_table
 from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.metrics.systems import scores_by_seed
@@ -98,6 +98,8 @@ def world(tmp_path_factory, publish):
         )
         network = build_seq2seq(shape, Seq2SeqTokens(len(vocabulary), 0, 2, 32))
         save_seq2seq(network, out / "model", DECODING)
+        head = {"problem": "translation", "decoding": DECODING.model_dump()}
+        (out / "model" / "head.json").write_text(json.dumps(head))
         history = {"steps": [{"step": 1, "loss": 1.0}], "validations": [], "best_step": 1}
         (out / "history.json").write_text(json.dumps(history))
         (out / "training.json").write_text(json.dumps({"num_parameters": 999}))
@@ -184,7 +186,10 @@ def test_scores_and_signature_are_sacrebleus(evaluated):
 def test_how_a_model_writes_travels_with_it(world):
     """A student scored greedily that ships with four beams is another student."""
     _, inputs = world
-    assert saved_decoding(load_seq2seq(inputs["student_0"].path / "model")) == DECODING
+    writer = Writer(inputs["student_0"].path / "model", inputs["student_tokens"].path)
+    assert writer.decoding == DECODING
+    texts = [english for english, _ in PAIRS]
+    assert writer(texts) == list(written_alone(inputs, "student_0"))
 
 
 @pytest.mark.parametrize(
