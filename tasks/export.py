@@ -27,6 +27,7 @@ VERSION = 2
 INT8_FILE = "model.int8.onnx"
 SERVING_FILE = "serving.json"
 THRESHOLDS_FILE = "thresholds.json"
+WINDOW_FACTS = ("max_question_tokens", "window_stride_tokens")
 
 
 class Config(StageConfig):
@@ -85,6 +86,8 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         "pad_token_id": pad_token_id,
         "normalization": config.normalization.model_dump(mode="json"),
     }
+    # How questions and contexts were cut in training, so that they are cut so in service.
+    serving |= {name: facts[name] for name in WINDOW_FACTS if name in facts}
     if problem.distribution == "binary":
         serving["thresholds"] = _thresholds(model_folder, head["num_labels"])
     _write_json(model_folder / SERVING_FILE, serving)

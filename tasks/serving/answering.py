@@ -248,7 +248,8 @@ class _Spans:
         self.fields = [pa.field(name, kind) for name, kind in kinds.items()]
 
     def read(self, texts: Texts) -> Question:
-        context = self._script.pieces(list(texts["question"]), list(texts["context"]), stride=None)
+        texts_of = (list(texts[name]) for name in ("question", "context"))
+        context = self._script.pieces(*texts_of, stride=None)
         return Question(
             as_ids([piece.input_ids for piece in context[1]]),
             units=_as_units([[0, *piece.positions] for piece in context[1]]),

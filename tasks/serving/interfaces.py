@@ -86,7 +86,8 @@ _STRIDE = Parameter(
     "stride",
     "long",
     0,
-    "tokens from the start of a window over a long text to that of the next; 0: half a window",
+    "tokens from the start of a window over a long text to that of the next; 0: as in training, "
+    "or half a window",
 )
 _ALWAYS_ONE = (
     "It answers with one of its labels whatever it is asked: texts in another language, or about "

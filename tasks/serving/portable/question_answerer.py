@@ -47,7 +47,7 @@ class QuestionAnswerer(PortableModel):
             params: `variant` safetensors (the evaluated network) or onnx_int8 (smaller, nearly the
                 same answers); `max_answer_length` >= 1, units of an answer at most (words, or
                 characters of scripts without spaces); `stride` >= 1, tokens from a window's start
-                to the next one's, 0 for half a window; `batch_size` >= 1, windows a forward pass.
+                to the next one's, 0 as in training; `batch_size` >= 1, windows a forward pass.
         Returns: a DataFrame with the input's index: `answer`, `start`, `end` (null where the
             context holds no answer) and `score`, the probability of that start times that of that
             end, among all units of the context and "no answer".
@@ -82,10 +82,11 @@ class QuestionAnswerer(PortableModel):
         before, between, after = special_tokens(self.tokenizer, pair=True)
         num_special = len(before) + len(between) + len(after)
         encodings = self.tokenizer.encode_batch(questions, add_special_tokens=False)
+        # A question's end may go, as in training: the rest of the window is the context's.
+        longest = self.settings.get("max_question_tokens") or self.max_length_tokens // 2
         pieces: list[Window] = []
         for row, (encoding, text) in enumerate(zip(encodings, read, strict=True)):
-            # A question's end may go: half of what is read belongs to the context.
-            question = encoding.ids[: self.max_length_tokens // 2]
+            question = encoding.ids[:longest]
             pieces += windows(
                 row,
                 text,
@@ -93,6 +94,7 @@ class QuestionAnswerer(PortableModel):
                 after=after,
                 room=self.max_length_tokens - num_special - len(question),
                 stride=stride,
+                usual=self.settings.get("window_stride_tokens", 0),
             )
         return read, pieces
 

@@ -84,26 +84,34 @@ def special_tokens(tokenizer: Any, *, pair: bool) -> tuple[list[int], list[int],
 
 
 def chosen_stride(params: dict[str, Any]) -> int | None:
-    """The parameter `stride`: None, half a window, if it is 0 or absent."""
+    """The parameter `stride`: None, as in training, if it is 0 or absent."""
     return positive(params, "stride", 0) if params.get("stride") else None
 
 
 def windows(
-    row: int, text: UnitText, *, before: list[int], after: list[int], room: int, stride: int | None
+    row: int,
+    text: UnitText,
+    *,
+    before: list[int],
+    after: list[int],
+    room: int,
+    stride: int | None,
+    usual: int = 0,
 ) -> Iterator[Window]:
     """The windows over a text, first to last.
 
     Args:
         before, after: tokens around the stretch in each window.
         room: tokens of the text that a window holds.
-        stride: tokens from the start of a window to that of the next; None for half the room.
+        stride: tokens from the start of a window to that of the next; None for the usual.
+        usual: what it was in training, where that fits; 0 for half the room.
     Raises: MlflowException (HTTP 400) if windows would leave tokens out.
     """
-    step = max(1, room // 2) if stride is None else stride
-    if step > room:
+    step = stride or min(usual or max(1, room // 2), room)
+    if not 1 <= step <= room:
         raise MlflowException.invalid_parameter_value(
             f"stride is {step}: a window holds {room} tokens of the text, so tokens between "
-            f"windows would be read by none; give at most {room}"
+            f"windows would be read by none; give 1 to {room}"
         )
     start = 0
     while True:

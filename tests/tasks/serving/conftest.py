@@ -100,7 +100,7 @@ def deliver(tmp_path_factory, publish, small_tokenizer):
     What is fitted is answered rightly afterwards, so that tests can say what to expect.
     """
 
-    def make(problem, labels, rows, targets, *, examples, max_length_tokens=24, thresholds=None):
+    def make(problem, labels, rows, targets, *, examples, thresholds=None, facts=None):
         """rows: columns of the tokens table. targets: {row: {position: logits}}, position None for
         a pooled text."""
         store = ArtifactStore(tmp_path_factory.mktemp(problem))
@@ -123,8 +123,8 @@ def deliver(tmp_path_factory, publish, small_tokenizer):
 
         def write_tokens(output):
             write_table(as_table(rows), output / "validation" / "part-00000.parquet")
-            facts = {"pad_token_id": 0, "max_length_tokens": max_length_tokens}
-            write_json(output / "tokens.json", facts)
+            lengths = {"pad_token_id": 0, "max_length_tokens": 24}
+            write_json(output / "tokens.json", {**lengths, **(facts or {})})
 
         inputs = {
             "student": publish(store, "student", write_student),
@@ -282,7 +282,10 @@ def answerer(deliver, ids_of, small_tokenizer):
         targets.append(wanted)
     rows["example_id"] = keys(len(targets))
     examples = ((QUESTION, "打开客厅的灯"),)
-    return deliver("question_answering", ["start", "end"], rows, targets, examples=examples)
+    facts = {"max_question_tokens": 6, "window_stride_tokens": 5}
+    return deliver(
+        "question_answering", ["start", "end"], rows, targets, examples=examples, facts=facts
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from tasks.registration import STAGE, Config
 from tasks.runtime.stages import run_stage
 from tasks.serving.delivered import delivered_model
 from tasks.serving.interfaces import INTERFACES
-from tasks.serving.portable.question_answerer import best_span
+from tasks.serving.portable.question_answerer import QuestionAnswerer, best_span
 
 QUESTION = "哪个房间"
 
@@ -89,6 +89,16 @@ def test_an_over_long_question_leaves_room_for_the_context(answerer):
     """A question of 500 tokens fills the window, and no context is read at all."""
     rows = [{"question": QUESTION * 50, "context": "打开客厅的灯"}]
     assert len(answerer.ask(rows)) == 1
+
+
+def test_questions_and_contexts_are_cut_as_in_training(answerer):
+    """Windows cut otherwise in service than those that the student was trained and scored on."""
+    script = QuestionAnswerer()
+    script.read(lambda name: answerer.export / "model" / name)
+    _, pieces = script.pieces([QUESTION * 3], ["打开的灯" * 5], stride=None)
+    # [CLS] 6 of 12 tokens [SEP] and [SEP] leave 15 of 24; the next window starts 5 later
+    assert [len(piece.input_ids) for piece in pieces] == [24, 24]
+    assert [piece.first_unit for piece in pieces] == [0, 5]
 
 
 def test_no_rows_are_no_answers(answerer):

@@ -1,4 +1,5 @@
 import pytest
+from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from tasks.corpus.units import segment
@@ -29,6 +30,22 @@ def test_every_unit_is_read_in_its_place(length, stride):
     if length <= 5:
         assert len(found) == 1
         assert set(seen.values()) <= {float("inf")}
+
+
+@pytest.mark.parametrize(("usual", "starts"), [(0, [0, 2, 4]), (3, [0, 3, 6]), (9, [0, 4])])
+def test_the_usual_stride_is_that_of_training_where_it_fits(usual, starts):
+    """A long question leaves less room than the stride: tokens between windows go unread."""
+    text = UnitText([(place, place + 1) for place in range(8)], list(range(8)), list(range(8)))
+    found = list(windows(0, text, before=[], after=[], room=4, stride=None, usual=usual))
+    assert [window.first_unit for window in found] == starts
+    assert found[-1].input_ids[-1] == 7
+
+
+def test_a_window_without_room_is_refused():
+    """A question as long as the window: windows of nothing, for ever."""
+    text = UnitText([(0, 1)], input_ids=[7], places=[0])
+    with pytest.raises(MlflowException, match="a window holds 0 tokens"):
+        list(windows(0, text, before=[1, 2], after=[], room=0, stride=None))
 
 
 def test_units_of_several_tokens_are_read_at_their_first():
