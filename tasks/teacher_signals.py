@@ -22,7 +22,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
-VERSION = 1
+VERSION = 2
 
 Role = Literal["train", "transfer", "validation", "test"]
 

@@ -91,7 +91,9 @@ def training_round(material: Material, examples: rows.Examples, chosen: np.ndarr
         None if examples.teacher_logits is None else examples.teacher_logits[chosen],
         examples.label_names,
     )
-    config: TrainingConfig = material.config.training.model_copy(update={"num_epochs": 1})
+    config: TrainingConfig = material.config.training.model_copy(
+        update={"num_epochs": 1, "selection": "accuracy"}
+    )
     model = material.student()
     with tempfile.TemporaryDirectory() as work:
         started = time.perf_counter()

@@ -1,5 +1,7 @@
 """Logits of many texts: each as if it had been read alone."""
 
+import itertools
+
 import numpy as np
 import torch
 
@@ -40,6 +42,24 @@ def test_a_training_model_is_asked_without_dropout_and_goes_on_training(toy):
     )
     np.testing.assert_array_equal(first, second)
     assert model.training
+
+
+def test_equal_texts_are_read_once_and_get_one_answer(toy):
+    """A teacher that reads the same sentence for each of its translations."""
+    examples, model = toy["examples"](rows=30), toy["model"]().eval()
+    ids, rows = examples.input_ids, np.random.default_rng(0).integers(0, 30, 200)
+    lengths = ids.lengths[rows]
+    repeated = type(ids)(
+        np.concatenate([ids.values[ids.offsets[row] : ids.offsets[row + 1]] for row in rows]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+    )
+    num_read = []
+    model.register_forward_pre_hook(lambda _, args: num_read.append(len(args[0].input_ids)))
+    found = predict_logits(model, repeated, pad_token_id=0, precision="fp32")
+    texts = {ids.values[a:b].tobytes() for a, b in itertools.pairwise(ids.offsets.tolist())}
+    assert sum(num_read) <= len(texts) < 31
+    alone = predict_logits(model, ids, pad_token_id=0, precision="fp32")
+    np.testing.assert_allclose(found, alone[rows], rtol=1e-4, atol=1e-5)
 
 
 def test_no_texts_have_no_logits(toy):
