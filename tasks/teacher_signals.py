@@ -34,10 +34,10 @@ class Config(StageConfig):
         ("transfer", "validation", "test"), min_length=1, description="rows the teacher reads"
     )
     batch_tokens: int = Field(
-        16384,
+        2048,
         ge=64,
-        description="padded tokens a forward pass on a CPU, where it bounds memory; a GPU packs "
-        "texts and takes as many as fit",
+        description="padded tokens a forward pass on a CPU, where few stay in its caches; a GPU "
+        "packs texts and takes as many as fit",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"

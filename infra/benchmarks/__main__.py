@@ -106,6 +106,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         sib200=arguments.sib200,
         multilingual_model=arguments.multilingual_model,
         memory_rows=tuple(rows),
+        systems=tuple(arguments.systems.split(",")) if arguments.systems else (),
     )
 
 
@@ -124,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", action="store_true", help="smoke run; results stay in --work")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (7; tiny: 1)")
     parser.add_argument("--rows", type=_numbers, help="table sizes of memory: 10000,1000000")
+    parser.add_argument(
+        "--systems",
+        help="training: only these runs, such as decant,textbrewer,rates; others stay as measured",
+    )
     parser.add_argument("--sib200", type=Path, help="folder with <split>.<language>.parquet")
     parser.add_argument("--multilingual-model", type=Path, help="folder of a multilingual encoder")
     parser.add_argument("--results", type=Path, help="folder of the JSON files")

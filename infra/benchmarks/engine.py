@@ -24,6 +24,7 @@ from tasks.training.config import TrainingConfig
 from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
+from tasks.training.optimization import prepare_weights
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,24 @@ class Curve:
     parts: dict[str, float]
 
 
-def full_run(material: Material, *, validations_per_epoch: int) -> Curve:
+def full_run(
+    material: Material, *, validations_per_epoch: int, precision: str | None = None
+) -> Curve:
     """The stages teacher-signals and distillation, from tokens on disk to a published student.
+
+    Args:
+        precision: of the student, instead of the recipe's.
 
     Counted in: reading the teacher, validation, checkpoints, writing and hashing the artifacts.
     """
     with tempfile.TemporaryDirectory() as folder:
         store = ArtifactStore(Path(folder))
-        steps, student = distill_again(material, store, validations_per_epoch=validations_per_epoch)
+        steps, student = distill_again(
+            material,
+            store,
+            validations_per_epoch=validations_per_epoch,
+            precision=precision or material.config.training.precision,
+        )
         history = json.loads((student / "history.json").read_text(encoding="utf-8"))
     seconds, training = sum(steps.values()), steps["student-seed-0"]
     last = max(entry["step"] for entry in history["validations"])
@@ -95,6 +106,7 @@ def training_round(material: Material, examples: rows.Examples, chosen: np.ndarr
         update={"num_epochs": 1, "selection": "accuracy"}
     )
     model = material.student()
+    prepare_weights(model.backbone, config, seed=material.config.seed)
     with tempfile.TemporaryDirectory() as work:
         started = time.perf_counter()
         train(

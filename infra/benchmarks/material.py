@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from flows.recipe_files import SHIPPED
 from infra.benchmarks.settings import Settings, say
 from tasks import distillation
 from tasks.corpus.tables import read_table
+from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.problems import PROBLEMS, load_model
 from tasks.problems.text_classification import class_scores
@@ -35,6 +36,7 @@ from tasks.training.examples import Examples, RaggedIds, examples_of, read_label
 from tasks.training.fitting import TokenFacts, read_token_facts
 
 _TEACHER_SIGNALS, _STUDENT = "teacher-signals", "student-seed-0"
+_STUDENT_TOKENS, _WHOLE_TOKENS = "student-tokens", "student-tokens, whole vocabulary"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,14 @@ class Material:
             num_labels=len(self.examples.label_names),
         )
 
+    def with_whole_vocabulary(self) -> Material | None:
+        """The same rows for a student with all tokens of the model it is cut from, if it was cut to
+        those it reads; else None."""
+        if _WHOLE_TOKENS not in self.artifacts:
+            return None
+        whole = self.artifacts[_WHOLE_TOKENS]
+        return replace(self, artifacts={**self.artifacts, _STUDENT_TOKENS: whole})
+
     def texts(self, role: str = "transfer") -> list[str]:
         """Raw texts of a role in the student's language, in file order."""
         folder = self.artifacts["corpus"].path / "rows" / role
@@ -161,6 +171,10 @@ def prepare(settings: Settings, section: str) -> Material:
         outcome = run_stage(stage, config, inputs, store=store, workers=cpu_count())
         say(f"  {name}: {'found' if outcome.cached else 'built'}")
         artifacts[name] = outcome.artifact
+        tokenizer = getattr(config, "tokenizer", None)
+        if name == _STUDENT_TOKENS and isinstance(tokenizer, TrimmedTokenizer):
+            whole = config.model_copy(update={"tokenizer": PretrainedTokenizer(uri=tokenizer.uri)})
+            step(_WHOLE_TOKENS, stage, whole, **inputs)
         return outcome.artifact
 
     with contextlib.suppress(_EnoughError):
@@ -169,7 +183,7 @@ def prepare(settings: Settings, section: str) -> Material:
 
 
 def distill_again(
-    material: Material, store: ArtifactStore, *, validations_per_epoch: int
+    material: Material, store: ArtifactStore, *, validations_per_epoch: int, precision: str
 ) -> tuple[dict[str, float], Path]:
     """Teacher signals and student into an empty store, wired as the pipeline wires them.
 
@@ -177,7 +191,11 @@ def distill_again(
     alone, and training goes on to its last epoch.
     """
     training = material.config.training.model_copy(
-        update={"validations_per_epoch": validations_per_epoch, "patience": 10_000}
+        update={
+            "validations_per_epoch": validations_per_epoch,
+            "patience": 10_000,
+            "precision": precision,
+        }
     )
     changes = {
         _TEACHER_SIGNALS: {"roles": material.config.train_on},

@@ -20,6 +20,9 @@ NAMES = {
     "trainer_tuned_bf16": "Hugging Face Trainer KD, tuned, bf16",
     "trainer_tuned_cached": "Hugging Face Trainer KD, tuned, logits cached by hand",
     "textbrewer": "TextBrewer GeneralDistiller",
+    "decant_bf16": "Decant, student in bf16 too (`precision: auto`)",
+    "trainer_whole_vocabulary": "Hugging Face Trainer KD, tuned, student with the whole vocabulary",
+    "textbrewer_whole_vocabulary": "TextBrewer, student with the whole vocabulary",
     "sentence_transformers_mse": "sentence-transformers MSELoss (another objective)",
     "datasets_map": "datasets.map, processes",
     "datasets_map_rust_threads": "datasets.map, one process, Rust threads",
@@ -108,12 +111,25 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         "",
         *_rates(result["rates"], result["ratios"], "samples/s"),
         "",
+        *_on_whole_vocabulary(result),
         f"The first batch's loss is {agreement['decant']:.6f}; the others differ by "
         + ", ".join(f"{v:.1g} ({k})" for k, v in agreement.items() if k != "decant")
         + " (TextBrewer's after subtracting the teacher's entropy, which no student changes).",
         "",
     ]
     return [*lines, *_colophon(result, name)]
+
+
+def _on_whole_vocabulary(result: Mapping) -> list[str]:
+    """What the rows of students with the whole vocabulary are."""
+    if "trainer_whole_vocabulary" not in result["rates"]:
+        return []
+    return [
+        "All other rows train the student that Decant makes, its vocabulary cut to the tokens of "
+        "its texts: equal arithmetic. The peers cannot cut one; *whole vocabulary* is the student "
+        "as their user has it, the same layers of the teacher and all its tokens.",
+        "",
+    ]
 
 
 def _tokenizing(result: Mapping, target: Path) -> list[str]:

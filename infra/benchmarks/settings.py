@@ -21,6 +21,8 @@ class Settings:
         sib200: folder with `<split>.<language>.parquet` (text, label, index_id), or None.
         multilingual_model: folder of a multilingual encoder (multilingual-e5-small), or None.
         memory_rows: table sizes of the section memory.
+        systems: of the training sections only these full runs (and `rates`) are measured again,
+            the rest is taken from the last result; all if empty.
     """
 
     tiny: bool
@@ -30,6 +32,7 @@ class Settings:
     sib200: Path | None = None
     multilingual_model: Path | None = None
     memory_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    systems: tuple[str, ...] = ()
 
     def record(self) -> dict:
         """What changes the figures, as JSON values: no path of this machine."""

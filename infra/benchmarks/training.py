@@ -11,6 +11,7 @@ agree to 1e-5, or the comparison is refused.
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from dataclasses import asdict
@@ -42,8 +43,16 @@ def run(settings: Settings, section: str) -> dict:
     examples = engine.with_signals(material, teacher)
     agreement = check_losses(material, examples)
     say(f"  first-batch losses agree: {agreement}")
-    curves = _curves(settings, material, teacher, examples)
-    rates = _rates(settings, material, teacher, examples)
+    kept = _measured_before(settings, section)
+    curves = _curves(settings, material, teacher, examples, kept.get("curves", {}))
+    if "rates" in settings.systems or not kept:
+        rates = _rates(settings, material, teacher, examples)
+        kept["rates"] = {name: rate.record() for name, rate in rates.items()}
+        kept["ratios"] = {
+            name: ratio(rates["decant"], rate).record()
+            for name, rate in rates.items()
+            if name not in ("decant", "decant_signals")
+        }
     return {
         "material": material.record(),
         "tolerance": TOLERANCE,
@@ -54,13 +63,17 @@ def run(settings: Settings, section: str) -> dict:
         "seconds_to_score": {
             name: seconds_to(curve, target_score(curves)) for name, curve in curves.items()
         },
-        "rates": {name: rate.record() for name, rate in rates.items()},
-        "ratios": {
-            name: ratio(rates["decant"], rate).record()
-            for name, rate in rates.items()
-            if name not in ("decant", "decant_signals")
-        },
+        "rates": kept["rates"],
+        "ratios": kept["ratios"],
     }
+
+
+def _measured_before(settings: Settings, section: str) -> dict:
+    """The section's last result if only some systems are measured again, else nothing."""
+    path = settings.results / f"{section}.json"
+    if not settings.systems or not path.exists():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def check_losses(material: Material, examples) -> dict[str, float]:
@@ -105,7 +118,10 @@ def check_losses(material: Material, examples) -> dict[str, float]:
     return found
 
 
-def _curves(settings: Settings, material: Material, teacher, examples) -> dict[str, engine.Curve]:
+def _curves(
+    settings: Settings, material: Material, teacher, examples, kept: dict[str, dict]
+) -> dict[str, engine.Curve]:
+    """Full runs of the systems asked for; `kept` are curves measured before."""
     from infra.benchmarks.peers import hugging_face, text_brewer
 
     config = material.config.training
@@ -122,20 +138,32 @@ def _curves(settings: Settings, material: Material, teacher, examples) -> dict[s
         "num_epochs": num_epochs,
         "validate_at": validate_at,
     }
+
+    def trainer(variant: str) -> engine.Curve:
+        return hugging_face.train(material, teacher, variant, **shared)
+
     systems = {
         "decant": lambda: engine.full_run(material, validations_per_epoch=parts),
-        "trainer_tuned": lambda: hugging_face.train(material, teacher, "tuned", **shared),
+        "trainer_tuned": lambda: trainer("tuned"),
         "textbrewer": lambda: text_brewer.train(
             material, teacher, hard_labels=examples.labels, **shared
         ),
-        "trainer_default": lambda: hugging_face.train(material, teacher, "default", **shared),
+        "trainer_default": lambda: trainer("default"),
     }
-    curves = {}
+    if engine.signal_precision() == "bf16":
+        systems["trainer_tuned_bf16"] = lambda: trainer("tuned_bf16")
+        if config.precision == "fp32":
+            systems["decant_bf16"] = lambda: engine.full_run(
+                material, validations_per_epoch=parts, precision="bf16"
+            )
+    curves = {name: engine.Curve(**curve) for name, curve in kept.items()}
     for name, work in systems.items():
+        if settings.systems and name not in settings.systems:
+            continue
         curves[name] = curve = work()
         best = max(score for _, _, score in curve.points)
         say(f"  {name}: {curve.seconds:.1f} s, best validation accuracy {best:.4f}")
-    return curves
+    return {name: curves[name] for name in systems if name in curves}
 
 
 def target_score(curves: dict[str, engine.Curve]) -> float:
@@ -183,6 +211,24 @@ def _rates(settings: Settings, material: Material, teacher, examples) -> dict[st
         )
         return Timed(len(chosen), curve.seconds)
 
+    # As a user of these peers has it: layers of the teacher with its whole vocabulary, updated
+    # densely. A step takes seconds, so three are enough.
+    whole = material.with_whole_vocabulary()
+    as_users_have_it = {}
+    if whole is not None:
+        some = order[: settings.pick(3, 1) * batch_size]
+        as_users_have_it = {
+            "trainer_whole_vocabulary": lambda: Timed(
+                len(some),
+                hugging_face.train(whole, teacher, "tuned", chosen=some, num_epochs=1).seconds,
+            ),
+            "textbrewer_whole_vocabulary": lambda: Timed(
+                len(some),
+                text_brewer.train(
+                    whole, teacher, chosen=some, num_epochs=1, hard_labels=examples.labels
+                ).seconds,
+            ),
+        }
     systems = {
         "decant": lambda: engine.training_round(material, examples, many),
         "decant_signals": lambda: engine.signals_round(material, teacher, many),
@@ -191,5 +237,6 @@ def _rates(settings: Settings, material: Material, teacher, examples) -> dict[st
         "sentence_transformers_mse": lambda: sentence_embeddings.training_round(
             material, texts, 384
         ),
+        **as_users_have_it,
     }
     return measure(systems, num_rounds=settings.num_rounds, say=lambda text: say(f"  {text}"))
