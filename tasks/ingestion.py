@@ -137,12 +137,12 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     rows = _prepare_files(config, files, pieces, workspace)
     verdicts = select(
         rows,
-        required_languages=(config.source_language, config.target_language),
+        required_languages=kind.evaluated_languages(config.source_language, config.target_language),
         deduplication=config.deduplication,
         splitting=config.splitting,
-        fixed_labels=fixed_names is not None or kind.names_column is not None,
+        fixed_labels=fixed_names is not None,
         pairs_count=kind.pairs_count,
-        read_texts=lambda: read_texts(files, kind),
+        read_texts=lambda: read_texts(files, kind, config.target_language),
     )
     names: set[str] | None = None
     if kind.names_column is not None:
@@ -222,7 +222,7 @@ def _prepare_files(
         rows.add(
             role=file.source.role,
             language=file.source.language,
-            parallel_language=kind.second_language(file.source),
+            parallel_language=kind.second_language(file.source, config.target_language),
             labels=kind.ledger_labels(table),
             text_hashes=table["text_hash"].to_numpy(),
             parallel_hashes=table["parallel_hash"].to_numpy(),
@@ -260,6 +260,7 @@ def _raw_batches(
             parallel_language=source.parallel_language,
             needs_label=source.role in LABELLED_ROLES,
             label_names=source.label_names if isinstance(source, FileSource) else (),
+            target_language=_target_language(config, source),
             label_separator=source.label_separator if isinstance(source, FileSource) else None,
             normalization=config.normalization,
             filters=config.filters,
@@ -342,6 +343,13 @@ def _rejected(
     for place, row in zip(places.tolist(), table.take(places).to_pylist(), strict=True):
         raw = row["raw_text"] if row["raw_text"] is not None else row["text"]
         yield Rejected(row["line"], OUTCOMES[outcomes[place]], details.get(start + place, ""), raw)
+
+
+def _target_language(config: Config, source: Source) -> str:
+    """Language of the source's targets."""
+    if isinstance(source, FileSource) and source.target_language is not None:
+        return source.target_language
+    return config.target_language if config.problem == "translation" else source.language
 
 
 def _removed(files: Sequence[IngestedFile], kind: RowKind) -> dict[str, int]:

@@ -24,17 +24,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_contracts.artifacts import Artifact, RowCounts, StageSummary
 from tasks.corpus.columns import ProblemType
-from tasks.corpus.token_counts import ShardCounts, check_limits
+from tasks.corpus.token_counts import ShardCounts, check_limits, token_facts
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     import tokenizers
+
+    from tasks.corpus.rows.kind import Reading
 
 VERSION = 1
 Role = Literal["train", "transfer", "validation", "test"]
@@ -63,6 +65,27 @@ class Config(StageConfig):
         le=1_048_576,
         description="tokens a text keeps, special tokens included; attention costs its square",
     )
+    max_question_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description="question_answering: tokens of a question that are read; the rest of "
+        "max_length_tokens is for the context. Not set: half of max_length_tokens",
+    )
+    window_stride_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description="question_answering: tokens of the context from the beginning of a window to "
+        "that of the next; what is left of a window overlaps. Not set: half a window",
+    )
+    max_target_tokens: int = Field(
+        default=64,
+        ge=2,
+        le=1_048_576,
+        description="translation, summarization, generation: tokens that a target keeps, the end "
+        "token included",
+    )
     roles: tuple[Role, ...] = Field(
         default=("train", "transfer", "validation", "test"),
         min_length=1,
@@ -82,6 +105,15 @@ class Config(StageConfig):
         description="the run fails if a larger share of tokens is unknown: the vocabulary is one "
         "of another language",
     )
+
+    @model_validator(mode="after")
+    def _questions_leave_room(self) -> Config:
+        if self.max_question_tokens and self.max_question_tokens >= self.max_length_tokens:
+            raise ValueError(
+                f"max_question_tokens {self.max_question_tokens} leaves no room in "
+                f"max_length_tokens {self.max_length_tokens}: the context follows the question"
+            )
+        return self
 
     @field_validator("languages", "roles")
     @classmethod
@@ -105,6 +137,9 @@ class ShardConfig(StageConfig):
     tokenizer: str = Field(description="SHA-256 of tokenizer.json")
     languages: tuple[str, ...]
     max_length_tokens: int
+    max_question_tokens: int | None
+    window_stride_tokens: int | None
+    max_target_tokens: int
     labels: tuple[str, ...] = Field(description="class names in order: labels become indices")
 
 
@@ -114,6 +149,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     Raises: RecipeError if the limits on truncated texts or unknown tokens are passed, or the corpus
         has no text for the reader.
     """
+    from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.tokenizing import save_tokenizer
 
     corpus, output = inputs["corpus"], workspace.output
@@ -134,6 +170,9 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
                 tokenizer=hashlib.sha256(tokenizer_bytes).hexdigest(),
                 languages=config.languages,
                 max_length_tokens=config.max_length_tokens,
+                max_question_tokens=config.max_question_tokens,
+                window_stride_tokens=config.window_stride_tokens,
+                max_target_tokens=config.max_target_tokens,
                 labels=tuple(labels),
             ),
             {},
@@ -150,11 +189,19 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     check_limits(
         total,
         languages=config.languages,
-        max_length_tokens=config.max_length_tokens,
+        cut_at=_cut_at(config),
         max_truncated_rate=config.max_truncated_rate,
         max_unknown_rate=config.max_unknown_rate,
     )
-    facts = _facts(config, tokenizer, totals, total)
+    facts = {
+        **token_facts(
+            tokenizer,
+            totals,
+            max_length_tokens=config.max_length_tokens,
+            languages=config.languages,
+        ),
+        **ROW_KINDS[config.problem].token_facts(_reading(config, tokenizer)),
+    }
     (output / "tokens.json").write_text(
         json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
@@ -221,7 +268,35 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
         )
         return trimmed
     workspace.progress.say(f"training a tokenizer on {len(texts):,} texts")
-    return train_tokenizer(config.tokenizer, texts)
+    return train_tokenizer(config.tokenizer, texts, decodes=kind.decodes)
+
+
+def _cut_at(config: Config) -> str:
+    if config.problem == "question_answering":
+        return (
+            f"max_question_tokens = {config.max_question_tokens or config.max_length_tokens // 2}"
+        )
+    return f"max_length_tokens = {config.max_length_tokens}"
+
+
+def _reading(
+    config: Config | ShardConfig,
+    tokenizer: tokenizers.Tokenizer,
+    labels: tuple[str, ...] = (),
+    workers: int = 1,
+) -> Reading:
+    from tasks.corpus.rows.kind import Reading
+
+    return Reading(
+        tokenizer,
+        config.languages,
+        labels,
+        max_length_tokens=config.max_length_tokens,
+        max_question_tokens=config.max_question_tokens,
+        window_stride_tokens=config.window_stride_tokens,
+        max_target_tokens=config.max_target_tokens,
+        workers=workers,
+    )
 
 
 def _shard_stage(corpus_part: Path, tokenizer: tokenizers.Tokenizer) -> Stage:
@@ -247,7 +322,7 @@ def _write_shard(
     from data_contracts.tables import arrow_schema, check_table, load_contract
     from tasks.corpus.encoding import Encoder, readable_text
     from tasks.corpus.rows import ROW_KINDS
-    from tasks.corpus.rows.kind import Reading, label_indices
+    from tasks.corpus.rows.kind import label_indices
     from tasks.corpus.rows.written import write_tokenized
     from tasks.corpus.tables import read_table, write_table
     from tasks.corpus.tokenizing import special_token_names
@@ -256,13 +331,7 @@ def _write_shard(
     rows = read_table(corpus_part)
     kind = ROW_KINDS[config.problem]
     check_table(rows, kind.corpus_contract, name=corpus_part.name)
-    reading = Reading(
-        tokenizer,
-        config.languages,
-        config.labels,
-        max_length_tokens=config.max_length_tokens,
-        workers=workspace.workers,
-    )
+    reading = _reading(config, tokenizer, config.labels, workspace.workers)
     if (tokenized := kind.tokens(rows, reading)) is not None:
         return write_tokenized(tokenized, kind, workspace.output / _PART, num_rows=rows.num_rows)
     texts, languages = readable_text(rows, config.languages)
@@ -307,33 +376,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _facts(
-    config: Config,
-    tokenizer: tokenizers.Tokenizer,
-    totals: Mapping[Role, ShardCounts],
-    total: ShardCounts,
-) -> dict[str, Any]:
-    """The content of tokens.json."""
-    from tasks.corpus.tokenizing import special_token_names
-
-    names = special_token_names(tokenizer)
-    ids = {role: tokenizer.token_to_id(token) for role, token in names.items()}
-    return {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "pad_token_id": ids["pad_token"],
-        "special_token_ids": ids,
-        "max_length_tokens": config.max_length_tokens,
-        "languages": list(config.languages),
-        "num_rows": {role: counts.num_rows for role, counts in totals.items()},
-        "num_tokens": {role: counts.num_tokens for role, counts in totals.items()},
-        "num_unread": {role: counts.num_unread for role, counts in totals.items()},
-        "num_truncated": total.num_truncated,
-        "num_unknown": total.num_unknown,
-        "longest_text_tokens": total.longest,
-        "fertility": {
-            "tokens_per_character": round(total.num_uncut_tokens / total.num_characters, 4),
-            "tokens_per_word": round(total.num_uncut_tokens / max(1, total.num_words), 4),
-        },
-    }

@@ -13,6 +13,7 @@
     rows/               what a row is for each problem type, from its cells to its tokens
       cells.py            lists and records in a cell; tags.py: tags of words -> spans
       units.py            words, or characters where no spaces are written: what signals align by
+      stretches.py        places in a text that stay right while it is normalised
     preparation.py      each row alone, a batch at a time, in parallel:
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels
@@ -29,7 +30,8 @@
                         of which sampling.py takes a bounded number
     encoding.py         texts -> token ids, in Rust threads; pretokenization.py: without its regular
                         expressions; unit_encoding.py: with the places of units; pair_encoding.py:
-                        two texts; token_counts.py: what it came to
+                        two texts; window_encoding.py: a question and a long context;
+                        token_counts.py: what it came to
     words.py            words of a text, Chinese ones by a dictionary: what is hidden whole
     languages.py        which language tags a language covers
 

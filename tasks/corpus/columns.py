@@ -5,6 +5,8 @@
     multilabel_classification  text              labels | label     parallel_text
     matching                   text, text_b      label              parallel_text, parallel_text_b
     token_classification       text | words      spans | tags
+    question_answering         text, question    answers
+    translation, summarization, generation   text   target_text
 
 The annotation may be missing in the role transfer only. `domain` goes with every problem. Light on
 purpose: recipes are checked before anything large is imported.
@@ -44,6 +46,10 @@ _WANTED: dict[ProblemType, _Wanted] = {
     "multilabel_classification": _Wanted(("text",), ("labels", "label"), ("parallel_text",)),
     "matching": _Wanted(("text", "text_b"), ("label",), ("parallel_text", "parallel_text_b")),
     "token_classification": _Wanted(("text",), ("tags", "spans"), ("words",)),
+    "question_answering": _Wanted(("text", "question"), ("answers",)),
+    "translation": _Wanted(("text",), ("target_text",)),
+    "summarization": _Wanted(("text",), ("target_text",)),
+    "generation": _Wanted(("text",), ("target_text",)),
 }
 ANNOTATIONS = tuple(
     dict.fromkeys(name for wanted in _WANTED.values() for name in wanted.annotations)
@@ -97,6 +103,21 @@ class Columns(Frozen):
         default=None,
         description="token_classification: column of the list of spans {start, end, label} in "
         "`text`, in characters (code points), the end exclusive",
+    )
+    question: str | None = Field(
+        default=None,
+        description="question_answering: column of the question; `text` is the context that may "
+        "answer it",
+    )
+    answers: str | None = Field(
+        default=None,
+        description="question_answering: column of the answers {text, answer_start}, in characters "
+        "of `text`, as in SQuAD; an empty list says that the context holds none",
+    )
+    target_text: str | None = Field(
+        default=None,
+        description="translation, summarization, generation: column of what is to be written for "
+        "`text`",
     )
 
     @property

@@ -57,12 +57,16 @@ def iter_pieces(
             start += table.num_rows
 
 
-def read_texts(files: Sequence[IngestedFile], kind: RowKind) -> Iterator[Piece]:
+def read_texts(
+    files: Sequence[IngestedFile], kind: RowKind, target_language: str
+) -> Iterator[Piece]:
     """What near copies and leaks are judged by, of all rows in order."""
     for file, start, table in iter_pieces(files, kind.compared_columns):
         texts, seconds = kind.compared(table)
         source = file.source
-        yield Piece(start, source.language, texts, kind.second_language(source), seconds)
+        yield Piece(
+            start, source.language, texts, kind.second_language(source, target_language), seconds
+        )
 
 
 def set_aside_unknown_names(

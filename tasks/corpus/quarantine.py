@@ -40,6 +40,10 @@ REASONS: dict[str, tuple[int, str]] = {
     "missing_label": (1, "no label, in a role that needs one"),
     "invalid_label": (1, "a label longer than 256 characters or with invisible ones"),
     "unknown_label": (1, "a label that is not in filters.labels, or that no train row has"),
+    "missing_question": (1, "no question is asked of the context"),
+    "malformed_answers": (1, "answers that are not records of text and answer_start"),
+    "answer_not_found": (1, "an answer that is not where it should be, and not once elsewhere"),
+    "missing_target": (1, "no text to write, in a role that needs one"),
     "tags_length_mismatch": (1, "more or fewer tags than words"),
     "unknown_tag": (
         1,

@@ -26,7 +26,7 @@ ColumnMapping = Mapping[str, str]
 """What is wanted -> column of the file: `text`, `label`, ... as `Columns` names them."""
 
 _PLAIN = ("text", "label", "parallel_text")
-STRUCTURED = frozenset({"labels", "words", "tags", "spans"})
+STRUCTURED = frozenset({"answers", "labels", "spans", "tags", "words"})
 """Wanted cells that may be lists or records."""
 _MAX_DEPTH = 4
 

@@ -61,8 +61,7 @@ def select(
 
     Args:
         required_languages: need validation and test rows each.
-        fixed_labels: the recipe lists the labels, or rows have none; otherwise those of the train
-            rows are the set.
+        fixed_labels: the recipe lists the labels; otherwise those of the train rows are the set.
         pairs_count: a text may stand in several rows, with another second hash each: those are no
             copies and do not contradict each other.
 
@@ -79,7 +78,7 @@ def select(
         _near_copies(rows, verdicts, deduplication.near_duplicate_threshold, read_texts)
     if deduplication.leak_threshold is not None:
         _near_leaks(rows, verdicts, deduplication.leak_threshold, read_texts)
-    if not fixed_labels:
+    if not fixed_labels and rows.labels:
         _unknown_labels(rows, verdicts)
     return verdicts
 

@@ -74,6 +74,12 @@ class FileSource(Frozen):
         description="for the role transfer: where the same rows are in `parallel_language`, if not "
         "in a column of this file; rows that it lacks are set aside",
     )
+    target_language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        description="BCP-47 tag of `target_text`; not set: the recipe's target language for a "
+        "translation, the text's own language for a summary or a reply",
+    )
     label_separator: str | None = Field(
         default=None,
         min_length=1,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
 
+if TYPE_CHECKING:
+    import tokenizers
+
 
 class ShardCounts(Frozen):
     """What tokenizing one part, or all parts of one role, came to."""
 
-    num_rows: int = Field(default=0, description="rows with tokens")
+    num_rows: int = Field(default=0, description="texts that were read")
     num_unread: int = Field(default=0, description="rows in none of the reader's languages")
+    num_windows: int = Field(
+        default=0, description="rows of the tables where a text has several; 0: one row each"
+    )
     num_tokens: int = Field(default=0, description="tokens, special ones included")
     num_truncated: int = Field(default=0, description="texts that were cut")
     num_unknown: int = Field(default=0, description="unknown tokens")
@@ -38,11 +45,14 @@ def check_limits(
     total: ShardCounts,
     *,
     languages: Sequence[str],
-    max_length_tokens: int,
+    cut_at: str,
     max_truncated_rate: float,
     max_unknown_rate: float,
 ) -> None:
     """Refuse tokens of which too many texts were cut or too many tokens are unknown.
+
+    Args:
+        cut_at: the limit that texts were cut at, such as `max_length_tokens = 64`.
 
     Raises: RecipeError.
     """
@@ -54,10 +64,10 @@ def check_limits(
         )
     if total.num_truncated > max_truncated_rate * total.num_rows:
         raise RecipeError(
-            f"{total.num_truncated:,} of {total.num_rows:,} texts are longer than "
-            f"max_length_tokens = {max_length_tokens}; the longest has {total.longest:,}",
+            f"{total.num_truncated:,} of {total.num_rows:,} texts are longer than {cut_at}; the "
+            f"longest has {total.longest:,} tokens",
             rule=f"at most {max_truncated_rate:.0%} of the texts may be cut (max_truncated_rate)",
-            remedy="raise max_length_tokens, or max_truncated_rate if the beginning is enough",
+            remedy=f"raise {cut_at.split()[0]}, or max_truncated_rate if the beginning is enough",
         )
     if total.num_unknown > max_unknown_rate * total.num_tokens:
         raise RecipeError(
@@ -65,3 +75,41 @@ def check_limits(
             rule=f"at most {max_unknown_rate:.0%} may be (max_unknown_rate)",
             remedy=f"use a tokenizer for {', '.join(languages)}, or train one (kind: bpe)",
         )
+
+
+def token_facts(
+    tokenizer: tokenizers.Tokenizer,
+    totals: Mapping[Any, ShardCounts],
+    *,
+    max_length_tokens: int,
+    languages: Sequence[str],
+) -> dict[str, Any]:
+    """Entries of tokens.json that every problem has.
+
+    Args:
+        totals: by role.
+    """
+    from tasks.corpus.tokenizing import special_token_names
+
+    total = sum(totals.values(), start=ShardCounts())
+    names = special_token_names(tokenizer)
+    ids = {role: tokenizer.token_to_id(token) for role, token in names.items()}
+    windows = {role: counts.num_windows for role, counts in totals.items()}
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "pad_token_id": ids["pad_token"],
+        "special_token_ids": ids,
+        "max_length_tokens": max_length_tokens,
+        "languages": list(languages),
+        "num_rows": {role: counts.num_rows for role, counts in totals.items()},
+        **({"num_windows": windows} if total.num_windows else {}),
+        "num_tokens": {role: counts.num_tokens for role, counts in totals.items()},
+        "num_unread": {role: counts.num_unread for role, counts in totals.items()},
+        "num_truncated": total.num_truncated,
+        "num_unknown": total.num_unknown,
+        "longest_text_tokens": total.longest,
+        "fertility": {
+            "tokens_per_character": round(total.num_uncut_tokens / total.num_characters, 4),
+            "tokens_per_word": round(total.num_uncut_tokens / max(1, total.num_words), 4),
+        },
+    }

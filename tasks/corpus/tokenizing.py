@@ -133,7 +133,11 @@ class TrainedTokenizer(Frozen):
         le=500_000,
         description="entries at most, five special tokens included; each costs one embedding row",
     )
-    lowercase: bool = Field(default=True, description="read A and a alike")
+    lowercase: bool = Field(
+        default=True,
+        description="read A and a alike; where texts are written (translation, summarization, "
+        "generation) the case always stays",
+    )
     min_frequency: int = Field(
         default=2, ge=1, le=1_000_000, description="occurrences a pair needs to become one token"
     )
@@ -183,10 +187,15 @@ def load_tokenizer(config: PretrainedTokenizer | TrimmedTokenizer) -> tokenizers
     return tokenizer
 
 
-def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizers.Tokenizer:
+def train_tokenizer(
+    config: TrainedTokenizer, texts: Iterable[str], *, decodes: bool = False
+) -> tokenizers.Tokenizer:
     """A tokenizer of `texts`, a function of the set of them: order and copies do not count.
 
     Every character of the texts is in the vocabulary, digits and a to z in any case.
+
+    Args:
+        decodes: tokens lead back to the text in NFC: case, full-width signs and each space stay.
 
     Raises: RecipeError if there is no text, or `vocab_size` cannot hold all characters.
     """
@@ -200,10 +209,14 @@ def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizer
             rule="a trained tokenizer reads the roles train and transfer in the reader's languages",
             remedy="add such a source, or use `kind: pretrained`",
         )
-    normalizer, splitter = _normalizer(config.lowercase), _splitter()
+    if decodes:
+        normalizer, splitter = _faithful_normalizer(), _splitter(keeps_spaces=True)
+    else:
+        normalizer, splitter = _normalizer(config.lowercase), _splitter()
     # The letters and digits of ASCII are known even if the texts lack them: names and numbers
     # are what new texts bring.
-    prepared = _PREPARED_CHARS if config.lowercase else _PREPARED_CHARS + _PREPARED_CHARS.upper()
+    lowercase = config.lowercase and not decodes
+    prepared = _PREPARED_CHARS if lowercase else _PREPARED_CHARS + _PREPARED_CHARS.upper()
     learner = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
     learner.normalizer, learner.pre_tokenizer = normalizer, splitter
     learner.train_from_iterator(
@@ -224,7 +237,7 @@ def train_tokenizer(config: TrainedTokenizer, texts: Iterable[str]) -> tokenizer
             rule="the vocabulary holds every character and the special tokens",
             remedy=f"set vocab_size to {2 * size:,} or more",
         )
-    tokenizer = learner if config.kind == "bpe" else _longest_first(learner)
+    tokenizer = learner if config.kind == "bpe" else _longest_first(learner, decodes)
     tokenizer.post_processor = _frame(tokenizer)
     tokenizer.decoder = decoders.Metaspace(_WORD_START, "first")
     return tokenizer
@@ -250,12 +263,31 @@ def _normalizer(lowercase: bool) -> Any:
     return normalizers.Sequence(steps)
 
 
-def _splitter(isolated: str = "") -> Any:
-    """Cut into pieces; characters that match `isolated` (an expression) stand alone."""
+def _faithful_normalizer() -> Any:
+    from tokenizers import Regex, normalizers
+
+    # The mark of the first word, which the decoder takes off again; other signs need none.
+    return normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+            normalizers.Prepend(" "),
+            normalizers.Replace(Regex(rf"\A (?!{_SPACED})"), ""),
+        ]
+    )
+
+
+def _splitter(isolated: str = "", *, keeps_spaces: bool = False) -> Any:
+    """Cut into pieces; characters that match `isolated` (an expression) stand alone.
+
+    A space is part of the word behind it; before other signs it is dropped, or a piece of its own.
+    """
     from tokenizers import Regex, pre_tokenizers
 
-    steps = [
-        pre_tokenizers.Split(Regex(rf" (?!{_SPACED})"), "removed"),
+    dropped = [pre_tokenizers.Split(Regex(rf" (?!{_SPACED})"), "removed")]
+    steps: list[Any] = [
+        *([] if keeps_spaces else dropped),
         pre_tokenizers.Split(Regex(_PIECE), "isolated"),
         pre_tokenizers.Metaspace(_WORD_START, "never", split=False),
     ]
@@ -264,7 +296,7 @@ def _splitter(isolated: str = "") -> Any:
     return pre_tokenizers.Sequence(steps)
 
 
-def _longest_first(learner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+def _longest_first(learner: tokenizers.Tokenizer, decodes: bool) -> tokenizers.Tokenizer:
     """WordPiece over the learned vocabulary; unknown characters are cut off what is around them."""
     import tokenizers
     from tokenizers import models
@@ -279,7 +311,7 @@ def _longest_first(learner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(model)
     known = "".join(f"\\x{{{ord(token):x}}}" for token in sorted(vocabulary) if len(token) == 1)
     tokenizer.normalizer = learner.normalizer
-    tokenizer.pre_tokenizer = _splitter(isolated=f"[^{known}]")
+    tokenizer.pre_tokenizer = _splitter(isolated=f"[^{known}]", keeps_spaces=decodes)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return tokenizer
 
@@ -317,6 +349,22 @@ def unknown_id(tokenizer: tokenizers.Tokenizer) -> int | None:
     """Id of the unknown token, None if the vocabulary has none."""
     name = special_token_names(tokenizer).get("unk_token")
     return None if name is None else tokenizer.token_to_id(name)
+
+
+def end_id(tokenizer: tokenizers.Tokenizer) -> int:
+    """Id of the token that closes a written text: </s> or [SEP].
+
+    Raises: SourceError if the vocabulary has neither.
+    """
+    name = special_token_names(tokenizer).get("sep_token")
+    number = None if name is None else tokenizer.token_to_id(name)
+    if number is None:
+        raise SourceError(
+            "the tokenizer has no token that ends a text",
+            rule=f"one of {', '.join(_SPECIAL_NAMES['sep_token'])}",
+            remedy="add one to the tokenizer, or train one (kind: bpe)",
+        )
+    return number
 
 
 def save_tokenizer(

@@ -5,6 +5,8 @@
     multilabel.py      a text, all classes that hold of it (multilabel_classification)
     pairs.py           two texts, the class of their relation (matching)
     spans.py           a text, named stretches of it (token_classification)
+    questions.py       a question and a context that may answer it (question_answering)
+    targets.py         a text and what is to be written (translation, summarization, generation)
     written.py         tokens of the kinds that make their own -> a table and its counts
 
 A problem type is an entry of `ROW_KINDS`; a new one is a file beside these.
@@ -15,12 +17,18 @@ from tasks.corpus.rows.classification import ClassifiedRows
 from tasks.corpus.rows.kind import RowKind
 from tasks.corpus.rows.multilabel import MultilabelRows
 from tasks.corpus.rows.pairs import PairRows
+from tasks.corpus.rows.questions import QuestionRows
 from tasks.corpus.rows.spans import SpanRows
+from tasks.corpus.rows.targets import TargetRows
 
 ROW_KINDS: dict[ProblemType, RowKind] = {
     "text_classification": ClassifiedRows(),
     "multilabel_classification": MultilabelRows(),
     "matching": PairRows(),
     "token_classification": SpanRows(),
+    "question_answering": QuestionRows(),
+    "translation": TargetRows(translation=True),
+    "summarization": TargetRows(translation=False),
+    "generation": TargetRows(translation=False),
 }
 """How the rows of each problem type are read, kept and tokenized."""

@@ -74,6 +74,7 @@ class RowRules(Frozen):
     needs_label: bool
     label_names: tuple[str, ...] = ()
     label_separator: str | None = None
+    target_language: str | None = None
     normalization: NormalizationConfig
     filters: FilterConfig
     keep_quarantined_text: bool
@@ -108,6 +109,9 @@ class Reading:
     languages: tuple[str, ...]
     labels: tuple[str, ...]
     max_length_tokens: int
+    max_question_tokens: int | None
+    window_stride_tokens: int | None
+    max_target_tokens: int
     workers: int
 
 
@@ -120,6 +124,7 @@ class Tokenized:
         texts: string, what was read of each row, for the statistics.
         lengths: int64, (rows,): tokens of each text uncut, special tokens included.
         num_truncated: rows that were cut.
+        num_windows: rows of the table, where a text may have several.
         num_special: special tokens around a text.
         num_unknown: unknown tokens that remain after cutting.
     """
@@ -130,6 +135,7 @@ class Tokenized:
     num_truncated: int
     num_special: int
     num_unknown: int
+    num_windows: int | None = None
 
 
 class RowKind:
@@ -155,6 +161,9 @@ class RowKind:
     classes_needed = 2
     """Classes that labels.json must have at least."""
 
+    decodes = False
+    """Whether tokens are written: a tokenizer trained for them leads back to the text."""
+
     compared_columns: tuple[str, ...] = ("text", "parallel_text")
     """Columns of a piece that `compared` reads."""
 
@@ -176,9 +185,13 @@ class RowKind:
         """The two sides of each row whose likeness to other rows counts as a near copy or leak."""
         return piece["text"].to_pylist(), piece["parallel_text"].to_pylist()
 
-    def second_language(self, source: Source) -> str | None:
+    def second_language(self, source: Source, target_language: str) -> str | None:
         """Language of the second side, if it is a text that could leak from an evaluation row."""
         return source.parallel_language
+
+    def evaluated_languages(self, source_language: str, target_language: str) -> tuple[str, ...]:
+        """Languages of texts in which the teacher and the student are validated and tested."""
+        return source_language, target_language
 
     def class_labels(self, names: Sequence[str]) -> list[str]:
         """The entries of labels.json, of the sorted names of classes."""
@@ -188,12 +201,21 @@ class RowKind:
         """What a tokenizer for a reader of `languages` is trained on: string, no nulls."""
         return [readable_text(rows, languages)[0].drop_null()]
 
+    def token_facts(self, reading: Reading) -> dict[str, int]:
+        """Entries of tokens.json that other kinds of rows do not have."""
+        return {}
+
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """The columns of the tokens contract for the rows of one corpus part; None: a plain text.
 
         Plain texts go the fast way in `tasks.tokenization`, which knows no places of tokens.
         """
         return None
+
+
+def question_limit(reading: Reading) -> int:
+    """Tokens of a question that are read."""
+    return reading.max_question_tokens or reading.max_length_tokens // 2
 
 
 def text_hash(language: str, *texts: str) -> int:

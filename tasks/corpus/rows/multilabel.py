@@ -32,8 +32,8 @@ pc: Any = pyarrow.compute
 class MultilabelRows(RowKind):
     """Rows of a text, its classes and perhaps its meaning in another language."""
 
-    corpus_contract = "corpus_multilabel"
-    tokens_contract = "tokens_multilabel"
+    corpus_contract = "corpus_multilabel_classification"
+    tokens_contract = "tokens_multilabel_classification"
     fields = (pa.field("labels", pa.list_(pa.string())),)
     names_column = "labels"
     classes_needed = 1

@@ -37,6 +37,7 @@ from tasks.corpus.rows.kind import (
     normalized,
     text_hash,
 )
+from tasks.corpus.stretches import normalize_with_places
 from tasks.corpus.tags import spans_of_tags, tag_problem
 from tasks.corpus.units import OUTSIDE, Unit, align_spans, is_unspaced
 
@@ -64,13 +65,15 @@ class SpanRows(RowKind):
 
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
         """Bring words and tags, or text and spans, into a normalised text with spans."""
+        mended: Counter[str] = Counter()
         read = _from_words if "words" in row.others else _from_text
-        text, spans = read(row, rules, counts)
+        text, spans = read(row, rules, mended)
         if spans is None and rules.needs_label:
             raise UnfitError("missing_label", "neither tags nor spans")
         for name in sorted({label for _, _, label in spans or ()}):
             check_name(name, rules, unknown=_UNKNOWN)
         check_text(text, rules.language, rules.filters)
+        counts.update(mended)  # of rows that are kept
         hashed = text_hash(rules.language, text)
         if spans is None:
             return PreparedRow(text, hashed, extra=(None, None, None))
@@ -163,38 +166,12 @@ def _from_text(
     for (_, end, _), (start, _, _) in pairwise(raw):
         if start < end:
             raise UnfitError("spans_overlap", f"one ends at {end}, the next begins at {start}")
-    bounds = [0, *(bound for start, end, _ in raw for bound in (start, end)), len(row.text)]
-    pieces = [row.text[start:end] for start, end in pairwise(bounds)]
-    text, places = _glued(pieces, rules, counts)
-    if normalize(text, rules.normalization)[0] != text:
-        raise UnfitError("span_splits_character", "a span ends inside what is one character")
-    spans = [(*places[2 * n + 1], label) for n, (_, _, label) in enumerate(raw)]
+    places = [(start, end) for start, end, _ in raw]
+    text, places = normalize_with_places(row.text, places, rules, counts)
+    spans = [(*place, label) for place, (_, _, label) in zip(places, raw, strict=True)]
     if empty := [label for start, end, label in spans if start == end]:
         raise UnfitError("empty_span", f"nothing visible is left of a span {empty[0]!r}")
     return text, spans
-
-
-def _glued(
-    pieces: Sequence[str], rules: RowRules, counts: Counter[str]
-) -> tuple[str, list[tuple[int, int]]]:
-    """The pieces normalised one by one and joined, and where each lies in the whole.
-
-    Where white space was at a joint there is one space, which belongs to no piece:
-
-        "Tel ", " 5", "\\n"  ->  "Tel 5", (0, 3) (4, 5) (5, 5)
-    """
-    text, places, space = "", [], False
-    for piece in pieces:
-        cleaned = normalized(piece, rules, counts)
-        space |= piece[:1].isspace()
-        if cleaned and space and text:
-            text += " "
-        places.append((len(text), len(text) + len(cleaned)))
-        text += cleaned
-        if cleaned:
-            space = False
-        space |= piece[-1:].isspace()
-    return text, places
 
 
 def _unit_labels(row: dict[str, Any], units: Sequence[Unit], labels: dict[str, int]) -> list[int]:

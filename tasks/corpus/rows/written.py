@@ -31,6 +31,7 @@ def write_tokenized(
     texts, lengths = tokenized.texts, tokenized.lengths
     return ShardCounts(
         num_rows=len(texts),
+        num_windows=tokenized.num_windows or 0,
         num_unread=num_rows - len(texts),
         num_tokens=len(tokens["input_ids"].combine_chunks().flatten()),
         num_truncated=tokenized.num_truncated,

@@ -210,3 +210,24 @@ def test_a_tokenizer_that_cannot_be_made_is_refused_in_the_recipe(settings):
     """A typo found after the corpus was built."""
     with pytest.raises(ValidationError):
         TypeAdapter(Tokenizer).validate_python(settings)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It's 3.5 km (approx.) – or 2 miles!",
+        "你好，世界！ 打开 Wi-Fi 5 次。",
+        "Ünïted Straße, 3 €; a b",
+        "x² ½ ＡＢＣ",
+        "1 2 3",
+        "- a",
+        "在 Rome 和Paris",
+        "مرحبا ، 5",
+    ],
+)
+def test_tokens_that_are_written_lead_back_to_the_text(kind, text):
+    """Translations without capitals, without spaces before digits, with half-width commas."""
+    config = TrainedTokenizer(kind=kind, vocab_size=400, min_frequency=1)
+    tokenizer = train_tokenizer(config, [text, "Hello there 你好"], decodes=True)
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text

@@ -1,0 +1,148 @@
+"""A question and a context that may hold its answer, as in SQuAD.
+
+The context is what must not leak: questions about one paragraph belong into one role, so the text's
+hash is that of the context, and a question makes another row of it. Offsets count code points; one
+that does not lead to its answer is mended if the answer stands in the context exactly once.
+
+A reader whose length a context exceeds reads it in windows, each behind the question (Devlin et
+al. 2019, arXiv:1810.04805, section 4.2): see `tasks.corpus.window_encoding`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tasks.corpus.cells import as_records
+from tasks.corpus.encoding import readable_text
+from tasks.corpus.rows.kind import (
+    PreparedRow,
+    RawRow,
+    Reading,
+    RowKind,
+    RowRules,
+    Tokenized,
+    UnfitError,
+    check_text,
+    normalized,
+    question_limit,
+    text_cell,
+    text_hash,
+)
+from tasks.corpus.stretches import Place, normalize_with_places
+
+if TYPE_CHECKING:
+    from tasks.corpus.sources import Source
+
+_LABELLED = 0  # code of an annotation: rows are not compared by it
+
+
+class QuestionRows(RowKind):
+    """Rows of a context, a question and the answers that readers found."""
+
+    corpus_contract = "corpus_question_answering"
+    tokens_contract = "tokens_question_answering"
+    fields = (
+        pa.field("question", pa.string()),
+        pa.field("answer_starts", pa.list_(pa.int32())),
+        pa.field("answer_texts", pa.list_(pa.string())),
+    )
+    repairs = ("repaired_answers", "dropped_answers")
+    pairs_count = True
+    classes_needed = 0
+    compared_columns = ("text", "question")
+    training_columns = ("question",)
+
+    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+        """Normalise context and question, and move the answers along."""
+        question = normalized(text_cell(row, "question"), rules, counts)
+        if not question:
+            raise UnfitError("missing_question", "no question")
+        check_text(question, rules.language, rules.filters, what="question")
+        mended: Counter[str] = Counter()
+        found = _places(row, mended)
+        if found is None and rules.needs_label:
+            raise UnfitError("missing_label", "no answers: not even an empty list")
+        text, places = normalize_with_places(row.text, found or (), rules, counts)
+        check_text(text, rules.language, rules.filters)
+        places = list(dict.fromkeys(place for place in places if place[0] < place[1]))
+        if found and not places:
+            raise UnfitError("empty_span", "nothing visible is left of the answers")
+        answers: tuple[Any, Any] = (None, None)
+        if found is not None:
+            answers = [start for start, _ in places], [text[start:end] for start, end in places]
+        counts.update(mended)
+        return PreparedRow(
+            text,
+            text_hash(rules.language, text),
+            parallel_hash=text_hash(rules.language, text, question),
+            annotation=-1 if found is None else _LABELLED,
+            extra=(question, *answers),
+        )
+
+    def compared(self, piece: pa.Table) -> tuple[list[str], list[str | None]]:
+        """Contexts and questions."""
+        return piece["text"].to_pylist(), piece["question"].to_pylist()
+
+    def second_language(self, source: Source, target_language: str) -> str | None:
+        """None: a question may be asked of many contexts."""
+        return None
+
+    def class_labels(self, names: Sequence[str]) -> list[str]:
+        """The two logits of a unit."""
+        return ["start", "end"]
+
+    def training_texts(self, rows: pa.Table, languages: tuple[str, ...]) -> list[pa.Array]:
+        """Contexts and questions."""
+        questions = rows.drop_columns("text").rename_columns({"question": "text"})
+        return [readable_text(table, languages)[0].drop_null() for table in (rows, questions)]
+
+    def token_facts(self, reading: Reading) -> dict[str, int]:
+        """How questions and contexts share a window; a stride of 0 is half of what is left."""
+        return {
+            "max_question_tokens": question_limit(reading),
+            "window_stride_tokens": reading.window_stride_tokens or 0,
+        }
+
+    def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
+        """A row for each window over each context."""
+        from tasks.corpus.window_encoding import encode_windows
+
+        return encode_windows(rows, reading)
+
+
+def _places(row: RawRow, mended: Counter[str]) -> list[Place] | None:
+    """Where the answers are in the raw context; None if nobody has looked."""
+    cell = row.others.get("answers")
+    if cell is None:
+        return None
+    records = as_records(cell, ("text", "answer_start"))
+    if records is None or not all(
+        isinstance(text, str) and type(start) is int for text, start in records
+    ):
+        raise UnfitError("malformed_answers", "answers are not records of text and answer_start")
+    places: list[Place] = []
+    for text, start in records:
+        if not text.strip():
+            raise UnfitError("empty_span", "an answer is an empty text; no answer is an empty list")
+        place = _place(row.text, text, start)
+        if place is None:
+            mended["dropped_answers"] += 1
+            continue
+        mended["repaired_answers"] += place[0] != start
+        places.append(place)
+    if records and not places:
+        raise UnfitError("answer_not_found", f"{len(records)} answers, none where it should be")
+    return places
+
+
+def _place(context: str, answer: str, start: int) -> Place | None:
+    if start >= 0 and context.startswith(answer, start):
+        return start, start + len(answer)
+    first = context.find(answer)
+    if first < 0 or context.find(answer, first + 1) >= 0:
+        return None
+    return first, first + len(answer)

@@ -1,0 +1,116 @@
+"""Windows over long contexts: nothing between them, units and answers where they were."""
+
+import pyarrow as pa
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from data_contracts.errors import SourceError
+from data_contracts.tables import arrow_schema, check_table, load_contract
+from tasks.corpus.rows.kind import Reading
+from tasks.corpus.units import segment
+from tasks.corpus.window_encoding import encode_windows
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Words and Chinese characters, each one token; pairs as in XLM-R."""
+    words = [
+        "<s>",
+        "</s>",
+        "[UNK]",
+        "[PAD]",
+        *"0123456789",
+        *"北京是中国的首都谁",
+        *"abcdefghij",
+        "?",
+    ]
+    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=False)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 1)],
+    )
+    return made
+
+
+def encoded(tokenizer, rows, **fields):
+    given = {"max_length_tokens": 12, "max_question_tokens": None, "window_stride_tokens": None}
+    reading = Reading(
+        tokenizer, ("zh", "en"), ("start", "end"), max_target_tokens=9, workers=1,
+        **{**given, **fields},
+    )  # fmt: skip
+    corpus = pa.Table.from_pylist(
+        [
+            {
+                "example_id": f"{number:032x}",
+                "source": "made",
+                "line": number + 1,
+                "language": "zh",
+                **row,
+            }
+            for number, row in enumerate(rows)
+        ],
+        schema=arrow_schema(load_contract("corpus_question_answering")),
+    )
+    found = encode_windows(corpus, reading)
+    table = pa.table(found.columns, schema=arrow_schema(load_contract("tokens_question_answering")))
+    check_table(table, "tokens_question_answering")
+    return table.to_pylist(), found
+
+
+CHINESE = {"text": "北京是中国的首都", "question": "谁?", "answer_starts": [3, 0],
+           "answer_texts": ["中国", "北京"]}  # fmt: skip
+
+
+def test_windows_by_hand(tokenizer):
+    """The answer's unit was counted from the window's beginning, in the whole context."""
+    # length 12: 4 special tokens, 2 of the question, 6 of the context; half of that is the stride
+    rows, _ = encoded(tokenizer, [CHINESE])
+    assert [tokenizer.decode(row["input_ids"], skip_special_tokens=False) for row in rows] == [
+        "<s> 谁 ? </s> </s> 北 京 是 中 国 的 </s>",
+        "<s> 谁 ? </s> </s> 中 国 的 首 都 </s>",
+    ]
+    assert [row["window"] for row in rows] == [0, 1]
+    assert [row["first_unit"] for row in rows] == [0, 3]
+    assert [row["unit_positions"] for row in rows] == [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 9]]
+    assert {(row["start_unit"], row["end_unit"], row["num_units"]) for row in rows} == {(3, 4, 8)}
+    assert {row["example_id"] for row in rows} == {"0" * 32}
+
+
+def test_every_token_of_a_context_is_in_a_window(tokenizer):
+    """A gap between two windows: the answer was in none."""
+    text = " ".join("abcdefghij" * 5)
+    for stride in (None, 1, 3, 6):
+        row = {"text": text, "question": "a b?", "answer_starts": None, "answer_texts": None}
+        rows, _ = encoded(tokenizer, [row], window_stride_tokens=stride, max_length_tokens=13)
+        covered = set()
+        for found in rows:
+            units = range(found["first_unit"], found["first_unit"] + len(found["unit_positions"]))
+            covered.update(units)
+            # each unit's place holds its own letter
+            for unit, place in zip(units, found["unit_positions"], strict=True):
+                start, end = segment(text)[unit]
+                assert tokenizer.id_to_token(found["input_ids"][place]) == text[start:end]
+            assert len(found["input_ids"]) <= 13
+            assert found["start_unit"] == found["end_unit"] == -1
+        assert covered == set(range(50))
+
+
+def test_no_answer_and_long_questions(tokenizer):
+    """No answer was a span from unit -2; a long question left no room and stopped the run."""
+    none = {**CHINESE, "answer_starts": [], "answer_texts": []}
+    long = {**CHINESE, "question": " ".join("abcdefghij")}
+    rows, found = encoded(tokenizer, [none, long])
+    assert (rows[0]["start_unit"], rows[0]["end_unit"]) == (-2, -2)
+    second = [row for row in rows if row["example_id"].endswith("1")]
+    assert all(
+        row["input_ids"][1:7] == [tokenizer.token_to_id(c) for c in "abcdef"] for row in second
+    )
+    assert found.num_truncated == 1
+    assert found.num_windows == len(rows)
+    with pytest.raises(SourceError, match="takes all of max_length_tokens"):
+        encoded(tokenizer, [long], max_question_tokens=9)
+    with pytest.raises(SourceError, match="a window holds 6 tokens"):
+        encoded(tokenizer, [CHINESE], window_stride_tokens=7)
