@@ -9,6 +9,11 @@ recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, st
 
 side_by_side.py  small students in child processes, several at once
 sharding.py      shards as Prefect tasks, in processes or on Ray
+partial.py       one step with those it needs; for studies and designs
+search_space.py  what a study may change, and how trials are judged (a section of the recipe)
+study.py         a study: draws, trials, resume (trials.py: one trial; study_results.py: its tables)
+tuning.py        the Prefect flow around it
+design.py        what a student will cost, before it is trained (costs.py: what a network costs)
 runs.py          what a recipe's steps used last, under <home>/runs: for `plan` and `status`
 garbage.py       what `gc` may remove
 results.py       tables of a report

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 
 _COMMANDS = {
     "run": "Run a recipe: every step that is not cached, then print the result table.",
+    "design": "Say what the student of a recipe will cost, before it is trained.",
     "tune": "Search the student's settings: run the trials of the recipe's section tuning.",
     "plan": "Say which steps a run would find cached, which it would run, and why.",
     "validate": "Check a recipe and its sources without running anything.",

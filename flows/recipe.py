@@ -32,7 +32,7 @@ from tasks import (
     tokenization,
 )
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
-from tasks.modeling.config import Architecture, EncoderProblem, PretrainedArchitecture
+from tasks.modeling.config import Architecture, EncoderProblem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
 from tasks.serving.example_texts import example_texts
@@ -341,8 +341,7 @@ class Recipe(Frozen):
     @property
     def student_copies_teacher(self) -> bool:
         """Whether students start from layers of the fine-tuned teacher."""
-        start = self.student.architecture
-        return isinstance(start, PretrainedArchitecture) and start.copies_teacher
+        return self.student.architecture.copies_teacher
 
     @property
     def adapted_models(self) -> tuple[Literal["teacher", "student"], ...]:

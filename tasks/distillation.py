@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.modeling.config import Architecture, EncoderProblem, PretrainedArchitecture
+from tasks.modeling.config import (
+    Architecture,
+    EncoderProblem,
+)
 from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
@@ -58,10 +61,8 @@ class Config(StageConfig):
 
     def locations(self) -> tuple[str, ...]:
         """The bytes of a pretrained encoder that the student starts from are part of the key."""
-        start = self.architecture
-        if isinstance(start, PretrainedArchitecture) and not start.copies_teacher:
-            return (start.model,)
-        return ()
+        start = self.architecture.weights_from
+        return (start,) if start else ()
 
 
 def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
@@ -148,7 +149,7 @@ def untrained_student(
 
     initialise(derive_seed(config.seed, "weights"))
     return PROBLEMS[config.problem].build_model(
-        student_backbone(config.architecture, tokens, inputs),
+        student_backbone(config.architecture, tokens, inputs, read_roles=config.train_on),
         num_labels=num_labels,
         pooling=config.architecture.pooling,
         dropout=config.architecture.dropout,

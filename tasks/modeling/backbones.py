@@ -6,9 +6,18 @@ Weights are safetensors only, code never comes with them: `trust_remote_code` is
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    BertConfig,
+    BertModel,
+    ElectraConfig,
+    ElectraModel,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from data_contracts.errors import SourceError
@@ -53,19 +62,28 @@ def load_backbone(folder: Path) -> PreTrainedModel:
 def build_student_backbone(
     shape: StudentArchitecture, *, vocab_size: int, pad_token_id: int, max_length_tokens: int
 ) -> PreTrainedModel:
-    """A BERT encoder of the given shape with weights drawn from torch's current random state."""
-    config = BertConfig(
-        vocab_size=vocab_size,
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        intermediate_size=shape.intermediate_size,
-        hidden_dropout_prob=shape.dropout,
-        attention_probs_dropout_prob=shape.dropout,
-        max_position_embeddings=max_length_tokens,
-        type_vocab_size=1,
-        pad_token_id=pad_token_id,
-    )
+    """A BERT encoder of the given shape with weights drawn from torch's current random state.
+
+    With an `embedding_size` it is an ELECTRA encoder: the same layers, and narrower embeddings that
+    are projected to their width.
+    """
+    sizes: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads,
+        "intermediate_size": shape.intermediate_size,
+        "hidden_dropout_prob": shape.dropout,
+        "attention_probs_dropout_prob": shape.dropout,
+        "max_position_embeddings": max_length_tokens,
+        "type_vocab_size": 1,
+        "pad_token_id": pad_token_id,
+    }
+    if shape.embedding_size is not None:
+        narrow = ElectraConfig(embedding_size=shape.embedding_size, **sizes)
+        narrow._attn_implementation = "sdpa"
+        return ElectraModel(narrow)
+    config = BertConfig(**sizes)
     config._attn_implementation = "sdpa"
     return BertModel(config, add_pooling_layer=False)
 

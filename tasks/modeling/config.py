@@ -42,7 +42,10 @@ class LoraAdapters(Frozen):
 class StudentArchitecture(Frozen):
     """A BERT-shaped Transformer encoder with random initial weights.
 
-    Parameters are `num_encoder_weights` plus vocabulary * hidden_size, and some biases and norms.
+    Parameters are `num_encoder_weights` plus vocabulary * (embedding_size or hidden_size), and some
+    biases and norms.
+
+    References: Lan et al. 2020, arXiv:1909.11942, section 3.1 (factorised embeddings).
     """
 
     init: Literal["random"] = Field(
@@ -50,6 +53,13 @@ class StudentArchitecture(Frozen):
     )
     num_layers: int = Field(2, ge=1, le=48, description="Transformer layers")
     hidden_size: int = Field(192, ge=8, le=4096, description="width of the hidden states")
+    embedding_size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="width of the embeddings, projected to hidden_size (an ELECTRA encoder): fewer "
+        "parameters with a large vocabulary; not given: hidden_size, without a projection",
+    )
     num_heads: int = Field(4, ge=1, le=64, description="attention heads; divides hidden_size")
     intermediate_size: int = Field(
         768, ge=8, le=16384, description="width of the feed-forward layers"
@@ -73,7 +83,18 @@ class StudentArchitecture(Frozen):
     def num_encoder_weights(self) -> int | None:
         """Weights of the matrices that every token is multiplied by; None where a file says."""
         width, inner = self.hidden_size, self.intermediate_size
-        return self.num_layers * (4 * width**2 + 2 * width * inner)
+        projection = (self.embedding_size or 0) * width
+        return self.num_layers * (4 * width**2 + 2 * width * inner) + projection
+
+    @property
+    def weights_from(self) -> str | None:
+        """None: weights are drawn."""
+        return None
+
+    @property
+    def copies_teacher(self) -> bool:
+        """It does not."""
+        return False
 
 
 class PretrainedArchitecture(Frozen):
@@ -103,6 +124,18 @@ class PretrainedArchitecture(Frozen):
     num_layers: int | None = Field(
         None, ge=1, le=128, description="layers to copy, unless `layers` lists them"
     )
+    hidden_size: int | None = Field(
+        None,
+        ge=8,
+        description="keep this many dimensions of the hidden states, and as many heads as fill "
+        "them; those of largest weights. Not given: all",
+    )
+    intermediate_size: int | None = Field(
+        None,
+        ge=8,
+        description="keep this many neurons of each feed-forward layer, those of largest weights; "
+        "not given: all",
+    )
     dropout: float = Field(
         0.1, ge=0, lt=1, description="dropout before the head; the encoder keeps its own"
     )
@@ -126,19 +159,66 @@ class PretrainedArchitecture(Frozen):
         return None
 
     @property
+    def weights_from(self) -> str | None:
+        """URI of the model that weights are copied from; None if that is this run's teacher."""
+        return None if self.copies_teacher else self.model
+
+    @property
     def copies_teacher(self) -> bool:
         """Whether the weights come from this run's own teacher."""
         return self.model == "teacher"
 
 
+class StaticArchitecture(Frozen):
+    """A vector a token, whatever stands beside it; a text is their mean. For extreme speed.
+
+    It knows no word order: good for topics, poor where "not" matters. Vectors start at random, or
+    from `model` as model2vec does: the state of each token read alone, reduced by principal
+    components, rare tokens weighing more than frequent ones. The student's tokens must then be
+    tokens of that model.
+
+    References: Tulkens and van Dongen 2024 (model2vec, github.com/MinishLab/model2vec); Arora et
+        al. 2017, "A simple but tough-to-beat baseline for sentence embeddings" (the weights).
+    """
+
+    init: Literal["static"] = Field(description="a vector a token instead of an encoder")
+    hidden_size: int = Field(256, ge=8, le=4096, description="width of the vectors")
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="where vectors start from: `teacher`, for the fine-tuned teacher of this run, "
+        "or the URI of a pretrained encoder; not given: at random",
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="dropout of the vectors and before the head"
+    )
+    pooling: Literal["mean"] = Field("mean", description="text vector: mean over tokens")
+
+    @property
+    def num_encoder_weights(self) -> int | None:
+        """None by which a token is multiplied: vectors are looked up."""
+        return 0
+
+    @property
+    def weights_from(self) -> str | None:
+        """URI of the model that vectors come from; None if drawn, or from this run's teacher."""
+        return None if self.copies_teacher else self.model
+
+    @property
+    def copies_teacher(self) -> bool:
+        """Whether the vectors come from this run's own teacher."""
+        return self.model == "teacher"
+
+
 def _init(value: Any) -> str:
     found = value.get("init") if isinstance(value, dict) else getattr(value, "init", None)
-    return "pretrained" if found == "pretrained" else "random"
+    return found if found in ("pretrained", "static") else "random"
 
 
 Architecture = Annotated[
     Annotated[StudentArchitecture, Tag("random")]
-    | Annotated[PretrainedArchitecture, Tag("pretrained")],
+    | Annotated[PretrainedArchitecture, Tag("pretrained")]
+    | Annotated[StaticArchitecture, Tag("static")],
     Discriminator(_init),
 ]
 """What a recipe may give as a student's architecture; a shape unless `init` says otherwise."""

@@ -26,6 +26,7 @@ from tasks.modeling.vocabulary import (
     positions_follow_padding,
     read_vocabulary,
 )
+from tasks.modeling.width_pruning import prune_width
 
 
 def copy_backbone(
@@ -50,6 +51,12 @@ def copy_backbone(
     keep_layers(backbone, chosen_layers(architecture, backbone.config.num_hidden_layers))
     model, student = (read_vocabulary(path) for path in (folder / "tokenizer.json", tokenizer))
     gather_embeddings(backbone, embedding_rows(student, model), pad_token_id=pad_token_id)
+    if architecture.hidden_size or architecture.intermediate_size:
+        backbone = prune_width(
+            backbone,
+            hidden_size=architecture.hidden_size,
+            intermediate_size=architecture.intermediate_size,
+        )
     _check_rebuildable(backbone)
     return backbone
 

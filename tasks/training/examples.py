@@ -141,6 +141,16 @@ def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None
     return table
 
 
+def count_tokens(tokens: Path, roles: Sequence[str], *, vocab_size: int) -> np.ndarray:
+    """How often each token id occurs in the rows of `roles`, int64, (vocab_size,); part by part."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for role in roles:
+        for path in sorted((tokens / role).glob("*.parquet")):
+            ids = read_table(path, columns=["input_ids"])["input_ids"].combine_chunks().flatten()
+            counts += np.bincount(np.asarray(ids), minlength=vocab_size)
+    return counts
+
+
 def examples_of(problem: Problem, table: pa.Table, label_names: Sequence[str]) -> Examples:
     """The rows of a tokens table as examples without a teacher."""
     answers = problem.answers(table, num_labels=len(label_names))

@@ -1,0 +1,70 @@
+"""`decant design`: a student's size, operations and expected time, before it is trained."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from flows.console import output
+from flows.design import SystemDesign
+from flows.design import design as make_design
+from flows.environment import prepare_environment, quieten, stay_offline
+from flows.recipe_files import read_recipe
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.locations import home
+
+
+def design(
+    recipe: str = "quickstart",
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+) -> None:
+    """Say what the student of a recipe will cost, beside its teacher, before it is trained.
+
+    Vocabulary and lengths are those of cached tokens, or else the recipe's limits. The latency is
+    measured on networks of these shapes with random weights, without tokenization.
+
+    Parameters
+    ----------
+    recipe
+        Name of a shipped recipe, or path of a YAML file.
+    set_
+        Change a field, such as student.architecture.num_layers=1; may be repeated.
+    """
+    prepare_environment()
+    quieten()
+    chosen = read_recipe(recipe, set_)
+    if not any(uri.startswith("hf://") for uri in chosen.locations()):
+        stay_offline()
+    student, teacher = make_design(chosen, ArtifactStore(home()))
+    console = output()
+    table = Table(title=f"{chosen.name}: before training", title_justify="left")
+    table.add_column("")
+    for name in ("student", "teacher", "teacher / student"):
+        table.add_column(name, justify="right")
+    for row in _rows(student, teacher):
+        table.add_row(*row)
+    console.print(table)
+    for system in (student, teacher):
+        console.print(f"  {system.name}: {'; '.join(system.notes)}", markup=False, soft_wrap=True)
+
+
+def _rows(student: SystemDesign, teacher: SystemDesign) -> list[tuple[str, ...]]:
+    return [
+        _row("parameters", student.num_parameters, teacher.num_parameters, ",d"),
+        _row("  of embeddings", student.num_embeddings, teacher.num_embeddings, ",d"),
+        _row("  of encoder and head", student.num_encoder, teacher.num_encoder, ",d"),
+        _row("MB fp32", student.fp32_bytes / 1e6, teacher.fp32_bytes / 1e6, ",.1f"),
+        _row("MB int8", student.int8_bytes / 1e6, teacher.int8_bytes / 1e6, ",.1f"),
+        _row("tokens a text", student.length, teacher.length, ",d"),
+        _row("MFLOPs a text", student.flops / 1e6, teacher.flops / 1e6, ",.2f"),
+        _row("latency, ms (median)", student.latency_ms_p50, teacher.latency_ms_p50, ",.2f"),
+    ]
+
+
+def _row(name: str, student: float | None, teacher: float | None, form: str) -> tuple[str, ...]:
+    def shown(value: float | None) -> str:
+        return "" if value is None else format(value, form)
+
+    ratio = f"{teacher / student:,.1f}" if student and teacher else ""
+    return (name, shown(student), shown(teacher), ratio)

@@ -1,0 +1,82 @@
+"""Designs: the figures printed before training are those of the networks that training builds."""
+
+import json
+
+import pytest
+
+from flows.design import design
+from flows.partial import Preparations, step_of
+from flows.recipe_files import check_recipe
+from flows.running import SilentListener, call_directly
+from flows.runs import RunLog
+from tasks.distillation import untrained_student
+from tasks.metrics.cost import count_flops
+from tasks.modeling.classifier import num_parameters
+
+ARCHITECTURES = {
+    "shape": {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64},
+    "narrow embeddings": {
+        "num_layers": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64,
+        "embedding_size": 8,
+    },
+    "static": {"init": "static", "hidden_size": 24},
+    "cut": {
+        "init": "pretrained", "model": "TEACHER", "layers": [0], "hidden_size": 16,
+        "intermediate_size": 40,
+    },
+}  # fmt: skip
+
+
+def recipe_of(tiny, architecture):
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["student"]["architecture"] = {
+        name: str(tiny / "teacher") if value == "TEACHER" else value
+        for name, value in architecture.items()
+    }
+    if architecture.get("init") == "pretrained":
+        values["student"]["tokenizer"] = {"kind": "pretrained", "uri": str(tiny / "teacher")}
+        values["student"]["max_unknown_rate"] = 1.0
+    return check_recipe(values, name="tiny")
+
+
+def prepared(recipe, store):
+    """The tokens of student and teacher, built."""
+    steps = Preparations(
+        store, RunLog(store.root, "tiny"), SilentListener(), call_directly, run_id="r", workers=1
+    )
+    goal = step_of(recipe, "student-seed-0")
+    needed = {node.name: node for node in goal.needs()}
+    steps.artifact(needed["teacher-tokens"])
+    return goal, steps.artifact(needed["student-tokens"])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_design_counts_the_network_that_training_builds(tiny, store, name):
+    """A budget approved for another student than the one that is trained."""
+    recipe = recipe_of(tiny, ARCHITECTURES[name])
+    goal, tokens = prepared(recipe, store)
+    model = untrained_student(goal.config, tokens.path, {}, num_labels=3)
+    student, teacher = design(recipe, store)
+    assert student.num_parameters == num_parameters(model)
+    assert student.fp32_bytes == 4 * num_parameters(model)
+    assert student.flops == count_flops(model.backbone, length=student.length) + 2 * (
+        model.head.in_features * 3
+    )
+    assert student.latency_ms_p50 > 0
+    assert 3 <= student.length < 24
+    assert "cached student-tokens" in student.notes[0]
+    assert teacher.num_parameters == 17_219  # as its own training counts it
+    assert teacher.latency_ms_p50 > 0
+
+
+def test_without_tokens_the_recipe_s_limits_are_taken_and_said(tiny, store):
+    """A figure of short texts, read as one of the longest."""
+    student, teacher = design(recipe_of(tiny, ARCHITECTURES["shape"]), store)
+    assert student.length == teacher.length == 24
+    assert student.num_embeddings == 120 * 32 + 24 * 32 + 32
+    assert "as large as the recipe allows" in student.notes[0]
+    assert "length limit" in student.notes[1]
+    matrices = 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    attention = 2 * (2 * 24 * 24 * 32)
+    assert student.flops == 2 * (24 * matrices + attention) + 2 * 32 * 2
+    assert student.int8_bytes < student.fp32_bytes / 3
