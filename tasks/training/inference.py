@@ -32,9 +32,10 @@ from tasks.training.layouts import Layout
 from tasks.training.passes import Pass, make_passes
 from tasks.training.prefetching import Prefetcher
 
-# What a pass computes should stay in a core's cache, and short passes hold little padding. MiniLM on
-# one core, texts of 4 to 24 tokens, texts/s in fp32 (bf16): 339 (577) in passes of 512 tokens, 327
-# (549) of 1,024, 299 (537) of 2,048, 248 (455) of 4,096, 180 (343) of 16,384. More cores want more.
+# What a pass computes should stay in a core's cache, and short passes hold little padding. MiniLM
+# on one core, texts of 4 to 24 tokens, texts/s in fp32 (bf16): 339 (577) in passes of 512 tokens,
+# 327 (549) of 1,024, 299 (537) of 2,048, 248 (455) of 4,096, 180 (343) of 16,384. More cores want
+# more.
 CPU_PASS_TOKENS = 2048
 # Pass size that fitted, by device and number of weights; only lowered by memory running out.
 _fitted_tokens: dict[tuple[str, int], int] = {}
