@@ -30,6 +30,11 @@
     masked_language.py    objective, scores and folder of an encoder that reads them
     student_backbone.py   the encoder that a student starts from
 
+    seq2seq_tokens.py     encoder-decoders: sizes and end mark of what they read
+    seq2seq_mapping.py    their rows on disk: sources, targets, signals → seq2seq_examples.py
+    seq2seq_init.py       a network before its first step; seq2seq_objective.py: its loss
+    seq2seq_fitting.py    all of it for a stage; seq2seq_asking.py: a teacher's texts and opinions
+    writing.py            texts for many sources
     token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest
     topk_signals.py       the same in few bytes, for Parquet
     sequence_targets.py   which of the texts a teacher writes a student learns

@@ -8,7 +8,6 @@ Shapes: B batch, L length, N target tokens, D width.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -73,9 +72,9 @@ class Seq2SeqObjective:
         """`loss`, `loss_kd` and `loss_hard` of one pass, nats a target token of the step."""
         alpha, count = self.alpha, float(step.num_examples)
         if self.on_policy is not None:
-            name = hashlib.sha256(step.rows.tobytes()).hexdigest()
-            if is_on_policy(self.on_policy.share, seed=self.on_policy.seed, step=name):
-                batch = self._own_texts(self.on_policy, batch, name)
+            number = step.number
+            if is_on_policy(self.on_policy.share, seed=self.on_policy.seed, step=number):
+                batch = self._own_texts(self.on_policy, batch, number)
                 # A mean over what was written in this pass, which counts by its rows.
                 written = float((batch.labels_BL != IGNORE_INDEX).sum())
                 alpha, count = 1.0, written * len(step.rows) / len(batch.labels_BL)
@@ -123,7 +122,7 @@ class Seq2SeqObjective:
         del step
         return {}
 
-    def _own_texts(self, on_policy: OnPolicy, batch: Seq2SeqBatch, name: str) -> Seq2SeqBatch:
+    def _own_texts(self, on_policy: OnPolicy, batch: Seq2SeqBatch, number: int) -> Seq2SeqBatch:
         source, mask_BL = batch.source.input_ids, batch.source.attention_mask_BL
         assert mask_BL is not None, "an encoder-decoder reads padded texts"
         labels_BL = student_labels(
@@ -133,7 +132,7 @@ class Seq2SeqObjective:
             on_policy.decoding,
             temperature=on_policy.temperature,
             seed=on_policy.seed,
-            step=name,
+            step=number,
             vocab_size=self.vocab_size,
         )
         taught = ask_teacher(
