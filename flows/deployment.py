@@ -12,7 +12,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.types.entrypoint import EntrypointType
 
 from flows.distillation import distill
-from flows.recipe import Recipe
+from flows.recipe_base import RecipeBase
 
 ZOMBIES = "decant: runs without heartbeat are crashed"
 # Three heartbeats at the 30 s that `decant serve` sets (Prefect's least; its default is 180).
@@ -20,7 +20,7 @@ _SILENCE = timedelta(seconds=90)
 _ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
-def serve_recipe(recipe: Recipe, *, name: str, cron: str | None) -> None:
+def serve_recipe(recipe: RecipeBase, *, name: str, cron: str | None) -> None:
     """Offer `recipe` as deployment `distill/<name>` and run it when asked or scheduled; blocks.
 
     Args:

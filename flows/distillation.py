@@ -13,12 +13,16 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
+from pydantic import TypeAdapter
 
 from data_contracts.artifacts import Artifact
 from flows.orphans import mark_alive, reap_orphans
 from flows.recipe import Recipe
+from flows.recipe_base import RecipeBase
+from flows.recipe_files import AnyRecipe
 from flows.results import comparison_lines, read_report, systems_rows
 from flows.running import Options, run_pipeline
+from flows.seq2seq_recipe import Seq2SeqRecipe
 from flows.sharding import ShardsOn, sharding
 from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.artifacts import ArtifactStore
@@ -31,7 +35,7 @@ FLOW_NAME = "distill"
 
 def _flow_run_name() -> str:
     """`quickstart-3f9c01ab`: the recipe's name and the start of its fingerprint."""
-    recipe = Recipe.model_validate(flow_run.parameters["recipe"])
+    recipe = TypeAdapter(AnyRecipe).validate_python(flow_run.parameters["recipe"])
     return f"{recipe.name}-{fingerprint(recipe)[:8]}"
 
 
@@ -42,7 +46,7 @@ def _flow_run_name() -> str:
     persist_result=False,
 )
 def distill(
-    recipe: Recipe,
+    recipe: Recipe | Seq2SeqRecipe,
     force: list[str] = [],  # noqa: B006  # Prefect's form wants a list; it is never changed
     start_from: str | None = None,
     workers: int | None = None,
@@ -71,7 +75,7 @@ def distill(
         _show_result(recipe, artifacts["evaluation"])
 
 
-def _show_result(recipe: Recipe, evaluation: Artifact) -> None:
+def _show_result(recipe: RecipeBase, evaluation: Artifact) -> None:
     """Table of systems and comparisons on the flow run's page."""
     report = read_report(evaluation.path)
     create_table_artifact(

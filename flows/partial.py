@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from data_contracts.artifacts import Artifact
 from flows.pipeline import pour
-from flows.recipe import Recipe
+from flows.recipe_base import RecipeBase
 from flows.running import Call, Listener
 from flows.runs import RunLog
 from tasks.runtime.artifacts import ArtifactStore
@@ -40,7 +40,7 @@ class Node:
                     yield one
 
 
-def step_of(recipe: Recipe, name: str) -> Node:
+def step_of(recipe: RecipeBase, name: str) -> Node:
     """The step `name` of the pipeline of `recipe`, with all that it needs.
 
     Raises: KeyError if the recipe has no such step.

@@ -10,6 +10,9 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from flows.recipe import Recipe
+from flows.recipe_base import RecipeBase
+from flows.seq2seq_pipeline import pour_texts
+from flows.seq2seq_recipe import Seq2SeqRecipe
 from tasks import (
     adaptation,
     distillation,
@@ -34,11 +37,14 @@ class Step(Protocol[Handle]):
         ...
 
 
-def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
+def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
     """Walk the pipeline of `recipe` from its sources to the registry; the last step's handle.
 
     The student that is delivered is seed 0 of the recipe, fixed in advance: never the best on test.
     """
+    if isinstance(recipe, Seq2SeqRecipe):
+        return pour_texts(recipe, step)
+    assert isinstance(recipe, Recipe), "recipes are of encoders or of encoder-decoders"
     corpus = step("corpus", ingestion.STAGE, recipe.corpus_config())
     teacher_tokens = step(
         "teacher-tokens", tokenization.STAGE, recipe.teacher_tokens_config(), corpus=corpus
@@ -147,7 +153,7 @@ def pour(recipe: Recipe, step: Step[Handle]) -> Handle:
     )
 
 
-def step_names(recipe: Recipe) -> list[str]:
+def step_names(recipe: RecipeBase) -> list[str]:
     """Names of the steps of `recipe`, in the order in which they run."""
     names: list[str] = []
 

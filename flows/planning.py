@@ -16,7 +16,7 @@ from typing import Any
 from data_contracts.artifacts import Artifact, KeyParts
 from data_contracts.errors import CorruptArtifact
 from flows.pipeline import pour
-from flows.recipe import Recipe
+from flows.recipe_base import RecipeBase
 from flows.runs import RunLog, StepRecord
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import jsonable
@@ -163,7 +163,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
 
 
-def plan(recipe: Recipe, store: ArtifactStore) -> list[PlannedStep]:
+def plan(recipe: RecipeBase, store: ArtifactStore) -> list[PlannedStep]:
     """What a run of `recipe` would do, step by step.
 
     Raises: SourceError if a source or model of the recipe cannot be found.

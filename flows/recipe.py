@@ -1,9 +1,7 @@
-"""Recipe: everything that defines a run, in one frozen model.
+"""Recipe of an encoder: everything that defines a run, in one frozen model.
 
 It is the YAML file, the target of `--set`, the form of a Prefect deployment, and what enters the
-keys. Its sections are the stages' own configurations: a field and its description are written once,
-beside the code that they configure. What several stages share (languages, seed, problem) is written
-once at the top and handed to each stage by the `..._config` methods below.
+keys. What it has in common with recipes of encoder-decoders (`seq2seq_recipe`) is in `recipe_base`.
 
     Recipe ──► corpus_config()  teacher_tokens_config()  student_tokens_config()  teacher_config()
                signal_tokens_config()  teacher_signals_config()  student_config(i)
@@ -14,62 +12,33 @@ once at the top and handed to each stage by the `..._config` methods below.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
+from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, section, with_precision
 from flows.search_space import Tuning
 from tasks import (
     adaptation,
     distillation,
     evaluation,
-    export,
-    ingestion,
-    registration,
     teacher,
     teacher_signals,
     tokenization,
 )
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.config import Architecture, EncoderProblem
-from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
-from tasks.serving.example_texts import example_texts
-from tasks.serving.interfaces import input_rows
 from tasks.teacher_signals import Role
 from tasks.training.config import TrainingConfig
 
-LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
-Precise = TypeVar("Precise", bound=BaseModel)
-_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
-
-def _section(config: type[StageConfig], *, without: tuple[str, ...]) -> type[Frozen]:
-    """A model with the fields of a stage's configuration, but those the whole recipe shares."""
-    fields: dict[str, Any] = {
-        name: (field.annotation, field)
-        for name, field in config.model_fields.items()
-        if name not in without
-    }
-    return create_model(f"{config.__module__}.Section", __base__=Frozen, **fields)
-
-
-class Data(_section(ingestion.Config, without=("problem", "source_language", "target_language"))):
-    """Where rows come from, and the rules they must pass."""
-
-
-class TeacherSignals(_section(teacher_signals.Config, without=())):
+class TeacherSignals(section(teacher_signals.Config, without=())):
     """What the fine-tuned teacher is asked to read, once for all students."""
 
 
-class Reading(
-    _section(tokenization.Config, without=("problem", "languages", "tokenizer", "roles"))
-):
-    """How many tokens of a text a model reads, and how well its vocabulary must fit."""
-
-
-class Teacher(Reading, _section(teacher.Config, without=("problem", "seed"))):
+class Teacher(Reading, section(teacher.Config, without=("problem", "seed"))):
     """The large model of the source language, how it reads, and how it is fine-tuned."""
 
     languages: tuple[str, ...] = Field(
@@ -111,7 +80,7 @@ class Distillation(distillation.ObjectiveConfig):
 
 
 class Adaptation(
-    _section(adaptation.Config, without=("model", "architecture", "languages", "seed"))
+    section(adaptation.Config, without=("model", "architecture", "languages", "seed"))
 ):
     """Which encoders read on in unlabelled text before they are taught, and how."""
 
@@ -147,60 +116,12 @@ class Baselines(Frozen):
     linear: bool = Field(True, description="linear TF-IDF classifiers, as a floor")
 
 
-class Export(_section(export.Config, without=("normalization",))):
-    """The delivered files, and how far they may differ from the trained network."""
+class Recipe(RecipeBase):
+    """One complete run of an encoder, from its sources to the registry."""
 
-
-class Evaluation(
-    _section(
-        evaluation.Config,
-        without=(
-            "recipe",
-            "problem",
-            "source_language",
-            "target_language",
-            "model_name",
-            "train_on",
-            "linear",
-            "seed",
-        ),
-    )
-):
-    """How systems are compared and timed."""
-
-
-class Registration(_section(registration.Config, without=("example_texts",))):
-    """The registered model's name, and the gates before the registry."""
-
-    example_texts: tuple[str | tuple[str, ...], ...] = Field(
-        (),
-        description="texts in the target language shown as the model's input example, to whoever "
-        "sees the registry, or lists of texts where a model is asked with several (question and "
-        "context, text and text_b); empty: a greeting in that language",
-    )
-
-
-class Recipe(Frozen):
-    """One complete run, from its sources to the registry."""
-
-    name: str = Field(pattern=_NAME, description="names runs, reports and folders; lowercase")
-    description: str = Field("", max_length=2000, description="for people; changes no result")
     problem: EncoderProblem = Field(
         "text_classification", description="problem type: decides head, loss and metrics"
     )
-    source_language: str = Field(
-        pattern=LANGUAGE, description="BCP-47 tag of the teacher's language, such as en"
-    )
-    target_language: str = Field(
-        pattern=LANGUAGE, description="BCP-47 tag of the student's language, such as zh"
-    )
-    seed: int = Field(
-        0, ge=0, le=2**31 - 1, description="first seed; step i of several seeds uses seed + i"
-    )
-    num_seeds: int = Field(
-        1, ge=1, le=20, description="students trained, for mean ± sd; the first is delivered"
-    )
-    data: Data = Field(description="sources and the rules their rows must pass")
     teacher: Teacher = Field(description="the large model and its fine-tuning")
     student: Student = Field(description="the small model, its vocabulary and its training")
     adaptation: Adaptation | None = Field(
@@ -212,9 +133,6 @@ class Recipe(Frozen):
     baselines: Baselines = Field(
         default=Baselines.model_validate({}), description="what it is compared with"
     )
-    export: Export = Field(default=Export(), description="the delivered files")
-    evaluation: Evaluation = Field(default=Evaluation(), description="how systems are compared")
-    registration: Registration = Field(description="the registry and the gates before it")
     tuning: Tuning | None = Field(
         None, description="a study over fields of student and distillation; changes no run"
     )
@@ -224,11 +142,7 @@ class Recipe(Frozen):
         self._check_roles()
         self._check_problem()
         self._check_adaptation()
-        try:
-            list(self._configs())
-        except ValidationError as error:
-            found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ValueError("; ".join(found)) from None
+        self._check_configs()
         return self
 
     def _check_problem(self) -> None:
@@ -314,19 +228,24 @@ class Recipe(Frozen):
                 f"{self.target_language} (teacher.languages), or leave the source out"
             )
         if self.distillation.label_source == "source" and not any(
-            s.language == self.source_language for s in student_rows if _is_labelled(s)
+            s.language == self.source_language for s in student_rows if is_labelled(s)
         ):
             raise ValueError(
                 f"distillation.hard_labels is source, but the student reads no labelled row in "
                 f"{self.source_language}: add it to student.languages and the role train to "
                 "distillation.train_on"
             )
-        unlabelled = [s.name for s in student_rows if not _is_labelled(s)]
+        unlabelled = [s.name for s in student_rows if not is_labelled(s)]
         if self.baselines.supervised and len(unlabelled) == len(student_rows):
             raise ValueError(
                 f"baselines.supervised needs gold labels, but {', '.join(unlabelled)} has none: "
                 "name a label column, or set baselines.supervised to false"
             )
+
+    @property
+    def problem_name(self) -> EncoderProblem:
+        """The recipe's `problem`."""
+        return self.problem
 
     @property
     def teacher_languages(self) -> tuple[str, ...]:
@@ -348,11 +267,6 @@ class Recipe(Frozen):
         """Encoders that read on in unlabelled text before they are taught."""
         return () if self.adaptation is None else self.adaptation.models
 
-    def locations(self) -> tuple[str, ...]:
-        """URIs of all sources and models that the recipe names, each once."""
-        found = (uri for config in self._configs() for uri in config.locations())
-        return tuple(dict.fromkeys(found))
-
     def _configs(self) -> Iterator[StageConfig]:
         yield self.corpus_config()
         yield self.teacher_tokens_config()
@@ -364,15 +278,6 @@ class Recipe(Frozen):
         yield self.export_config()
         yield self.evaluation_config()
         yield self.registration_config()
-
-    def corpus_config(self) -> ingestion.Config:
-        """For the step corpus."""
-        return ingestion.Config(
-            problem=self.problem,
-            source_language=self.source_language,
-            target_language=self.target_language,
-            **dict(self.data),
-        )
 
     def teacher_tokens_config(self) -> tokenization.Config:
         """For the step teacher-tokens: the rows that the teacher is fine-tuned on."""
@@ -388,15 +293,15 @@ class Recipe(Frozen):
             problem=self.problem,
             languages=self.student_languages,
             tokenizer=self.student.tokenizer,
-            **_fields(self.student, Reading),
+            **fields_of(self.student, Reading),
         )
 
     def adaptation_config(self, model: Literal["teacher", "student"]) -> adaptation.Config:
         """For the step adapted-teacher or adapted-student."""
         assert self.adaptation is not None
-        fields = _fields(self.adaptation, adaptation.Config)
+        fields = fields_of(self.adaptation, adaptation.Config)
         fields["languages"] = self.adaptation.languages or (self.target_language,)
-        fields["training"] = _with_precision(fields["training"])
+        fields["training"] = with_precision(fields["training"])
         if model == "teacher":
             fields["model"] = dict(self.teacher)["model"]
         else:
@@ -405,8 +310,8 @@ class Recipe(Frozen):
 
     def teacher_config(self) -> teacher.Config:
         """For the step teacher."""
-        fields = _fields(self.teacher, teacher.Config)
-        fields["training"] = _with_precision(fields["training"])
+        fields = fields_of(self.teacher, teacher.Config)
+        fields["training"] = with_precision(fields["training"])
         return teacher.Config(problem=self.problem, seed=self.seed, **fields)
 
     def teacher_signals_config(self) -> teacher_signals.Config:
@@ -414,7 +319,7 @@ class Recipe(Frozen):
         fields = dict(self.teacher.signals)
         # Students learn from signals, and the teacher is measured by its signals on test rows.
         roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, "test"))
-        return _with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
+        return with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
@@ -441,10 +346,6 @@ class Recipe(Frozen):
             train_on=("train",),
         )
 
-    def export_config(self) -> export.Config:
-        """For the step export: the delivered model normalises texts as the corpus did."""
-        return export.Config(normalization=self.corpus_config().normalization, **dict(self.export))
-
     def evaluation_config(self) -> evaluation.Config:
         """For the step evaluation."""
         return evaluation.Config(
@@ -459,14 +360,6 @@ class Recipe(Frozen):
             **dict(self.evaluation),
         )
 
-    def registration_config(self) -> registration.Config:
-        """For the step registration."""
-        fields = dict(self.registration)
-        examples = self.registration.example_texts
-        examples = examples or example_texts(self.target_language, self.problem)
-        input_rows(self.problem, examples)  # told now, not after the training
-        return registration.Config(**{**fields, "example_texts": examples})
-
     def _teacher_tokens(self, roles: tuple[Role, ...]) -> tokenization.Config:
         # The pretrained model brings its own tokenizer.
         return tokenization.Config(
@@ -474,7 +367,7 @@ class Recipe(Frozen):
             languages=self.teacher_languages,
             tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(self.teacher)["model"]),
             roles=roles,
-            **_fields(self.teacher, Reading),
+            **fields_of(self.teacher, Reading),
         )
 
     def _student(
@@ -493,21 +386,6 @@ class Recipe(Frozen):
             languages=languages,
             source_language=self.source_language if objective.label_source == "source" else None,
             validation_language=self.target_language,
-            training=_with_precision(self.student.training),
+            training=with_precision(self.student.training),
             seed=self.seed + i,
         )
-
-
-def _fields(section: BaseModel, config: type[BaseModel]) -> dict[str, Any]:
-    """Those fields of `section` that `config` has too, unconverted."""
-    return {name: value for name, value in section if name in config.model_fields}
-
-
-def _with_precision(config: Precise) -> Precise:
-    """`config` with precision `auto` resolved for this machine: it defines the result."""
-    return config.model_copy(update={"precision": resolve_precision(dict(config)["precision"])})
-
-
-def _is_labelled(source: Any) -> bool:
-    columns = getattr(source, "columns", None)
-    return columns is None or bool(columns.annotations)

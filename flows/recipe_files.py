@@ -19,6 +19,11 @@ from pydantic_core import ErrorDetails
 from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
 from flows.recipe import Recipe
+from flows.seq2seq_recipe import Seq2SeqRecipe
+from tasks.modeling.seq2seq_config import Seq2SeqProblemName
+
+AnyRecipe = Recipe | Seq2SeqRecipe
+"""A recipe of either kind; its `problem` says which."""
 
 SHIPPED = Path(__file__).parent / "recipes"
 _MAX_ERRORS = 8
@@ -30,7 +35,7 @@ def shipped_recipes() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> AnyRecipe:
     """The recipe of that name (shipped) or in that file, with `overrides` applied.
 
     Args:
@@ -70,15 +75,35 @@ def recipe_name(name_or_path: str) -> str:
     return name_or_path
 
 
-def check_recipe(values: dict[str, Any], *, name: str) -> Recipe:
+def check_recipe(values: dict[str, Any], *, name: str) -> AnyRecipe:
     """The `Recipe` that `values` spell.
 
     Raises: RecipeError naming every wrong field.
     """
     try:
-        return Recipe.model_validate(values)
+        return recipe_kind(values).model_validate(values)
     except ValidationError as error:
         raise _refusal(error.errors(include_url=False), values, name) from None
+
+
+def encoder_recipe(recipe: AnyRecipe) -> Recipe:
+    """`recipe` itself, for what there is for encoders alone.
+
+    Raises: RecipeError if it is of an encoder-decoder.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    raise RecipeError(
+        f"recipe {recipe.name} is of the problem {recipe.problem}",
+        rule="studies are of encoders: texts that are written have no section tuning",
+        remedy="compare two recipes with --set instead",
+    )
+
+
+def recipe_kind(values: dict[str, Any]) -> type[Recipe] | type[Seq2SeqRecipe]:
+    """The kind of recipe that `values` spell, by their `problem`."""
+    written = values.get("problem") in typing.get_args(Seq2SeqProblemName)
+    return Seq2SeqRecipe if written else Recipe
 
 
 def _find(name_or_path: str) -> Path:
@@ -151,10 +176,11 @@ def put(values: dict[str, Any], path: str, value: Any, *, source: str) -> None:
 
 def _refusal(errors: list[ErrorDetails], values: dict[str, Any], name: str) -> RecipeError:
     facts, rules, remedies = [], [], []
+    kind = recipe_kind(values)
     for error in errors[:_MAX_ERRORS]:
         path = _readable_path(error["loc"], values)
         if error["type"] == "extra_forbidden":
-            known = sorted(_known_fields(error["loc"][:-1]))
+            known = sorted(_known_fields(kind, error["loc"][:-1]))
             field = str(error["loc"][-1])
             close = difflib.get_close_matches(field, known, n=1)
             section = ".".join(map(str, path[:-1])) or "the recipe"
@@ -164,12 +190,12 @@ def _refusal(errors: list[ErrorDetails], values: dict[str, Any], name: str) -> R
                 remedies.append(f"did you mean {'.'.join([*path[:-1], close[0]])}?")
         elif error["type"] == "missing":
             facts.append(f"{'.'.join(path)} is missing")
-            rules.append(_description(error["loc"]) or "this field is required")
+            rules.append(_description(kind, error["loc"]) or "this field is required")
         else:
             message = error["msg"].removeprefix("Value error, ")
             if path and error["type"] != "value_error":
                 facts.append(f"{'.'.join(path)} = {_shown(error['input'])}: {message}")
-                if description := _description(error["loc"]):
+                if description := _description(kind, error["loc"]):
                     rules.append(f"{path[-1]}: {description}")
             else:
                 facts.append(f"{'.'.join(path)}: {message}" if path else message)
@@ -197,21 +223,21 @@ def _readable_path(location: tuple[int | str, ...], values: Any) -> list[str]:
     return path
 
 
-def _known_fields(location: tuple[int | str, ...]) -> set[str]:
+def _known_fields(kind: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
     """Names of the fields of the section at `location`."""
-    return {name for model in _models_at(location) for name in model.model_fields}
+    return {name for model in _models_at(kind, location) for name in model.model_fields}
 
 
-def _description(location: tuple[int | str, ...]) -> str:
-    for model in _models_at(location[:-1]):
+def _description(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    for model in _models_at(kind, location[:-1]):
         field = model.model_fields.get(str(location[-1]))
         if field and field.description:
             return field.description
     return ""
 
 
-def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    models: list[type[BaseModel]] = [Recipe]
+def _models_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    models: list[type[BaseModel]] = [kind]
     for item in location:
         fields = [model.model_fields[item] for model in models if item in model.model_fields]  # type: ignore[index]
         if fields:

@@ -16,7 +16,7 @@ from typing import Protocol
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import UserError
 from flows.pipeline import pour, step_names
-from flows.recipe import Recipe
+from flows.recipe_base import RecipeBase
 from flows.runs import RunLog, RunningRun
 from flows.side_by_side import Job, run_side_by_side
 from tasks.runtime.artifacts import ArtifactStore
@@ -229,7 +229,7 @@ class Runner:
 
 
 def run_pipeline(
-    recipe: Recipe,
+    recipe: RecipeBase,
     *,
     store: ArtifactStore,
     options: Options,

@@ -28,7 +28,7 @@ from pydantic import JsonValue
 from data_contracts.errors import RecipeError, UserError
 from flows.partial import Node, Preparations, step_of
 from flows.recipe import Recipe
-from flows.recipe_files import check_recipe, put
+from flows.recipe_files import check_recipe, encoder_recipe, put
 from flows.running import LISTENER, Call, Listener, Options, SilentListener, call_directly
 from flows.runs import RunLog
 from flows.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
@@ -125,7 +125,7 @@ def with_values(recipe: Recipe, values: dict[str, JsonValue]) -> Recipe:
     written = recipe.model_dump(mode="json", exclude_unset=True, exclude={"tuning"})
     for path, value in values.items():
         put(written, path, value, source=f"tuning.parameters {path}")
-    return check_recipe(written, name=recipe.name)
+    return encoder_recipe(check_recipe(written, name=recipe.name))
 
 
 class _Study:

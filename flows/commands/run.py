@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from data_contracts.errors import GateRefused, UserError
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
-from flows.recipe import Recipe
-from flows.recipe_files import read_recipe
+from flows.recipe_base import RecipeBase
+from flows.recipe_files import AnyRecipe, read_recipe
 from flows.results import print_report, read_report, step_folder
 from flows.running import Listener, Options, run_pipeline
 from flows.servers import find_prefect_api
@@ -92,7 +92,7 @@ def run(
 
 
 def _run_as_flow(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     options: Options,
     listener: Listener,
     shards_on: Literal["here", "processes", "ray"],
@@ -118,12 +118,12 @@ def _print_evaluation(store: ArtifactStore, recipe: str) -> None:
     console.print(f"\nreport  {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
-def _print_model(store: ArtifactStore, recipe: Recipe) -> None:
+def _print_model(store: ArtifactStore, recipe: RecipeBase) -> None:
     folder = step_folder(store.root, recipe.name, "registration")
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     name, version = record["model_name"], record["version"]
     aliases = sorted(alias for alias, at in record["aliases"].items() if at == version)
-    rows = input_rows(recipe.problem, recipe.registration_config().example_texts)
+    rows = input_rows(recipe.problem_name, recipe.registration_config().example_texts)
     columns = {column: [row[column] for row in rows] for column in rows[0]}
     print(f"model   {name}, version {version} ({', '.join(aliases)})\n")
     print("ask it:")

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
-from flows.recipe_files import read_recipe
+from flows.recipe_files import encoder_recipe, read_recipe
 from flows.running import Options
 from flows.servers import find_prefect_api
 from flows.study import run_study
@@ -43,7 +43,7 @@ def tune(
     """
     prepare_environment()
     quieten()
-    chosen = read_recipe(recipe, set_)
+    chosen = encoder_recipe(read_recipe(recipe, set_))
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())
