@@ -69,12 +69,23 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     """
     import numpy as np
 
-    from tasks.problems import PROBLEMS, load_model
+    from tasks.problems import PROBLEMS, SEQ2SEQ_PROBLEMS, load_model
     from tasks.serving.onnx_export import export_onnx, predict_onnx, write_onnx
     from tasks.serving.parity import AGREEMENTS
     from tasks.training.inference import predict_rows
 
     student, tokens = inputs["student"].path, inputs["tokens"].path
+    if _read_json(student / "model" / "head.json")["problem"] in SEQ2SEQ_PROBLEMS:
+        from tasks.serving.writer_export import export_writer
+
+        return export_writer(
+            student,
+            tokens,
+            workspace,
+            normalization=config.normalization.model_dump(mode="json"),
+            num_texts=config.max_parity_texts,
+            min_agreement=config.min_int8_agreement,
+        )
     facts = _read_json(tokens / "tokens.json")
     model_folder = workspace.output / "model"
     _copy_model(student, model_folder)

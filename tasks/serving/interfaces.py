@@ -94,6 +94,22 @@ _ALWAYS_ONE = (
     "something else, get a label too. Scores are softmax probabilities; see the calibration in "
     "report.html before acting on them."
 )
+_SEARCH = (
+    Parameter("num_beams", "long", -1, "hypotheses kept a text; -1: as it was evaluated"),
+    Parameter("min_length", "long", -1, "tokens written at least; -1: as it was evaluated"),
+    Parameter("max_length", "long", -1, "tokens written at most; -1: as it was evaluated"),
+    Parameter(
+        "no_repeat_ngram_size",
+        "long",
+        -1,
+        "no run of so many tokens is written twice; 0: off, -1: as it was evaluated",
+    ),
+    Parameter("batch_size", "long", 16, "texts written side by side"),
+)
+_UNCHECKED = (
+    "What it writes is not checked against the text it was given: names and numbers may be "
+    "changed, left out or made up, most of all in texts unlike those it was trained on."
+)
 _OFFSETS = "counted in characters (Unicode code points) of the text as it was given"
 
 INTERFACES: dict[str, Interface] = {
@@ -178,6 +194,30 @@ INTERFACES: dict[str, Interface] = {
         limits="An answer is a stretch of the context, found by likeness to the question: it is "
         "not checked, and a question the context does not answer may get one.",
         is_cut=False,
+    ),
+    "translation": Interface(
+        script=_PORTABLE / "text_writer.py",
+        noun="translator",
+        inputs=(_TEXT,),
+        outputs=(Column("translation", "string", "the text in the target language"),),
+        parameters=_SEARCH,
+        limits=_UNCHECKED,
+    ),
+    "summarization": Interface(
+        script=_PORTABLE / "text_writer.py",
+        noun="summarizer",
+        inputs=(_TEXT,),
+        outputs=(Column("summary", "string", "a short text that says the same"),),
+        parameters=_SEARCH,
+        limits=_UNCHECKED,
+    ),
+    "generation": Interface(
+        script=_PORTABLE / "text_writer.py",
+        noun="writer of replies",
+        inputs=(_TEXT,),
+        outputs=(Column("reply", "string", "a fitting answer to the text"),),
+        parameters=_SEARCH,
+        limits=_UNCHECKED,
     ),
 }
 
