@@ -137,6 +137,20 @@ def with_signals(material: Material, teacher) -> rows.Examples:
     )
 
 
+def signal_agreement(material: Material, teacher, examples: rows.Examples) -> dict[str, float]:
+    """How the logits in `examples` differ from the teacher's in fp32: what bf16 costs."""
+    assert examples.teacher_logits is not None
+    exact = predict_logits(
+        teacher, material.teacher_ids, pad_token_id=material.teacher_facts.pad_token_id
+    )
+    same = examples.teacher_logits.argmax(1) == exact.argmax(1)
+    return {
+        "same_choice": float(same.mean()),
+        "largest_difference": float(np.abs(examples.teacher_logits - exact).max()),
+        "standard_deviation": float(exact.std()),
+    }
+
+
 def objective(material: Material) -> Objective:
     """The loss of the recipe."""
     return Objective(material.config.objective.loss_terms)

@@ -247,6 +247,7 @@ def _sib200(settings: Settings) -> Recipe:
         columns = {"label": "label", "text": "text"}
         if pairs:
             columns["parallel_text"] = "parallel_text"
+            del source["parallel"]  # joined here already
         uri = str(folder / f"{stem}.{source['language']}.parquet")
         source.update(format="parquet", uri=uri, columns=columns)
     values["teacher"]["model"] = str(settings.multilingual_model)

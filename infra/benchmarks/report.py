@@ -74,6 +74,7 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
     seconds = result["seconds_to_score"]
     parts = result["curves"]["decant"]["parts"]
     agreement = result["loss_agreement"]
+    against_fp32 = result["signal_agreement"]
     lines = [
         f"## Distillation: {name.removeprefix('train-')}",
         "",
@@ -114,7 +115,11 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         *_on_whole_vocabulary(result),
         f"The first batch's loss is {agreement['decant']:.6f}; the others differ by "
         + ", ".join(f"{v:.1g} ({k})" for k, v in agreement.items() if k != "decant")
-        + " (TextBrewer's after subtracting the teacher's entropy, which no student changes).",
+        + " (TextBrewer's after subtracting the teacher's entropy, which no student changes). "
+        f"Decant's signals against the teacher in fp32: the same choice for "
+        f"{against_fp32['same_choice']:.2%} of the rows, logits off by "
+        f"{against_fp32['largest_difference']:.2g} at most (standard deviation "
+        f"{against_fp32['standard_deviation']:.2g}).",
         "",
     ]
     return [*lines, *_colophon(result, name)]

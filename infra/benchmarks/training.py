@@ -58,6 +58,7 @@ def run(settings: Settings, section: str) -> dict:
         "tolerance": TOLERANCE,
         "loss_agreement": agreement,
         "signal_precision": engine.signal_precision(),
+        "signal_agreement": engine.signal_agreement(material, teacher, examples),
         "target_score": target_score(curves),
         "curves": {name: asdict(curve) for name, curve in curves.items()},
         "seconds_to_score": {

@@ -120,6 +120,11 @@ def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
         "tolerance": 0.005,
         "loss_agreement": {"decant": 1.0, "trainer": 1e-7},
         "signal_precision": "fp32",
+        "signal_agreement": {
+            "same_choice": 1.0,
+            "largest_difference": 1e-3,
+            "standard_deviation": 1.0,
+        },
         "target_score": 0.885,
         "curves": {name: asdict(curve) for name, curve in curves.items()},
         "seconds_to_score": {"decant": 4.0, "trainer_tuned": 20.0},
