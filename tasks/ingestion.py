@@ -5,6 +5,9 @@
     rows/<role>/part-NNNNN.parquet ◄── kept ─────────────────┤
     quarantine/part-NNNNN.parquet  ◄── set aside, with reason┘   counts.json  labels.json
 
+What a row is depends on the problem and lies in `tasks.corpus.rows`: its columns, the rules on it,
+and what makes two rows copies of each other.
+
 Texts are held in pieces on disk, hashes in files beside them; in memory there are two bytes a row
 and the n-grams of the evaluation texts (see `ledger` for what was measured). The bytes depend on
 the sources and the rules, not on the number of workers.

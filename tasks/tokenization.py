@@ -7,6 +7,9 @@ corpus → tokens
     labels.json                 as in the corpus: `label` is an index into it, -1 for none
     tokens.json                 sizes, counts, fertility
 
+What a row is (a text, a pair, a window, a text with its target) is the problem's, in
+`tasks.corpus.rows`; plain texts are encoded here.
+
 Each part is an artifact of its own (`tokens_shard`), named by the digests of its corpus part, the
 tokenizer and the labels. So a run that was killed goes on at the next part, and a new day of data
 tokenizes its own parts only, as long as the tokenizer stays: a *trained* or *trimmed* one changes
