@@ -3,7 +3,6 @@
     text_classifier.py        text                → label, score
     multilabel_classifier.py  text                → labels over their thresholds, scores
     pair_classifier.py        text, text_b        → label, score
-    sentence_encoder.py       text (, text_b)     → embedding (, similarity)
     token_classifier.py       text                → entities with character offsets
     question_answerer.py      question, context   → answer, score, start, end
 
