@@ -1,8 +1,14 @@
+import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+from tasks.corpus.pair_encoding import encode_pairs
+from tasks.corpus.rows.kind import Reading
 from tasks.corpus.units import segment
+from tasks.corpus.window_encoding import encode_windows
+from tasks.serving.portable.pair_classifier import PairClassifier
+from tasks.serving.portable.question_answerer import QuestionAnswerer
 from tasks.serving.portable.windows import UnitText, special_tokens, unit_texts, windows
 
 
@@ -93,3 +99,47 @@ def test_units_are_those_of_the_corpus_whatever_the_tokenizer(small_tokenizer):
             assert all(0 <= place < len(read.input_ids) for place in read.places)
     (read,) = unit_texts(pieces, ["打开"])
     assert [pieces.id_to_token(read.input_ids[place]) for place in read.places] == ["打", "开"]
+
+
+@pytest.mark.parametrize(("longest_question", "stride"), [(None, None), (3, 4)])
+def test_served_windows_are_the_trained_ones(answerer, matcher, longest_question, stride):
+    """Questions, contexts and pairs cut otherwise in service: figures of another model."""
+    script = QuestionAnswerer()
+    script.read(lambda name: answerer.export / "model" / name)
+    script.settings |= {"max_question_tokens": longest_question, "window_stride_tokens": stride}
+    contexts = ["打开客厅的灯", "打开 a 客厅的灯，关闭阳台的灯。" * 6, "Müllers Café 几度 " * 9]
+    questions = ["哪个房间", "哪个房间 " * 5, "?"]
+    reading = Reading(
+        tokenizer=script.tokenizer,
+        languages=("zh",),
+        labels=("start", "end"),
+        max_length_tokens=24,
+        max_question_tokens=longest_question,
+        window_stride_tokens=stride,
+        max_target_tokens=24,
+        workers=1,
+    )
+    nothing = pa.nulls(3, pa.string())
+    rows = pa.table(
+        {
+            "example_id": ["a", "b", "c"],
+            "text": contexts,
+            "language": ["zh"] * 3,
+            "parallel_text": nothing,
+            "parallel_language": nothing,
+            "question": questions,
+            "answer_starts": pa.nulls(3, pa.list_(pa.int32())),
+            "answer_texts": pa.nulls(3, pa.list_(pa.string())),
+        }
+    )
+    trained = encode_windows(rows, reading).columns
+    _, served = script.pieces(questions, contexts, stride=None)
+    assert [window.input_ids for window in served] == trained["input_ids"]
+    assert [window.positions for window in served] == trained["unit_positions"]
+    assert [window.first_unit for window in served] == trained["first_unit"]
+    pairs = PairClassifier()
+    pairs.read(lambda name: matcher.export / "model" / name)
+    texts = [pa.array(side, pa.string()) for side in (contexts, questions)]
+    encoded = encode_pairs(script.tokenizer, *texts, max_length_tokens=24, workers=1)
+    asked = pairs.tokenizer.encode_batch(list(zip(contexts, questions, strict=True)))
+    assert [one.ids for one in asked] == encoded.input_ids.to_pylist()
