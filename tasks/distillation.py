@@ -31,7 +31,7 @@ from tasks.training.objective_config import ObjectiveConfig
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(StageConfig):
@@ -78,6 +78,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.training import examples as rows
     from tasks.training.class_weights import class_weights
+    from tasks.training.diagnostics import diagnose_reading
     from tasks.training.fitting import fit
     from tasks.training.mapped_examples import map_examples
     from tasks.training.objectives import Objective
@@ -121,6 +122,12 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         workspace=workspace,
         num_threads=1 if on_one_thread(config) else None,
         language=config.validation_language,
+        findings=diagnose_reading(
+            inputs["tokens"],
+            inputs.get("signals"),
+            config.train_on,
+            artifacts=workspace.store.root / "artifacts",
+        ),
     )
 
 

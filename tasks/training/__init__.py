@@ -23,6 +23,7 @@
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
     inference.py          logits of many texts, in row order
+    diagnostics.py        what goes wrong without an error: figures at validations, warnings
     precision_probe.py    what bf16 is worth on this processor, for the record
 
     mapped_texts.py       unlabelled texts → flat files that are mapped, with their words

@@ -23,7 +23,9 @@ from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_clas
 from tasks.problems import PROBLEMS, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
+from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
+from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
 from tasks.training.loop import TrainingResult, train
@@ -45,6 +47,7 @@ def fit(
     workspace: Workspace,
     num_threads: int | None = None,
     language: str | None = None,
+    findings: Findings | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
 
@@ -54,6 +57,7 @@ def fit(
         tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
         seed: of order and dropout.
         num_threads: for arithmetic on a CPU; all that this process may use if not given.
+        findings: what is known of a student's texts; then its training is looked into, too.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
@@ -80,6 +84,17 @@ def fit(
         )
         return task.score(rows, logits, answers, labels=label_names)
 
+    probe = None
+    if findings is not None:
+        findings.add(teacher_certainty(examples, objective))
+        probe = TrainingProbe(
+            examples,
+            objective,
+            config.model_copy(update={"precision": precision}),
+            pad_token_id=pad_token_id,
+            planned_steps=num_steps(len(examples), config.batch_size) * config.num_epochs,
+            seed=seed,
+        )
     measured = _measured(precision, workspace)
     prepare_weights(model.backbone, config, seed=seed)
     result = train(
@@ -93,6 +108,7 @@ def fit(
         work=workspace.work,
         progress=workspace.progress,
         num_threads=num_threads,
+        probe=probe,
     )
     num_trained = num_parameters(model, trainable=True)
     merge_adapters(model.backbone)
@@ -102,6 +118,10 @@ def fit(
         shutil.copyfile(source, folder / source.name)
     shutil.copyfile(tokens / "labels.json", folder / "labels.json")
     state = result.state
+    if findings is not None:
+        findings.add(collapsed(state.validations, state.best_step))
+        for warning in findings.warnings:
+            workspace.progress.say(f"warning: {warning}")
     best = next(entry for entry in state.validations if entry["step"] == state.best_step)
     write_record(
         workspace.output,
@@ -122,6 +142,7 @@ def fit(
             **result.layout.facts(),
             "loader_wait_seconds": result.loader_wait_seconds,
             "threads": result.num_threads,
+            **(findings.figures if findings is not None else {}),
         }
     )
 

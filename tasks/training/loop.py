@@ -104,6 +104,7 @@ def train(
     progress: Progress,
     layout: Layout | None = None,
     num_threads: int | None = None,
+    probe: Callable[[nn.Module, int], dict[str, float]] | None = None,
 ) -> TrainingResult:
     """Train `model` in place and leave the best validated weights in it.
 
@@ -116,6 +117,7 @@ def train(
         work: directory for checkpoints that survives a kill.
         layout: how steps are laid out, instead of the fastest way for the device.
         num_threads: for arithmetic on a CPU; all that this process may use if not given.
+        probe: further figures of the network after a step, kept beside the validation's.
     Raises:
         Preempted: SIGTERM arrived; a checkpoint of the last step is on disk.
         TrainingDiverged: the loss is not finite.
@@ -205,6 +207,8 @@ def train(
                 progress.advance(meter.take_steps(), note=f"loss {entry['loss']:.3f}")
             if due:
                 best = _validated(model, validate, config, state, best, ranks)
+                if probe is not None:
+                    state.validations[-1] |= ranks.of_writer(probe(model, state.step))
                 progress.validated(len(state.validations), state.validations[-1])
             if ranks.size > 1 and not reading:
                 continue  # ranks save and stop together, and agree only when they meet anyway

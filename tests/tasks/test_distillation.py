@@ -10,10 +10,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel
 
 from data_contracts.artifacts import StageSummary
+from data_contracts.errors import SourceError
 from tasks.corpus.tables import write_table
 from tasks.distillation import STAGE, Config, ObjectiveConfig
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
-from tasks.modeling.config import PretrainedArchitecture, StudentArchitecture
+from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, StudentArchitecture
 from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.training.config import TrainingConfig
@@ -170,3 +171,33 @@ def test_a_list_of_terms_is_what_the_student_is_trained_on(made, store):
     assert step["loss"] == pytest.approx(0.5 * step["loss_gold"])
     assert step["weight_gold"] == 0.5
     assert "alpha" not in student.manifest.key_parts.config["objective"]
+
+
+def test_a_student_s_training_is_looked_into_and_what_was_seen_is_kept(made, store):
+    """A collapsed student, and a log that says nothing but a low figure."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
+    student = run_stage(STAGE, config(shape), {"tokens": made["tokens"]}, store=store).artifact
+    history = json.loads((student.path / "history.json").read_text())
+    assert all(-1 <= entry["embedding_cosine"] <= 1 for entry in history["validations"])
+    best = next(v for v in history["validations"] if v["step"] == history["best_step"])
+    assert student.manifest.facts["embedding_cosine"] == round(best["embedding_cosine"], 4)
+
+
+@pytest.mark.parametrize("model", [None, "teacher"])
+def test_a_static_student_is_trained_with_its_fixed_parts_at_rest(made, store, model):
+    """Positions that were zero until an optimiser found them."""
+    shape = StaticArchitecture(init="static", hidden_size=8, model=model)
+    if model:
+        # The tests' tokenizer puts no marks around a text: said, not guessed.
+        with pytest.raises(SourceError, match="0 special tokens"):
+            run_stage(STAGE, config(shape), made, store=store)
+        return
+    wanted = config(shape)
+    training = wanted.training.model_copy(update={"learning_rate": 0.1})
+    wanted = wanted.model_copy(update={"training": training})
+    student = run_stage(STAGE, wanted, {"tokens": made["tokens"]}, store=store).artifact
+    found = weights(student)
+    assert not found["embeddings.position_embeddings.weight"].any()
+    assert (found["embeddings.LayerNorm.weight"] == 1000).all()
+    assert found["embeddings.word_embeddings.weight"].abs().max() > 0.05
+    assert load_model(student.path / "model").backbone.config.num_hidden_layers == 0

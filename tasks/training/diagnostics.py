@@ -1,0 +1,275 @@
+"""What goes wrong in a distillation without an error, measured cheaply and told with its cause.
+
+    at each validation   share of each loss term in the gradient; likeness of text vectors
+    once, before         the teacher's certainty; how many tokens the student reads for its one
+
+The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
+said once and names the likely cause. Thresholds are rules of thumb: a reason to look, no verdict.
+
+References: Hinton et al. 2015, arXiv:1503.02531 (soft targets say something only where the teacher
+    doubts); Rust et al. 2021, arXiv:2012.15613 (fertility).
+Shapes: A answers, C classes, B texts, D width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_contracts.artifacts import Artifact
+from tasks.corpus.tables import read_table
+from tasks.metrics.calibration import entropy, top_probabilities
+from tasks.modeling.texts import moved
+from tasks.runtime.seeding import generator
+from tasks.training.batches import make_step
+from tasks.training.config import TrainingConfig
+from tasks.training.examples import Examples
+from tasks.training.layouts import Layout
+from tasks.training.objectives import Objective
+from tasks.training.unit_distributions import as_distributions
+
+_PROBED_TEXTS = 64
+_ASKED_ANSWERS = 4096
+# Of the cosine of two texts' vectors. Encoders point all vectors into one cone: 0.9 is common.
+_COLLAPSED = 0.99
+# Of the teacher's entropy in that of an even guess, at the temperature of the loss.
+_SATURATED = 0.005
+# Tokens a text, student over teacher: the same sentence in two languages differs by less.
+_FERTILE = 2.0
+# Loss of mean confidence from validation to transfer rows.
+_OFF_DOMAIN = 0.15
+
+
+@dataclass
+class Findings:
+    """Figures by name, and what they are likely to mean."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, other: Findings) -> None:
+        """Take over those of another."""
+        self.figures |= other.figures
+        self.warnings += other.warnings
+
+
+class TrainingProbe:
+    """Looks into a student at a validation: one forward pass over a fixed draw of its texts.
+
+    Args:
+        examples: what it is trained on.
+        objective: what it minimises.
+        config: of the training.
+        pad_token_id: of its tokenizer.
+        planned_steps: that schedules run over.
+        seed: of the draw.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        objective: Objective,
+        config: TrainingConfig,
+        *,
+        pad_token_id: int,
+        planned_steps: int,
+        seed: int,
+    ) -> None:
+        """Draw the texts."""
+        # Distinct numbers without a permutation of all rows, which may be millions.
+        draws = generator(seed, "probe").integers(len(examples), size=_PROBED_TEXTS)
+        rows = np.unique(draws)
+        longest = int(examples.input_ids.lengths[rows].max())
+        layout = Layout("padded", len(rows) * longest)
+        self._step = make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
+        self._objective = objective.over(planned_steps)
+        self._is_bf16 = config.precision == "bf16"
+
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """`share_<term>` (if there are several terms) and `embedding_cosine` after `step` steps.
+
+        Args:
+            model: an EncoderWithHead, left in its mode.
+        """
+        device = next(model.parameters()).device
+        objective = self._objective.to(device)
+        totals: dict[str, float] = {}
+        vectors: list[Tensor] = []
+        head: Any = model.head
+        hook = head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
+        was_training = model.training
+        model.eval()
+        try:
+            for batch in self._step.passes:
+                batch = moved(batch, device)
+                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, self._is_bf16):
+                    logits_AC = model(batch.texts)[: batch.num_answers]
+                if len(objective.loss_terms) < 2:
+                    continue
+                labels, teacher = batch.labels_A, batch.teacher_logits_AC
+                if batch.text_of_answer_A is not None:
+                    logits_AC, labels, teacher = as_distributions(
+                        logits_AC, labels, teacher, batch.text_of_answer_A
+                    )
+                shares = objective.gradient_shares(
+                    logits_AC,
+                    labels,
+                    teacher,
+                    num_examples=self._step.num_examples,
+                    num_labelled=self._step.num_labelled,
+                    step=step,
+                )
+                weight = batch.num_answers
+                for name, share in shares.items():
+                    totals[name] = totals.get(name, 0.0) + weight * float(share)
+        finally:
+            hook.remove()
+            model.train(was_training)
+        whole = sum(batch.num_answers for batch in self._step.passes)
+        found = {name: total / max(whole, 1) for name, total in totals.items()}
+        vectors_BD = torch.cat([vector.flatten(0, -2).float() for vector in vectors])
+        return {**found, "embedding_cosine": mean_cosine(vectors_BD)}
+
+
+def mean_cosine(vectors_BD: Tensor) -> float:
+    """Mean cosine of all pairs of different vectors; 1 if all point the same way."""
+    count = len(vectors_BD)
+    if count < 2:
+        return 0.0
+    unit_BD = torch.nn.functional.normalize(vectors_BD.double(), dim=-1)
+    # |sum of unit vectors|^2 holds each pair twice, and each vector with itself once.
+    return float((unit_BD.sum(0).square().sum() - count) / (count * (count - 1)))
+
+
+def collapsed(validations: Sequence[dict[str, float]], best_step: int) -> Findings:
+    """Whether the texts of the delivered student have come to share one vector."""
+    best = next(entry for entry in validations if entry["step"] == best_step)
+    cosine = best.get("embedding_cosine", 0.0)
+    found = Findings({"embedding_cosine": round(cosine, 4)})
+    if cosine > _COLLAPSED:
+        found.warnings.append(
+            f"the student's texts have nearly one vector (mean cosine {cosine:.4f}): collapsed; "
+            "lower learning_rate or the weight of terms without labels, or raise warmup_share"
+        )
+    return found
+
+
+def teacher_certainty(examples: Examples, objective: Objective) -> Findings:
+    """Whether the teacher's distributions say more than its decisions do."""
+    settings = objective.settings(0)
+    temperatures = [value for name, value in settings.items() if name.startswith("temperature_")]
+    if examples.teacher_logits is None or examples.distribution != "classes" or not temperatures:
+        return Findings()
+    available = len(examples.teacher_logits)
+    rows = np.unique(np.linspace(0, available - 1, min(available, _ASKED_ANSWERS)).astype(np.int64))
+    logits = np.asarray(examples.teacher_logits[rows], dtype=np.float64)
+    temperature = temperatures[0]
+    nats = float(entropy(logits / temperature).mean())
+    share = nats / float(np.log(logits.shape[1]))
+    found = Findings({"teacher_entropy_share": round(share, 4)})
+    if share < _SATURATED:
+        found.warnings.append(
+            f"the teacher is saturated: at temperature {temperature:g} its entropy is {nats:.4f} "
+            f"nats, {100 * share:.2f} % of an even guess, so soft targets say no more than hard "
+            "labels; raise the temperature, or fine-tune the teacher for fewer epochs"
+        )
+    return found
+
+
+def teacher_domain(signals: Path, roles: Sequence[str]) -> Findings:
+    """Whether the teacher knows the texts to learn from as it knows its validation rows.
+
+    Args:
+        signals: folder of teacher signals with one list of class logits a text.
+        roles: that the student is trained on.
+    """
+    known = _confidence(signals, ["validation"])
+    asked = _confidence(signals, [role for role in roles if role == "transfer"])
+    if known is None or asked is None:
+        return Findings()
+    figures = {
+        "teacher_confidence_transfer": round(asked, 4),
+        "teacher_confidence_validation": round(known, 4),
+    }
+    found = Findings(figures)
+    if known - asked > _OFF_DOMAIN:
+        found.warnings.append(
+            f"the teacher is sure of validation rows ({known:.2f} on average) but not of transfer "
+            f"rows ({asked:.2f}): they are likely of another domain or language than it was "
+            "fine-tuned on; give it some, adapt it, or choose other transfer texts"
+        )
+    return found
+
+
+def fertility(tokens: Path, teacher_tokens: Path, roles: Sequence[str]) -> Findings:
+    """Whether the student reads far more tokens for the same texts than its teacher.
+
+    Args:
+        tokens, teacher_tokens: folders of the tokens of both readers.
+        roles: that the student is trained on.
+    """
+    counts = [_tokens_a_text(folder, roles) for folder in (tokens, teacher_tokens)]
+    if None in counts:
+        return Findings()
+    student, teacher = (count or 0.0 for count in counts)
+    ratio = student / teacher
+    found = Findings({"tokens_over_teacher": round(ratio, 3)})
+    if ratio > _FERTILE:
+        found.warnings.append(
+            f"the student reads {student:.1f} tokens a text, the teacher {teacher:.1f} for the "
+            "same: its vocabulary falls to pieces on these texts, and each token costs time; raise "
+            "vocab_size, lower min_frequency, or take a tokenizer of this language"
+        )
+    return found
+
+
+def diagnose_reading(
+    tokens: Artifact, signals: Artifact | None, roles: Sequence[str], *, artifacts: Path
+) -> Findings:
+    """What can be said of the texts before the first step.
+
+    Args:
+        artifacts: folder of all artifacts: the teacher's tokens are found by the signals' lineage,
+            and left out if they are gone.
+    """
+    found = Findings()
+    if signals is None:
+        return found
+    found.add(teacher_domain(signals.path, roles))
+    teacher_tokens = artifacts / "tokens" / signals.manifest.upstream_keys.get("tokens", "")
+    if (teacher_tokens / "tokens.json").is_file():
+        found.add(fertility(tokens.path, teacher_tokens, roles))
+    return found
+
+
+def _confidence(signals: Path, roles: Sequence[str]) -> float | None:
+    """Mean top probability of rows of `roles`, or None: no rows, or no class logits a text."""
+    paths = [path for role in roles for path in sorted((signals / role).glob("*.parquet"))]
+    sums, count = 0.0, 0
+    for path in paths:
+        table = read_table(path)
+        if count >= _ASKED_ANSWERS:
+            break
+        if "logits" not in table.column_names or "num_units" in table.column_names:
+            return None
+        if not len(table):
+            continue
+        values = table["logits"].combine_chunks().flatten()
+        logits = np.asarray(values, dtype=np.float64).reshape(len(table), -1)
+        _, confidence = top_probabilities(logits)
+        sums, count = sums + float(confidence.sum()), count + len(confidence)
+    return sums / count if count else None
+
+
+def _tokens_a_text(tokens: Path, roles: Sequence[str]) -> float | None:
+    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    num_rows = sum(facts["num_rows"].get(role, 0) for role in roles)
+    num_tokens = sum(facts["num_tokens"].get(role, 0) for role in roles)
+    return num_tokens / num_rows if num_rows and num_tokens else None
