@@ -99,8 +99,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     }
     # How questions and contexts were cut in training, so that they are cut so in service.
     serving |= {name: facts[name] for name in WINDOW_FACTS if name in facts}
-    if problem.distribution == "binary":
-        serving["thresholds"] = _thresholds(model_folder, head["num_labels"])
+    serving |= _thresholds(model_folder)
     _write_json(model_folder / SERVING_FILE, serving)
 
     rows = _validation_rows(tokens, problem.token_columns, config.max_parity_texts)
@@ -125,8 +124,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
 
     def agrees(int8_graph):
         logits = predict_onnx(int8_graph, input_ids, pad_token_id=pad_token_id, units=answers.units)
-        thresholds = serving.get("thresholds", ())
-        return AGREEMENTS[problem.name](rows, answers, logits, expected, thresholds)
+        return AGREEMENTS[problem.name](rows, answers, logits, expected, serving)
 
     int8_graph, agreement, num_answers, embeddings = _quantize(config, graph, agrees)
     write_onnx(int8_graph, model_folder / INT8_FILE)
@@ -195,10 +193,10 @@ def _validation_rows(tokens: Path, columns: Sequence[str], most: int) -> pa.Tabl
     )
 
 
-def _thresholds(model_folder: Path, num_labels: int) -> list[float]:
-    """Those that training tuned on validation rows, one a label; a half where it left none."""
+def _thresholds(model_folder: Path) -> dict[str, Any]:
+    """What training tuned on validation rows beside the weights, where the problem has such."""
     path = model_folder / THRESHOLDS_FILE
-    return _read_json(path)["thresholds"] if path.is_file() else [0.5] * num_labels
+    return _read_json(path) if path.is_file() else {}
 
 
 def _copy_model(student: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ Shapes: N rows, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ class MultilabelClassification(WholeTextProblem):
 
     name = "multilabel_classification"
     metrics = ("micro_f1", "macro_f1", "subset_accuracy")
+    has_thresholds = True
     distribution: ClassVar[Distribution] = "binary"
     token_columns = ("example_id", "input_ids", "labels")
 
@@ -41,6 +42,14 @@ class MultilabelClassification(WholeTextProblem):
         labels_NC[np.repeat(np.arange(len(table)), counts), np.asarray(column.flatten())] = 1
         labels_NC[unlabelled] = IGNORE_INDEX
         return Answers(None, labels_NC)
+
+    def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
+        """`thresholds`: for each class the probability that decides it, of the best F1."""
+        del table
+        from tasks.metrics.multilabel import tune_thresholds
+
+        probabilities_NC = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        return {"thresholds": tune_thresholds(probabilities_NC, answers.labels).tolist()}
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]

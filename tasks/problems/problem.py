@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Problem(ABC):
     token_columns: ClassVar[tuple[str, ...]] = ("example_id", "input_ids", "label")
     """Columns of a tokens table that training reads."""
     signals_contract: ClassVar[str] = "teacher_signals"
+    has_thresholds: ClassVar[bool] = False
 
     @abstractmethod
     def build_model(
@@ -94,6 +95,14 @@ class Problem(ABC):
         Args:
             logits: float32, (A, C), in the order of `answers`.
         """
+
+    def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
+        """What decides beside the largest logit, tuned on labelled rows, if `has_thresholds`.
+
+        Kept as thresholds.json beside the model, so that evaluation and service decide alike.
+        """
+        del table, logits, answers
+        return {}
 
     @abstractmethod
     def score(

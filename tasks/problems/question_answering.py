@@ -48,7 +48,8 @@ class QuestionAnswering(Problem):
     """A question and a context, a span of it."""
 
     name = "question_answering"
-    metrics = ("f1", "exact_match")
+    metrics = ("answer_f1", "exact_match")
+    has_thresholds = True
     distribution: ClassVar[Distribution] = "units"
     token_columns = (
         "example_id", "input_ids", "first_unit", "num_units", "unit_positions", "start_unit",
@@ -133,10 +134,26 @@ class QuestionAnswering(Problem):
             columns[f"null_{name}"] = pa.array(nulls, pa.float32())
         return pa.table(columns)
 
+    def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
+        """`null_threshold`: how far "no answer" must be ahead of the best span to win."""
+        from tasks.metrics.answer_spans import choose_span, tune_null_threshold
+
+        assert answers.units is not None
+        gold = _gold_spans(table)
+        margins, if_answered, if_refused = [], [], []
+        for context in contexts(table, logits, answers.units):
+            start_U, end_U = context.logits_U2.T
+            choice = choose_span(start_U, end_U, null_logit=float(context.null_2.sum()))
+            wanted = gold[context.example_id]
+            margins.append(choice.margin)
+            if_answered.append(_overlap((choice.first, choice.last), wanted))
+            if_refused.append(float(wanted is None))
+        return {"null_threshold": tune_null_threshold(margins, if_answered, if_refused)}
+
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
     ) -> dict[str, float]:
-        """`f1` of units, `exact_match` a context, in [0, 1]; `loss` in nats a window and bound."""
+        """`answer_f1` of units, `exact_match`, in [0, 1] a context; `loss` in nats a bound."""
         del labels
         assert answers.units is not None
         gold = _gold_spans(table)
@@ -146,7 +163,7 @@ class QuestionAnswering(Problem):
             exact.append(decided == wanted)
             f1s.append(_overlap(decided, wanted))
         return {
-            "f1": float(np.mean(f1s)),
+            "answer_f1": float(np.mean(f1s)),
             "exact_match": float(np.mean(exact)),
             "loss": _loss(logits, answers),
         }

@@ -11,7 +11,8 @@ Shapes: A answers (texts, or units read out of them), C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,29 +21,29 @@ from tasks.problems import Answers
 from tasks.problems.question_answering import best_span, contexts
 
 Agreement = Callable[
-    [pa.Table, Answers, np.ndarray, np.ndarray, Sequence[float]], tuple[float, int]
+    [pa.Table, Answers, np.ndarray, np.ndarray, Mapping[str, Any]], tuple[float, int]
 ]
-"""(rows, what they are answered with, one form's logits, the other's, thresholds) → the share of
+"""(rows, what they are answered with, one form's logits, the other's, serving.json) → the share of
 equal answers in [0, 1], and of how many."""
 
 
-def _of_classes(table, answers, ours, theirs, thresholds) -> tuple[float, int]:
-    del table, answers, thresholds
+def _of_classes(table, answers, ours, theirs, serving) -> tuple[float, int]:
+    del table, answers, serving
     return float((ours.argmax(1) == theirs.argmax(1)).mean()), len(ours)
 
 
-def _of_label_sets(table, answers, ours, theirs, thresholds) -> tuple[float, int]:
+def _of_label_sets(table, answers, ours, theirs, serving) -> tuple[float, int]:
     del table, answers
-    bounds = logit(np.asarray(thresholds, np.float64))
+    bounds = logit(np.asarray(serving["thresholds"], np.float64))
     total = int((ours >= bounds).sum() + (theirs >= bounds).sum())
     common = int(((ours >= bounds) & (theirs >= bounds)).sum())
     return (2 * common / total if total else 1.0), len(ours)
 
 
-def _of_spans(table, answers, ours, theirs, thresholds) -> tuple[float, int]:
-    del thresholds
+def _of_spans(table, answers, ours, theirs, serving) -> tuple[float, int]:
+    ahead = serving["null_threshold"]
     spans = [
-        [best_span(one) for one in contexts(table, logits, answers.units)]
+        [best_span(one, null_threshold=ahead) for one in contexts(table, logits, answers.units)]
         for logits in (ours, theirs)
     ]
     equal = [one == other for one, other in zip(*spans, strict=True)]

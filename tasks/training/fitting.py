@@ -14,13 +14,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, RecipeError
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
-from tasks.problems import PROBLEMS, Problem
+from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.batches import num_steps
@@ -73,8 +74,8 @@ def fit(
     pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
 
-    def validate(candidate: nn.Module) -> dict[str, float]:
-        logits, answers = predict_rows(
+    def said_by(candidate: nn.Module) -> tuple[np.ndarray, Answers]:
+        return predict_rows(
             candidate,
             task,
             rows,
@@ -82,7 +83,9 @@ def fit(
             pad_token_id=pad_token_id,
             precision=precision,
         )
-        return task.score(rows, logits, answers, labels=label_names)
+
+    def validate(candidate: nn.Module) -> dict[str, float]:
+        return task.score(rows, *said_by(candidate), labels=label_names)
 
     probe = None
     if findings is not None:
@@ -117,6 +120,8 @@ def fit(
     for source in sorted((tokens / "tokenizer").iterdir()):
         shutil.copyfile(source, folder / source.name)
     shutil.copyfile(tokens / "labels.json", folder / "labels.json")
+    if task.has_thresholds:
+        _write_json(folder / "thresholds.json", task.thresholds(rows, *said_by(model)))
     state = result.state
     if findings is not None:
         findings.add(collapsed(state.validations, state.best_step))

@@ -117,7 +117,9 @@ class QuestionAnswerer(PortableModel):
         merged = _merged(pieces, read_out, [len(text.places) for text in texts])
         answers = []
         for row, text in enumerate(given):
-            span, score = best_span(*merged[row], longest=longest)
+            span, score = best_span(
+                *merged[row], longest=longest, null_threshold=self.settings["null_threshold"]
+            )
             answer: dict[str, Any] = {"answer": None, "score": score, "start": None, "end": None}
             if span is not None:
                 _, origins = normalize_with_origins(text, **self.settings["normalization"])
@@ -148,13 +150,14 @@ def _merged(
 
 
 def best_span(
-    logits_U2: np.ndarray, none_2: np.ndarray, *, longest: int
+    logits_U2: np.ndarray, none_2: np.ndarray, *, longest: int, null_threshold: float
 ) -> tuple[tuple[int, int] | None, float]:
     """First and last unit of the likeliest answer, or None for "no answer"; and its probability.
 
     Args:
         logits_U2: start and end of each unit. none_2: of "no answer".
         longest: units of an answer at most.
+        null_threshold: how far "no answer" must be ahead to win; tuned on validation rows.
     """
     probabilities = softmax(np.concatenate([logits_U2, none_2[None]]).T).T
     logits_U2 = logits_U2.astype(np.float64)
@@ -164,7 +167,7 @@ def best_span(
         start = int(sums.argmax())
         if sums[start] > best:
             best, span = float(sums[start]), (start, start + length)
-    if span is None or float(none_2.astype(np.float64).sum()) > best:
+    if span is None or float(none_2.astype(np.float64).sum()) - best > null_threshold:
         return None, float(probabilities[-1, 0] * probabilities[-1, 1])
     return span, float(probabilities[span[0], 0] * probabilities[span[1], 1])
 

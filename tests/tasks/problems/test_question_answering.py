@@ -92,7 +92,7 @@ def test_scores_count_units_of_the_merged_context():
     logits[7] = 5  # "none" for the second context
     scores = PROBLEM.score(table, logits, answers, labels=["start", "end"])
     assert scores["exact_match"] == 0.5
-    assert scores["f1"] == pytest.approx((2 * 2 / 5 + 1) / 2)
+    assert scores["answer_f1"] == pytest.approx((2 * 2 / 5 + 1) / 2)
     merged = {context.example_id: context for context in contexts(table, logits, answers.units)}
     assert merged[A].logits_U2.shape == (4, 2)
 
@@ -123,3 +123,20 @@ def test_decisions_mark_one_start_and_one_end_a_window():
     units = PROBLEM.answers(table, num_labels=2).units
     logits = np.array([[0, 0], [5, 1], [1, 5], [9, 9], [0, 0]], np.float32)
     assert decisions(logits, units, "units").tolist() == [0, 1, 2, 3, 0]
+
+
+def test_the_threshold_of_no_answer_is_the_one_that_validation_rows_ask_for():
+    """A model that believes in "none" a little too much refuses questions it can answer."""
+    table = windows((A, 0, 2, [3, 4], 1, 1), (B, 0, 2, [3, 4], 0, 0), (C, 0, 2, [3, 4], -2, -2))
+    answers = PROBLEM.answers(table, num_labels=2)
+    logits = np.zeros((9, 2), np.float32)
+    logits[0], logits[2] = 3, 2  # none is ahead by 2, and the answer is there
+    logits[3], logits[4] = 1, 2
+    logits[6], logits[7] = 9, 2  # none is ahead by 14, rightly
+    found = PROBLEM.thresholds(table, logits, answers)
+    assert 2 < found["null_threshold"] < 14
+    spans = {
+        context.example_id: best_span(context, null_threshold=found["null_threshold"])
+        for context in contexts(table, logits, answers.units)
+    }
+    assert spans == {A: (1, 1), B: (0, 0), C: None}

@@ -119,7 +119,7 @@ def deliver(tmp_path_factory, publish, small_tokenizer):
                 {"steps_done": 1, "steps_planned": 1, "stopped_early": False},
             )
             if thresholds:
-                write_json(output / "model" / "thresholds.json", {"thresholds": thresholds})
+                write_json(output / "model" / "thresholds.json", thresholds)
 
         def write_tokens(output):
             write_table(as_table(rows), output / "validation" / "part-00000.parquet")
@@ -284,7 +284,13 @@ def answerer(deliver, ids_of, small_tokenizer):
     examples = ((QUESTION, "打开客厅的灯"),)
     facts = {"max_question_tokens": 6, "window_stride_tokens": 5}
     return deliver(
-        "question_answering", ["start", "end"], rows, targets, examples=examples, facts=facts
+        "question_answering",
+        ["start", "end"],
+        rows,
+        targets,
+        examples=examples,
+        facts=facts,
+        thresholds={"null_threshold": 0.0},
     )
 
 
@@ -324,5 +330,5 @@ def labeller(deliver, ids_of):
         rows,
         targets,
         examples=("打开客厅的灯",),
-        thresholds=THRESHOLDS,
+        thresholds={"thresholds": THRESHOLDS},
     )

@@ -17,15 +17,15 @@ def test_single_answers_are_compared_by_their_class():
 
 def test_label_sets_are_compared_at_their_thresholds():
     """Nearly all of many labels are absent in both: 0.999 agreement, and every set differs."""
-    thresholds = [0.5, 0.9, 0.5]
+    serving = {"thresholds": [0.5, 0.9, 0.5]}
     ours = logit(np.array([[0.6, 0.8, 0.1], [0.2, 0.95, 0.2]]))
     theirs = logit(np.array([[0.6, 0.92, 0.1], [0.2, 0.95, 0.2]]))
     # ours {0}, {1}; theirs {0, 1}, {1}: 2 in common, 2 + 3 in all
     wanted = 2 * 2 / 5
-    found = AGREEMENTS["multilabel_classification"](None, None, ours, theirs, thresholds)
+    found = AGREEMENTS["multilabel_classification"](None, None, ours, theirs, serving)
     assert found == (pytest.approx(wanted), 2)
     nothing = np.full((2, 3), -9.0)
-    found = AGREEMENTS["multilabel_classification"](None, None, nothing, nothing, thresholds)
+    found = AGREEMENTS["multilabel_classification"](None, None, nothing, nothing, serving)
     assert found == (1.0, 2)
 
 
@@ -49,6 +49,7 @@ def test_answers_are_compared_by_context():
     ours[7] = 5.0  # of `b` unit 0
     theirs = ours.copy()
     theirs[7], theirs[8] = 0.0, 5.0  # of `b` unit 1
+    serving = {"null_threshold": 0.0}
     compare = AGREEMENTS["question_answering"]
-    assert compare(table, answers, ours, theirs, ()) == (0.5, 2)
-    assert compare(table, answers, ours, ours, ()) == (1.0, 2)
+    assert compare(table, answers, ours, theirs, serving) == (0.5, 2)
+    assert compare(table, answers, ours, ours, serving) == (1.0, 2)
