@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from infra.benchmarks import engine
+from infra.benchmarks.machine import describe
 from infra.benchmarks.material import Material, prepare
 from infra.benchmarks.rounds import Rate, Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
@@ -45,7 +46,7 @@ def run(settings: Settings, section: str) -> dict:
     say(f"  first-batch losses agree: {agreement}")
     kept = _measured_before(settings, section)
     curves = _curves(settings, material, teacher, examples, kept.get("curves", {}))
-    if "rates" in settings.systems or not kept:
+    if "rates" in settings.systems or not settings.systems:
         rates = _rates(settings, material, teacher, examples)
         kept["rates"] = {name: rate.record() for name, rate in rates.items()}
         kept["ratios"] = {
@@ -64,17 +65,20 @@ def run(settings: Settings, section: str) -> dict:
         "seconds_to_score": {
             name: seconds_to(curve, target_score(curves)) for name, curve in curves.items()
         },
-        "rates": kept["rates"],
-        "ratios": kept["ratios"],
+        "rates": kept.get("rates", {}),
+        "ratios": kept.get("ratios", {}),
     }
 
 
 def _measured_before(settings: Settings, section: str) -> dict:
-    """The section's last result if only some systems are measured again, else nothing."""
+    """The section's last result, if only some systems are measured again and it is of a machine and
+    packages like these; else nothing."""
     path = settings.results / f"{section}.json"
     if not settings.systems or not path.exists():
         return {}
-    return json.loads(path.read_text(encoding="utf-8"))
+    found, here = json.loads(path.read_text(encoding="utf-8")), describe()
+    same = all(found["machine"][fact] == here[fact] for fact in ("processor", "flags", "packages"))
+    return found if same and "decant" in found["curves"] else {}
 
 
 def check_losses(material: Material, examples) -> dict[str, float]:
@@ -159,7 +163,9 @@ def _curves(
             )
     curves = {name: engine.Curve(**curve) for name, curve in kept.items()}
     for name, work in systems.items():
-        if settings.systems and name not in settings.systems:
+        # Others are compared with Decant, so its run is never missing.
+        needed = name == "decant" and name not in curves
+        if settings.systems and name not in settings.systems and not needed:
             continue
         curves[name] = curve = work()
         best = max(score for _, _, score in curve.points)
