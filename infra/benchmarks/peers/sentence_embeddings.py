@@ -31,13 +31,14 @@ def embedder(material: Material, *, teacher_width: int | None = None) -> Sentenc
     """A student of the same shape; projected to the teacher's width if one is given."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        material.student().backbone.save_pretrained(folder)
+        backbone = material.student().backbone
+        backbone.save_pretrained(folder)
         for file in (material.student_tokens / "tokenizer").iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
         transformer = Transformer(
             str(folder), max_seq_length=material.student_facts.max_length_tokens
         )
-    width = material.config.architecture.hidden_size
+    width = backbone.config.hidden_size
     modules = [transformer, Pooling(width, "mean")]
     if teacher_width is not None:
         modules.append(Dense(width, teacher_width, activation_function=torch.nn.Identity()))
