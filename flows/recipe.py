@@ -31,6 +31,7 @@ from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.config import Architecture, EncoderProblem
 from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 
 
@@ -64,6 +65,11 @@ class Student(Reading):
         description="the student's encoder: a shape, or layers of a pretrained model"
     )
     training: TrainingConfig = Field(description="optimisation of the student and its baselines")
+    adversary: AdversaryConfig | None = Field(
+        None,
+        description="a classifier of languages or roles that the student's encoder learns to "
+        "mislead; its baselines do without",
+    )
 
 
 class Distillation(distillation.ObjectiveConfig):
@@ -281,7 +287,8 @@ class Recipe(RecipeBase):
 
     def teacher_tokens_config(self) -> tokenization.Config:
         """For the step teacher-tokens: the rows that the teacher is fine-tuned on."""
-        return self._teacher_tokens(("train", "validation"))
+        unlabelled: tuple[Role, ...] = ("transfer",) if dict(self.teacher)["adversary"] else ()
+        return self._teacher_tokens(("train", "validation", *unlabelled))
 
     def signal_tokens_config(self) -> tokenization.Config:
         """For the step signal-tokens: the rows on which the fine-tuned teacher is asked."""
@@ -323,7 +330,7 @@ class Recipe(RecipeBase):
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
-        return self._student(i, self.distillation.objective)
+        return self._student(i, self.distillation.objective, adversary=self.student.adversary)
 
     def pseudo_label_config(self, i: int) -> distillation.Config:
         """For the step pseudo-labels-seed-i: the teacher's decisions, without its doubts."""
@@ -377,6 +384,7 @@ class Recipe(RecipeBase):
         *,
         languages: tuple[str, ...] = (),
         train_on: tuple[Literal["transfer", "train"], ...] = (),
+        adversary: AdversaryConfig | None = None,
     ) -> distillation.Config:
         return distillation.Config(
             problem=self.problem,
@@ -387,5 +395,6 @@ class Recipe(RecipeBase):
             source_language=self.source_language if objective.label_source == "source" else None,
             validation_language=self.target_language,
             training=with_precision(self.student.training),
+            adversary=adversary,
             seed=self.seed + i,
         )

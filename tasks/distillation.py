@@ -25,6 +25,7 @@ from tasks.modeling.config import (
 )
 from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 from tasks.training.objective_config import ObjectiveConfig
 
@@ -57,6 +58,9 @@ class Config(StageConfig):
         None, description="language of the rows that choose the step; none: all it reads"
     )
     training: TrainingConfig = Field(description="optimisation")
+    adversary: AdversaryConfig | None = Field(
+        None, description="a classifier of languages or roles that the encoder learns to mislead"
+    )
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
 
     def locations(self) -> tuple[str, ...]:
@@ -94,6 +98,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         # Gold labels alone teach nothing on rows that have none.
         labelled_only=config.objective.label_source == "gold"
         and not config.objective.reads_teacher_logits,
+        groups=config.adversary.groups if config.adversary else None,
         workspace=workspace,
     )
     if config.objective.label_source == "teacher":
@@ -128,6 +133,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
             config.train_on,
             artifacts=workspace.store.root / "artifacts",
         ),
+        adversary=config.adversary,
     )
 
 

@@ -16,6 +16,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import EncoderProblem, Pooling
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 
 VERSION = 1
@@ -31,6 +32,11 @@ class Config(StageConfig):
     pooling: Pooling = Field("mean", description="text vector: mean over tokens or the first state")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the linear head")
     training: TrainingConfig = Field(description="optimisation")
+    adversary: AdversaryConfig | None = Field(
+        None,
+        description="a classifier of languages or roles that the encoder learns to mislead; it "
+        "reads transfer rows beside the train rows, without their labels",
+    )
     seed: int = Field(0, ge=0, description="seed of the head's weights, order and dropout")
 
     def locations(self) -> tuple[str, ...]:
@@ -61,7 +67,13 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
 
     tokens = inputs["tokens"].path
     train = map_examples(
-        inputs["tokens"], ["train"], problem=config.problem, signals=None, workspace=workspace
+        inputs["tokens"],
+        ["train", "transfer"] if config.adversary else ["train"],
+        problem=config.problem,
+        signals=None,
+        label_roles=("train",) if config.adversary else (),
+        groups=config.adversary.groups if config.adversary else None,
+        workspace=workspace,
     )
     initialise(derive_seed(config.seed, "weights"))
     model = PROBLEMS[config.problem].build_model(
@@ -90,6 +102,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         tokens=tokens,
         seed=config.seed,
         workspace=workspace,
+        adversary=config.adversary,
     )
 
 

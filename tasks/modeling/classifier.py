@@ -67,13 +67,15 @@ class EncoderClassifier(EncoderWithHead):
         """
         if isinstance(texts, Tensor):
             texts = Texts(texts, attention_mask_BL)
+        return self.head(self.dropout(self.pooled(texts)))
+
+    def pooled(self, texts: Texts) -> Tensor:
+        """One vector a text: (B, D), or (S, D) if packed."""
         hidden_states = self.hidden_states(texts)
         if texts.packing is not None:
-            pooled = PACKED_POOLINGS[self.pooling](hidden_states, texts.packing)
-        else:
-            assert texts.attention_mask_BL is not None, "padded texts need their mask"
-            pooled = POOLINGS[self.pooling](hidden_states, texts.attention_mask_BL)
-        return self.head(self.dropout(pooled))
+            return PACKED_POOLINGS[self.pooling](hidden_states, texts.packing)
+        assert texts.attention_mask_BL is not None, "padded texts need their mask"
+        return POOLINGS[self.pooling](hidden_states, texts.attention_mask_BL)
 
 
 def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> None:

@@ -29,6 +29,8 @@
     mapped_texts.py       unlabelled texts → flat files that are mapped, with their words
     masked_texts.py       some words of them hidden, by (seed, step)
     masked_language.py    objective, scores and folder of an encoder that reads them
+    adversary.py          a classifier of languages or domains that the encoder learns to mislead;
+                          adversary_config.py: its recipe fields
     student_backbone.py   the encoder that a student starts from
 
     seq2seq_tokens.py     encoder-decoders: sizes and end mark of what they read

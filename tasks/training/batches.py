@@ -44,12 +44,14 @@ class Batch:
         teacher_logits_AC: float32 or None.
         text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
             units of a text; None elsewhere.
+        groups_B: int64, where each text comes from; None unless that was asked for.
     """
 
     texts: Texts
     labels_A: Tensor
     teacher_logits_AC: Tensor | None
     text_of_answer_A: Tensor | None = None
+    groups_B: Tensor | None = None
 
     @property
     def num_answers(self) -> int:
@@ -229,4 +231,5 @@ def answer_batches(
             torch.from_numpy(examples.labels[answers]),
             None if teacher is None else torch.from_numpy(teacher[answers]),
             text_of_answer,
+            None if examples.groups is None else torch.from_numpy(examples.groups[read]),
         )

@@ -81,6 +81,7 @@ class Examples:
         teacher_choices: int64, as labels: what the teacher decided, if it was stored.
         units: which tokens are read out, or None if each text is one answer.
         distribution: what a softmax runs over; see `tasks.problems.problem`.
+        groups, group_names: int64, (rows,), where each text comes from, if that was asked for.
     """
 
     example_ids: pa.ChunkedArray | None
@@ -91,6 +92,8 @@ class Examples:
     teacher_choices: np.ndarray | None = None
     units: Units | None = None
     distribution: Distribution = "classes"
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.input_ids)

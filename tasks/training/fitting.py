@@ -25,6 +25,8 @@ from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.batches import num_steps
+from tasks.training.adversary import with_adversary
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
@@ -49,6 +51,7 @@ def fit(
     num_threads: int | None = None,
     language: str | None = None,
     findings: Findings | None = None,
+    adversary: AdversaryConfig | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
 
@@ -59,6 +62,7 @@ def fit(
         seed: of order and dropout.
         num_threads: for arithmetic on a CPU; all that this process may use if not given.
         findings: what is known of a student's texts; then its training is looked into, too.
+        adversary: that tells where a text comes from; `examples` then hold that.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
@@ -100,10 +104,15 @@ def fit(
         )
     measured = _measured(precision, workspace)
     prepare_weights(model.backbone, config, seed=seed)
+    network, minimised = (
+        (model, objective)
+        if adversary is None
+        else with_adversary(model, examples, objective, adversary, seed=seed)
+    )
     result = train(
-        model,
+        network,
         examples,
-        objective,
+        minimised,
         config,
         pad_token_id=pad_token_id,
         validate=validate,

@@ -6,6 +6,7 @@
         unit_offsets.bin, unit_positions.bin        int64, (rows + 1,); int32, (answers,)
         labels.bin      int64, (answers,)           (answers, classes) where several may be right
         logits.bin      float32, (answers, classes)
+        groups.bin      int64, (rows,)              where a text comes from, if asked for
         choices.bin     int64, as the labels: what the logits decide
         examples.json   shapes, labels
 
@@ -22,7 +23,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +40,7 @@ from tasks.training.examples import Examples, RaggedIds, decisions, no_rows, rea
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.signal_join import SignalJoin
 
-VERSION = 2
+VERSION = 3
 _UINT16_TOKENS = 65_536
 
 
@@ -54,7 +55,13 @@ class Config(StageConfig):
     label_languages: tuple[str, ...] = Field(
         (), description="languages of the rows whose hard labels are kept; empty: all"
     )
+    label_roles: tuple[str, ...] = Field(
+        (), description="roles of the rows whose hard labels are kept; empty: all"
+    )
     labelled_only: bool = Field(description="leave out rows without a hard label")
+    groups: Literal["language", "role"] | None = Field(
+        None, description="what is noted of where each text comes from; none: nothing"
+    )
 
 
 def map_examples(
@@ -66,7 +73,9 @@ def map_examples(
     workspace: Workspace,
     languages: Sequence[str] = (),
     label_languages: Sequence[str] = (),
+    label_roles: Sequence[str] = (),
     labelled_only: bool = False,
+    groups: Literal["language", "role"] | None = None,
 ) -> Examples:
     """Rows of `roles` in file order, with teacher logits if `signals` are given, mapped.
 
@@ -74,7 +83,9 @@ def map_examples(
         problem: a key of `tasks.problems.PROBLEMS`.
         languages: keep only rows read in one of these; all if empty.
         label_languages: keep hard labels only of rows read in one of these; all if empty.
+        label_roles: keep hard labels only of rows of one of these; all if empty.
         labelled_only: leave out rows without a hard label.
+        groups: what to note of where each text comes from.
         workspace: of the stage that trains; if that is forced, the rows are mapped again, once a
             run.
     Raises: ContractViolation if there are no such rows, a row has no signal, or the teacher knows
@@ -88,7 +99,9 @@ def map_examples(
             roles=tuple(roles),
             languages=tuple(languages),
             label_languages=tuple(label_languages),
+            label_roles=tuple(label_roles),
             labelled_only=labelled_only,
+            groups=groups,
         ),
         inputs,
         store=workspace.store,
@@ -127,6 +140,8 @@ def open_examples(folder: Path) -> Examples:
         teacher_choices=mapped("choices", np.int64, *labels_shape) if classes else None,
         units=units,
         distribution=PROBLEMS[facts["problem"]].distribution,
+        groups=mapped("groups", np.int64, rows) if facts["groups"] else None,
+        group_names=tuple(facts["groups"]),
     )
 
 
@@ -144,6 +159,7 @@ def write_examples(
     files = _Files(output)
     num_read = num_rows = num_tokens = num_answers = num_classes = 0
     has_units = False
+    groups: dict[str, int] = {}  # name → number, in order of appearance
     with files:
         files.put("offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
@@ -159,6 +175,8 @@ def write_examples(
             if config.label_languages:
                 known = np.asarray(in_any_language(table["language"], config.label_languages))
                 answers = _labelled_where(answers, known)
+            if config.label_roles and path.parent.name not in config.label_roles:
+                answers = _labelled_where(answers, np.zeros(len(table), dtype=bool))
             if not len(table):
                 workspace.progress.advance(1)
                 continue
@@ -180,6 +198,12 @@ def write_examples(
                 has_units = True
                 files.put("unit_offsets", num_answers + answers.units.offsets[1:])
                 files.put("unit_positions", answers.units.positions)
+            if config.groups:
+                names = [path.parent.name] * len(ids)
+                if config.groups == "language":
+                    names = table["language"].to_pylist()
+                numbers = [groups.setdefault(name, len(groups)) for name in names]
+                files.put("groups", np.array(numbers, np.int64))
             num_rows += len(ids)
             num_tokens += int(ids.lengths.sum())
             num_answers += len(answers.labels)
@@ -196,6 +220,7 @@ def write_examples(
         "binary": problem.distribution == "binary",
         "token_dtype": dtype.name,
         "labels": labels,
+        "groups": list(groups),
     }
     text = json.dumps(facts, ensure_ascii=False, indent=1)
     (output / "examples.json").write_text(text + "\n", encoding="utf-8")

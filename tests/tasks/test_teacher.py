@@ -13,6 +13,7 @@ from tasks.corpus.tables import read_table, write_table
 from tasks.problems import load_model
 from tasks.runtime.stages import run_stage
 from tasks.teacher import STAGE, Config
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.inference import predict_logits
 
 LABELS = ["off", "on"]
@@ -50,8 +51,10 @@ def write_rows(path, rows, *, labelled=True):
 def tokens(publish, store, small_tokenizer):
     """Makes a tokens artifact whose label is the second token."""
 
-    def make(*, labelled=True):
+    def make(*, labelled=True, transfer=None):
         def write(output):
+            if transfer is not None:
+                write_rows(output / "transfer" / "part-00000.parquet", 24, labelled=transfer)
             write_rows(output / "train" / "part-00000.parquet", 48)
             write_rows(output / "validation" / "part-00000.parquet", 16, labelled=labelled)
             (output / "tokenizer").mkdir()
@@ -60,7 +63,8 @@ def tokens(publish, store, small_tokenizer):
             (output / "tokens.json").write_text(json.dumps(facts))
             (output / "labels.json").write_text(json.dumps({"labels": LABELS}))
 
-        return publish(store, "tokens", write, config={"labelled": labelled})
+        settings = {"labelled": labelled, "transfer": transfer}
+        return publish(store, "tokens", write, config=settings)
 
     return make
 
@@ -144,6 +148,27 @@ def test_updates_of_low_rank_learn_what_all_weights_learn(store, tokens, pretrai
     config = config_of(pretrained, num_epochs=8, trainable="lora", lora={"rank": 4})
     artifact = run_stage(STAGE, config, {"tokens": tokens()}, store=store).artifact
     assert artifact.manifest.facts["validation_accuracy"] >= 0.75
+
+
+def test_an_adversary_reads_transfer_rows_and_never_their_labels(store, tokens, pretrained):
+    """Labels of the target domain that teach the teacher of "unlabelled adaptation"."""
+    config = config_of(pretrained, num_epochs=2).model_copy(
+        update={"adversary": AdversaryConfig(groups="role")}
+    )
+    taught = {
+        labelled: run_stage(
+            STAGE, config, {"tokens": tokens(transfer=labelled)}, store=store
+        ).artifact
+        for labelled in (True, False)
+    }
+    first, second = (load_model(one.path / "model").state_dict() for one in taught.values())
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    plain = run_stage(
+        STAGE, config_of(pretrained, num_epochs=2), {"tokens": tokens(transfer=True)}, store=store
+    ).artifact
+    third = load_model(plain.path / "model").state_dict()
+    assert third.keys() == first.keys(), "the adversary stays behind"
+    assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
 def test_validation_rows_without_labels_are_a_mistake_with_a_remedy(store, tokens, pretrained):

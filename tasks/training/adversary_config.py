@@ -1,0 +1,39 @@
+"""A domain adversary, as recipe fields. Light: imports no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Frozen
+
+
+class AdversaryConfig(Frozen):
+    """A classifier that tells where a text comes from; the encoder learns to leave it guessing.
+
+    References: Ganin et al. 2016, arXiv:1505.07818, section 4 (gradient reversal), 5.2.2 (lambda).
+    """
+
+    groups: Literal["language", "role"] = Field(
+        "language",
+        description="what the adversary tells apart: the language a text is read in, or its role "
+        "(train rows of one domain against transfer rows of another)",
+    )
+    max_lambda: float = Field(
+        1.0, gt=0, le=100, description="weight of the reversed gradient at the end of training"
+    )
+    gamma: float = Field(
+        10.0,
+        gt=0,
+        le=1000,
+        description="how fast that weight rises from 0: max_lambda * (2 / (1 + exp(-gamma * p)) - "
+        "1) after the share p of all steps",
+    )
+    hidden_size: int = Field(100, ge=1, le=4096, description="width of the adversary's one layer")
+
+    def strength(self, step: int, *, total_steps: int) -> float:
+        """Lambda at step `step`, from 0: 0 there, close to `max_lambda` at the last."""
+        progress = step / max(1, total_steps - 1)
+        return self.max_lambda * (2 / (1 + math.exp(-self.gamma * progress)) - 1)
