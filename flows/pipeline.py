@@ -89,6 +89,10 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
                 **start,
             )
         }
+    # A student compared with the teacher's layers is trained beside it.
+    beside = (
+        {"teacher": fine_tuned, "teacher_tokens": signal_tokens} if recipe.student.matching else {}
+    )
     models: dict[str, Handle] = {}
     for i in range(recipe.num_seeds):
         models[f"student_{i}"] = step(
@@ -97,7 +101,7 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
             recipe.student_config(i),
             tokens=student_tokens,
             signals=signals,
-            **start,
+            **{**start, **beside},
         )
         if recipe.baselines.pseudo_labels:
             models[f"pseudo_label_{i}"] = step(

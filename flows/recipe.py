@@ -33,6 +33,7 @@ from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
+from tasks.training.matching_config import LayerTerm
 
 
 class TeacherSignals(section(teacher_signals.Config, without=())):
@@ -69,6 +70,11 @@ class Student(Reading):
         None,
         description="a classifier of languages or roles that the student's encoder learns to "
         "mislead; its baselines do without",
+    )
+    matching: tuple[LayerTerm, ...] = Field(
+        (),
+        description="layers of the teacher that the student's are compared with, beside the "
+        "distillation loss; its baselines do without",
     )
 
 
@@ -330,7 +336,12 @@ class Recipe(RecipeBase):
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
-        return self._student(i, self.distillation.objective, adversary=self.student.adversary)
+        return self._student(
+            i,
+            self.distillation.objective,
+            adversary=self.student.adversary,
+            matching=self.student.matching,
+        )
 
     def pseudo_label_config(self, i: int) -> distillation.Config:
         """For the step pseudo-labels-seed-i: the teacher's decisions, without its doubts."""
@@ -385,6 +396,7 @@ class Recipe(RecipeBase):
         languages: tuple[str, ...] = (),
         train_on: tuple[Literal["transfer", "train"], ...] = (),
         adversary: AdversaryConfig | None = None,
+        matching: tuple[LayerTerm, ...] = (),
     ) -> distillation.Config:
         return distillation.Config(
             problem=self.problem,
@@ -396,5 +408,6 @@ class Recipe(RecipeBase):
             validation_language=self.target_language,
             training=with_precision(self.student.training),
             adversary=adversary,
+            matching=matching,
             seed=self.seed + i,
         )

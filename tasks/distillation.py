@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import (
@@ -27,6 +27,7 @@ from tasks.runtime.device import is_small_step, process_count, trains_on_one_thr
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
+from tasks.training.matching_config import LayerTerm
 from tasks.training.objective_config import ObjectiveConfig
 
 if TYPE_CHECKING:
@@ -61,7 +62,19 @@ class Config(StageConfig):
     adversary: AdversaryConfig | None = Field(
         None, description="a classifier of languages or roles that the encoder learns to mislead"
     )
+    matching: tuple[LayerTerm, ...] = Field(
+        (), description="layers of the teacher that the student's layers are compared with"
+    )
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
+
+    @model_validator(mode="after")
+    def _one_companion(self) -> Config:
+        if self.matching and self.adversary is not None:
+            raise ValueError(
+                "student.matching and student.adversary are both given: a student is trained "
+                "beside its teacher or against an adversary"
+            )
+        return self
 
     def locations(self) -> tuple[str, ...]:
         """The bytes of a pretrained encoder that the student starts from are part of the key."""
@@ -72,14 +85,16 @@ class Config(StageConfig):
 def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
     """Train a student on `inputs["tokens"]`, guided by `inputs["signals"]` if given.
 
-    `inputs["teacher"]` is given if the student starts from its layers, `inputs["adapted"]` if it
-    starts from an encoder of its architecture that has read unlabelled text (tasks.adaptation).
+    `inputs["teacher"]` is given if the student starts from its layers or is compared with them, in
+    that case with `inputs["teacher_tokens"]`, as it reads the same rows; `inputs["adapted"]` if the
+    student starts from an encoder that has read unlabelled text (tasks.adaptation).
     """
     if not _is_small(config) and (processes := process_count()) > 1:
         from tasks.training.launching import run_in_ranks
 
         function = "tasks.distillation:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
+    from tasks.problems import load_model
     from tasks.training import examples as rows
     from tasks.training.class_weights import class_weights
     from tasks.training.diagnostics import diagnose_reading
@@ -99,6 +114,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         labelled_only=config.objective.label_source == "gold"
         and not config.objective.reads_teacher_logits,
         groups=config.adversary.groups if config.adversary else None,
+        teacher_tokens=inputs["teacher_tokens"] if config.matching else None,
         workspace=workspace,
     )
     if config.objective.label_source == "teacher":
@@ -134,6 +150,9 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
             artifacts=workspace.store.root / "artifacts",
         ),
         adversary=config.adversary,
+        matching=(load_model(inputs["teacher"].path / "model"), config.matching)
+        if config.matching
+        else None,
     )
 
 

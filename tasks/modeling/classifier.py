@@ -53,6 +53,13 @@ class EncoderWithHead(nn.Module):
         inputs = encoder_inputs(texts, first_position=self.first_position)
         return self.backbone(**inputs).last_hidden_state
 
+    def all_hidden_states(self, texts: Texts) -> tuple[Tensor, ...]:
+        """States of the embeddings and of each layer, the last as `hidden_states` gives them."""
+        inputs = encoder_inputs(texts, first_position=self.first_position)
+        outputs = self.backbone(**inputs, output_hidden_states=True)
+        # An encoder with a norm on top counts the states before it as its last layer's.
+        return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+
 
 class EncoderClassifier(EncoderWithHead):
     """Logits of a text from its token ids: pooled states, dropout, linear head."""
@@ -71,7 +78,10 @@ class EncoderClassifier(EncoderWithHead):
 
     def pooled(self, texts: Texts) -> Tensor:
         """One vector a text: (B, D), or (S, D) if packed."""
-        hidden_states = self.hidden_states(texts)
+        return self.pool(self.hidden_states(texts), texts)
+
+    def pool(self, hidden_states: Tensor, texts: Texts) -> Tensor:
+        """Text vectors of any layer's states, in the layout of `texts`: (B, D), or (S, D)."""
         if texts.packing is not None:
             return PACKED_POOLINGS[self.pooling](hidden_states, texts.packing)
         assert texts.attention_mask_BL is not None, "padded texts need their mask"

@@ -31,6 +31,8 @@
     masked_language.py    objective, scores and folder of an encoder that reads them
     adversary.py          a classifier of languages or domains that the encoder learns to mislead;
                           adversary_config.py: its recipe fields
+    layer_matching.py     layers of the student against those of the teacher, which reads beside it;
+                          projections.py: bridges of widths; matching_config.py: recipe fields
     student_backbone.py   the encoder that a student starts from
 
     seq2seq_tokens.py     encoder-decoders: sizes and end mark of what they read

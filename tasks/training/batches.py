@@ -28,7 +28,7 @@ from tasks.runtime.seeding import generator
 from tasks.training.examples import Examples, RaggedIds
 from tasks.training.layouts import Layout
 from tasks.training.order import EpochOrder
-from tasks.training.passes import Pass, make_passes, pad_steps
+from tasks.training.passes import Pass, make_passes, pad, pad_steps
 
 _WINDOW_STEPS = 16
 _ROWS_AT_ONCE = 2048
@@ -44,6 +44,8 @@ class Batch:
         teacher_logits_AC: float32 or None.
         text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
             units of a text; None elsewhere.
+        teacher_texts: the same B examples as the teacher reads them, padded; None unless it reads
+            beside the student.
         groups_B: int64, where each text comes from; None unless that was asked for.
     """
 
@@ -52,6 +54,7 @@ class Batch:
     teacher_logits_AC: Tensor | None
     text_of_answer_A: Tensor | None = None
     groups_B: Tensor | None = None
+    teacher_texts: Texts | None = None
 
     @property
     def num_answers(self) -> int:
@@ -232,4 +235,7 @@ def answer_batches(
             None if teacher is None else torch.from_numpy(teacher[answers]),
             text_of_answer,
             None if examples.groups is None else torch.from_numpy(examples.groups[read]),
+            None
+            if examples.teacher_ids is None
+            else Texts(*pad(examples.teacher_ids, read, pad_token_id=examples.teacher_pad_id)),
         )

@@ -81,6 +81,8 @@ class Examples:
         teacher_choices: int64, as labels: what the teacher decided, if it was stored.
         units: which tokens are read out, or None if each text is one answer.
         distribution: what a softmax runs over; see `tasks.problems.problem`.
+        teacher_ids, teacher_pad_id: the same texts as the teacher reads them, if it reads beside
+            the student, and its padding.
         groups, group_names: int64, (rows,), where each text comes from, if that was asked for.
     """
 
@@ -94,6 +96,8 @@ class Examples:
     distribution: Distribution = "classes"
     groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
+    teacher_ids: RaggedIds | None = None
+    teacher_pad_id: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,10 @@ from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
+from tasks.training.layer_matching import with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.matching_config import LayerTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import bf16_speedup, contradiction
@@ -52,6 +55,7 @@ def fit(
     language: str | None = None,
     findings: Findings | None = None,
     adversary: AdversaryConfig | None = None,
+    matching: tuple[EncoderWithHead, Sequence[LayerTerm]] | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
 
@@ -63,6 +67,8 @@ def fit(
         num_threads: for arithmetic on a CPU; all that this process may use if not given.
         findings: what is known of a student's texts; then its training is looked into, too.
         adversary: that tells where a text comes from; `examples` then hold that.
+        matching: a teacher that reads beside `model`, whose tokens `examples` then hold, and what
+            of its layers is compared; not with an adversary.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
@@ -104,11 +110,11 @@ def fit(
         )
     measured = _measured(precision, workspace)
     prepare_weights(model.backbone, config, seed=seed)
-    network, minimised = (
-        (model, objective)
-        if adversary is None
-        else with_adversary(model, examples, objective, adversary, seed=seed)
-    )
+    network, minimised = model, objective
+    if adversary is not None:
+        network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
+    elif matching is not None:
+        network, minimised = with_matching(model, matching[0], objective, matching[1])
     result = train(
         network,
         examples,

@@ -6,6 +6,7 @@
         unit_offsets.bin, unit_positions.bin        int64, (rows + 1,); int32, (answers,)
         labels.bin      int64, (answers,)           (answers, classes) where several may be right
         logits.bin      float32, (answers, classes)
+        teacher_token_ids.bin, teacher_offsets.bin  int32, int64: as the teacher reads the rows
         groups.bin      int64, (rows,)              where a text comes from, if asked for
         choices.bin     int64, as the labels: what the logits decide
         examples.json   shapes, labels
@@ -76,6 +77,7 @@ def map_examples(
     label_roles: Sequence[str] = (),
     labelled_only: bool = False,
     groups: Literal["language", "role"] | None = None,
+    teacher_tokens: Artifact | None = None,
 ) -> Examples:
     """Rows of `roles` in file order, with teacher logits if `signals` are given, mapped.
 
@@ -86,12 +88,15 @@ def map_examples(
         label_roles: keep hard labels only of rows of one of these; all if empty.
         labelled_only: leave out rows without a hard label.
         groups: what to note of where each text comes from.
+        teacher_tokens: the same rows as the teacher reads them, if it reads beside the student.
         workspace: of the stage that trains; if that is forced, the rows are mapped again, once a
             run.
     Raises: ContractViolation if there are no such rows, a row has no signal, or the teacher knows
         other classes.
     """
     inputs = {"tokens": tokens} if signals is None else {"tokens": tokens, "signals": signals}
+    if teacher_tokens is not None:
+        inputs["teacher_tokens"] = teacher_tokens
     outcome = run_stage(
         STAGE,
         Config(
@@ -142,6 +147,13 @@ def open_examples(folder: Path) -> Examples:
         distribution=PROBLEMS[facts["problem"]].distribution,
         groups=mapped("groups", np.int64, rows) if facts["groups"] else None,
         group_names=tuple(facts["groups"]),
+        teacher_ids=RaggedIds(
+            mapped("teacher_token_ids", np.int32, facts["num_teacher_tokens"]),
+            mapped("teacher_offsets", np.int64, rows + 1),
+        )
+        if facts["num_teacher_tokens"]
+        else None,
+        teacher_pad_id=facts["teacher_pad_id"],
     )
 
 
@@ -155,9 +167,14 @@ def write_examples(
     vocab_size = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))["vocab_size"]
     dtype = np.dtype(np.uint16 if vocab_size <= _UINT16_TOKENS else np.int32)
     join = SignalJoin(inputs["signals"].path, labels) if "signals" in inputs else None
+    beside, teacher_pad_id = None, 0
+    if "teacher_tokens" in inputs:
+        folder = inputs["teacher_tokens"].path
+        beside = SignalJoin(folder, labels)
+        teacher_pad_id = json.loads((folder / "tokens.json").read_text("utf-8"))["pad_token_id"]
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
     files = _Files(output)
-    num_read = num_rows = num_tokens = num_answers = num_classes = 0
+    num_teacher_tokens = num_read = num_rows = num_tokens = num_answers = num_classes = 0
     has_units = False
     groups: dict[str, int] = {}  # name → number, in order of appearance
     with files:
@@ -198,6 +215,17 @@ def write_examples(
                 has_units = True
                 files.put("unit_offsets", num_answers + answers.units.offsets[1:])
                 files.put("unit_positions", answers.units.positions)
+            if beside:
+                own = beside.rows(path.relative_to(tokens).as_posix(), table["example_id"])
+                theirs = RaggedIds.from_arrow(own["input_ids"])
+                if not num_rows:
+                    files.put("teacher_offsets", np.zeros(1, np.int64))
+                files.put(
+                    "teacher_token_ids", theirs.values[theirs.offsets[0] : theirs.offsets[-1]]
+                )
+                ends = num_teacher_tokens + np.cumsum(theirs.lengths, dtype=np.int64)
+                files.put("teacher_offsets", ends)
+                num_teacher_tokens = int(ends[-1])
             if config.groups:
                 names = [path.parent.name] * len(ids)
                 if config.groups == "language":
@@ -221,6 +249,8 @@ def write_examples(
         "token_dtype": dtype.name,
         "labels": labels,
         "groups": list(groups),
+        "num_teacher_tokens": num_teacher_tokens,
+        "teacher_pad_id": teacher_pad_id,
     }
     text = json.dumps(facts, ensure_ascii=False, indent=1)
     (output / "examples.json").write_text(text + "\n", encoding="utf-8")

@@ -279,6 +279,19 @@ def test_encoders_read_on_only_where_the_recipe_says_so(tiny):
     assert recipe.adaptation_config("student").languages == (recipe.target_language,)
 
 
+def test_a_student_trained_beside_its_teacher_is_given_it(tiny):
+    """The key of a student would not know whose layers it was compared with."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["student"]["matching"] = [{"kind": "hidden_mse", "layers": "last"}]
+    steps = written_down(check_recipe(values, name="tiny"))
+    assert steps["student-seed-0"]["teacher"] == "teacher"
+    assert steps["student-seed-0"]["teacher_tokens"] == "signal-tokens"
+    assert "teacher_tokens" not in steps["supervised-seed-0"]
+    values["student"]["adversary"] = {}
+    with pytest.raises(RecipeError, match="beside its teacher or against an adversary"):
+        check_recipe(values, name="tiny")
+
+
 def test_text_that_is_never_read_and_reading_without_text_are_refused(tiny):
     """Ten thousand reviews in the recipe, and a figure that owes nothing to them."""
     values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))

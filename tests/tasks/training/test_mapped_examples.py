@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,36 @@ def test_roles_without_rows_are_refused(store):
     """An empty mapping is an error of the operating system that names no role."""
     with pytest.raises(ContractViolation, match="no rows of role test"):
         mapped(store, make(store), ["test"], signals=None)
+
+
+def test_what_the_teacher_reads_beside_is_the_same_row_by_id(store):
+    """A student compared, layer by layer, with what its teacher says of another text."""
+    made = make(store)
+
+    def write(config, inputs, workspace):
+        """The same rows in reverse, cut otherwise, all in one part."""
+        rows = [row for role in ROWS for row in expected_rows(made, [role])][::-1]
+        ids = [[int(row[0], 16), 50_000] for row in rows]
+        table = {"example_id": [row[0] for row in rows], "input_ids": ids}
+        write_table(
+            pa.table(table, schema=pa.schema([("example_id", pa.string()),
+                                              ("input_ids", pa.list_(pa.int32()))])),
+            workspace.output / "train" / "part-00000.parquet",
+        )  # fmt: skip
+        for name in ("labels.json", "tokens.json"):
+            facts = json.loads((made["tokens"].path / name).read_text())
+            (workspace.output / name).write_text(json.dumps({**facts, "pad_token_id": 7}))
+        return StageSummary()
+
+    theirs = run_stage(Stage("tokens", 2, write), Made(vocab_size=1), {}, store=store).artifact
+    roles = ["train", "transfer"]
+    examples = mapped(store, made, roles, signals=None, teacher_tokens=theirs, groups="role")
+    offsets, values = examples.teacher_ids.offsets, examples.teacher_ids.values
+    found = [values[a:b].tolist() for a, b in pairwise(offsets)]
+    assert found == [[int(row[0], 16), 50_000] for row in expected_rows(made, roles)]
+    assert examples.teacher_pad_id == 7
+    assert examples.group_names == ("train", "transfer")
+    assert examples.groups.tolist() == [0] * 3 + [1] * 9
 
 
 PASS = """

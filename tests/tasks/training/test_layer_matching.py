@@ -1,0 +1,154 @@
+"""Layers of a student against those of a teacher that reads beside it: which, what, and by whom."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from data_contracts.errors import RecipeError
+from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.texts import Texts
+from tasks.runtime.progress import SilentProgress
+from tasks.training.batches import make_step
+from tasks.training.config import TrainingConfig
+from tasks.training.examples import RaggedIds
+from tasks.training.layer_matching import layer_vectors, with_matching
+from tasks.training.layouts import Layout, packed_layout
+from tasks.training.loop import train
+from tasks.training.matching_config import LayerTerm
+from tasks.training.objective_config import blend
+from tasks.training.objectives import Objective
+from tasks.training.passes import pad
+
+OBJECTIVE = Objective(blend(1.0, 2.0))
+
+
+def teacher(width=24, layers=4, dropout=0.1):
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=64, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=16, type_vocab_size=1,
+        hidden_dropout_prob=dropout,
+    )  # fmt: skip
+    backbone = BertModel(config, add_pooling_layer=False)
+    return EncoderClassifier(backbone, num_labels=3, pooling="mean", dropout=dropout)
+
+
+def read_by_both(examples):
+    """The teacher reads the same texts with another vocabulary, and one token more."""
+    ids = examples.input_ids
+    texts = [
+        [1, *(ids.values[a:b] + 30).tolist()]
+        for a, b in zip(ids.offsets[:-1], ids.offsets[1:], strict=True)
+    ]
+    offsets = np.cumsum([0, *map(len, texts)]).astype(np.int64)
+    return replace(examples, teacher_ids=RaggedIds(np.concatenate(texts).astype(np.int32), offsets))
+
+
+def test_layers_are_paired_by_rule():
+    """Uniform that skips the topmost layer matches the student's answer with a half-made one."""
+    uniform = LayerTerm(kind="cka")
+    assert uniform.pairs(3, 12) == ((1, 4), (2, 8), (3, 12))
+    assert uniform.pairs(4, 6) == ((1, 2), (2, 3), (3, 4), (4, 6))
+    assert LayerTerm(kind="cka", layers="last").pairs(3, 12) == ((3, 12),)
+    given = LayerTerm(kind="cka", layers=((0, 0), (3, 11)))
+    assert given.pairs(3, 12) == ((0, 0), (3, 11))
+    with pytest.raises(RecipeError, match="which have 2 and 12"):
+        given.pairs(2, 12)
+
+
+def naive(student, teacher, kind):
+    if kind == "hidden_mse":
+        return (student - teacher).square().mean(-1).mean()
+    return (1 - torch.nn.functional.cosine_similarity(student, teacher)).mean()
+
+
+@pytest.mark.parametrize("kind", ["hidden_mse", "hidden_cosine"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_loss_is_that_of_pooled_states_of_the_named_layers(toy, kind, packed):
+    """A layer counted from 0 instead of 1, or a state pooled over padding."""
+    examples = read_by_both(toy["examples"](8))
+    student, guide = toy["model"](dropout=0.0), teacher(width=16)
+    term = LayerTerm(kind=kind, weight=0.5, layers=((1, 2), (2, 4)))
+    network, objective = with_matching(student, guide, OBJECTIVE, (term,))
+    rows = np.array([5, 1, 7, 2])
+    layout = Layout("padded", 0)
+    if packed:
+        layout = packed_layout(
+            "rows", examples.input_ids.lengths, batch_size=4, grouped=False, width=12
+        )
+    step = make_step(examples, rows, layout=layout, pad_token_id=0)
+    sums = {}
+    for batch in step.passes:
+        for name, value in objective.terms(network.train(), batch, step).items():
+            sums[name] = sums.get(name, 0) + value
+    expected = 0
+    for mine, theirs in term.layers:
+        for row in rows:  # one text at a time: nothing is padded
+            ids, mask = pad(examples.input_ids, np.array([row]), pad_token_id=0)
+            outputs = student.backbone(ids, mask, output_hidden_states=True).hidden_states
+            ids, mask = pad(examples.teacher_ids, np.array([row]), pad_token_id=0)
+            others = guide.backbone(ids, mask, output_hidden_states=True).hidden_states
+            expected += naive(outputs[mine].mean(1), others[theirs].mean(1), kind) / 8
+    torch.testing.assert_close(sums[f"loss_{kind}"], expected.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        sums["loss"].detach(), sums["loss_kd"] + 0.5 * expected.detach(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn():
+    """Swapped or shifted layers still learn something, and nobody notices."""
+    guide = teacher(dropout=0.0).eval()
+    twin = teacher(dropout=0.0).eval()
+    ids = torch.randint(1, 60, (6, 5), generator=torch.Generator().manual_seed(0))
+    texts = Texts(ids, torch.ones_like(ids))
+    for mine, theirs in zip(
+        layer_vectors(twin, texts, (0, 2, 4)), layer_vectors(guide, texts, (0, 2, 4)), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", ["hidden_mse", "contrastive", "cka", "distances"])
+def test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is(toy, tmp_path, kind):
+    """A teacher that learns from its student, or bridges that a resumed run builds anew."""
+    examples = read_by_both(toy["examples"]())
+    config = TrainingConfig(
+        num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", selection="loss"
+    )
+
+    def run(work, crash_at=None):
+        student, guide = toy["model"](), teacher()
+        before = {name: weight.clone() for name, weight in guide.state_dict().items()}
+        network, objective = with_matching(student, guide, OBJECTIVE, (LayerTerm(kind=kind),))
+        start = [bridge.weight.clone() for bridge in network.projections]
+        seen = []
+
+        def validate(candidate):
+            candidate.eval()
+            seen.append(candidate(Texts(*pad(examples.input_ids, np.arange(3), pad_token_id=0))))
+            if len(seen) == crash_at:
+                raise KeyboardInterrupt
+            return {"loss": float(-len(seen))}
+
+        result = train(
+            network, examples, objective, config, pad_token_id=0, validate=validate, seed=5,
+            work=work, progress=SilentProgress(),
+        )  # fmt: skip
+        assert seen[0].shape == (3, 3)
+        assert not guide.training
+        assert all(torch.equal(before[name], weight) for name, weight in guide.state_dict().items())
+        assert all(weight.grad is None for weight in guide.parameters())
+        moved = [not torch.equal(a, b.weight) for a, b in
+                 zip(start, network.projections, strict=True)]  # fmt: skip
+        assert moved == ([True, True] if kind in ("hidden_mse", "contrastive") else [])
+        assert f"loss_{kind}" in result.state.steps[-1]
+        return student, network.state_dict()
+
+    student, calm = run(tmp_path / "calm")
+    assert not any("projection" in name for name in student.state_dict())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "rough", crash_at=1)
+    _, rough = run(tmp_path / "rough")
+    assert all(torch.equal(calm[name], rough[name]) for name in calm)
