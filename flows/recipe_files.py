@@ -95,8 +95,8 @@ def encoder_recipe(recipe: AnyRecipe) -> Recipe:
         return recipe
     raise RecipeError(
         f"recipe {recipe.name} is of the problem {recipe.problem}",
-        rule="studies are of encoders: texts that are written have no section tuning",
-        remedy="compare two recipes with --set instead",
+        rule="studies and designs are of encoders",
+        remedy="run it, or compare two runs with --set",
     )
 
 

@@ -46,8 +46,8 @@ def pour_texts(recipe: Seq2SeqRecipe, step: Step[Handle]) -> Handle:
         if recipe.baselines.pseudo_labels:
             name = f"pseudo-labels-seed-{i}"
             trained[f"pseudo_label_{i}"] = (name, recipe.pseudo_label_config(i))
-        if recipe.baselines.supervised:
-            trained[f"supervised_{i}"] = (f"supervised-seed-{i}", recipe.supervised_config(i))
+        if recipe.baselines.no_kd:
+            trained[f"no_kd_{i}"] = (f"no-kd-seed-{i}", recipe.no_kd_config(i))
         for key, (name, asked) in trained.items():
             guided = {"signals": signals} if asked.objective.needs_signals else {}
             start = {"teacher": teacher} if asked.needs_teacher else {}

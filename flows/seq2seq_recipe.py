@@ -86,9 +86,7 @@ class Baselines(Frozen):
         default=True,
         description="the same student on the teacher's texts alone: sequence-level distillation",
     )
-    supervised: bool = Field(
-        default=True, description="the same student on gold texts: no distillation"
-    )
+    no_kd: bool = Field(default=True, description="the same student on gold texts: no distillation")
 
 
 class Seq2SeqRecipe(RecipeBase):
@@ -135,11 +133,11 @@ class Seq2SeqRecipe(RecipeBase):
                 "from"
             )
         if not any(is_labelled(s) for s in rows) and (
-            self.baselines.supervised or self.distillation.targets == "gold"
+            self.baselines.no_kd or self.distillation.targets == "gold"
         ):
             raise ValueError(
                 f"{', '.join(s.name for s in rows)} has no target texts, but gold ones are asked "
-                "for: set distillation.targets to teacher and baselines.supervised to false"
+                "for: set distillation.targets to teacher and baselines.no_kd to false"
             )
 
     @property
@@ -206,8 +204,8 @@ class Seq2SeqRecipe(RecipeBase):
         """For the step pseudo-labels-seed-i: the teacher's texts, without its doubts."""
         return self._student(i, seq2seq_student.ObjectiveConfig(alpha=0.0, targets="teacher"))
 
-    def supervised_config(self, i: int) -> seq2seq_student.Config:
-        """For the step supervised-seed-i: gold texts and no teacher."""
+    def no_kd_config(self, i: int) -> seq2seq_student.Config:
+        """For the step no-kd-seed-i: gold texts and no teacher."""
         return self._student(i, seq2seq_student.ObjectiveConfig(alpha=0.0, targets="gold"))
 
     def evaluation_config(self) -> evaluation.Config:

@@ -9,7 +9,7 @@ from flows.console import output
 from flows.design import SystemDesign
 from flows.design import design as make_design
 from flows.environment import prepare_environment, quieten, stay_offline
-from flows.recipe_files import read_recipe
+from flows.recipe_files import encoder_recipe, read_recipe
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.locations import home
 
@@ -33,7 +33,7 @@ def design(
     """
     prepare_environment()
     quieten()
-    chosen = read_recipe(recipe, set_)
+    chosen = encoder_recipe(read_recipe(recipe, set_))
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     student, teacher = make_design(chosen, ArtifactStore(home()))
