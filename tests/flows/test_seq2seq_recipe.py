@@ -1,0 +1,105 @@
+"""Recipes of encoder-decoders: complete, described, and refusing what cannot work."""
+
+import json
+
+import pytest
+import yaml
+
+from data_contracts.artifacts import Frozen
+from data_contracts.errors import RecipeError
+from flows.pipeline import step_names
+from flows.recipe import Recipe
+from flows.recipe_files import _models_in, check_recipe, encoder_recipe, read_recipe
+from flows.seq2seq_recipe import Seq2SeqRecipe
+
+NAMES = ("translation", "summarization", "generation")
+
+
+def all_models(model, seen):
+    if model not in seen:
+        seen.add(model)
+        for field in model.model_fields.values():
+            for inner in _models_in(field.annotation):
+                all_models(inner, seen)
+    return seen
+
+
+def refusal(*overrides, name="translation"):
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(name, overrides)
+    return str(caught.value)
+
+
+def test_every_field_is_described_and_unknown_ones_are_refused():
+    """A misspelt lambda would train without a step on the student's own texts and look fine."""
+    for model in all_models(Seq2SeqRecipe, set()):
+        assert issubclass(model, Frozen), model
+        assert model.model_config["extra"] == "forbid"
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            assert len(field.description) >= 10, f"{model.__name__}.{name}"
+    found = refusal("distillation.on_policy.shares=0.3")
+    assert "did you mean distillation.on_policy.share?" in found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_survives_yaml_and_json(name):
+    """A deployment would run another recipe than the file it was made from."""
+    recipe = read_recipe(name)
+    assert isinstance(recipe, Seq2SeqRecipe)
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True)
+    assert check_recipe(yaml.safe_load(text), name=name) == recipe
+    assert Seq2SeqRecipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_the_problem_decides_the_kind_of_recipe():
+    """A translator's fields told to a classifier: errors about sections that are right."""
+    assert isinstance(read_recipe("quickstart"), Recipe)
+    with pytest.raises(RecipeError, match="problem translation"):
+        encoder_recipe(read_recipe("translation"))
+    json.dumps(Seq2SeqRecipe.model_json_schema())
+
+
+def test_steps_have_the_names_they_have_elsewhere():
+    names = step_names(read_recipe("translation", ["num_seeds=1"]))
+    assert names == [
+        "corpus", "teacher-tokens", "student-tokens", "teacher", "teacher-signals",
+        "student-seed-0", "pseudo-labels-seed-0", "no-kd-seed-0", "export", "evaluation",
+        "registration",
+    ]  # fmt: skip
+
+
+def test_students_read_the_teachers_tokens_unless_they_have_their_own():
+    """Word-level signals name tokens: another vocabulary under the same ids teaches nonsense."""
+    recipe = read_recipe("translation")
+    assert recipe.student_tokens_config() == recipe.teacher_tokens_config()
+    assert recipe.teacher_signals_config().decoding == recipe.teacher_config().decoding
+    own = "student.tokenizer={kind: bpe, vocab_size: 500}"
+    assert "leave student.tokenizer out" in refusal(own)
+    texts = read_recipe("translation", [own, "distillation.alpha=0"])
+    assert texts.student_tokens_config() != texts.teacher_tokens_config()
+
+
+def test_the_teacher_is_an_input_only_where_it_is_asked_or_copied():
+    """On-policy steps without a teacher; a forced teacher retraining students that ignore it."""
+    assert not read_recipe("translation").student_config(0).needs_teacher
+    assert read_recipe("generation").student_config(0).needs_teacher
+    assert not read_recipe("generation").no_kd_config(0).needs_teacher
+    copied = read_recipe("translation", ["student.architecture={init: pretrained}"])
+    assert copied.student_config(0).needs_teacher
+
+
+def test_what_cannot_be_learnt_is_refused_early():
+    assert "nothing to learn" in refusal("data.sources.0.language=de")
+    assert "has no vocabulary yet" in refusal("teacher.tokenizer=null")
+    transfer = ["distillation.train_on=[transfer]"]
+    assert "role transfer" in refusal(*transfer)
+    assert "alpha above 0" in refusal("distillation.alpha=0", name="generation")
+
+
+def test_a_summary_is_read_in_the_language_it_is_written_in():
+    """English texts for a Chinese summarizer: every row is in none of the reader's languages."""
+    assert read_recipe("translation").teacher_tokens_config().languages == ("en",)
+    overrides = ["target_language=zh", "source_language=zh"]
+    overrides += [f"data.sources.{number}.language=zh" for number in range(3)]
+    assert read_recipe("summarization", overrides).teacher_tokens_config().languages == ("zh",)
