@@ -15,6 +15,7 @@ from flows.seq2seq_pipeline import pour_texts
 from flows.seq2seq_recipe import Seq2SeqRecipe
 from tasks import (
     adaptation,
+    combined_signals,
     distillation,
     evaluation,
     export,
@@ -75,6 +76,8 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
         teacher=fine_tuned,
         tokens=signal_tokens,
     )
+    if recipe.co_teachers:
+        signals = _combined(recipe, step, corpus, fine_tuned, signals)
 
     start = {"teacher": fine_tuned} if recipe.student_copies_teacher else {}
     if "student" in recipe.adapted_models:
@@ -154,6 +157,46 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
         recipe.registration_config(),
         export=exported,
         evaluation=report,
+    )
+
+
+def _combined(
+    recipe: Recipe, step: Step[Handle], corpus: Handle, fine_tuned: Handle, signals: Handle
+) -> Handle:
+    """What all teachers say, as one teacher's signals; the first has been asked already."""
+    inputs = {"signals_teacher": signals}
+    models = {"teacher_teacher": fine_tuned}
+    for name in recipe.co_teachers:
+        tokens = step(
+            f"teacher-tokens-{name}",
+            tokenization.STAGE,
+            recipe.teacher_tokens_config(name),
+            corpus=corpus,
+        )
+        models[f"teacher_{name}"] = step(
+            f"teacher-{name}", teacher.STAGE, recipe.teacher_config(name), tokens=tokens
+        )
+        tokens = step(
+            f"signal-tokens-{name}",
+            tokenization.STAGE,
+            recipe.signal_tokens_config(name),
+            corpus=corpus,
+        )
+        inputs[f"signals_{name}"] = step(
+            f"teacher-signals-{name}",
+            teacher_signals.STAGE,
+            recipe.teacher_signals_config(name),
+            teacher=models[f"teacher_{name}"],
+            tokens=tokens,
+        )
+    # Only what the weighting reads, so that nothing else changes the key.
+    read = {"validation": models, "similarity": {"corpus": corpus}}
+    return step(
+        "teacher-signals-combined",
+        combined_signals.STAGE,
+        recipe.combined_signals_config(),
+        **inputs,
+        **read.get(recipe.combination.weighting, {}),
     )
 
 

@@ -7,6 +7,9 @@ keys. What it has in common with recipes of encoder-decoders (`seq2seq_recipe`) 
                signal_tokens_config()  teacher_signals_config()  student_config(i)
                pseudo_label_config(i)  supervised_config(i)  zero_shot_config(i)  export_config()
                evaluation_config()  registration_config()  adaptation_config(model)
+               combined_signals_config()
+
+Those about a teacher take the name of one of several (`teachers`).
 """
 
 from __future__ import annotations
@@ -16,116 +19,23 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data_contracts.artifacts import Frozen
-from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, section, with_precision
+from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, with_precision
+from flows.recipe_sections import Adaptation, Baselines, Distillation, Student, Teacher
 from flows.search_space import Tuning
+from flows.several_teachers import FIRST, check_names, combined_config
 from tasks import (
     adaptation,
+    combined_signals,
     distillation,
     evaluation,
     teacher,
     teacher_signals,
     tokenization,
 )
-from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
-from tasks.modeling.config import Architecture, EncoderProblem
+from tasks.corpus.tokenizing import PretrainedTokenizer
+from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
-from tasks.training.adversary_config import AdversaryConfig
-from tasks.training.config import TrainingConfig
-from tasks.training.matching_config import LayerTerm
-
-
-class TeacherSignals(section(teacher_signals.Config, without=())):
-    """What the fine-tuned teacher is asked to read, once for all students."""
-
-
-class Teacher(Reading, section(teacher.Config, without=("problem", "seed"))):
-    """The large model of the source language, how it reads, and how it is fine-tuned."""
-
-    languages: tuple[str, ...] = Field(
-        (),
-        description="languages the teacher can read, the preferred one first; empty: the source "
-        "language alone. Name the target language too for a multilingual teacher",
-    )
-    signals: TeacherSignals = Field(
-        default=TeacherSignals(), description="what the teacher is asked to read"
-    )
-
-
-class Student(Reading):
-    """The small model of the target language, its vocabulary and its training."""
-
-    languages: tuple[str, ...] = Field(
-        (),
-        description="languages the student reads, the preferred one first; empty: the target "
-        "language alone. Name the source language too to train it on source-language rows",
-    )
-    tokenizer: Tokenizer = Field(description="the student's own vocabulary")
-    architecture: Architecture = Field(
-        description="the student's encoder: a shape, or layers of a pretrained model"
-    )
-    training: TrainingConfig = Field(description="optimisation of the student and its baselines")
-    adversary: AdversaryConfig | None = Field(
-        None,
-        description="a classifier of languages or roles that the student's encoder learns to "
-        "mislead; its baselines do without",
-    )
-    matching: tuple[LayerTerm, ...] = Field(
-        (),
-        description="layers of the teacher that the student's are compared with, beside the "
-        "distillation loss; its baselines do without",
-    )
-
-
-class Distillation(distillation.ObjectiveConfig):
-    """What the student is trained to match, and on which rows."""
-
-    train_on: tuple[Literal["transfer", "train"], ...] = Field(
-        ("transfer",), min_length=1, description="roles of the rows the student is trained on"
-    )
-
-    @property
-    def objective(self) -> distillation.ObjectiveConfig:
-        """The loss alone, in the form it is written."""
-        return distillation.ObjectiveConfig.model_validate(self.model_dump(exclude={"train_on"}))
-
-
-class Adaptation(
-    section(adaptation.Config, without=("model", "architecture", "languages", "seed"))
-):
-    """Which encoders read on in unlabelled text before they are taught, and how."""
-
-    models: tuple[Literal["teacher", "student"], ...] = Field(
-        ("teacher",),
-        min_length=1,
-        description="encoders that read on: the teacher's before it is fine-tuned, the student's "
-        "(and its baselines') before it is distilled",
-    )
-    languages: tuple[str, ...] = Field(
-        (),
-        description="languages of the text that is read, the preferred one first; empty: the "
-        "target language",
-    )
-
-
-class Baselines(Frozen):
-    """Systems the student is compared with; each trained one costs as much as a student a seed."""
-
-    pseudo_labels: bool = Field(
-        True, description="the same student on the teacher's decisions alone: no distillation"
-    )
-    supervised: bool = Field(
-        True,
-        description="the same student on gold labels of the target language: an upper bound; needs "
-        "labels on the rows the student is trained on",
-    )
-    zero_shot: bool = Field(
-        False,
-        description="the same student on gold labels of the source language alone; needs the "
-        "source language in student.languages",
-    )
-    linear: bool = Field(True, description="linear TF-IDF classifiers, as a floor")
 
 
 class Recipe(RecipeBase):
@@ -135,6 +45,15 @@ class Recipe(RecipeBase):
         "text_classification", description="problem type: decides head, loss and metrics"
     )
     teacher: Teacher = Field(description="the large model and its fine-tuning")
+    co_teachers: dict[str, Teacher] = Field(
+        default={},
+        description="further teachers by name, such as one of another language: each is fine-tuned "
+        "and asked like the first, and what they say is combined",
+    )
+    combination: combined_signals.Combination = Field(
+        default=combined_signals.Combination.model_validate({}),
+        description="what each teacher counts, if there are several",
+    )
     student: Student = Field(description="the small model, its vocabulary and its training")
     adaptation: Adaptation | None = Field(
         None, description="unlabelled text that encoders read first; none: they do not"
@@ -153,13 +72,17 @@ class Recipe(RecipeBase):
     def _sections_agree(self) -> Recipe:
         self._check_roles()
         self._check_problem()
+        check_names(self.co_teachers)
         self._check_adaptation()
         self._check_configs()
         return self
 
     def _check_problem(self) -> None:
         """The sections ask nothing of the problem that it does not have."""
-        trained = {"teacher": dict(self.teacher)["training"], "student": self.student.training}
+        trained = {
+            **{name: dict(section)["training"] for name, section in self.teachers.items()},
+            "student": self.student.training,
+        }
         for name, training in trained.items():
             if self.problem == "question_answering" and training.class_weights != "none":
                 raise ValueError(
@@ -197,12 +120,14 @@ class Recipe(RecipeBase):
     def _check_roles(self) -> None:
         """The sources hold what the teacher and the student are to be trained on."""
         sources = self.corpus_config().sources
-        readable = self.teacher_languages
-        if not any(s.role == "train" and s.language in readable for s in sources):
-            raise ValueError(
-                f"no source has the role train and a language of the teacher "
-                f"({', '.join(readable)}): the teacher would have nothing to learn from"
-            )
+        for name in self.teachers:
+            languages = self.languages_of(name)
+            if not any(s.role == "train" and s.language in languages for s in sources):
+                raise ValueError(
+                    f"no source has the role train and a language of the teacher "
+                    f"({', '.join(languages)}): the teacher would have nothing to learn from"
+                )
+        readable = {language for name in self.teachers for language in self.languages_of(name)}
         if self.target_language not in self.student_languages:
             raise ValueError(
                 f"student.languages are {', '.join(self.student_languages)}, without the target "
@@ -260,9 +185,18 @@ class Recipe(RecipeBase):
         return self.problem
 
     @property
+    def teachers(self) -> dict[str, Teacher]:
+        """All teachers by name; the first, which students may start from, is `teacher`."""
+        return {FIRST: self.teacher, **self.co_teachers}
+
+    @property
     def teacher_languages(self) -> tuple[str, ...]:
-        """Languages the teacher reads, the preferred one first."""
-        return self.teacher.languages or (self.source_language,)
+        """Languages the first teacher reads."""
+        return self.languages_of(FIRST)
+
+    def languages_of(self, name: str) -> tuple[str, ...]:
+        """Languages a teacher reads, the preferred one first."""
+        return self.teachers[name].languages or (self.source_language,)
 
     @property
     def student_languages(self) -> tuple[str, ...]:
@@ -281,24 +215,29 @@ class Recipe(RecipeBase):
 
     def _configs(self) -> Iterator[StageConfig]:
         yield self.corpus_config()
-        yield self.teacher_tokens_config()
         yield self.student_tokens_config()
         yield from (self.adaptation_config(model) for model in self.adapted_models)
-        yield self.teacher_config()
-        yield self.teacher_signals_config()
+        for name in self.teachers:
+            yield self.teacher_tokens_config(name)
+            yield self.teacher_config(name)
+            yield self.teacher_signals_config(name)
+        if self.co_teachers:
+            yield self.combined_signals_config()
         yield self.student_config(0)
         yield self.export_config()
         yield self.evaluation_config()
         yield self.registration_config()
 
-    def teacher_tokens_config(self) -> tokenization.Config:
+    def teacher_tokens_config(self, name: str = FIRST) -> tokenization.Config:
         """For the step teacher-tokens: the rows that the teacher is fine-tuned on."""
-        unlabelled: tuple[Role, ...] = ("transfer",) if dict(self.teacher)["adversary"] else ()
-        return self._teacher_tokens(("train", "validation", *unlabelled))
+        unlabelled: tuple[Role, ...] = (
+            ("transfer",) if dict(self.teachers[name])["adversary"] else ()
+        )
+        return self._teacher_tokens(name, ("train", "validation", *unlabelled))
 
-    def signal_tokens_config(self) -> tokenization.Config:
+    def signal_tokens_config(self, name: str = FIRST) -> tokenization.Config:
         """For the step signal-tokens: the rows on which the fine-tuned teacher is asked."""
-        return self._teacher_tokens(self.teacher_signals_config().roles)
+        return self._teacher_tokens(name, self.teacher_signals_config(name).roles)
 
     def student_tokens_config(self) -> tokenization.Config:
         """For the step student-tokens."""
@@ -321,18 +260,28 @@ class Recipe(RecipeBase):
             fields["architecture"] = self.student.architecture
         return adaptation.Config(seed=self.seed, **fields)
 
-    def teacher_config(self) -> teacher.Config:
+    def teacher_config(self, name: str = FIRST) -> teacher.Config:
         """For the step teacher."""
-        fields = fields_of(self.teacher, teacher.Config)
+        fields = fields_of(self.teachers[name], teacher.Config)
         fields["training"] = with_precision(fields["training"])
         return teacher.Config(problem=self.problem, seed=self.seed, **fields)
 
-    def teacher_signals_config(self) -> teacher_signals.Config:
+    def teacher_signals_config(self, name: str = FIRST) -> teacher_signals.Config:
         """For the step teacher-signals: whatever students are trained on is read too."""
-        fields = dict(self.teacher.signals)
+        fields = dict(self.teachers[name].signals)
         # Students learn from signals, and the teacher is measured by its signals on test rows.
         roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, "test"))
         return with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
+
+    def combined_signals_config(self) -> combined_signals.Config:
+        """For the step teacher-signals-combined."""
+        return combined_config(
+            self.combination,
+            problem=self.problem,
+            languages={name: self.languages_of(name) for name in self.teachers},
+            target_language=self.target_language,
+            encoder=dict(self.teacher)["model"],
+        )
 
     def student_config(self, i: int) -> distillation.Config:
         """For the step student-seed-i."""
@@ -378,14 +327,15 @@ class Recipe(RecipeBase):
             **dict(self.evaluation),
         )
 
-    def _teacher_tokens(self, roles: tuple[Role, ...]) -> tokenization.Config:
+    def _teacher_tokens(self, name: str, roles: tuple[Role, ...]) -> tokenization.Config:
         # The pretrained model brings its own tokenizer.
+        section = self.teachers[name]
         return tokenization.Config(
             problem=self.problem,
-            languages=self.teacher_languages,
-            tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(self.teacher)["model"]),
+            languages=self.languages_of(name),
+            tokenizer=PretrainedTokenizer(kind="pretrained", uri=dict(section)["model"]),
             roles=roles,
-            **fields_of(self.teacher, Reading),
+            **fields_of(section, Reading),
         )
 
     def _student(

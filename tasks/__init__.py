@@ -7,6 +7,8 @@
 Where the answer is a text, `seq2seq_teacher`, `seq2seq_signals` and `seq2seq_student` stand in for
 the three stages in the middle; they leave artifacts of the same names.
 
+    teacher_signals of several teachers → combined_signals → distillation
+
 A stage module holds three things of one shape: `Config` (frozen, what defines its result),
 `VERSION`, and one function `(config, inputs, workspace) -> StageSummary`, bound as `STAGE`.
 Stages never import each other; they meet through the artifacts laid out in each module's docstring.

@@ -20,6 +20,7 @@ STAGES = (
     "tokenization",
     "teacher",
     "teacher_signals",
+    "combined_signals",
     "distillation",
     "export",
     "evaluation",

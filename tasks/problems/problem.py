@@ -8,6 +8,7 @@ the same for all.
     tokens table  ── answers() ──► units read out, hard labels      ┐
     signal table  ── soft_targets() ──► teacher logits              ├► engine ► logits
     logits        ── signal_table() ──► what a teacher leaves behind
+    signal table  ◄── opinions(), restated() ──► logits of several teachers, to be one
     logits        ── score() ──► validation figures
 
 Shapes: N texts (rows of a tokens table), A answers, C classes.
@@ -103,6 +104,18 @@ class Problem(ABC):
         """
         del table, logits, answers
         return {}
+
+    @abstractmethod
+    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+        """What a teacher said of each row, whoever asks: `signal_table` read back.
+
+        Returns: logits, float32, (A, C), row after row; and the answers of each row, int64, (N,).
+            Of a question's context: the slot "no answer", then its units.
+        """
+
+    @abstractmethod
+    def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
+        """`opinions` put back under `signals_contract`: one row an id."""
 
     @abstractmethod
     def score(

@@ -134,6 +134,28 @@ class QuestionAnswering(Problem):
             columns[f"null_{name}"] = pa.array(nulls, pa.float32())
         return pa.table(columns)
 
+    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+        """A context's slot "no answer", then its units."""
+        num_units = np.asarray(signals["num_units"], dtype=np.int64)
+        slots = np.cumsum(num_units + 1) - num_units - 1
+        logits = np.empty((int((num_units + 1).sum()), num_labels), dtype=np.float32)
+        is_unit = np.ones(len(logits), dtype=bool)
+        is_unit[slots] = False
+        for which, name in ((START, "start"), (END, "end")):
+            column = signals[f"{name}_logits"].combine_chunks().flatten()
+            logits[is_unit, which] = np.asarray(column, dtype=np.float32)
+            logits[slots, which] = np.asarray(signals[f"null_{name}"], dtype=np.float32)
+        return logits, num_units + 1
+
+    def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
+        """As `signal_table` of contexts that one window holds."""
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        units = Units(offsets, np.zeros(offsets[-1], dtype=np.int32))
+        first = np.zeros(len(ids), dtype=np.int32)
+        whole = {"example_id": ids, "first_unit": first, "num_units": counts - 1}
+        nothing = np.empty(0, dtype=np.int64)
+        return self.signal_table(pa.table(whole), logits, Answers(units, nothing))
+
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
         """`null_threshold`: how far "no answer" must be ahead of the best span to win."""
         from tasks.metrics.answer_spans import choose_span, tune_null_threshold

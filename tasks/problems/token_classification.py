@@ -92,6 +92,19 @@ class TokenClassification(Problem):
         lists = pa.ListArray.from_arrays(offsets, pa.array(logits.ravel()), type=pa.list_(item))
         return pa.table({"example_id": table["example_id"], "num_units": counts, "logits": lists})
 
+    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+        """One answer a unit."""
+        flat = signals["logits"].combine_chunks().flatten()
+        logits = np.asarray(flat, dtype=np.float32).reshape(-1, num_labels)
+        return logits, np.asarray(signals["num_units"], dtype=np.int64)
+
+    def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
+        """As `signal_table`."""
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        units = Units(offsets, np.zeros(offsets[-1], dtype=np.int32))
+        nothing = np.empty(0, dtype=np.int64)
+        return self.signal_table(pa.table({"example_id": ids}), logits, Answers(units, nothing))
+
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
     ) -> dict[str, float]:

@@ -51,6 +51,17 @@ class WholeTextProblem(Problem):
         values: Any = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
         return pa.table({"example_id": table["example_id"], "logits": values})
 
+    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+        """One answer a row."""
+        flat = signals["logits"].combine_chunks().flatten()
+        logits = np.asarray(flat, dtype=np.float32).reshape(-1, num_labels)
+        return logits, np.ones(len(signals), dtype=np.int64)
+
+    def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
+        """example_id, logits as lists of fixed size."""
+        nothing = Answers(None, np.empty(0, dtype=np.int64))
+        return self.signal_table(pa.table({"example_id": ids}), logits, nothing)
+
 
 def log_softmax(logits_NC: np.ndarray) -> np.ndarray:
     """log softmax over the last axis, float64."""

@@ -40,6 +40,10 @@
     seq2seq_init.py       a network before its first step; seq2seq_objective.py: its loss
     seq2seq_fitting.py    all of it for a stage; seq2seq_asking.py: a teacher's texts and opinions
     writing.py            texts for many sources
+
+    teacher_opinions.py   several teachers' signals side by side
+    teacher_averaging.py  and as one; language_similarity.py: which language is near
+
     token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest
     topk_signals.py       the same in few bytes, for Parquet
     sequence_targets.py   which of the texts a teacher writes a student learns

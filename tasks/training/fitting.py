@@ -25,9 +25,9 @@ from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_clas
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
-from tasks.training.batches import num_steps
 from tasks.training.adversary import with_adversary
 from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows

@@ -23,6 +23,27 @@ from tasks.corpus.tables import read_table
 pc: Any = pyarrow.compute
 
 
+def class_order(
+    signals: Path, label_names: Sequence[str], *, reader: str = "student"
+) -> tuple[int, ...]:
+    """For each of `label_names` its number among the classes of an artifact of signals.
+
+    Args:
+        reader: who has the names, for the message.
+    Raises: ContractViolation if the teacher knows other classes.
+    """
+    path = signals / "labels.json"
+    teacher_names = json.loads(path.read_text(encoding="utf-8"))["labels"]
+    if set(teacher_names) != set(label_names):
+        odd = sorted(set(teacher_names) ^ set(label_names))
+        raise ContractViolation(
+            f"teacher and {reader} differ in {len(odd)} classes, such as {odd[:3]}",
+            rule="both must know the same label names (their order may differ)",
+            remedy="use signals of a teacher fine-tuned on this corpus",
+        )
+    return tuple(teacher_names.index(name) for name in label_names)
+
+
 class SignalJoin:
     """Signals of one artifact, asked for by part and id.
 
@@ -35,17 +56,8 @@ class SignalJoin:
 
         Raises: ContractViolation if the teacher knows other classes.
         """
-        path = signals / "labels.json"
-        teacher_names = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        if set(teacher_names) != set(label_names):
-            odd = sorted(set(teacher_names) ^ set(label_names))
-            raise ContractViolation(
-                f"teacher and student differ in {len(odd)} classes, such as {odd[:3]}",
-                rule="both must know the same label names (their order may differ)",
-                remedy="use signals of a teacher fine-tuned on this corpus",
-            )
         self._signals = signals
-        self.order = tuple(teacher_names.index(name) for name in label_names)
+        self.order = class_order(signals, label_names)
 
     def rows(self, part: str, ids: pa.ChunkedArray) -> pa.Table:
         """The signals of the rows `ids` of the part `part` (role/file), in their order.

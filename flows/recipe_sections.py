@@ -1,0 +1,108 @@
+"""Sections of an encoder's recipe: fields of the stages' own configurations, once each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from data_contracts.artifacts import Frozen
+from flows.recipe_base import Reading, section
+from tasks import adaptation, distillation, teacher, teacher_signals
+from tasks.corpus.tokenizing import Tokenizer
+from tasks.modeling.config import Architecture
+from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.config import TrainingConfig
+from tasks.training.matching_config import LayerTerm
+
+
+class TeacherSignals(section(teacher_signals.Config, without=())):
+    """What the fine-tuned teacher is asked to read, once for all students."""
+
+
+class Teacher(Reading, section(teacher.Config, without=("problem", "seed"))):
+    """The large model of the source language, how it reads, and how it is fine-tuned."""
+
+    languages: tuple[str, ...] = Field(
+        (),
+        description="languages the teacher can read, the preferred one first; empty: the source "
+        "language alone. Name the target language too for a multilingual teacher",
+    )
+    signals: TeacherSignals = Field(
+        default=TeacherSignals(), description="what the teacher is asked to read"
+    )
+
+
+class Student(Reading):
+    """The small model of the target language, its vocabulary and its training."""
+
+    languages: tuple[str, ...] = Field(
+        (),
+        description="languages the student reads, the preferred one first; empty: the target "
+        "language alone. Name the source language too to train it on source-language rows",
+    )
+    tokenizer: Tokenizer = Field(description="the student's own vocabulary")
+    architecture: Architecture = Field(
+        description="the student's encoder: a shape, or layers of a pretrained model"
+    )
+    training: TrainingConfig = Field(description="optimisation of the student and its baselines")
+    adversary: AdversaryConfig | None = Field(
+        None,
+        description="a classifier of languages or roles that the student's encoder learns to "
+        "mislead; its baselines do without",
+    )
+    matching: tuple[LayerTerm, ...] = Field(
+        (),
+        description="layers of the teacher that the student's are compared with, beside the "
+        "distillation loss; its baselines do without",
+    )
+
+
+class Distillation(distillation.ObjectiveConfig):
+    """What the student is trained to match, and on which rows."""
+
+    train_on: tuple[Literal["transfer", "train"], ...] = Field(
+        ("transfer",), min_length=1, description="roles of the rows the student is trained on"
+    )
+
+    @property
+    def objective(self) -> distillation.ObjectiveConfig:
+        """The loss alone, in the form it is written."""
+        return distillation.ObjectiveConfig.model_validate(self.model_dump(exclude={"train_on"}))
+
+
+class Adaptation(
+    section(adaptation.Config, without=("model", "architecture", "languages", "seed"))
+):
+    """Which encoders read on in unlabelled text before they are taught, and how."""
+
+    models: tuple[Literal["teacher", "student"], ...] = Field(
+        ("teacher",),
+        min_length=1,
+        description="encoders that read on: the teacher's before it is fine-tuned, the student's "
+        "(and its baselines') before it is distilled",
+    )
+    languages: tuple[str, ...] = Field(
+        (),
+        description="languages of the text that is read, the preferred one first; empty: the "
+        "target language",
+    )
+
+
+class Baselines(Frozen):
+    """Systems the student is compared with; each trained one costs as much as a student a seed."""
+
+    pseudo_labels: bool = Field(
+        True, description="the same student on the teacher's decisions alone: no distillation"
+    )
+    supervised: bool = Field(
+        True,
+        description="the same student on gold labels of the target language: an upper bound; needs "
+        "labels on the rows the student is trained on",
+    )
+    zero_shot: bool = Field(
+        False,
+        description="the same student on gold labels of the source language alone; needs the "
+        "source language in student.languages",
+    )
+    linear: bool = Field(True, description="linear TF-IDF classifiers, as a floor")

@@ -1,0 +1,60 @@
+"""Several teachers of one recipe: their names, and the step that makes one of them.
+
+    teacher ──► teacher-signals          ┐
+    teacher-german ──► teacher-signals-german ├► teacher-signals-combined ──► students, evaluation
+    teacher-japanese ──► ...             ┘
+
+With one teacher nothing is combined, and keys are as if this were not here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from tasks import combined_signals
+from tasks.combined_signals import Combination
+from tasks.modeling.config import EncoderProblem
+
+FIRST = "teacher"
+_NAME = r"[a-z][a-z0-9_]{0,30}"
+# Steps are called teacher-<name> and teacher-signals-<name>: these would be other steps' names.
+_TAKEN = (FIRST, "tokens", "signals", "combined")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names of teachers that steps cannot be called after.
+
+    Raises: ValueError naming the first of them.
+    """
+    for name in names:
+        if not re.fullmatch(_NAME, name) or name in _TAKEN:
+            raise ValueError(
+                f"a co-teacher is called {name!r}: steps are named after it, so use lowercase "
+                f"letters, digits and _, and none of {', '.join(_TAKEN)}"
+            )
+
+
+def combined_config(
+    combination: Combination,
+    *,
+    problem: EncoderProblem,
+    languages: Mapping[str, tuple[str, ...]],
+    target_language: str,
+    encoder: str,
+) -> combined_signals.Config:
+    """Configuration of the step teacher-signals-combined: only what its weighting reads.
+
+    Args:
+        languages: of each teacher, by name.
+        encoder: compares languages if the combination names none.
+    """
+    compared = combination.weighting == "similarity"
+    chosen = (combination.encoder or encoder) if compared else None
+    return combined_signals.Config(
+        problem=problem,
+        teachers=tuple(languages),
+        combination=combination.model_copy(update={"encoder": chosen}),
+        languages=tuple(languages.values()) if compared else (),
+        target_language=target_language if compared else None,
+    )

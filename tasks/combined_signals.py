@@ -1,0 +1,224 @@
+"""Combined signals: what several teachers said of a row, as if one had said it.
+
+    signals_<teacher> (+ teacher_<teacher>, or corpus) → teacher_signals
+        <role>/part-NNNNN.parquet, labels.json   as of one teacher: students see no difference
+        combination.json                         what each teacher counted, and why
+
+    teacher en   90 % sport   10 % travel      ┐ weighted mean of probabilities,
+    teacher de   50 % sport   50 % travel      ┘ its logarithm is the logit: 70 %, 30 %
+
+Teachers may have other tokenizers and other orders of classes, which are aligned by name. A row
+that only some have read is combined from those; of a text that one has cut off earlier, the end is
+the others'. Weights are the same for all rows (uniform, fixed, by validation figure, by language
+similarity), or each row's own (how sure each teacher is of it).
+
+Part by part and row block by row block: memory does not grow with the rows. Parts have the names
+they have in the corpus, from which all teachers read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from data_contracts.artifacts import Artifact, Frozen, StageSummary
+from data_contracts.errors import ContractViolation
+from tasks.modeling.config import EncoderProblem
+from tasks.runtime.stages import Stage, StageConfig, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1
+_MAX_LENGTH_TOKENS = 128  # of a text whose language is judged
+
+Weighting = Literal["uniform", "fixed", "validation", "similarity", "confidence"]
+
+
+class Combination(Frozen):
+    """What each of several teachers counts, as a recipe's section."""
+
+    weighting: Weighting = Field(
+        "uniform",
+        description="what a teacher counts: all the same (uniform), as given (fixed), as much as "
+        "its best validation figure (validation), by how near the language it was fine-tuned in "
+        "lies to the target language (similarity), or row by row by how sure it is (confidence: "
+        "exp of minus its entropy)",
+    )
+    weights: dict[str, float] = Field(
+        default={}, description="of each teacher by name (the first is `teacher`), if fixed"
+    )
+    average: Literal["probabilities", "logits"] = Field(
+        "probabilities",
+        description="what is averaged; of logits the mean is dominated by the surest teacher",
+    )
+    encoder: str | None = Field(
+        None,
+        description="URI of the pretrained encoder that compares languages, if weighting is "
+        "similarity; the first teacher's model if not given",
+    )
+    max_texts: int = Field(
+        512, ge=1, le=100_000, description="texts of a language that the encoder reads at most"
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_wanted(self) -> Combination:
+        if (self.weighting == "fixed") != bool(self.weights):
+            raise ValueError(
+                f"{len(self.weights)} weights are given and weighting is {self.weighting}: fixed "
+                "takes one a teacher, the others none"
+            )
+        if self.weights and not (min(self.weights.values()) >= 0 < max(self.weights.values())):
+            raise ValueError("weights must be 0 or more, and not all 0")
+        return self
+
+
+class Config(StageConfig):
+    """Which teachers are combined, and what each counts."""
+
+    problem: EncoderProblem = Field(
+        "text_classification", description="problem type: decides what a distribution is"
+    )
+    teachers: tuple[str, ...] = Field(min_length=2, description="names, as inputs are named after")
+    combination: Combination = Field(description="what each teacher counts")
+    languages: tuple[tuple[str, ...], ...] = Field(
+        (), description="languages of each teacher, if weighting is similarity"
+    )
+    target_language: str | None = Field(
+        None, description="language that they are compared with, if weighting is similarity"
+    )
+
+    @model_validator(mode="after")
+    def _each_has_a_weight(self) -> Config:
+        weights = self.combination.weights
+        if weights and set(weights) != set(self.teachers):
+            raise ValueError(
+                f"combination.weights are of {', '.join(weights)}, but the teachers are "
+                f"{', '.join(self.teachers)}: give one a teacher"
+            )
+        return self
+
+    def locations(self) -> tuple[str, ...]:
+        """The bytes of the encoder that compares languages are part of the key."""
+        encoder = self.combination.encoder
+        return (encoder,) if encoder else ()
+
+
+def combine_signals(
+    config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
+) -> StageSummary:
+    """Average the signals of `config.teachers`, part by part.
+
+    Raises: ContractViolation if teachers know other classes, or other units of a context.
+    """
+    import json
+    import shutil
+
+    import numpy as np
+    import pyarrow as pa
+
+    from data_contracts.tables import check_table
+    from tasks.corpus.tables import write_table
+    from tasks.problems import PROBLEMS
+    from tasks.training.teacher_averaging import averaged
+    from tasks.training.teacher_opinions import Panel
+
+    problem = PROBLEMS[config.problem]
+    panel = Panel(problem, [inputs[f"signals_{name}"].path for name in config.teachers])
+    scores, weights = _weights(config, inputs)
+    num_rows = num_answers = 0
+    shares = np.zeros(len(config.teachers))
+    workspace.progress.start("combining teachers", total=len(panel.parts), unit="parts")
+    for part in panel.parts:
+        tables: list[pa.Table] = []
+        for ids, opinions in panel.blocks(part):
+            logits, mean_shares = averaged(
+                opinions,
+                weights,
+                distribution=problem.distribution,
+                by_confidence=config.combination.weighting == "confidence",
+                average=config.combination.average,
+            )
+            tables.append(problem.restated(ids, logits, opinions.counts))
+            shares += mean_shares * len(logits)
+            num_answers += len(logits)
+            num_rows += len(ids)
+        table = pa.concat_tables(tables)
+        check_table(table, problem.signals_contract)
+        write_table(table, workspace.output / part)
+        workspace.progress.advance(1)
+    shutil.copyfile(panel.folders[0] / "labels.json", workspace.output / "labels.json")
+    told = {
+        name: {"score": score, "mean_share": round(share, 6)}
+        for name, score, share in zip(
+            config.teachers, scores, (shares / max(1, num_answers)).tolist(), strict=True
+        )
+    }
+    text = json.dumps(
+        {"weighting": config.combination.weighting, "teachers": told}, indent=2, sort_keys=True
+    )
+    (workspace.output / "combination.json").write_text(text + "\n", encoding="utf-8")
+    facts = {f"share_{name}": round(found["mean_share"], 3) for name, found in told.items()}
+    return StageSummary(facts={"rows": num_rows, **facts})
+
+
+def _weights(config: Config, inputs: Mapping[str, Artifact]) -> tuple[list[float], np.ndarray]:
+    """What each teacher was judged by, and what it counts: both (teachers,)."""
+    import numpy as np
+
+    from tasks.training.language_similarity import standardised_softmax
+
+    weighting = config.combination.weighting
+    if weighting == "fixed":
+        scores = [config.combination.weights[name] for name in config.teachers]
+    elif weighting == "validation":
+        scores = [_validation_figure(inputs[f"teacher_{name}"]) for name in config.teachers]
+    elif weighting == "similarity":
+        scores = _similarities(config, inputs["corpus"])
+        return scores, standardised_softmax(np.array(scores))
+    else:
+        scores = [1.0] * len(config.teachers)
+    return scores, np.array(scores)
+
+
+def _validation_figure(teacher: Artifact) -> float:
+    """The problem's primary figure at the step that the teacher is from."""
+    import json
+
+    from tasks.problems import PROBLEMS
+
+    history = json.loads((teacher.path / "history.json").read_text(encoding="utf-8"))
+    head = json.loads((teacher.path / "model" / "head.json").read_text(encoding="utf-8"))
+    best = next(v for v in history["validations"] if v["step"] == history["best_step"])
+    return float(best[PROBLEMS[head["problem"]].metrics[0]])
+
+
+def _similarities(config: Config, corpus: Artifact) -> list[float]:
+    """Cosine of each teacher's training texts and the texts of the target language."""
+    from tasks.runtime.locations import local_folder
+    from tasks.training.language_similarity import cosines, mean_embeddings, sample_texts
+
+    encoder, target = config.combination.encoder, config.target_language
+    assert encoder, "the recipe names the encoder"
+    assert target, "the recipe names the target language"
+    most = config.combination.max_texts
+    groups = [
+        sample_texts(corpus.path, ["train"], languages, most=most) for languages in config.languages
+    ]
+    roles = ["transfer", "validation"]
+    groups.append(sample_texts(corpus.path, roles, [target], most=most))
+    for languages, texts in zip((*config.languages, (target,)), groups, strict=True):
+        if not texts:
+            raise ContractViolation(
+                f"the corpus holds no texts in {' or '.join(languages)} to compare languages with",
+                rule="weighting: similarity reads train rows of each teacher, and transfer or "
+                "validation rows of the target language",
+                remedy="add such a source, or choose another weighting",
+            )
+    vectors = mean_embeddings(local_folder(encoder), groups, max_length_tokens=_MAX_LENGTH_TOKENS)
+    return [round(float(cosine), 6) for cosine in cosines(vectors[:-1], vectors[-1])]
+
+
+STAGE = Stage("combined_signals", VERSION, combine_signals)

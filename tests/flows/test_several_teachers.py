@@ -1,0 +1,103 @@
+"""Further teachers in a recipe: steps of their own, and nothing changed where there are none."""
+
+import json
+
+import pytest
+
+from data_contracts.errors import RecipeError
+from flows.pipeline import pour, step_names
+from flows.recipe_files import check_recipe
+
+
+def values_of(tiny, **sections):
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    again = {**values["teacher"], "max_length_tokens": 12}
+    return {**values, "co_teachers": {"short": again}, **sections}
+
+
+def walked(recipe):
+    """Name of each step → (its configuration, names of its inputs' steps)."""
+    found = {}
+
+    def write_down(name, stage, config, /, **inputs):
+        found[name] = (config, inputs)
+        return name
+
+    pour(recipe, write_down)
+    return found
+
+
+def test_each_teacher_is_fine_tuned_and_asked_and_students_learn_from_all(tiny):
+    """A second teacher that is paid for, and whose opinion nobody reads."""
+    recipe = check_recipe(values_of(tiny), name="tiny")
+    steps = walked(recipe)
+    assert steps["teacher-short"][1] == {"tokens": "teacher-tokens-short"}
+    assert steps["teacher-tokens-short"][0].max_length_tokens == 12
+    assert steps["teacher-signals-short"][1] == {
+        "teacher": "teacher-short", "tokens": "signal-tokens-short"
+    }  # fmt: skip
+    combined = steps["teacher-signals-combined"]
+    assert combined[0].teachers == ("teacher", "short")
+    assert combined[1] == {
+        "signals_teacher": "teacher-signals", "signals_short": "teacher-signals-short"
+    }  # fmt: skip
+    for name in ("student-seed-0", "pseudo-labels-seed-0"):
+        assert steps[name][1]["signals"] == "teacher-signals-combined"
+    assert steps["evaluation"][1]["teacher_signals"] == "teacher-signals-combined"
+
+
+@pytest.mark.parametrize(
+    ("weighting", "read"),
+    [
+        (
+            {"weighting": "validation"},
+            {"teacher_teacher": "teacher", "teacher_short": "teacher-short"},
+        ),
+        ({"weighting": "similarity"}, {"corpus": "corpus"}),
+        ({"weighting": "fixed", "weights": {"teacher": 1, "short": 2}}, {}),
+    ],
+)
+def test_a_weighting_reads_what_it_needs_and_nothing_else(tiny, weighting, read):
+    """Signals averaged again because of a corpus that they never looked at."""
+    recipe = check_recipe(values_of(tiny, combination=weighting), name="tiny")
+    config, inputs = walked(recipe)["teacher-signals-combined"]
+    rest = {name: step for name, step in inputs.items() if not name.startswith("signals_")}
+    assert rest == read
+    similar = weighting["weighting"] == "similarity"
+    assert config.locations() == ((str(tiny / "teacher"),) if similar else ())
+    assert config.languages == ((("en",), ("en",)) if similar else ())
+
+
+def test_one_teacher_is_one_as_before(tiny):
+    """Every key of every recipe changed by a feature it does not use."""
+    values = values_of(tiny)
+    del values["co_teachers"]
+    names = step_names(check_recipe(values, name="tiny"))
+    assert not [name for name in names if "combined" in name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"co_teachers": {"tokens": {}}}, "a co-teacher is called 'tokens'"),
+        ({"co_teachers": {"A b": {}}}, "a co-teacher is called 'A b'"),
+        ({"combination": {"weighting": "fixed"}}, "fixed takes one a teacher"),
+        ({"combination": {"weighting": "fixed", "weights": {"x": 1}}}, "the teachers are teacher"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused_before_anything_runs(tiny, change, message):
+    """Told after two teachers were trained for hours."""
+    values = values_of(tiny)
+    if "co_teachers" in change:
+        (name,) = change["co_teachers"]
+        change = {"co_teachers": {name: values["co_teachers"]["short"]}}
+    with pytest.raises(RecipeError, match=message):
+        check_recipe({**values, **change}, name="tiny")
+
+
+def test_a_co_teacher_needs_rows_to_learn_from(tiny):
+    """A German teacher without a German row, noticed when it starts."""
+    values = values_of(tiny)
+    values["co_teachers"]["short"]["languages"] = ["de"]
+    with pytest.raises(RecipeError, match=r"the role train and a language of the teacher \(de\)"):
+        check_recipe(values, name="tiny")
