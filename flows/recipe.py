@@ -36,6 +36,8 @@ from tasks.corpus.tokenizing import PretrainedTokenizer
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
+from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.matching_config import LayerTerm
 
 
 class Recipe(RecipeBase):

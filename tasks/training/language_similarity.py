@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -67,8 +68,7 @@ def mean_embeddings(
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length_tokens)
     device = place()
-    encoder: nn.Module = load_backbone(folder).eval()
-    encoder.to(device)
+    encoder = cast(nn.Module, load_backbone(folder)).eval().to(device)
     found = []
     for texts in groups:
         ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
