@@ -75,6 +75,11 @@ class AdversarialNetwork(nn.Module):
         """The encoder."""
         return self.classifier.backbone
 
+    @property
+    def head(self) -> nn.Module:
+        """The linear layer on top of its text vectors."""
+        return self.classifier.head
+
     def forward(self, texts: Texts, strength: Tensor | None = None) -> Tensor:
         """Logits of the classes, (S, C); in training those of the groups beside them, (S, C + G).
 

@@ -78,6 +78,11 @@ class MatchedNetwork(nn.Module):
         """The encoder."""
         return self.student.backbone
 
+    @property
+    def head(self) -> nn.Module:
+        """The linear layer on top of its text vectors."""
+        return self.student.head
+
     def forward(
         self, texts: Texts, bridges: Sequence[tuple[int, int | None]] = ()
     ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:

@@ -18,6 +18,7 @@ from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, St
 from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.training.config import TrainingConfig
+from tasks.training.matching_config import LayerTerm
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(26))]
 KEPT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "w20", "w5", "w9"]
@@ -201,3 +202,23 @@ def test_a_static_student_is_trained_with_its_fixed_parts_at_rest(made, store, m
     assert (found["embeddings.LayerNorm.weight"] == 1000).all()
     assert found["embeddings.word_embeddings.weight"].abs().max() > 0.05
     assert load_model(student.path / "model").backbone.config.num_hidden_layers == 0
+
+
+def test_a_student_trained_beside_its_teacher_is_saved_without_the_bridges(made, store):
+    """Projections in the delivered student, or a student that never saw the teacher's layers."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=8, num_heads=2, intermediate_size=16)
+    plain = config(shape)
+    training = plain.training.model_copy(update={"learning_rate": 1e-2})
+    plain = plain.model_copy(update={"training": training})
+    matched = plain.model_copy(
+        update={"matching": (LayerTerm(kind="hidden_mse", layers=((1, 4),)),)}
+    )
+    inputs = {**made, "teacher_tokens": made["tokens"]}
+    alone = run_stage(STAGE, plain, {"tokens": made["tokens"]}, store=store).artifact
+    beside = run_stage(STAGE, matched, inputs, store=store).artifact
+    assert weights(alone).keys() == weights(beside).keys()
+    name = "encoder.layer.0.output.dense.weight"
+    assert not torch.equal(weights(alone)[name], weights(beside)[name])
+    steps = json.loads((beside.path / "history.json").read_text())["steps"]
+    assert steps[-1]["loss_hidden_mse"] > 0
+    assert beside.manifest.upstream_keys["teacher"] == made["teacher"].key
