@@ -7,6 +7,8 @@ recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, st
            calls run_stage               calls a Prefect task           looks keys up, runs nothing
            (--no-orchestrator)           (distillation.distill)         (decant plan)
 
+recipe_base.py   what every recipe has; recipe.py: of an encoder, seq2seq_recipe.py: of a model
+                 that writes texts, whose steps are in seq2seq_pipeline.py
 side_by_side.py  small students in child processes, several at once
 sharding.py      shards as Prefect tasks, in processes or on Ray
 partial.py       one step with those it needs; for studies and designs

@@ -5,6 +5,7 @@
     assembly.py          one of them, with what it imports from here, as one file
 
     onnx_export.py       network → fp32 ONNX graph → int8 graph           (for tasks.export)
+    writer_export.py     a model that writes texts, searched as it was evaluated
     parity.py            how alike two forms of a model answer real rows
     bundle.py            files + card + lineage + digests → one folder    (for tasks.registration)
     model_card.py        what a reader of the registry must know, as Markdown

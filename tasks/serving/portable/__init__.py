@@ -5,6 +5,7 @@
     pair_classifier.py        text, text_b        → label, score
     token_classifier.py       text                → entities with character offsets
     question_answerer.py      question, context   → answer, score, start, end
+    text_writer.py            text                → translation, summary or reply
 
     foundation.py             digests, normalisation, tokenizer, both network forms: every script's
     origins.py                normalised characters → characters of the text as it was given

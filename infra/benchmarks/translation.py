@@ -1,0 +1,237 @@
+"""What distillation adds to a small translator, and how fast it writes: English to Chinese.
+
+    short pairs of Tatoeba ─► one vocabulary ─► teacher (from scratch) ─► its texts and opinions
+                                                     students of each seed: gold texts alone (no
+                                                     distillation), the teacher's texts, and those
+                                                     with the teacher's opinion of each token
+
+Everything goes through the stages' own functions and a store, so a killed run goes on, and a second
+one only scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
+`train|dev|test.en-zh.parquet` (columns source, target; see flows/recipes/translation.yaml); about
+ten minutes of one quiet core for the teacher and three for each student.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from data_contracts.artifacts import Artifact, StageSummary
+from tasks import seq2seq_signals, seq2seq_student, seq2seq_teacher
+from tasks.corpus.tables import read_table, write_table
+from tasks.metrics.translation import TranslationScorer
+from tasks.modeling.seq2seq import load_seq2seq
+from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
+from tasks.problems.seq2seq import corpus_scores
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.progress import SilentProgress
+from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
+from tasks.training.config import TrainingConfig
+from tasks.training.examples import RaggedIds
+from tasks.training.writing import load_reader, to_texts, write
+
+MAX_LENGTH_TOKENS = 32
+DECODING = DecodingConfig(num_beams=4, max_length_tokens=20)
+TEACHER = Seq2SeqShape(
+    encoder_layers=2, decoder_layers=2, hidden_size=128, num_heads=4, intermediate_size=512
+)
+STUDENT = Seq2SeqShape(
+    encoder_layers=1, decoder_layers=1, hidden_size=64, num_heads=2, intermediate_size=256
+)
+SEEDS = (0, 1, 2)
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "no distillation (gold texts)": {"alpha": 0.0, "targets": "gold"},
+    "the teacher's texts": {"alpha": 0.0, "targets": "teacher"},
+    "the teacher's texts and opinions": {"alpha": 0.5, "targets": "teacher"},
+}
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+class TokensConfig(StageConfig):
+    """Which pairs are kept, and their vocabulary."""
+
+    vocab_size: int = 3000
+    max_source_chars: int = 32
+    max_target_chars: int = 11
+
+
+def _training(learning_rate: float) -> TrainingConfig:
+    return TrainingConfig(
+        num_epochs=12,
+        batch_size=64,
+        learning_rate=learning_rate,
+        warmup_share=0.1,
+        label_smoothing=0.1,
+        adam_beta2=0.98,
+        schedule="cosine",
+        weight_decay=0.01,
+        precision="fp32",
+        patience=100,
+    )
+
+
+def _tokens_of(data: Path):
+    """The function that reads the pairs in `data`; where they lie defines nothing."""
+
+    def make(
+        config: TokensConfig, inputs: Mapping[str, Artifact], workspace: Workspace
+    ) -> StageSummary:
+        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+        frames = {}
+        for role, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
+            pairs = pd.read_parquet(data / f"{name}.en-zh.parquet")
+            short = pairs.source.str.len() <= config.max_source_chars
+            pairs = pairs[short & (pairs.target.str.len() <= config.max_target_chars)]
+            frames[role] = pairs if role == "train" else pairs.drop_duplicates("source")
+        tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Metaspace("▁", "always"),
+                pre_tokenizers.Punctuation("isolated"),
+                pre_tokenizers.Digits(True),
+            ]
+        )
+        tokenizer.decoder = decoders.Metaspace("▁", "always")
+        trainer = trainers.BpeTrainer(
+            vocab_size=config.vocab_size,
+            min_frequency=2,
+            max_token_length=10,
+            special_tokens=SPECIAL,
+            show_progress=False,
+        )
+        train = frames["train"]
+        tokenizer.train_from_iterator(sorted({*train.source, *train.target}), trainer)
+        output = workspace.output
+        (output / "tokenizer").mkdir()
+        (output / "tokenizer" / "tokenizer.json").write_text(tokenizer.to_str())
+        (output / "tokenizer" / "tokenizer_config.json").write_text("{}")
+        (output / "labels.json").write_text('{"labels": []}')
+        end = tokenizer.token_to_id("[SEP]")
+        for role, pairs in frames.items():
+            keys = [
+                hashlib.sha256(f"{role}{row}{source}{target}".encode()).hexdigest()[:32]
+                for row, (source, target) in enumerate(zip(pairs.source, pairs.target, strict=True))
+            ]
+            columns: dict[str, Any] = {"example_id": keys}
+            for name, texts in (("input_ids", pairs.source), ("target_ids", pairs.target)):
+                cut = [one.ids[: MAX_LENGTH_TOKENS - 1] for one in tokenizer.encode_batch([*texts])]
+                columns[name] = pa.array([[*ids, end] for ids in cut], pa.list_(pa.int32()))
+            write_table(pa.table(columns), output / role / "part-00000.parquet")
+        facts = {
+            "vocab_size": tokenizer.get_vocab_size(),
+            "pad_token_id": 0,
+            "eos_token_id": end,
+            "max_length_tokens": MAX_LENGTH_TOKENS,
+        }
+        (output / "tokens.json").write_text(json.dumps(facts))
+        return StageSummary(facts={"vocab": tokenizer.get_vocab_size()})
+
+    return make
+
+
+def main(data: Path, root: Path) -> None:
+    """Train what is not there yet, then score and time everything; prints a Markdown table."""
+    torch.set_num_threads(1)
+    store = ArtifactStore(root)
+
+    def made(stage: Stage, config: StageConfig, **inputs: Artifact) -> Artifact:
+        return run_stage(stage, config, inputs, store=store, progress=SilentProgress()).artifact
+
+    tokens = made(Stage("tokens", 1, _tokens_of(data)), TokensConfig())
+    teacher = made(
+        seq2seq_teacher.STAGE,
+        seq2seq_teacher.Config(
+            problem="translation",
+            target_language="zh",
+            architecture=TEACHER,
+            decoding=DECODING,
+            validation_texts=200,
+            training=_training(2e-3),
+        ),
+        tokens=tokens,
+    )
+    signals = made(
+        seq2seq_signals.STAGE,
+        seq2seq_signals.Config(
+            target_language="zh",
+            targets="sequence",
+            decoding=DECODING,
+            roles=("train", "validation", "test"),
+        ),
+        teacher=teacher,
+        tokens=tokens,
+    )
+    models: dict[str, list[Path]] = {"teacher": [teacher.path / "model"]}
+    for name, objective in OBJECTIVES.items():
+        config = seq2seq_student.ObjectiveConfig.model_validate(objective)
+        guided = {"signals": signals} if config.needs_signals else {}
+        for seed in SEEDS:
+            student = made(
+                seq2seq_student.STAGE,
+                seq2seq_student.Config(
+                    problem="translation",
+                    target_language="zh",
+                    architecture=STUDENT,
+                    objective=config,
+                    decoding=DECODING,
+                    validation_texts=200,
+                    training=_training(3e-3),
+                    seed=seed,
+                ),
+                tokens=tokens,
+                **guided,
+            )
+            models.setdefault(name, []).append(student.path / "model")
+    _report(models, tokens.path)
+
+
+def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
+    rows = read_table(tokens / "test" / "part-00000.parquet")
+    reader = load_reader(tokens / "tokenizer")
+    references = reader.decode_batch(rows["target_ids"].to_pylist())
+    sources = RaggedIds.from_arrow(rows["input_ids"])
+    facts = json.loads((tokens / "tokens.json").read_text())
+    scorer = TranslationScorer("zh")
+    print(f"{len(references)} test sentences; {scorer.measures[0].metric.signature}")
+    print("| | beams | BLEU | chrF++ | sentences/s |\n|---|---|---|---|---|")
+    for name, folders in models.items():
+        for num_beams in (4, 1):
+            decoding = DECODING.model_copy(update={"num_beams": num_beams})
+            scores: list[dict[str, float]] = []
+            seconds: list[float] = []
+            for folder in folders:
+                model = load_seq2seq(folder)
+                start = time.process_time()
+                found = write(
+                    model,
+                    sources,
+                    decoding,
+                    pad_token_id=facts["pad_token_id"],
+                    vocab_size=facts["vocab_size"],
+                )
+                seconds.append(time.process_time() - start)
+                texts = to_texts(reader, [hypotheses[0] for hypotheses in found])
+                scores.append(corpus_scores(scorer.measures, scorer.statistics(texts, references)))
+            shown = []
+            for metric in ("bleu", "chrf"):
+                values = 100 * np.array([score[metric] for score in scores])
+                spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+                shown.append(f"{values.mean():.1f}{spread}")
+            speed = len(references) / float(np.median(seconds))
+            print(f"| {name} | {num_beams} | {' | '.join(shown)} | {speed:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
