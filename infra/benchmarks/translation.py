@@ -206,6 +206,7 @@ def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
     scorer = TranslationScorer("zh")
     print(f"{len(references)} test sentences; {scorer.measures[0].metric.signature}")
     print("| | beams | BLEU | chrF++ | sentences/s |\n|---|---|---|---|---|")
+    sums: dict[tuple[str, int], np.ndarray] = {}  # of the first seed
     for name, folders in models.items():
         for num_beams in (4, 1):
             decoding = DECODING.model_copy(update={"num_beams": num_beams})
@@ -223,7 +224,9 @@ def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
                 )
                 seconds.append(time.process_time() - start)
                 texts = to_texts(reader, [hypotheses[0] for hypotheses in found])
-                scores.append(corpus_scores(scorer.measures, scorer.statistics(texts, references)))
+                statistics = scorer.statistics(texts, references)
+                scores.append(corpus_scores(scorer.measures, statistics))
+                sums.setdefault((name, num_beams), statistics["bleu"].toarray())
             shown = []
             for metric in ("bleu", "chrf"):
                 values = 100 * np.array([score[metric] for score in scores])
@@ -231,6 +234,19 @@ def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
                 shown.append(f"{values.mean():.1f}{spread}")
             speed = len(references) / float(np.median(seconds))
             print(f"| {name} | {num_beams} | {' | '.join(shown)} | {speed:,.0f} |", flush=True)
+    first, *_, last = OBJECTIVES
+    for num_beams in (4, 1):
+        found = _difference(scorer, sums[last, num_beams], sums[first, num_beams])
+        print(f"{last} minus {first}, {num_beams} beams, first seed: {found}")
+
+
+def _difference(scorer: TranslationScorer, ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Difference in BLEU and the 95 % interval of a paired bootstrap over test sentences."""
+    rng, bleu = np.random.default_rng(0), scorer.measures[0].score
+    draws = [rng.integers(0, len(ours), len(ours)) for _ in range(2000)]
+    found = [100 * float(bleu(ours[rows].sum(0)) - bleu(theirs[rows].sum(0))) for rows in draws]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return f"{100 * float(bleu(ours.sum(0)) - bleu(theirs.sum(0))):+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 if __name__ == "__main__":
