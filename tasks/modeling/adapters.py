@@ -9,7 +9,7 @@
 Token embeddings are ruled by `embedding_updates` alone, which may train them beside any of these.
 Low-rank updates are added into their matrices when training is done, so that what is saved is a
 plain model that anybody can load, and is as fast as before. A 12-layer, 384-wide encoder has 21.3
-million weights in its layers; updates of rank 8 are 1.3 million, and AdamW keeps moments of those
+million weights in its layers; updates of rank 8 are 0.66 million, and AdamW keeps moments of those
 alone.
 
 References: Hu et al. 2022, arXiv:2106.09685 (LoRA); Ben Zaken et al. 2022, arXiv:2106.10199
