@@ -39,6 +39,18 @@ from tasks.teacher_signals import Role
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.matching_config import LayerTerm
 
+# Losses that compare classes of one distribution make no sense of labels that do not exclude one
+# another; losses that take the mean over all logits would count the filler of shorter windows.
+_FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
+    "multilabel_classification": frozenset({"hard", "kl", "logit_mse"}),
+    "question_answering": frozenset(
+        {
+            "hard", "kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "total_variation",
+            "soft_cross_entropy",
+        }
+    ),
+}  # fmt: skip
+
 
 class Recipe(RecipeBase):
     """One complete run of an encoder, from its sources to the registry."""
@@ -91,6 +103,12 @@ class Recipe(RecipeBase):
                     f"{name}.training.class_weights is {training.class_weights}, but answers to "
                     "questions have no classes: set it to none"
                 )
+        fit = _FITTING_TERMS.get(self.problem)
+        if unfit := [t.kind for t in self.distillation.terms if fit and t.kind not in fit]:
+            raise ValueError(
+                f"distillation.terms holds {', '.join(unfit)}, which {self.problem} cannot use: "
+                f"terms there are of kind {', '.join(sorted(fit or ()))}"
+            )
 
     def _check_adaptation(self) -> None:
         """What is to be read is there, and what is there is read."""

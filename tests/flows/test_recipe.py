@@ -368,3 +368,18 @@ def test_both_forms_of_the_loss_are_refused_with_their_remedy():
     with pytest.raises(RecipeError) as caught:
         check_recipe(values, name="quickstart")
     assert "did you mean distillation.terms.0.beta?" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "terms", "said"),
+    [
+        ("question_answering", [{"kind": "dist"}], "holds dist, which question_answering"),
+        ("question_answering", [{"kind": "kl"}, {"kind": "logit_mse"}], "holds logit_mse"),
+    ],
+)
+def test_a_loss_that_a_problem_cannot_use_is_told_before_anything_runs(name, terms, said):
+    """A day of training that ends in a traceback, or a loss that counts filler as units."""
+    values = read_recipe(name).model_dump(mode="json", exclude_defaults=True)
+    values["distillation"] = {"terms": terms}
+    with pytest.raises(RecipeError, match=said):
+        check_recipe(values, name=name)
