@@ -297,7 +297,14 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
         )
     objective = material.inputs["student_0"].manifest.key_parts.config.get("objective", {})
     sources = [objective.get("hard_labels"), *(t.get("labels") for t in objective.get("terms", ()))]
-    if "gold" in sources:
+    if written := objective.get("targets"):
+        told = {
+            "teacher": "The student learns texts that the teacher wrote (with interpolation the "
+            "given text chose among them).",
+            "gold": "The student learns the given texts.",
+        }
+        yield f"{told[written]} Validation texts choose the training step that is kept."
+    elif "gold" in sources:
         yield f"Gold {target} labels enter this student's loss."
     else:
         yield (

@@ -93,14 +93,13 @@ def _described(
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / interface.script.name
         script.write_text(assembled(interface.script), encoding="utf-8")
+        rows = pd.DataFrame(input_rows(problem, examples))
+        has_forms = any(parameter.name == "variant" for parameter in interface.parameters)
         yield {
             "python_model": str(script),
             "artifacts": {"bundle": str(bundle)},
             "signature": signature(interface),
-            "input_example": (
-                pd.DataFrame(input_rows(problem, examples)),
-                {"variant": INT8_VARIANT},
-            ),
+            "input_example": (rows, {"variant": INT8_VARIANT}) if has_forms else rows,
             "pip_requirements": pip_requirements,
             "metadata": {"content_digest": digest},
         }
