@@ -25,7 +25,7 @@ from tasks.modeling.config import (
 )
 from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 from tasks.training.matching_config import LayerTerm
 from tasks.training.objective_config import ObjectiveConfig
@@ -113,7 +113,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         # Gold labels alone teach nothing on rows that have none.
         labelled_only=config.objective.label_source == "gold"
         and not config.objective.reads_teacher_logits,
-        groups=config.adversary.groups if config.adversary else None,
+        groups=noted_groups(config.adversary, config.training.language_temperature),
         teacher_tokens=inputs["teacher_tokens"] if config.matching else None,
         workspace=workspace,
     )

@@ -16,7 +16,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import EncoderProblem, Pooling
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 
 VERSION = 1
@@ -72,7 +72,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         problem=config.problem,
         signals=None,
         label_roles=("train",) if config.adversary else (),
-        groups=config.adversary.groups if config.adversary else None,
+        groups=noted_groups(config.adversary, config.training.language_temperature),
         workspace=workspace,
     )
     initialise(derive_seed(config.seed, "weights"))

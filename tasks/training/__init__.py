@@ -6,6 +6,7 @@
        ▼
     order.py              each epoch a permutation, sorted by length inside windows
     batches.py            which examples form step s: a pure function of (seed, epoch, lengths)
+    language_sampling.py  which rows an epoch reads, if rare languages are to be seen more often
     layouts.py            padded, bucketed, packed; layout_choice.py: which is fastest here
     passes.py             the tensors of each pass of a step (packing.py: where packed texts lie)
     prefetching.py        laid out by a thread, ahead of the device

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_contracts.artifacts import Frozen
+from data_contracts.errors import RecipeError
 
 
 class AdversaryConfig(Frozen):
@@ -37,3 +38,21 @@ class AdversaryConfig(Frozen):
         """Lambda at step `step`, from 0: 0 there, close to `max_lambda` at the last."""
         progress = step / max(1, total_steps - 1)
         return self.max_lambda * (2 / (1 + math.exp(-self.gamma * progress)) - 1)
+
+
+def noted_groups(
+    adversary: AdversaryConfig | None, language_temperature: float | None
+) -> Literal["language", "role"] | None:
+    """What rows must tell of where they come from, for an adversary or to draw languages.
+
+    Raises: RecipeError if one wants roles and the other languages.
+    """
+    if language_temperature is None:
+        return adversary.groups if adversary else None
+    if adversary and adversary.groups == "role":
+        raise RecipeError(
+            "an adversary of roles and training.language_temperature are both given",
+            rule="of each row one thing is noted: its language or its role",
+            remedy="leave one of them out",
+        )
+    return "language"

@@ -24,6 +24,14 @@ class TrainingConfig(Frozen):
         description="texts of similar length share a step: little padding on a CPU; switch off for "
         "large steps on a GPU, which packs texts of any lengths",
     )
+    language_temperature: float | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="how evenly languages are drawn: an epoch has as many rows as there are, of a "
+        "language in proportion to its rows to the power 1/T (3.33 as in XLM-R); 1 or none: every "
+        "row once",
+    )
     learning_rate: float = Field(gt=0, le=1, description="peak AdamW learning rate")
     weight_decay: float = Field(
         0.01, ge=0, le=1, description="decoupled decay; not applied to biases and norms"

@@ -32,6 +32,7 @@ from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
+from tasks.training.language_sampling import language_facts
 from tasks.training.layer_matching import with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
@@ -159,6 +160,7 @@ def fit(
             "trained_parameters": num_trained,
             "train_seconds": state.train_seconds,
             **measured,
+            **language_facts(examples.groups, examples.group_names, config.language_temperature),
             **result.layout.facts(),
             "loader_wait_seconds": result.loader_wait_seconds,
             "threads": result.num_threads,

@@ -31,6 +31,7 @@ from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import Ranks, current_ranks, load_whole, whole
+from tasks.training.language_sampling import check_languages, drawn_rows
 from tasks.training.layout_choice import for_training
 from tasks.training.layouts import Layout
 from tasks.training.objectives import StepObjective
@@ -246,20 +247,26 @@ def _steps(
     """This rank's share of steps `first_step` to `planned`: the same whether interrupted or not."""
     steps_per_epoch = num_steps(len(examples), config.batch_size)
     lengths = examples.input_ids.lengths
+    temperature = config.language_temperature
+    check_languages(examples, temperature)
 
     def rows_of_steps() -> Iterator[np.ndarray]:
-        epoch, order = -1, []
+        epoch, order, drawn = -1, [], None
         for step in range(first_step, planned):
             if step // steps_per_epoch != epoch:
                 epoch = step // steps_per_epoch
+                if temperature is not None:
+                    groups: Any = examples.groups  # pyright: ignore[reportAttributeAccessIssue]
+                    drawn = drawn_rows(groups, temperature=temperature, seed=seed, epoch=epoch)
                 order = epoch_order(
-                    lengths,
+                    lengths if drawn is None else lengths[drawn],
                     batch_size=config.batch_size,
                     seed=seed,
                     epoch=epoch,
                     grouped=config.group_by_length,
                 )
-            yield order[step % steps_per_epoch]
+            rows = order[step % steps_per_epoch]
+            yield rows if drawn is None else drawn[rows].astype(np.int64)
 
     return make_steps(
         examples,
