@@ -1,4 +1,4 @@
-"""Drawing languages: shares as the temperature says, every row in its turn, the same after a kill."""
+"""Drawing languages: shares as the temperature says, every row in turn, the same after a kill."""
 
 from dataclasses import replace
 
