@@ -7,12 +7,11 @@ meanings of `step` over this one text, so they cannot disagree about what depend
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
-
 from flows.recipe import Recipe
 from flows.recipe_base import RecipeBase
 from flows.seq2seq_pipeline import pour_texts
 from flows.seq2seq_recipe import Seq2SeqRecipe
+from flows.steps import Handle, Step
 from tasks import (
     adaptation,
     combined_signals,
@@ -26,16 +25,6 @@ from tasks import (
     tokenization,
 )
 from tasks.runtime.stages import Stage, StageConfig
-
-Handle = TypeVar("Handle")
-
-
-class Step(Protocol[Handle]):
-    """What a step means: runs it, looks it up, or writes its name down."""
-
-    def __call__(self, name: str, stage: Stage, config: StageConfig, /, **inputs: Handle) -> Handle:
-        """Give the handle of step `name`: `stage` with `config` on the handles of its inputs."""
-        ...
 
 
 def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:

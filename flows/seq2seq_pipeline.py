@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
 from flows.seq2seq_recipe import Seq2SeqRecipe
+from flows.steps import Handle, Step
 from tasks import (
     evaluation,
     export,
@@ -15,11 +14,6 @@ from tasks import (
     seq2seq_teacher,
     tokenization,
 )
-
-if TYPE_CHECKING:
-    from flows.pipeline import Step
-
-Handle = TypeVar("Handle")
 
 
 def pour_texts(recipe: Seq2SeqRecipe, step: Step[Handle]) -> Handle:

@@ -10,11 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_contracts.errors import SourceError
 from tasks.corpus.quarantine import Rejected
-from tasks.corpus.rows.kind import RawRow
 
 BATCH_ROWS = 8192
 """Rows a batch holds: the unit in which sources are read and prepared."""
@@ -29,6 +28,15 @@ _PLAIN = ("text", "label", "parallel_text")
 STRUCTURED = frozenset({"answers", "labels", "spans", "tags", "words"})
 """Wanted cells that may be lists or records."""
 _MAX_DEPTH = 4
+
+
+class RawRow(NamedTuple):
+    """The cells of one row as its file has them; `others` by what they are wanted for."""
+
+    text: str
+    label: str | None
+    parallel_text: str | None
+    others: Mapping[str, Any]
 
 
 @dataclass

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
-    RawRow,
     RowKind,
     RowRules,
     check_parallel,

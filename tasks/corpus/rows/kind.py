@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +31,7 @@ from tasks.corpus.normalization import (
     normalize,
     normalize_label,
 )
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.tokenizing import unknown_id
 
 if TYPE_CHECKING:
@@ -78,15 +79,6 @@ class RowRules(Frozen):
     normalization: NormalizationConfig
     filters: FilterConfig
     keep_quarantined_text: bool
-
-
-class RawRow(NamedTuple):
-    """The cells of one row as its file has them; `others` by what they are wanted for."""
-
-    text: str
-    label: str | None
-    parallel_text: str | None
-    others: Mapping[str, Any]
 
 
 class PreparedRow(NamedTuple):

@@ -10,10 +10,10 @@ import pyarrow.compute
 
 from tasks.corpus.cells import as_list
 from tasks.corpus.encoding import Encoder, readable_text
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.classification import ClassifiedRows
 from tasks.corpus.rows.kind import (
     PreparedRow,
-    RawRow,
     Reading,
     RowKind,
     RowRules,

@@ -19,9 +19,9 @@ import pyarrow.compute
 
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.pair_encoding import encode_pairs
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
-    RawRow,
     Reading,
     RowKind,
     RowRules,

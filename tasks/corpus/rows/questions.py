@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from tasks.corpus.cells import as_records
 from tasks.corpus.encoding import readable_text
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
-    RawRow,
     Reading,
     RowKind,
     RowRules,

@@ -22,9 +22,9 @@ import pyarrow as pa
 
 from tasks.corpus.cells import as_list, as_records
 from tasks.corpus.normalization import normalize
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
-    RawRow,
     Reading,
     RowKind,
     RowRules,

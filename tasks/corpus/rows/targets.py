@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.corpus.encoding import Encoder, readable_text, special_frame
+from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
-    RawRow,
     Reading,
     RowKind,
     RowRules,

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from data_contracts.errors import SourceError
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.rows.kind import RawRow, RowRules, UnfitError
+from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.rows.kind import RowRules, UnfitError
 from tasks.corpus.rows.spans import SpanRows
 from tasks.corpus.units import segment
 
