@@ -197,6 +197,12 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
         (out / "model" / "tokenizer_config.json").write_text(json.dumps(settings))
         (out / "model" / "labels.json").write_text(json.dumps({"labels": labels}))
+        tuned = {
+            "multilabel_classification": {"thresholds": [0.5] * len(labels)},
+            "question_answering": {"null_threshold": 0.0},
+        }
+        if problem in tuned:
+            (out / "model" / "thresholds.json").write_text(json.dumps(tuned[problem]))
         steps, validations = [{"step": 1, "loss": 1.0}], [{"step": 1, "loss": 1.0}]
         history = {"steps": steps, "validations": validations, "best_step": 1}
         (out / "history.json").write_text(json.dumps(history))
