@@ -7,6 +7,7 @@ meanings of `step` over this one text, so they cannot disagree about what depend
 
 from __future__ import annotations
 
+from flows.mutual_steps import mutual_config, peer_tokens_config, reads_teacher
 from flows.recipe import Recipe
 from flows.recipe_base import RecipeBase
 from flows.seq2seq_pipeline import pour_texts
@@ -19,6 +20,7 @@ from tasks import (
     evaluation,
     export,
     ingestion,
+    mutual,
     registration,
     teacher,
     teacher_signals,
@@ -85,16 +87,28 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
     beside = (
         {"teacher": fine_tuned, "teacher_tokens": signal_tokens} if recipe.student.matching else {}
     )
+    together: dict[str, Handle] = {}
+    if recipe.mutual:
+        together = _together(recipe, step, corpus, student_tokens, signal_tokens)
+        if recipe.student_config(0).objective.needs_teacher:
+            together["signals"] = signals
+        if reads_teacher(recipe):
+            start = {**start, "teacher": fine_tuned}
     models: dict[str, Handle] = {}
     for i in range(recipe.num_seeds):
-        models[f"student_{i}"] = step(
-            f"student-seed-{i}",
-            distillation.STAGE,
-            recipe.student_config(i),
-            tokens=student_tokens,
-            signals=signals,
-            **{**start, **beside},
-        )
+        if recipe.mutual:
+            models[f"student_{i}"] = step(
+                f"student-seed-{i}", mutual.STAGE, mutual_config(recipe, i), **together, **start
+            )
+        else:
+            models[f"student_{i}"] = step(
+                f"student-seed-{i}",
+                distillation.STAGE,
+                recipe.student_config(i),
+                tokens=student_tokens,
+                signals=signals,
+                **{**start, **beside},
+            )
         if recipe.baselines.pseudo_labels:
             models[f"pseudo_label_{i}"] = step(
                 f"pseudo-labels-seed-{i}",
@@ -187,6 +201,25 @@ def _combined(
         **inputs,
         **read.get(recipe.combination.weighting, {}),
     )
+
+
+def _together(
+    recipe: Recipe,
+    step: Step[Handle],
+    corpus: Handle,
+    student_tokens: Handle,
+    signal_tokens: Handle,
+) -> dict[str, Handle]:
+    """What each of the networks that teach one another reads."""
+    assert recipe.mutual is not None
+    found = {"tokens_0": student_tokens}
+    for k in range(1, len(recipe.mutual.peers) + 1):
+        found[f"tokens_{k}"] = step(
+            f"peer-tokens-{k}", tokenization.STAGE, peer_tokens_config(recipe, k), corpus=corpus
+        )
+    if recipe.mutual.teacher:
+        found[f"tokens_{len(found)}"] = signal_tokens
+    return found
 
 
 def step_names(recipe: RecipeBase) -> list[str]:

@@ -19,8 +19,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from flows.mutual_steps import check_mutual, mutual_config
 from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, with_precision
-from flows.recipe_sections import Adaptation, Baselines, Distillation, Student, Teacher
+from flows.recipe_sections import (
+    Adaptation,
+    Baselines,
+    Distillation,
+    Mutual,
+    Student,
+    Teacher,
+)
 from flows.search_space import Tuning
 from flows.several_teachers import FIRST, check_names, combined_config
 from tasks import (
@@ -75,6 +83,9 @@ class Recipe(RecipeBase):
     distillation: Distillation = Field(
         default=Distillation.model_validate({}), description="what the student is trained to match"
     )
+    mutual: Mutual | None = Field(
+        None, description="networks that the student learns from while they learn from it"
+    )
     baselines: Baselines = Field(
         default=Baselines.model_validate({}), description="what it is compared with"
     )
@@ -87,6 +98,7 @@ class Recipe(RecipeBase):
         self._check_roles()
         self._check_problem()
         check_names(self.co_teachers)
+        check_mutual(self)
         self._check_adaptation()
         self._check_configs()
         return self
@@ -243,7 +255,7 @@ class Recipe(RecipeBase):
             yield self.teacher_signals_config(name)
         if self.co_teachers:
             yield self.combined_signals_config()
-        yield self.student_config(0)
+        yield mutual_config(self, 0) if self.mutual else self.student_config(0)
         yield self.export_config()
         yield self.evaluation_config()
         yield self.registration_config()

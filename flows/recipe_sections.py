@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
 from flows.recipe_base import Reading, section
@@ -14,6 +14,7 @@ from tasks.modeling.config import Architecture
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 from tasks.training.matching_config import LayerTerm
+from tasks.training.mutual_config import MutualTerm
 
 
 class TeacherSignals(section(teacher_signals.Config, without=())):
@@ -87,6 +88,33 @@ class Adaptation(
         description="languages of the text that is read, the preferred one first; empty: the "
         "target language",
     )
+
+
+class Peer(Reading):
+    """A further student that learns beside the delivered one, and teaches it."""
+
+    languages: tuple[str, ...] = Field(
+        (), description="languages it reads, the preferred one first; empty: the student's"
+    )
+    tokenizer: Tokenizer = Field(description="its own vocabulary")
+    architecture: Architecture = Field(description="its encoder")
+
+
+class Mutual(MutualTerm):
+    """Networks that teach one another; the student is the first of them."""
+
+    peers: tuple[Peer, ...] = Field((), max_length=7, description="further students")
+    teacher: bool = Field(
+        False,
+        description="whether the fine-tuned teacher learns from the students too; how far it "
+        "drifts is told in the student's training.json",
+    )
+
+    @model_validator(mode="after")
+    def _not_alone(self) -> Mutual:
+        if not self.peers and not self.teacher:
+            raise ValueError("mutual has neither peers nor the teacher: nobody to learn from")
+        return self
 
 
 class Baselines(Frozen):

@@ -8,6 +8,7 @@ Where the answer is a text, `seq2seq_teacher`, `seq2seq_signals` and `seq2seq_st
 the three stages in the middle; they leave artifacts of the same names.
 
     teacher_signals of several teachers → combined_signals → distillation
+    tokens of several students → mutual (in place of distillation: they teach one another)
 
 A stage module holds three things of one shape: `Config` (frozen, what defines its result),
 `VERSION`, and one function `(config, inputs, workspace) -> StageSummary`, bound as `STAGE`.

@@ -22,6 +22,7 @@ STAGES = (
     "teacher_signals",
     "combined_signals",
     "distillation",
+    "mutual",
     "export",
     "evaluation",
     "registration",

@@ -23,6 +23,8 @@
     stepping.py           one step in as many passes as memory asks for; compilation.py
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
+    mutual.py             networks that teach one another: their rows, their objective
+    mutual_fitting.py     fitting.py for them, and a teacher's drift; mutual_config.py
     inference.py          logits of many texts, in row order
     diagnostics.py        what goes wrong without an error: figures at validations, warnings
     precision_probe.py    what bf16 is worth on this processor, for the record

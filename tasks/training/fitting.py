@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
@@ -73,15 +74,8 @@ def fit(
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
-    rows = read_rows(tokens, ["validation"], language=language)
-    validation = examples_of(task, rows, label_names)
-    if missing := int((validation.labels == IGNORE_INDEX).sum()):
-        raise ContractViolation(
-            f"{missing} of {validation.labels.size} answers to the validation rows have no label",
-            rule="the best step is chosen on labelled validation rows",
-            remedy="map the columns of the validation source that hold labels",
-        )
-    config = config.model_copy(update={"selection": _selection(task, config)})
+    rows = validation_rows(task, tokens, label_names, language=language)
+    config = config.model_copy(update={"selection": selection_of(task, config)})
     pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
 
@@ -131,13 +125,10 @@ def fit(
     )
     num_trained = num_parameters(model, trainable=True)
     merge_adapters(model.backbone)
-    folder = workspace.output / "model"
-    save_classifier(model, folder, problem=problem)
-    for source in sorted((tokens / "tokenizer").iterdir()):
-        shutil.copyfile(source, folder / source.name)
-    shutil.copyfile(tokens / "labels.json", folder / "labels.json")
+    write_model(model, workspace.output / "model", task, tokens)
     if task.has_thresholds:
-        _write_json(folder / "thresholds.json", task.thresholds(rows, *said_by(model)))
+        found = task.thresholds(rows, *said_by(model))
+        write_json(workspace.output / "model" / "thresholds.json", found)
     state = result.state
     if findings is not None:
         findings.add(collapsed(state.validations, state.best_step))
@@ -169,6 +160,32 @@ def fit(
     )
 
 
+def validation_rows(
+    task: Problem, tokens: Path, label_names: Sequence[str], *, language: str | None
+) -> pa.Table:
+    """The labelled rows that choose the step.
+
+    Raises: ContractViolation if there are none, or one has no label.
+    """
+    rows = read_rows(tokens, ["validation"], language=language)
+    labels = examples_of(task, rows, label_names).labels
+    if missing := int((labels == IGNORE_INDEX).sum()):
+        raise ContractViolation(
+            f"{missing} of {labels.size} answers to the validation rows have no label",
+            rule="the best step is chosen on labelled validation rows",
+            remedy="map the columns of the validation source that hold labels",
+        )
+    return rows
+
+
+def write_model(model: EncoderWithHead, folder: Path, task: Problem, tokens: Path) -> None:
+    """Write a trained network with the tokenizer and the labels of its tokens into `folder`."""
+    save_classifier(model, folder, problem=task.name)
+    for source in sorted((tokens / "tokenizer").iterdir()):
+        shutil.copyfile(source, folder / source.name)
+    shutil.copyfile(tokens / "labels.json", folder / "labels.json")
+
+
 def write_record(
     output: Path,
     result: TrainingResult,
@@ -177,11 +194,16 @@ def write_record(
     num_examples: int,
     precision: str,
     seed: int,
+    **more: object,
 ) -> None:
-    """Write history.json (learning curves) and training.json (what was run) into `output`."""
+    """Write history.json (learning curves) and training.json (what was run) into `output`.
+
+    Args:
+        more: what else training.json tells.
+    """
     state = result.state
-    _write_json(output / "history.json", result.history())
-    _write_json(
+    write_json(output / "history.json", result.history())
+    write_json(
         output / "training.json",
         {
             "steps_done": state.step,
@@ -192,11 +214,12 @@ def write_record(
             "num_parameters": num_parameters,
             "num_examples": num_examples,
             "seed": seed,
+            **more,
         },
     )
 
 
-def _selection(problem: Problem, config: TrainingConfig) -> str:
+def selection_of(problem: Problem, config: TrainingConfig) -> str:
     """The validation figure that chooses the step; `auto` is the problem's primary one."""
     if config.selection == "auto":
         return problem.metrics[0]
@@ -234,5 +257,6 @@ def read_token_facts(tokens: Path) -> TokenFacts:
     return TokenFacts(facts["vocab_size"], facts["pad_token_id"], facts["max_length_tokens"])
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write `value` for people and programs: indented, keys sorted."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
