@@ -218,7 +218,7 @@ class MutualObjective:
 
     def _learned(self, shared: Sequence[Tensor], k: int, num_shared: int, step: int) -> Tensor:
         """Mean over the others of T² · KL(other || peer k)."""
-        kl = KLTerm(kind="kl", temperature=self.mutual.temperature)
+        kl = KLTerm(kind="kl", weight=1.0, temperature=self.mutual.temperature)
         loss = Objective((kl,), self.tasks[k].is_binary, total_steps=self.total_steps)
         others = [other.detach() for j, other in enumerate(shared) if j != k]
         labels = torch.empty(0, dtype=torch.int64, device=shared[k].device)  # kl reads none

@@ -172,7 +172,9 @@ def fit_peers(
 
 def _mean_kl(before_AC: np.ndarray, now_AC: np.ndarray, task: Problem) -> float:
     """Mean KL(before || now) of answers, nats."""
-    kl = Objective((KLTerm(kind="kl"),), is_binary=task.distribution == "binary")
+    kl = Objective(
+        (KLTerm(kind="kl", weight=1.0, temperature=1.0),), is_binary=task.distribution == "binary"
+    )
     now, before = torch.from_numpy(now_AC), torch.from_numpy(before_AC)
     labels = torch.empty(0, dtype=torch.int64)  # kl reads none
     terms = kl(now.double(), labels, before.double(), num_examples=len(now), num_labelled=0)
