@@ -23,10 +23,11 @@ def check_mutual(recipe: Recipe) -> None:
     """
     if recipe.mutual is None:
         return
-    if recipe.student.matching or recipe.student.adversary is not None:
+    student = recipe.student
+    if student.matching or student.adversary is not None or student.ema is not None:
         raise ValueError(
-            "mutual is given with student.matching or student.adversary: a student learns with "
-            "peers, beside its teacher's layers or against an adversary"
+            "mutual is given with student.matching, student.adversary or student.ema: a student "
+            "learns with peers, beside its teacher's layers or its average, or against an adversary"
         )
     if recipe.mutual.teacher and recipe.target_language not in recipe.teacher_languages:
         # It is examined on the rows that choose the student's step.

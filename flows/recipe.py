@@ -45,6 +45,7 @@ from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
 from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import LayerTerm
 
 # Losses that compare classes of one distribution make no sense of labels that do not exclude one
@@ -322,6 +323,7 @@ class Recipe(RecipeBase):
             self.distillation.objective,
             adversary=self.student.adversary,
             matching=self.student.matching,
+            ema=self.student.ema,
         )
 
     def pseudo_label_config(self, i: int) -> distillation.Config:
@@ -379,6 +381,7 @@ class Recipe(RecipeBase):
         train_on: tuple[Literal["transfer", "train"], ...] = (),
         adversary: AdversaryConfig | None = None,
         matching: tuple[LayerTerm, ...] = (),
+        ema: EMAConfig | None = None,
     ) -> distillation.Config:
         return distillation.Config(
             problem=self.problem,
@@ -391,5 +394,6 @@ class Recipe(RecipeBase):
             training=with_precision(self.student.training),
             adversary=adversary,
             matching=matching,
+            ema=ema,
             seed=self.seed + i,
         )

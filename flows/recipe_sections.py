@@ -13,6 +13,7 @@ from tasks.corpus.tokenizing import Tokenizer
 from tasks.modeling.config import Architecture
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
+from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import LayerTerm
 from tasks.training.mutual_config import MutualTerm
 
@@ -51,6 +52,11 @@ class Student(Reading):
         None,
         description="a classifier of languages or roles that the student's encoder learns to "
         "mislead; its baselines do without",
+    )
+    ema: EMAConfig | None = Field(
+        None,
+        description="self-distillation: the student learns from the running average of its own "
+        "weights too (its baselines do not); none: it does not",
     )
     matching: tuple[LayerTerm, ...] = Field(
         (),

@@ -27,6 +27,7 @@ from tasks.runtime.device import is_small_step, process_count, trains_on_one_thr
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
+from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import LayerTerm
 from tasks.training.objective_config import ObjectiveConfig
 
@@ -65,14 +66,19 @@ class Config(StageConfig):
     matching: tuple[LayerTerm, ...] = Field(
         (), description="layers of the teacher that the student's layers are compared with"
     )
+    ema: EMAConfig | None = Field(
+        None, description="what the student learns from the running average of its own weights"
+    )
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
 
     @model_validator(mode="after")
     def _one_companion(self) -> Config:
-        if self.matching and self.adversary is not None:
+        given = {"matching": self.matching, "adversary": self.adversary, "ema": self.ema}
+        named = [f"student.{name}" for name, value in given.items() if value]
+        if len(named) > 1:
             raise ValueError(
-                "student.matching and student.adversary are both given: a student is trained "
-                "beside its teacher or against an adversary"
+                f"{' and '.join(named)} are both given: a student is trained beside its teacher, "
+                "against an adversary, or beside its own average"
             )
         return self
 
@@ -150,6 +156,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
             artifacts=workspace.store.root / "artifacts",
         ),
         adversary=config.adversary,
+        ema=config.ema,
         matching=(load_model(inputs["teacher"].path / "model"), config.matching)
         if config.matching
         else None,

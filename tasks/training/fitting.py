@@ -31,6 +31,8 @@ from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
+from tasks.training.ema import SelfTaughtNetwork, SelfTaughtObjective
+from tasks.training.ema_config import EMAConfig
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
 from tasks.training.language_sampling import language_facts
@@ -58,6 +60,7 @@ def fit(
     findings: Findings | None = None,
     adversary: AdversaryConfig | None = None,
     matching: tuple[EncoderWithHead, Sequence[LayerTerm]] | None = None,
+    ema: EMAConfig | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
 
@@ -71,6 +74,7 @@ def fit(
         adversary: that tells where a text comes from; `examples` then hold that.
         matching: a teacher that reads beside `model`, whose tokens `examples` then hold, and what
             of its layers is compared; not with an adversary.
+        ema: what is learned from the running average of the weights; with neither of these.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
@@ -110,6 +114,9 @@ def fit(
         network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
     elif matching is not None:
         network, minimised = with_matching(model, matching[0], objective, matching[1])
+    elif ema is not None:
+        network = SelfTaughtNetwork(model, decay=ema.decay)
+        minimised = SelfTaughtObjective(objective, ema)
     result = train(
         network,
         examples,

@@ -28,7 +28,8 @@ class Stepper:
     """Runs steps on `model`; callable with a `Step`.
 
     Args:
-        model: the network whose weights `optimizer` changes.
+        model: the network whose weights `optimizer` changes; if it has a method `after_step`, that
+            is called then.
         forward: `model`, or a compiled form of it.
         layout: how passes are laid out; the attribute shrinks when memory runs out.
         ranks: the processes that share each step; `forward` reduces gradients over them.
@@ -85,6 +86,8 @@ class Stepper:
         self._ranks.sum_rows(self._model)
         clip_gradients(self._model.parameters(), self._config.max_grad_norm)
         self._optimizer.step()
+        if after_step := getattr(self._model, "after_step", None):
+            after_step()
         return terms
 
     def _laid_out(self, step: Step) -> Step:

@@ -288,7 +288,7 @@ def test_a_student_trained_beside_its_teacher_is_given_it(tiny):
     assert steps["student-seed-0"]["teacher_tokens"] == "signal-tokens"
     assert "teacher_tokens" not in steps["supervised-seed-0"]
     values["student"]["adversary"] = {}
-    with pytest.raises(RecipeError, match="beside its teacher or against an adversary"):
+    with pytest.raises(RecipeError, match="beside its teacher, against an adversary"):
         check_recipe(values, name="tiny")
 
 

@@ -18,6 +18,7 @@ from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, St
 from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.training.config import TrainingConfig
+from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import LayerTerm
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(26))]
@@ -222,3 +223,20 @@ def test_a_student_trained_beside_its_teacher_is_saved_without_the_bridges(made,
     steps = json.loads((beside.path / "history.json").read_text())["steps"]
     assert steps[-1]["loss_hidden_mse"] > 0
     assert beside.manifest.upstream_keys["teacher"] == made["teacher"].key
+
+
+def test_the_average_of_a_self_taught_student_is_left_behind(made, store):
+    """A delivered folder with two networks in it, or the wrong one of them."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
+    inputs = {"tokens": made["tokens"]}
+    plain = run_stage(STAGE, config(shape), inputs, store=store).artifact
+    wanted = config(shape).model_copy(update={"ema": EMAConfig(decay=0.9, weight=1.0)})
+    student = run_stage(STAGE, wanted, inputs, store=store).artifact
+    assert weights(student).keys() == weights(plain).keys()
+    assert student.manifest.facts["parameters"] == plain.manifest.facts["parameters"]
+    (step,) = json.loads((student.path / "history.json").read_text())["steps"]
+    assert step["weight_ema"] == 1.0
+    # Before the first step the average is the student; without dropout's noise they agree.
+    assert 0 <= step["loss_ema"] < 0.05
+    with pytest.raises(ValueError, match=r"student\.adversary and student\.ema are both given"):
+        Config.model_validate({**wanted.model_dump(), "adversary": {"groups": "language"}})
