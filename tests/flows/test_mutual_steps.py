@@ -63,3 +63,23 @@ def test_a_student_without_peers_is_refused(tiny):
     """Mutual learning of one."""
     with pytest.raises(RecipeError, match="neither peers nor the teacher"):
         check_recipe(values_of(tiny, peers=[]), name="tiny")
+
+
+@pytest.mark.slow
+def test_a_run_with_several_teachers_and_peers_ends_in_the_registry(tiny, decant, tmp_path):
+    """Steps that plan well, and a report or an export that cannot read what they left."""
+    values = values_of(tiny, teacher=True)
+    # Its words are English: of Chinese it reads little, which is no matter here.
+    values["teacher"] |= {"languages": ["zh", "en"], "max_unknown_rate": 1.0}
+    values["teacher"]["training"] |= {"language_temperature": 2.0}
+    values["co_teachers"] = {"english": {**values["teacher"], "languages": ["en"]}}
+    values["combination"] = {"weighting": "validation"}
+    values["baselines"] = {"pseudo_labels": False, "supervised": False, "linear": False}
+    values["registration"]["gates"]["min_gain_over_no_kd"] = None
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values, ensure_ascii=False))
+    done = decant("run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0)
+    assert "tiny-en-zh, version 1" in done.stdout
+    again = decant("run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0)
+    assert "built in" not in again.stderr
+    (student,) = (decant.home / "artifacts" / "student").glob("*/training.json")
+    assert "peer_2_drift_kl" in json.loads(student.read_text())["peers"]
