@@ -37,7 +37,7 @@ from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import RaggedIds
+from tasks.training.ragged import RaggedIds
 from tasks.training.writing import load_reader, to_texts, write
 
 MAX_LENGTH_TOKENS = 32

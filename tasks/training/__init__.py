@@ -1,7 +1,8 @@
 """One engine for all training: teacher, student, and every baseline.
 
     tokens (+ teacher signals)
-       │ mapped_examples.py  Parquet → flat files that are mapped (examples.py: what they are)
+       │ mapped_examples.py  Parquet → flat files that are mapped (examples.py: what
+       │                     they are, and their tensors; ragged.py: ids in one buffer)
        │ signal_join.py      signals joined by example id, never by position
        ▼
     order.py              each epoch a permutation, sorted by length inside windows

@@ -26,9 +26,9 @@ from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import derive_seed
 from tasks.training.adversary_config import AdversaryConfig
-from tasks.training.batches import Batch, Step
+from tasks.training.batches import Step
 from tasks.training.class_weights import class_weights
-from tasks.training.examples import Examples
+from tasks.training.examples import Batch, Examples
 from tasks.training.losses import hard_label_loss
 from tasks.training.objectives import Objective
 

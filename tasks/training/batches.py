@@ -20,46 +20,17 @@ from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import generator
-from tasks.training.examples import Examples, RaggedIds
+from tasks.training.examples import Examples
 from tasks.training.layouts import Layout
 from tasks.training.order import EpochOrder
-from tasks.training.passes import Pass, make_passes, pad, pad_steps
+from tasks.training.passes import pad_steps
+from tasks.training.ragged import RaggedIds
 
 _WINDOW_STEPS = 16
 _ROWS_AT_ONCE = 2048
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Tensors of one forward and backward pass: a step, or a part of one.
-
-    Args:
-        texts: B texts in any layout.
-        labels_A: int64, IGNORE_INDEX where there is none; (A, C) where several may be right.
-        teacher_logits_AC: float32 or None.
-        text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
-            units of a text; None elsewhere.
-        teacher_texts: the same B examples as the teacher reads them, padded; None unless it reads
-            beside the student.
-        groups_B: int64, where each text comes from; None unless that was asked for.
-    """
-
-    texts: Texts
-    labels_A: Tensor
-    teacher_logits_AC: Tensor | None
-    text_of_answer_A: Tensor | None = None
-    groups_B: Tensor | None = None
-    teacher_texts: Texts | None = None
-
-    @property
-    def num_answers(self) -> int:
-        """A."""
-        return len(self.labels_A)
 
 
 class Rows(Protocol):
@@ -203,39 +174,5 @@ def _passes(
 ) -> tuple[Any, ...]:
     if texts is not None:
         assert isinstance(examples, Examples)
-        return tuple(answer_batches(examples, rows, layout, pad_token_id=pad_token_id, texts=texts))
+        return tuple(examples.batches(rows, layout, pad_token_id=pad_token_id, texts=texts))
     return tuple(examples.batches(rows, layout, pad_token_id=pad_token_id))
-
-
-def answer_batches(
-    examples: Examples,
-    rows: np.ndarray,
-    layout: Layout,
-    *,
-    pad_token_id: int,
-    texts: Texts | None = None,
-) -> Iterator[Batch]:
-    """Texts and their answers, pass by pass; `texts` if they were laid out before, in one."""
-    teacher, units = examples.teacher_logits, examples.units
-    if texts is not None:
-        passes = iter([Pass(texts, np.arange(len(rows)))])
-    else:
-        passes = make_passes(
-            examples.input_ids, rows, layout, pad_token_id=pad_token_id, units=units
-        )
-    for one in passes:
-        read = rows[one.members]
-        answers = examples.answers_of(read)
-        text_of_answer = None
-        if units is not None and examples.distribution == "units":
-            text_of_answer = torch.from_numpy(np.repeat(np.arange(len(read)), units.counts(read)))
-        yield Batch(
-            one.texts,
-            torch.from_numpy(examples.labels[answers]),
-            None if teacher is None else torch.from_numpy(teacher[answers]),
-            text_of_answer,
-            None if examples.groups is None else torch.from_numpy(examples.groups[read]),
-            None
-            if examples.teacher_ids is None
-            else Texts(*pad(examples.teacher_ids, read, pad_token_id=examples.teacher_pad_id)),
-        )

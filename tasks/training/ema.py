@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from tasks.modeling.classifier import EncoderWithHead
 from tasks.modeling.texts import Texts
-from tasks.training.batches import Batch, Step
+from tasks.training.batches import Step
 from tasks.training.ema_config import EMAConfig
+from tasks.training.examples import Batch
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
 

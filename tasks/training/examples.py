@@ -1,4 +1,4 @@
-"""Training examples as flat arrays: token ids in one buffer, labels, teacher logits.
+"""Training examples as flat arrays, and the tensors of some of them: ids, labels, teacher logits.
 
 A text is a slice of one buffer, never a Python object. The buffers of a validation set are read
 into memory (`read_rows`, `examples_of`); those of what is trained on are mapped
@@ -16,55 +16,51 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_language
 from tasks.corpus.tables import read_table
+from tasks.modeling.texts import Texts
 from tasks.modeling.units import Units
 from tasks.problems import Problem
 from tasks.problems.problem import Distribution
+from tasks.training.layouts import Layout
 from tasks.training.losses import IGNORE_INDEX
-
-if TYPE_CHECKING:
-    from tasks.training.batches import Batch
-    from tasks.training.layouts import Layout
+from tasks.training.passes import Pass, make_passes, pad
+from tasks.training.ragged import RaggedIds
 
 
 @dataclass(frozen=True)
-class RaggedIds:
-    """Token ids of many texts: text i is `values[offsets[i]:offsets[i + 1]]`.
+class Batch:
+    """Tensors of one forward and backward pass: a step, or a part of one.
 
     Args:
-        values: int32 or uint16, (tokens,).
-        offsets: int64, (texts + 1,).
-        stored_lengths: int32, (texts,), if they need not be computed from the offsets.
+        texts: B texts in any layout.
+        labels_A: int64, IGNORE_INDEX where there is none; (A, C) where several may be right.
+        teacher_logits_AC: float32 or None.
+        text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
+            units of a text; None elsewhere.
+        teacher_texts: the same B examples as the teacher reads them, padded; None unless it reads
+            beside the student.
+        groups_B: int64, where each text comes from; None unless that was asked for.
     """
 
-    values: np.ndarray
-    offsets: np.ndarray
-    stored_lengths: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
+    texts: Texts
+    labels_A: Tensor
+    teacher_logits_AC: Tensor | None
+    text_of_answer_A: Tensor | None = None
+    groups_B: Tensor | None = None
+    teacher_texts: Texts | None = None
 
     @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each text, int64 or int32, (texts,)."""
-        return np.diff(self.offsets) if self.stored_lengths is None else self.stored_lengths
-
-    @classmethod
-    def from_arrow(cls, column: pa.ChunkedArray | pa.Array) -> RaggedIds:
-        """View an Arrow list column, copying only to join its chunks."""
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        if isinstance(array, pa.ChunkedArray):  # combine_chunks keeps zero chunks apart
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-        offsets = np.asarray(array.offsets, dtype=np.int64)
-        values = np.asarray(array.values, dtype=np.int32)
-        return cls(values, offsets)
+    def num_answers(self) -> int:
+        """A."""
+        return len(self.labels_A)
 
 
 @dataclass(frozen=True)
@@ -123,11 +119,44 @@ class Examples:
         first = labels if labels.ndim == 1 else labels[:, 0]
         return len(labels), int((first != IGNORE_INDEX).sum())
 
-    def batches(self, rows: np.ndarray, layout: Layout, *, pad_token_id: int) -> Iterator[Batch]:
-        """The tensors of the texts `rows`, pass by pass."""
-        from tasks.training.batches import answer_batches
+    def batches(
+        self,
+        rows: np.ndarray,
+        layout: Layout,
+        *,
+        pad_token_id: int,
+        texts: Texts | None = None,
+    ) -> Iterator[Batch]:
+        """The tensors of the texts `rows`, pass by pass.
 
-        return answer_batches(self, rows, layout, pad_token_id=pad_token_id)
+        Args:
+            texts: the texts in one padded pass, if that was laid out before.
+        """
+        teacher, units = self.teacher_logits, self.units
+        if texts is not None:
+            passes = iter([Pass(texts, np.arange(len(rows)))])
+        else:
+            passes = make_passes(
+                self.input_ids, rows, layout, pad_token_id=pad_token_id, units=units
+            )
+        for one in passes:
+            read = rows[one.members]
+            answers = self.answers_of(read)
+            text_of_answer = None
+            if units is not None and self.distribution == "units":
+                text_of_answer = torch.from_numpy(
+                    np.repeat(np.arange(len(read)), units.counts(read))
+                )
+            yield Batch(
+                one.texts,
+                torch.from_numpy(self.labels[answers]),
+                None if teacher is None else torch.from_numpy(teacher[answers]),
+                text_of_answer,
+                None if self.groups is None else torch.from_numpy(self.groups[read]),
+                None
+                if self.teacher_ids is None
+                else Texts(*pad(self.teacher_ids, read, pad_token_id=self.teacher_pad_id)),
+            )
 
 
 def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None) -> pa.Table:

@@ -26,11 +26,11 @@ from tasks.modeling.units import Units
 from tasks.problems import Answers, Problem
 from tasks.runtime.progress import Progress, SilentProgress
 from tasks.training.compilation import compiled, will_compile
-from tasks.training.examples import RaggedIds
 from tasks.training.layout_choice import for_inference
 from tasks.training.layouts import Layout
 from tasks.training.passes import Pass, make_passes
 from tasks.training.prefetching import Prefetcher
+from tasks.training.ragged import RaggedIds
 
 # What a pass computes should stay in a core's cache, and short passes hold little padding. MiniLM
 # on one core, texts of 4 to 24 tokens, texts/s in fp32 (bf16): 339 (577) in passes of 512 tokens,

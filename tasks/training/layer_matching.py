@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from data_contracts.errors import RecipeError
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.modeling.texts import Texts
-from tasks.training.batches import Batch, Step
+from tasks.training.batches import Step
+from tasks.training.examples import Batch
 from tasks.training.losses.embeddings import contrastive_loss
 from tasks.training.losses.geometry import angle_relation_loss, cka_loss, distance_relation_loss
 from tasks.training.losses.hidden import hidden_cosine_loss, hidden_mse_loss

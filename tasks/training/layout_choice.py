@@ -16,9 +16,9 @@ from tasks.modeling.attention import choose_kernel
 from tasks.modeling.texts import PackedKernel, moved
 from tasks.modeling.units import Units
 from tasks.runtime.device import max_tokens_per_pass
-from tasks.training.examples import RaggedIds
 from tasks.training.layouts import Layout, packed_layout, padded_layout, round_up, scoring_layout
 from tasks.training.passes import make_passes
+from tasks.training.ragged import RaggedIds
 
 _PROBED_TEXTS = 6
 # Twice that for scoring, which keeps no activations for a backward pass.

@@ -37,8 +37,9 @@ from tasks.corpus.tables import read_table
 from tasks.modeling.units import Units
 from tasks.problems import PROBLEMS, Answers
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
-from tasks.training.examples import Examples, RaggedIds, decisions, no_rows, read_labels
+from tasks.training.examples import Examples, decisions, no_rows, read_labels
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.ragged import RaggedIds
 from tasks.training.signal_join import SignalJoin
 
 VERSION = 3

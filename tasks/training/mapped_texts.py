@@ -27,8 +27,8 @@ from tasks.corpus.encoding import CHUNK_ROWS, readable_text, special_frame
 from tasks.corpus.tables import read_table
 from tasks.corpus.words import BEGINS, SPECIAL, word_starts, words
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
-from tasks.training.examples import RaggedIds
 from tasks.training.masked_texts import MaskedTexts, Masking
+from tasks.training.ragged import RaggedIds
 
 VERSION = 1
 _SIDES = ("train", "held_out")

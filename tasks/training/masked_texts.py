@@ -27,9 +27,9 @@ from tasks.corpus.words import BEGINS, SPECIAL
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import Units, ranges
 from tasks.runtime.seeding import derive_seed
-from tasks.training.examples import RaggedIds
 from tasks.training.layouts import Layout
 from tasks.training.passes import make_passes
+from tasks.training.ragged import RaggedIds
 
 _HIDDEN, _OTHER = 0.8, 0.9  # bounds of the shares 80 / 10 / 10
 _WORD, _FATE, _REPLACEMENT = range(3)  # what a random number is drawn for

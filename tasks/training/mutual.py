@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from data_contracts.errors import ContractViolation
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import ranges
-from tasks.training.batches import Batch, Step, answer_batches
-from tasks.training.examples import Examples, RaggedIds
+from tasks.training.batches import Step
+from tasks.training.examples import Batch, Examples
 from tasks.training.layouts import Layout
 from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
 from tasks.training.passes import make_passes
+from tasks.training.ragged import RaggedIds
 from tasks.training.schedules import value_at
 
 pc: Any = pyarrow.compute
@@ -121,7 +122,7 @@ class PeerRows:
         ):
             read_KB = places[:, one.members]
             batches = tuple(
-                next(answer_batches(examples, own, _WHOLE, pad_token_id=pad))
+                next(examples.batches(own, _WHOLE, pad_token_id=pad))
                 for examples, own, pad in zip(
                     self.examples, read_KB, self.pad_token_ids, strict=True
                 )

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tasks.training.batches import Batch, Step
+from tasks.training.batches import Step
+from tasks.training.examples import Batch
 from tasks.training.losses import (
     IGNORE_INDEX,
     binary_hard_label_loss,

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from tasks.modeling.texts import PackedKernel, Packing, Texts
 from tasks.modeling.units import Units
-from tasks.training.examples import RaggedIds
 from tasks.training.layouts import Layout, round_up
 from tasks.training.packing import (
     Placement,
@@ -28,6 +27,7 @@ from tasks.training.packing import (
     filler_segments,
     lay_out,
 )
+from tasks.training.ragged import RaggedIds
 
 
 @dataclass(frozen=True)

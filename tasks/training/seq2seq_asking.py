@@ -22,8 +22,8 @@ from tasks.modeling.decoding import Hypothesis
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.progress import Progress
-from tasks.training.examples import RaggedIds
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens
 from tasks.training.sequence_targets import Similarity, closest_hypothesis
 from tasks.training.token_signals import ask_teacher, to_topk

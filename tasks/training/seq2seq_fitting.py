@@ -31,9 +31,10 @@ from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import current_ranks
-from tasks.training.examples import RaggedIds, read_rows
+from tasks.training.examples import read_rows
 from tasks.training.layouts import Layout, padded_layout
 from tasks.training.loop import train
+from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import Seq2SeqObjective
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens

@@ -33,7 +33,8 @@ from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
-from tasks.training.examples import RaggedIds, no_rows
+from tasks.training.examples import no_rows
+from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens
 from tasks.training.signal_join import SignalJoin

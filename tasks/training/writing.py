@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from tasks.modeling.decoding import Hypothesis, decode
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.progress import Progress, SilentProgress
-from tasks.training.examples import RaggedIds
+from tasks.training.ragged import RaggedIds
 
 if TYPE_CHECKING:
     import tokenizers

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tasks.training.batches import epoch_order, make_step, make_steps, num_steps
-from tasks.training.examples import Examples, RaggedIds
+from tasks.training.examples import Examples
 from tasks.training.layouts import Layout
+from tasks.training.ragged import RaggedIds
 
 
 @pytest.mark.parametrize("grouped", [True, False])

@@ -20,9 +20,10 @@ from tasks.training.diagnostics import (
     teacher_certainty,
     teacher_domain,
 )
-from tasks.training.examples import Examples, RaggedIds
+from tasks.training.examples import Examples
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.objectives import Objective
+from tasks.training.ragged import RaggedIds
 
 CONFIG = TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32")
 

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from data_contracts.errors import ContractViolation
-from tasks.training.examples import RaggedIds, pseudo_labels, read_rows, unlabelled
+from tasks.training.examples import pseudo_labels, read_rows, unlabelled
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.ragged import RaggedIds
 
 
 def test_ragged_ids_of_a_sliced_column_keep_their_texts():

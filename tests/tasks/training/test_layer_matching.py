@@ -13,7 +13,6 @@ from tasks.modeling.texts import Texts
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import RaggedIds
 from tasks.training.layer_matching import layer_vectors, with_matching
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
@@ -21,6 +20,7 @@ from tasks.training.matching_config import LayerTerm
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.passes import pad
+from tasks.training.ragged import RaggedIds
 
 OBJECTIVE = Objective(blend(1.0, 2.0))
 

@@ -20,13 +20,14 @@ from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.texts import moved
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import Examples, RaggedIds
+from tasks.training.examples import Examples
 from tasks.training.inference import predict_logits
 from tasks.training.layout_choice import for_training, reads_packed_texts
 from tasks.training.layouts import Layout, packed_layout, scoring_layout
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.passes import make_passes, pad
+from tasks.training.ragged import RaggedIds
 from tasks.training.stepping import Stepper
 
 TEXTS = (

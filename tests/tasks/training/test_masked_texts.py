@@ -6,9 +6,9 @@ import torch
 
 from tasks.corpus.words import BEGINS, CONTINUES, SPECIAL
 from tasks.training.batches import make_step
-from tasks.training.examples import RaggedIds
 from tasks.training.layouts import Layout
 from tasks.training.masked_texts import MaskedTexts, Masking
+from tasks.training.ragged import RaggedIds
 
 MASK = 4
 

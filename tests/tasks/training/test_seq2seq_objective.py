@@ -15,9 +15,9 @@ from tasks.modeling.seq2seq import (
 )
 from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
 from tasks.training.batches import make_step
-from tasks.training.examples import RaggedIds
 from tasks.training.layouts import Layout, padded_layout
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import OnPolicy, Seq2SeqObjective
 from tasks.training.topk_signals import TopK, TopKCodec

@@ -20,7 +20,7 @@ from tasks.serving.bundle import requirements, write_bundle
 from tasks.serving.interfaces import INTERFACES
 from tasks.serving.pyfunc import save_model
 from tasks.serving.verification import verify_model
-from tasks.training.examples import RaggedIds
+from tasks.training.ragged import RaggedIds
 from tasks.training.writing import load_reader, to_texts, write
 
 TEXTS = [
