@@ -25,6 +25,7 @@ from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
+from tasks.training.ragged import RaggedIds
 
 
 @dataclass(frozen=True)
@@ -164,14 +165,14 @@ def validation_accuracy(material: Material, model) -> float:
     return material.score(logits)
 
 
-def take(ids: rows.RaggedIds, chosen: np.ndarray) -> rows.RaggedIds:
+def take(ids: RaggedIds, chosen: np.ndarray) -> RaggedIds:
     """Token ids of the chosen texts."""
     texts = [ids.values[ids.offsets[row] : ids.offsets[row + 1]] for row in chosen]
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
-    return rows.RaggedIds(np.concatenate(texts), offsets)
+    return RaggedIds(np.concatenate(texts), offsets)
 
 
-def as_lists(ids: rows.RaggedIds) -> list[list[int]]:
+def as_lists(ids: RaggedIds) -> list[list[int]]:
     """Token ids as Python lists, which is what the competitors' data sets hold."""
     return [
         ids.values[start:end].tolist()
