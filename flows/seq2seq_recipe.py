@@ -18,6 +18,7 @@ from tasks import evaluation, seq2seq_signals, seq2seq_student, seq2seq_teacher,
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqProblemName
 from tasks.runtime.stages import StageConfig
+from tasks.training.config import TrainingConfig
 
 _SHARED = ("problem", "target_language", "seed")
 
@@ -105,6 +106,8 @@ class Seq2SeqRecipe(RecipeBase):
     @model_validator(mode="after")
     def _sections_agree(self) -> Seq2SeqRecipe:
         self._check_roles()
+        _check_training("teacher", dict(self.teacher)["training"])
+        _check_training("student", dict(self.student)["training"])
         if self.student.tokenizer is not None and (
             self.distillation.alpha > 0 or self.student_needs_teacher
         ):
@@ -244,3 +247,20 @@ class Seq2SeqRecipe(RecipeBase):
             seed=self.seed + i,
             **fields,
         )
+
+
+def _check_training(name: str, training: TrainingConfig) -> None:
+    """Refuse what training an encoder-decoder does not do: ignored, it would look as if it had."""
+    fixed = {
+        "trainable": "all",
+        "class_weights": "none",
+        "language_temperature": None,
+        "embedding_updates": ("auto", "dense"),
+    }
+    for field, value in fixed.items():
+        allowed = value if isinstance(value, tuple) else (value,)
+        if (given := getattr(training, field)) not in allowed:
+            raise ValueError(
+                f"{name}.training.{field} is {given}, but all weights of an encoder-decoder are "
+                "trained, on tokens without classes and rows as often as they occur: leave it out"
+            )

@@ -103,3 +103,19 @@ def test_a_summary_is_read_in_the_language_it_is_written_in():
     overrides = ["target_language=zh", "source_language=zh"]
     overrides += [f"data.sources.{number}.language=zh" for number in range(3)]
     assert read_recipe("summarization", overrides).teacher_tokens_config().languages == ("zh",)
+
+
+@pytest.mark.parametrize("model", ["teacher", "student"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "trainable=lora",
+        "trainable=head",
+        "class_weights=balanced",
+        "language_temperature=3",
+        "embedding_updates=frozen",
+    ],
+)
+def test_training_that_writers_do_not_have_is_refused(model, field):
+    """A LoRA run that trains everything: figures that say nothing of what the recipe names."""
+    assert f"{model}.training.{field.split('=')[0]} is" in refusal(f"{model}.training.{field}")
