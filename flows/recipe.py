@@ -116,6 +116,12 @@ class Recipe(RecipeBase):
                     f"{name}.training.class_weights is {training.class_weights}, but answers to "
                     "questions have no classes: set it to none"
                 )
+            if self.problem == "question_answering" and training.label_smoothing:
+                # Its mass would go to the filler of shorter windows, whose logits are constants.
+                raise ValueError(
+                    f"{name}.training.label_smoothing is {training.label_smoothing:g}, but windows "
+                    "of a question differ in how many units can answer: set it to 0"
+                )
         fit = _FITTING_TERMS.get(self.problem)
         if unfit := [t.kind for t in self.distillation.terms if fit and t.kind not in fit]:
             raise ValueError(

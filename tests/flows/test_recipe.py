@@ -383,3 +383,12 @@ def test_a_loss_that_a_problem_cannot_use_is_told_before_anything_runs(name, ter
     values["distillation"] = {"terms": terms}
     with pytest.raises(RecipeError, match=said):
         check_recipe(values, name=name)
+
+
+def test_label_smoothing_over_units_is_refused():
+    """Mass on the filler of shorter windows: a loss of hundreds of nats that nothing lowers."""
+    for name in ("teacher", "student"):
+        values = read_recipe("question_answering").model_dump(mode="json", exclude_defaults=True)
+        values[name]["training"]["label_smoothing"] = 0.1
+        with pytest.raises(RecipeError, match=rf"{name}\.training\.label_smoothing is 0\.1"):
+            check_recipe(values, name="question_answering")
