@@ -29,6 +29,11 @@ def check_mutual(recipe: Recipe) -> None:
             "mutual is given with student.matching, student.adversary or student.ema: a student "
             "learns with peers, beside its teacher's layers or its average, or against an adversary"
         )
+    if student.training.language_temperature is not None:
+        raise ValueError(
+            "mutual is given with student.training.language_temperature: peers may read a row in "
+            "different languages, so rows are not drawn by language; leave one of them out"
+        )
     if recipe.mutual.teacher and recipe.target_language not in recipe.teacher_languages:
         # It is examined on the rows that choose the student's step.
         raise ValueError(

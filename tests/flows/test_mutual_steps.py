@@ -65,6 +65,14 @@ def test_a_student_without_peers_is_refused(tiny):
         check_recipe(values_of(tiny, peers=[]), name="tiny")
 
 
+def test_peers_cannot_draw_rows_by_language(tiny):
+    """Told after the teacher's training, which may have taken a day."""
+    values = values_of(tiny)
+    values["student"]["training"]["language_temperature"] = 3.0
+    with pytest.raises(RecipeError, match="rows are not drawn by language"):
+        check_recipe(values, name="tiny")
+
+
 @pytest.mark.slow
 def test_a_run_with_several_teachers_and_peers_ends_in_the_registry(tiny, decant, tmp_path):
     """Steps that plan well, and a report or an export that cannot read what they left."""
