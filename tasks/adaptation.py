@@ -67,6 +67,11 @@ class Config(StageConfig):
             )
         if self.training.class_weights != "none":
             raise ValueError("adaptation.training.class_weights: hidden words have no classes")
+        if self.training.label_smoothing or self.training.language_temperature is not None:
+            raise ValueError(
+                "adaptation.training has label_smoothing or language_temperature: hidden words are "
+                "told as they are, from texts as often as they occur; leave both out"
+            )
         return self
 
     def locations(self) -> tuple[str, ...]:

@@ -232,3 +232,7 @@ def test_what_cannot_be_read_is_a_mistake_with_a_remedy(store, inputs, publish, 
         run_stage(STAGE, config_of(pretrained), maskless, store=store)
     with pytest.raises(ValueError, match="one encoder is adapted"):
         adaptation.Config(languages=("en",), training=TRAINING)
+    for ignored in ({"label_smoothing": 0.1}, {"language_temperature": 3.0}):
+        training = {**TRAINING, **ignored}
+        with pytest.raises(ValueError, match="leave both out"):
+            adaptation.Config(model=str(pretrained), languages=("en",), training=training)
