@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.metrics.classification import FloatArray
+if TYPE_CHECKING:
+    from tasks.metrics.classification import FloatArray
 
 MAX_ANSWER_UNITS = 30
-"""Units of an answer at most: longer ones are sentences, not answers."""
+"""Units of an answer at most, as in SQuAD's own baselines: longer ones are sentences."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
+from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span, tune_null_threshold
 from tasks.modeling.config import Pooling
 from tasks.modeling.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Problem
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute
 
 START, END = 0, 1
-MAX_ANSWER_UNITS = 30  # as in SQuAD's own baselines: 30 tokens
 UNLABELLED, NO_ANSWER = -1, -2  # values of start_unit and end_unit in the tokens
 
 
@@ -158,8 +158,6 @@ class QuestionAnswering(Problem):
 
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
         """`null_threshold`: how far "no answer" must be ahead of the best span to win."""
-        from tasks.metrics.answer_spans import choose_span, tune_null_threshold
-
         assert answers.units is not None
         gold = _gold_spans(table)
         margins, if_answered, if_refused = [], [], []
@@ -229,14 +227,10 @@ def best_span(
         max_units: units of an answer at most.
         null_threshold: by how much "no answer" must be ahead to win.
     """
-    logits_U2 = context.logits_U2.astype(np.float64)
-    best, span = -np.inf, None
-    for length in range(min(max_units, len(logits_U2))):
-        sums = logits_U2[: len(logits_U2) - length, START] + logits_U2[length:, END]
-        start = int(sums.argmax())
-        if sums[start] > best:
-            best, span = float(sums[start]), (start, start + length)
-    return None if float(context.null_2.sum()) - best > null_threshold else span
+    start_U, end_U = context.logits_U2.T
+    null_logit = float(context.null_2.sum())
+    found = choose_span(start_U, end_U, null_logit=null_logit, max_units=max_units)
+    return None if found.margin > null_threshold else (found.first, found.last)
 
 
 def _gold_spans(table: pa.Table) -> dict[str, tuple[int, int] | None]:
