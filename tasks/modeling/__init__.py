@@ -7,6 +7,7 @@ width_pruning.py  and to some of its dimensions, heads and neurons
 static_embeddings.py  no encoder: a vector a token, at random or from a model's states
 vocabulary.py   and to the embedding rows of another tokenizer's tokens
 adapters.py     which weights training may change; low-rank updates, merged when it is done
+units.py        words or characters of texts, and the token each is read out at
 texts.py        texts as tensors: padded, or packed into rows or a stream
 attention.py    attention inside each packed text, for any encoder; which kernel is fastest
 pooling.py      hidden states → text vectors (B, D)
