@@ -222,6 +222,9 @@ class DataCount(Frozen):
     rows_out_by_role: dict[str, int] = Field(
         description="where its rows went: validation and test rows may be cut from labelled ones"
     )
+    repairs: dict[str, int] = Field(
+        default={}, description="what was mended in rows that stayed, such as repaired_tags"
+    )
 
 
 class LineageEntry(Frozen):

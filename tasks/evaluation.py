@@ -333,7 +333,9 @@ def _histories(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
 def _data_counts(corpus: Path) -> Iterator[DataCount]:
     for source, counts in _read_json(corpus / "counts.json")["sources"].items():
-        yield DataCount(source=source, **counts)
+        repairs = {kind: n for kind, n in counts.items() if kind not in DataCount.model_fields}
+        known = {name: found for name, found in counts.items() if name not in repairs}
+        yield DataCount(source=source, **known, repairs=repairs)
 
 
 def _facts(report: EvaluationReport) -> dict[str, float | int | str]:

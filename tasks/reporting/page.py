@@ -138,7 +138,10 @@ def _intervals(report: EvaluationReport) -> list[dict[str, object]]:
 def _totals(report: EvaluationReport) -> dict[str, object]:
     """Rows over all sources, and the reasons of quarantine and deduplication with their counts."""
     reasons: dict[str, int] = {}
+    repairs: dict[str, int] = {}
     for entry in report.data:
+        for kind, number in entry.repairs.items():
+            repairs[kind] = repairs.get(kind, 0) + number
         for reason, rows in (*entry.quarantined.items(), *entry.deduplicated.items()):
             reasons[reason] = reasons.get(reason, 0) + rows
     return {
@@ -146,5 +149,6 @@ def _totals(report: EvaluationReport) -> dict[str, object]:
         "rows_out": sum(entry.rows_out for entry in report.data),
         "quarantined": sum(sum(entry.quarantined.values()) for entry in report.data),
         "deduplicated": sum(sum(entry.deduplicated.values()) for entry in report.data),
+        "repairs": sorted((kind, number) for kind, number in repairs.items() if number),
         "reasons": sorted(reasons.items(), key=lambda item: (-item[1], item[0])),
     }

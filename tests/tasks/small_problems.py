@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from tasks import export, teacher_signals
+from tasks.corpus.rows import ROW_KINDS
 from tasks.corpus.tables import read_table, write_table
 from tasks.corpus.units import align_spans, segment
 from tasks.modeling.backbones import build_student_backbone
@@ -153,7 +154,11 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
         for (role, language), rows in corpus_rows.items():
             path = out / "rows" / role / f"part-{LANGUAGES.index(language)}.parquet"
             write_table(pa.Table.from_pylist(rows), path)
-        (out / "counts.json").write_text('{"sources": {}}')
+        rows = {"rows_in": 9, "rows_out": 9, "quarantined": {}, "deduplicated": {}}
+        known = {"role": "train", "language": "zh", **rows, "rows_out_by_role": {"train": 9}}
+        repairs = dict.fromkeys(ROW_KINDS[problem].repairs, 3)
+        counts = {"sources": {"made": {**known, **repairs}}}
+        (out / "counts.json").write_text(json.dumps(counts))
 
     def write_tokens(out, languages):
         tokenize, extra = TOKENS[problem]

@@ -167,3 +167,10 @@ def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
     hits, decided, gold = np.sum(statistics["statistics"], axis=0)
     f1 = report.systems["student"].seeds[0]["entity_f1"]
     assert 2 * hits / (decided + gold) == pytest.approx(f1)
+
+
+def test_what_was_mended_in_the_data_is_told(evaluated):
+    """A report that fails, or stays silent, because tags of its sources had to be repaired."""
+    _, artifact, report = evaluated
+    assert [one.repairs for one in report.data] == [{"repaired_tags": 3}]
+    assert "repaired_tags 3" in (artifact.path / "report.html").read_text(encoding="utf-8")
