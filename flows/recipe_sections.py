@@ -86,8 +86,8 @@ class Adaptation(
     models: tuple[Literal["teacher", "student"], ...] = Field(
         ("teacher",),
         min_length=1,
-        description="encoders that read on: the teacher's before it is fine-tuned, the student's "
-        "(and its baselines') before it is distilled",
+        description="encoders that read on: the (first) teacher's before it is fine-tuned, the "
+        "student's (and its baselines') before it is distilled; no co-teacher's, no peer's",
     )
     languages: tuple[str, ...] = Field(
         (),

@@ -72,6 +72,11 @@ class Config(StageConfig):
                 "adaptation.training has label_smoothing or language_temperature: hidden words are "
                 "told as they are, from texts as often as they occur; leave both out"
             )
+        if self.training.trainable == "head":
+            raise ValueError(
+                "adaptation.training.trainable is head: the head that names hidden words is left "
+                "out of what is adapted, so nothing would change"
+            )
         return self
 
     def locations(self) -> tuple[str, ...]:
