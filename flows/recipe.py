@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from flows.mutual_steps import check_mutual, mutual_config
+from flows.problem_fit import check_problem
 from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, with_precision
 from flows.recipe_sections import (
     Adaptation,
@@ -47,18 +48,6 @@ from tasks.teacher_signals import Role
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import LayerTerm
-
-# Losses that compare classes of one distribution make no sense of labels that do not exclude one
-# another; losses that take the mean over all logits would count the filler of shorter windows.
-_FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
-    "multilabel_classification": frozenset({"hard", "kl", "logit_mse"}),
-    "question_answering": frozenset(
-        {
-            "hard", "kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "total_variation",
-            "soft_cross_entropy",
-        }
-    ),
-}  # fmt: skip
 
 
 class Recipe(RecipeBase):
@@ -97,37 +86,12 @@ class Recipe(RecipeBase):
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
         self._check_roles()
-        self._check_problem()
+        check_problem(self)
         check_names(self.co_teachers)
         check_mutual(self)
         self._check_adaptation()
         self._check_configs()
         return self
-
-    def _check_problem(self) -> None:
-        """The sections ask nothing of the problem that it does not have."""
-        trained = {
-            **{name: dict(section)["training"] for name, section in self.teachers.items()},
-            "student": self.student.training,
-        }
-        for name, training in trained.items():
-            if self.problem == "question_answering" and training.class_weights != "none":
-                raise ValueError(
-                    f"{name}.training.class_weights is {training.class_weights}, but answers to "
-                    "questions have no classes: set it to none"
-                )
-            if self.problem == "question_answering" and training.label_smoothing:
-                # Its mass would go to the filler of shorter windows, whose logits are constants.
-                raise ValueError(
-                    f"{name}.training.label_smoothing is {training.label_smoothing:g}, but windows "
-                    "of a question differ in how many units can answer: set it to 0"
-                )
-        fit = _FITTING_TERMS.get(self.problem)
-        if unfit := [t.kind for t in self.distillation.terms if fit and t.kind not in fit]:
-            raise ValueError(
-                f"distillation.terms holds {', '.join(unfit)}, which {self.problem} cannot use: "
-                f"terms there are of kind {', '.join(sorted(fit or ()))}"
-            )
 
     def _check_adaptation(self) -> None:
         """What is to be read is there, and what is there is read."""

@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tasks import export, teacher_signals
 from tasks.corpus.tables import write_table
@@ -42,12 +42,17 @@ def hash_free(text):
 
 
 def tokenizer_of(texts):
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """Every word and character a token: a trained vocabulary would differ from run to run."""
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    pieces = {
+        piece
+        for text in texts
+        for piece, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    }
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
-    tokenizer.train_from_iterator(texts, trainer)
+    vocab = {token: number for number, token in enumerate([*special, *sorted(pieces)])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -55,8 +60,8 @@ def tokenizer_of(texts):
 
 
 TOKENIZERS = {
-    language: tokenizer_of([text for text, _, _ in rows_of("train", language)])
-    for language in ("en", "zh")
+    read: tokenizer_of([text for one in read.split("+") for text, _, _ in rows_of("train", one)])
+    for read in ("en", "zh", "en+zh")
 }
 
 
@@ -105,9 +110,11 @@ def write_corpus(output, *, gold=True):
     (output / "labels.json").write_text(json.dumps({"labels": LABELS}))
 
 
-def write_tokens(output, language, *, gold=True, test_labels=True, also_tested_in=None):
+def write_tokens(
+    output, language, *, gold=True, test_labels=True, also_tested_in=None, reader=None
+):
     """Tokens of all roles in a language; of the test rows also those in another one, if given."""
-    tokenizer = TOKENIZERS[language]
+    tokenizer = TOKENIZERS[reader or language]
     for role in ("train", "transfer", "validation", "test"):
         if role == "train" and language == "zh":
             continue
@@ -151,7 +158,7 @@ def write_model(output, language, *, seed, noise=0.0):
         shape, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=24
     )
     model = EncoderClassifier(backbone, num_labels=4, pooling="mean", dropout=0.1).eval()
-    rows = list(rows_of("transfer", language))
+    rows = [row for one in language.split("+") for row in rows_of("transfer", one)]
     with torch.no_grad():
         features = torch.stack(
             [

@@ -15,7 +15,15 @@ from tasks import teacher_signals
 from tasks.corpus.tables import read_table
 from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.runtime.stages import run_stage
-from tests.tasks.rooms import LABELS, example_id, make_world, rows_of, write_corpus, write_tokens
+from tests.tasks.rooms import (
+    LABELS,
+    example_id,
+    make_world,
+    rows_of,
+    write_corpus,
+    write_model,
+    write_tokens,
+)
 
 QUICK = SpeedConfig(num_threads=1, latency_texts=3, round_texts=4, max_rounds=3)
 
@@ -273,18 +281,23 @@ def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
     tokens = publish(
         store,
         "tokens",
-        lambda out: write_tokens(out, "en", also_tested_in="zh"),
+        lambda out: write_tokens(out, "en", also_tested_in="zh", reader="en+zh"),
         config={"language": "en", "also": "zh"},
+    )
+    # Fitted on both: of a teacher that may score nothing there is no share to keep.
+    teacher = publish(
+        store, "teacher", lambda out: write_model(out, "en+zh", seed=1), config={"reads": "en+zh"}
     )
     signals = run_stage(
         teacher_signals.STAGE,
         teacher_signals.Config(precision="fp32"),
-        {"teacher": inputs["teacher"], "tokens": tokens},
+        {"teacher": teacher, "tokens": tokens},
         store=store,
     ).artifact
     fewer = {name: one for name, one in inputs.items() if not name.startswith(("pseudo", "superv"))}
     zero_shot = {"zero_shot_0": inputs["pseudo_label_0"], "zero_shot_1": inputs["pseudo_label_1"]}
-    made = {**fewer, **zero_shot, "teacher_tokens": tokens, "teacher_signals": signals}
+    read = {"teacher": teacher, "teacher_tokens": tokens, "teacher_signals": signals}
+    made = {**fewer, **zero_shot, **read}
     artifact = run_stage(STAGE, CONFIG, made, store=store).artifact
     report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
     names = ["teacher", "teacher_on_target", "student", "zero_shot"]

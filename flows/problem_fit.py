@@ -1,0 +1,51 @@
+"""Which fields of a recipe its problem can use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.modeling.config import EncoderProblem
+
+if TYPE_CHECKING:
+    from flows.recipe import Recipe
+
+# Losses that compare classes of one distribution make no sense of labels that do not exclude one
+# another; losses that take the mean over all logits would count the filler of shorter windows.
+_FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
+    "multilabel_classification": frozenset({"hard", "kl", "logit_mse"}),
+    "question_answering": frozenset(
+        {
+            "hard", "kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "total_variation",
+            "soft_cross_entropy",
+        }
+    ),
+}  # fmt: skip
+
+
+def check_problem(recipe: Recipe) -> None:
+    """Refuse what the sections ask of a problem that does not have it.
+
+    Raises: ValueError saying what to leave out.
+    """
+    trained = {
+        **{name: dict(section)["training"] for name, section in recipe.teachers.items()},
+        "student": recipe.student.training,
+    }
+    for name, training in trained.items():
+        if recipe.problem == "question_answering" and training.class_weights != "none":
+            raise ValueError(
+                f"{name}.training.class_weights is {training.class_weights}, but answers to "
+                "questions have no classes: set it to none"
+            )
+        if recipe.problem == "question_answering" and training.label_smoothing:
+            # Its mass would go to the filler of shorter windows, whose logits are constants.
+            raise ValueError(
+                f"{name}.training.label_smoothing is {training.label_smoothing:g}, but windows "
+                "of a question differ in how many units can answer: set it to 0"
+            )
+    fit = _FITTING_TERMS.get(recipe.problem)
+    if unfit := [t.kind for t in recipe.distillation.terms if fit and t.kind not in fit]:
+        raise ValueError(
+            f"distillation.terms holds {', '.join(unfit)}, which {recipe.problem} cannot use: "
+            f"terms there are of kind {', '.join(sorted(fit or ()))}"
+        )
