@@ -10,6 +10,7 @@ what the folder names.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,10 @@ def delivered_model(uri: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="decant-model-") as target:
         with registry.calls():
             folder = Path(download_artifacts(f"models:/{name}/{version}", dst_path=target))
+        # Whoever loads a model from a registry in a local folder leaves its compiled script there;
+        # of this copy nothing compiled is ever run.
+        for compiled in sorted(folder.rglob("__pycache__")):
+            shutil.rmtree(compiled)
         verify_model(folder, expected_digest=registry.tags(name, version).get(DIGEST_TAG))
         yield folder / _BUNDLE_MODEL
 
