@@ -34,7 +34,7 @@ from tasks.training.objective_config import ObjectiveConfig
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 3
+VERSION = 4
 
 
 class Config(StageConfig):

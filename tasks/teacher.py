@@ -19,7 +19,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(StageConfig):

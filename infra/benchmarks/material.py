@@ -117,6 +117,12 @@ class Material:
             num_labels=len(self.examples.label_names),
         )
 
+    def plain_student(self) -> EncoderClassifier:
+        """`student` with transformers' own attention: as a user of another tool would have it."""
+        student = self.student()
+        student.backbone.set_attn_implementation("sdpa")
+        return student
+
     def with_whole_vocabulary(self) -> Material | None:
         """The same rows for a student with all tokens of the model it is cut from, if it was cut to
         those it reads; else None."""

@@ -2,7 +2,8 @@
 
 Registered as `decant` with `transformers.AttentionInterface`; what is packed decides the kernel:
 
-    padded   2-D attention mask      transformers' own SDPA attention, unchanged
+    padded   2-D attention mask      transformers' own SDPA attention, unchanged (with dropout on a
+                                     CPU written out, for its cheaper masks: dropout.py)
     rows     4-D boolean mask        the same SDPA, block-diagonal mask of (R, 1, W, W)
     varlen   cu_seq_lens_q           torch.nn.attention.varlen (flash attention; bf16 or fp16)
     flex     BlockMask               flex_attention, computing only blocks that share a text
@@ -37,6 +38,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from tasks.modeling.dropout import dropout as cpu_dropout
 from tasks.modeling.texts import PackedKernel, Packing, Texts
 
 ATTENTION = "decant"
@@ -158,9 +160,31 @@ def packed_attention(
     if window is not None and attention_mask is not None:
         columns = torch.arange(query.shape[2], device=query.device)
         attention_mask = attention_mask & ((columns[:, None] - columns).abs() < window)
+    if dropout and query.device.type == "cpu" and query.shape[1] == key.shape[1]:
+        return _written_out(query, key, value, attention_mask, dropout, scaling), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout, scaling, is_causal=False, **kwargs
     )
+
+
+def _written_out(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    probability: float,
+    scaling: float | None,
+) -> Tensor:
+    """SDPA with dropout in its own terms, which is what it does on a CPU, where no kernel drops."""
+    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.mT
+    if mask is not None:
+        if mask.dtype is torch.bool:
+            # Finite: a row that sees nothing must not become NaN.
+            hidden = torch.finfo(scores.dtype).min
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, hidden)
+        scores = scores + mask
+    weights = cpu_dropout(scores.softmax(-1), probability)
+    return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous()
 
 
 def _varlen(

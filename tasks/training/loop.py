@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.errors import Preempted, TrainingDiverged
+from tasks.modeling.dropout import install as install_dropout
 from tasks.modeling.texts import pinned
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
@@ -127,6 +128,8 @@ def train(
     config = config.model_copy(update={"precision": resolve_precision(config.precision)})
     ranks = current_ranks()
     delivered = model.to(device)
+    if device.type == "cpu":
+        install_dropout(delivered)
     model, forward = ranks.networks(delivered)
     optimizer = build_optimizer(model, config)
     num_tokens = int(examples.input_ids.lengths.sum()) * config.num_epochs

@@ -171,7 +171,7 @@ def train(
             teacher=teacher.eval().to(arguments.device),
             alpha=objective.alpha,
             temperature=objective.temperature,
-            model=material.student(),
+            model=material.plain_student(),
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             data_collator=Collator(

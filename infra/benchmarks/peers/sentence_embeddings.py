@@ -31,7 +31,7 @@ def embedder(material: Material, *, teacher_width: int | None = None) -> Sentenc
     """A student of the same shape; projected to the teacher's width if one is given."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        backbone = material.student().backbone
+        backbone = material.plain_student().backbone
         backbone.save_pretrained(folder)
         for file in (material.student_tokens / "tokenizer").iterdir():
             (folder / file.name).write_bytes(file.read_bytes())

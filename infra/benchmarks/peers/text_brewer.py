@@ -85,7 +85,7 @@ def train(
     """Train a fresh student on the chosen rows; imports and set-up are not timed."""
     torch.set_num_threads(thread_count())
     config = material.config.training
-    student = material.student()
+    student = material.plain_student()
     loader = _loader(material, chosen, hard_labels)
     num_steps = len(loader) * num_epochs
     with tempfile.TemporaryDirectory() as folder:
