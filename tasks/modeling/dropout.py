@@ -1,9 +1,10 @@
 """Dropout on a CPU with masks that cost a tenth: 16 random bits an element, drawn 64 at a time.
 
-torch draws one Bernoulli number an element, one after the other on one thread: on processors without
-MKL's generator 9 ns each, measured as 16 % of a step of a small student. Here a mask is drawn from the
-same generator (`torch.manual_seed` decides it, whatever the number of threads) as 64-bit words, each
-four elements' 16 bits, which are compared with the probability in steps of 1/65,536: 1.5 ns.
+torch draws one Bernoulli number an element, one after the other on one thread: on processors
+without MKL's generator 9 ns each, measured as 16 % of a step of a small student. Here a mask is
+drawn from the same generator (`torch.manual_seed` decides it, whatever the number of threads) as
+64-bit words, each four elements' 16 bits, which are compared with the probability in steps of
+1/65,536: 1.5 ns.
 
 GPUs draw masks in parallel and keep torch's own.
 """
@@ -37,7 +38,7 @@ def dropout(inputs: Tensor, probability: float) -> Tensor:
 class CpuDropout(nn.Dropout):
     """`nn.Dropout` that draws its masks as `dropout` does, wherever a CPU computes."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name torch gives it
+    def forward(self, input: Tensor) -> Tensor:
         """Of the same shape; unchanged in evaluation mode."""
         if not self.training:
             return input
