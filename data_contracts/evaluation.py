@@ -4,7 +4,7 @@
     ├── metrics      what the scores are called and mean; the first is the primary one
     ├── systems      teacher, student, the same student without distillation, bounds and floors
     ├── classes      precision, recall, F1 and support per class, for the delivered student
-    ├── groups       scores on parts of the test set, such as one domain
+    ├── groups       scores on parts of the test set, such as one domain, and by language
     ├── comparisons  differences between systems (means over paired seeds), each with an interval
     ├── retention    student's score as a share of a teacher's
     ├── variants     the files that are delivered: safetensors, int8 ONNX
@@ -98,7 +98,7 @@ class ClassTable(Frozen):
 
 
 class Group(Frozen):
-    """Scores on one part of the target-language test set; means over seeds."""
+    """Scores on one part of the target-language test set, or in one language; means over seeds."""
 
     column: str = Field(description="what the set was parted by, such as domain")
     value: str

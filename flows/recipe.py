@@ -315,6 +315,7 @@ class Recipe(RecipeBase):
             distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold"),
             languages=(self.source_language,),
             train_on=("train",),
+            num_epochs=self.baselines.zero_shot_epochs,
         )
 
     def evaluation_config(self) -> evaluation.Config:
@@ -352,7 +353,11 @@ class Recipe(RecipeBase):
         adversary: AdversaryConfig | None = None,
         matching: tuple[LayerTerm, ...] = (),
         ema: EMAConfig | None = None,
+        num_epochs: int | None = None,
     ) -> distillation.Config:
+        training = with_precision(self.student.training)
+        if num_epochs is not None:
+            training = training.model_copy(update={"num_epochs": num_epochs})
         return distillation.Config(
             problem=self.problem,
             architecture=self.student.architecture,
@@ -361,7 +366,7 @@ class Recipe(RecipeBase):
             languages=languages,
             source_language=self.source_language if objective.label_source == "source" else None,
             validation_language=self.target_language,
-            training=with_precision(self.student.training),
+            training=training,
             adversary=adversary,
             matching=matching,
             ema=ema,

@@ -139,4 +139,17 @@ class Baselines(Frozen):
         description="the same student on gold labels of the source language alone; needs the "
         "source language in student.languages",
     )
+    zero_shot_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="passes of the zero-shot student over the source rows, of which there may be "
+        "far fewer than its rival has rows; none: as many passes as the student",
+    )
     linear: bool = Field(True, description="linear TF-IDF classifiers, as a floor")
+
+    @model_validator(mode="after")
+    def _epochs_of_somebody(self) -> Baselines:
+        if self.zero_shot_epochs is not None and not self.zero_shot:
+            raise ValueError("zero_shot_epochs is given, but zero_shot is off: nobody would train")
+        return self

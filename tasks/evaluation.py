@@ -4,6 +4,7 @@
         → report.json             data_contracts.evaluation.EvaluationReport: gates and CLI read it
           report.html             the same for people: one file, nothing fetched
           predictions/*.parquet   what was answered and what was right, a system and seed
+          predictions/<language>/ the same in further languages that the students read
           statistics/*.parquet    what each example adds to the primary metric's sums
           plots/*.png
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 3
+VERSION = 4
 
 _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "teacher": ("teacher", "Teacher"),
@@ -139,6 +140,7 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     import numpy as np
 
     from tasks.comparison.answers import write_predictions, write_statistics
+    from tasks.comparison.languages import answers_by_language, language_groups
     from tasks.comparison.material import Material
     from tasks.comparison.problem import Settings
     from tasks.comparison.problems import COMPARED
@@ -153,8 +155,18 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         num_calibration_bins=config.num_calibration_bins,
         seed=config.seed,
     )
-    problem = COMPARED[config.problem](material, settings)
+    compare = COMPARED[config.problem]
+    problem = compare(material, settings)
     report, answers = _measure(config, problem, workspace)
+    if config.problem in get_args(EncoderProblem):
+        by_language = list(
+            answers_by_language(lambda one: compare(one, settings), material, answers)
+        )
+        groups = (*report.groups, *language_groups(by_language))
+        report = report.model_copy(update={"groups": groups})
+        for found in by_language[1:]:
+            folder = workspace.output / "predictions" / found.language
+            write_predictions(found.problem, found.answers, folder)
     workspace.progress.say("evaluation: drawing plots and writing the report")
     output = workspace.output
     write_predictions(problem, answers, output / "predictions")

@@ -7,6 +7,7 @@
                             (forms, writers: how each of them is called)
               ─► diagnosis  how far the student followed the teacher
               ─► domains    scores by domain
+              ─► languages  scores by language, of students that read several
               ─► structured answers that are more than a class's name, as JSON
 
 `problem` is the interface between the first two lines.

@@ -97,6 +97,17 @@ class Material:
         table = table.filter(pc.equal(table["language"], language))
         return table if len(table) else None
 
+    def test_languages(self, reader: Reader) -> list[str]:
+        """The languages of a reader's test rows, sorted."""
+        paths = sorted((self.path(f"{reader}_tokens") / "test").glob("*.parquet"))
+        return sorted(
+            {
+                one
+                for path in paths
+                for one in read_table(path, ["language"])["language"].unique().to_pylist()
+            }
+        )
+
     def test_rows(self, reader: Reader) -> pa.Table:
         """The test rows of a reader that carry a class (label >= 0).
 

@@ -71,13 +71,18 @@ def comparison_table(report: EvaluationReport) -> Table:
 
 def group_table(report: EvaluationReport) -> Table:
     """One line a part of the test set, one column a system: the primary metric, mean over seeds."""
-    systems = list(report.groups[0].scores) if report.groups else []
+    systems = list(dict.fromkeys(name for group in report.groups for name in group.scores))
     header = ("Part", "Examples", *(report.systems[name].display for name in systems))
     rows = tuple(
         (
             f"{group.column}: {group.value}",
             str(group.num_examples),
-            *(f"{100 * group.scores[name][report.primary.name]:.1f}" for name in systems),
+            *(
+                f"{100 * group.scores[name][report.primary.name]:.1f}"
+                if name in group.scores
+                else NOT_MEASURED
+                for name in systems
+            ),
         )
         for group in report.groups
     )

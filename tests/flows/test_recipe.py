@@ -127,6 +127,16 @@ def test_seeds_differ_by_one_and_everything_else_is_equal():
     assert first.model_copy(update={"seed": 8}) == second
 
 
+def test_the_zero_shot_student_may_pass_over_its_few_rows_as_often_as_it_needs():
+    """With 701 source rows against 4,900 pairs it would be a student stopped at a seventh."""
+    read = ["student.languages=[zh, en]", "baselines.zero_shot=true"]
+    recipe = read_recipe("quickstart", [*read, "baselines.zero_shot_epochs=9"])
+    assert recipe.zero_shot_config(0).training.num_epochs == 9
+    assert recipe.student_config(0).training.num_epochs == 2
+    assert read_recipe("quickstart", read).zero_shot_config(0).training.num_epochs == 2
+    assert "zero_shot is off" in str(refusal("baselines.zero_shot_epochs=9"))
+
+
 def test_baselines_differ_from_the_student_in_their_objective_alone():
     """The gain over no distillation would measure another thing than distillation."""
     recipe = read_recipe("quickstart")

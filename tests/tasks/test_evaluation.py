@@ -321,6 +321,40 @@ def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
     assert "On Chinese test examples the teacher reaches" in page
 
 
+def test_a_student_of_several_languages_is_scored_in_each(world, publish):
+    """A good mean, or the one language that is looked at, hides a language that was lost."""
+    store, inputs = world
+    tokens = publish(
+        store,
+        "tokens",
+        lambda out: write_tokens(out, "zh", also_tested_in="en"),
+        config={"language": "zh", "also": "en"},
+    )
+    made = {**inputs, "student_tokens": tokens}
+    artifact = run_stage(STAGE, CONFIG, made, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    assert [(group.column, group.value) for group in report.groups] == [
+        ("language", "zh"),
+        ("language", "en"),
+    ]
+    chinese, english = report.groups
+    assert chinese.scores["student"] == report.systems["student"].mean
+    assert set(english.scores) == {"student", "pseudo_label", "supervised"}
+    labels = {
+        example_id("test", "en", i): LABELS[row[2]] for i, row in enumerate(rows_of("test", "en"))
+    }
+    for name, scores in english.scores.items():
+        runs = [predictions(artifact, f"en/{name}_{seed}") for seed in (0, 1)]
+        rights = [
+            labels[row] == answer
+            for run in runs
+            for row, answer in zip(run["example_id"], run["prediction"], strict=True)
+        ]
+        assert len(rights) == 2 * english.num_examples == 2 * len(labels)
+        assert scores["accuracy"] == pytest.approx(np.mean(rights))
+    assert "By language" in (artifact.path / "report.html").read_text(encoding="utf-8")
+
+
 def test_unlabelled_test_rows_are_a_users_mistake_with_a_remedy(world, publish):
     """An accuracy over rows without labels is 0 % and looks like a bad student."""
     store, inputs = world

@@ -1,0 +1,152 @@
+"""From an evaluation to a table of quality.md: `python -m infra.benchmarks.quality EVALUATION`.
+
+    EVALUATION         folder of the artifact `evaluation` (`decant status RECIPE` names it)
+    --corpus FOLDER    artifact `corpus` of the same run
+    --join PATTERN     tables of the test rows, `{language}` in their name, with a text and a key
+                       that is the same for one sentence in all languages; with --corpus: scores
+                       over all languages, whose intervals resample sentences, not rows
+
+A student of several languages answers one sentence in each: its answers hang together, and an
+interval that takes them for independent is too narrow. The sums of all languages' answers to one
+sentence are therefore drawn together (a cluster bootstrap).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET, EvaluationReport
+
+_RESAMPLES = 2000
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("evaluation", type=Path)
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--join", help="such as data/sib200/test.{language}.tsv")
+    parser.add_argument("--text", default="text", help="its text column")
+    parser.add_argument("--key", default="index_id", help="its key column")
+    asked = parser.parse_args()
+    report = EvaluationReport.model_validate_json((asked.evaluation / "report.json").read_bytes())
+    print("\n".join(systems_table(report)))
+    if by_language := [group for group in report.groups if group.column == "language"]:
+        print("\n" + "\n".join(language_table(report, by_language)))
+    if asked.corpus and asked.join:
+        rights = rights_by_sentence(report, asked)
+        print("\n" + "\n".join(pooled_table(report, rights)))
+
+
+def systems_table(report: EvaluationReport) -> Iterator[str]:
+    """One line a system: primary metric, what the student has more, what it keeps."""
+    metric = report.primary
+    yield f"| | {metric.display}, {report.target_language} | student minus it |"
+    yield "|---|---|---|"
+    for name, system in report.systems.items():
+        mean = f"{100 * system.mean[metric.name]:.1f}"
+        spread = f" ± {100 * system.sd[metric.name]:.1f}" if system.sd else ""
+        found = report.comparison(f"student_minus_{name}")
+        gain = ""
+        if found:
+            low, high = 100 * found.low, 100 * found.high
+            gain = f"{100 * found.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+        size = f", {system.num_parameters:,} parameters" if system.num_parameters else ""
+        yield f"| {system.display} ({system.language}{size}) | {mean}{spread} | {gain} |"
+    yield ""
+    for kept in report.retention:
+        if kept.metric == metric.name:
+            share, low, high = (f"{100 * one:.1f}" for one in (kept.value, kept.low, kept.high))
+            teacher = report.systems[kept.against]
+            yield f"Kept of {teacher.display} ({teacher.language}): {share} % [{low}, {high}]"
+
+
+def language_table(report: EvaluationReport, groups: list) -> Iterator[str]:
+    """One line a language, one column a system: the primary metric."""
+    names = list(dict.fromkeys(name for group in groups for name in group.scores))
+    yield "| | " + " | ".join(report.systems[name].display for name in names) + " |"
+    yield "|---" * (len(names) + 1) + "|"
+    for group in groups:
+        cells = (f"{100 * group.scores[name][report.primary.name]:.1f}" for name in names)
+        yield f"| {group.value} | " + " | ".join(cells) + " |"
+
+
+def rights_by_sentence(
+    report: EvaluationReport, asked: argparse.Namespace
+) -> dict[str, dict[str, np.ndarray]]:
+    """Share of right answers, a mean over seeds, by system and language, (S,) in order of the keys.
+
+    Sentences that a language lacks are NaN.
+    """
+    source = report.source_language
+    rows = pd.concat(
+        [pd.read_parquet(path, columns=["example_id", "text"])
+         for path in sorted((asked.corpus / "rows" / "test").glob("*.parquet"))]
+    )  # fmt: skip
+    text_of = dict(zip(rows["example_id"], rows["text"], strict=True))
+    languages = [g.value for g in report.groups if g.column == "language" and g.value != source]
+    found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    keys: list | None = None
+    for language in languages:
+        table = pd.read_csv(asked.join.format(language=language), sep="\t")
+        key_of = dict(zip(table[asked.text], table[asked.key], strict=True))
+        keys = keys or sorted(table[asked.key])
+        folder = asked.evaluation / "predictions"
+        if language != report.target_language:
+            folder /= language
+        runs: dict[str, list[np.ndarray]] = defaultdict(list)
+        for path in sorted(folder.glob("*.parquet")):
+            answered = pd.read_parquet(path)
+            of_key = {
+                key_of[text_of[row]]: float(right)
+                for row, right in zip(
+                    answered["example_id"], answered["label"] == answered["prediction"], strict=True
+                )
+                if text_of.get(row) in key_of
+            }
+            if of_key:
+                system = path.stem.rstrip("0123456789").rstrip("_")
+                runs[system].append(np.array([of_key.get(key, np.nan) for key in keys]))
+        for system, seeds in runs.items():
+            found[system][language] = np.mean(seeds, axis=0)
+    return {name: one for name, one in found.items() if len(one) == len(languages)}
+
+
+def pooled_table(
+    report: EvaluationReport, rights: dict[str, dict[str, np.ndarray]]
+) -> Iterator[str]:
+    """Mean over the languages, the student's difference and share, sentences resampled together."""
+    languages = list(rights["student"])
+    # (systems, languages, sentences)
+    values = np.array([[rights[name][one] for one in languages] for name in rights])
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, values.shape[2], size=(_RESAMPLES, values.shape[2]))
+    means = np.nanmean(np.nanmean(values[:, :, drawn], axis=3), axis=1)  # (systems, resamples)
+    estimates = np.nanmean(np.nanmean(values, axis=2), axis=1)
+    of = {name: (estimates[i], means[i]) for i, name in enumerate(rights)}
+    student = of["student"]
+    named = ", ".join(languages)
+    yield f"Mean over {len(languages)} languages ({named}), {values.shape[2]} sentences:"
+    yield ""
+    yield "| | accuracy | student minus it | student keeps of it |"
+    yield "|---|---|---|---|"
+    for name, (estimate, resamples) in of.items():
+        shown = report.systems[name].display if name in report.systems else name
+        cells = ["", ""]
+        if name != "student":
+            low, high = 100 * np.percentile(student[1] - resamples, [2.5, 97.5])
+            cells[0] = f"{100 * (student[0] - estimate):+.1f} [{low:+.1f}, {high:+.1f}]"
+        if name in (TEACHER, TEACHER_ON_TARGET):
+            low, high = 100 * np.percentile(student[1] / resamples, [2.5, 97.5])
+            cells[1] = f"{100 * student[0] / estimate:.1f} % [{low:.1f}, {high:.1f}]"
+        yield f"| {shown} | {100 * estimate:.1f} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
