@@ -19,6 +19,7 @@ from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
 from flows.recipe import Recipe
 from flows.recipe_fields import description, known_fields, recipe_kind
+from flows.recipe_text import SHIPPED as SHIPPED  # where callers look for it
 from flows.recipe_text import recipe_values
 from flows.seq2seq_recipe import Seq2SeqRecipe
 

@@ -21,7 +21,7 @@ import yaml
 from data_contracts.artifacts import Artifact
 from flows.pipeline import pour
 from flows.recipe import Recipe
-from flows.recipe_text import SHIPPED
+from flows.recipe_files import SHIPPED
 from infra.benchmarks.settings import Settings, say
 from tasks import distillation
 from tasks.corpus.tables import read_table
