@@ -181,7 +181,7 @@ def _network(recipe: Recipe, who: str, reading: Reading, num_labels: int) -> Enc
     backbone = _student(recipe, reading) if who == "student" else _of_folder(_teacher(recipe))
     reads = recipe.student if who == "student" else recipe.teacher
     return PROBLEMS[recipe.problem].build_model(
-        backbone, num_labels=num_labels, pooling="mean", dropout=0.0, pairs=reads.pairs
+        backbone, num_labels=num_labels, pooling="mean", dropout=0.0, pairs=dict(reads)["pairs"]
     )
 
 

@@ -60,7 +60,7 @@ def _check_pairs(recipe: Recipe) -> None:
         "student": recipe.student,
         **{f"mutual.peers.{k}": peer for k, peer in enumerate(peers)},
     }
-    apart = [name for name, reader in readers.items() if reader.pairs == "apart"]
+    apart = [name for name, reader in readers.items() if dict(reader)["pairs"] == "apart"]
     if apart and recipe.problem != "matching":
         raise ValueError(
             f"{apart[0]}.pairs is apart, but rows of {recipe.problem} are no pairs of texts to be "

@@ -10,14 +10,16 @@ from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError, UserError
 from flows.pipeline import pour, step_names
 from flows.recipe import Recipe
-from flows.recipe_files import SHIPPED, _models_in, check_recipe, read_recipe, shipped_recipes
+from flows.recipe_fields import models_in
+from flows.recipe_files import check_recipe, read_recipe
+from flows.recipe_text import SHIPPED, shipped_recipes
 
 
 def all_models(model, seen):
     if model not in seen:
         seen.add(model)
         for field in model.model_fields.values():
-            for inner in _models_in(field.annotation):
+            for inner in models_in(field.annotation):
                 all_models(inner, seen)
     return seen
 
