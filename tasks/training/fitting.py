@@ -39,7 +39,7 @@ from tasks.training.language_sampling import language_facts
 from tasks.training.layer_matching import with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import bf16_speedup, contradiction
@@ -59,7 +59,7 @@ def fit(
     language: str | None = None,
     findings: Findings | None = None,
     adversary: AdversaryConfig | None = None,
-    matching: tuple[EncoderWithHead, Sequence[LayerTerm]] | None = None,
+    matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None = None,
     ema: EMAConfig | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
@@ -113,7 +113,9 @@ def fit(
     if adversary is not None:
         network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
     elif matching is not None:
-        network, minimised = with_matching(model, matching[0], objective, matching[1])
+        guide, terms = matching
+        lengths = examples.input_ids.lengths
+        network, minimised = with_matching(model, guide, objective, terms, lengths)
     elif ema is not None:
         network = SelfTaughtNetwork(model, decay=ema.decay)
         minimised = SelfTaughtObjective(objective, ema)
