@@ -20,14 +20,13 @@ ROOT = Path(__file__).parents[1]
 TRAINING = "tasks/training"
 # Half a second a mutant; one process for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loss_mutants")]
-# Without plugins and without the fixtures of whole pipelines: they take seconds to import.
+# Without plugins, which take seconds to import.
 OPTIONS = (
     "-x",
     "-q",
     "--import-mode=importlib",
     f"--config-file={os.devnull}",
     f"--rootdir={ROOT}",
-    f"--confcutdir={ROOT}/tests/{TRAINING}/losses",
 )
 # name: (module, the tests that must fail, the line as it is, the line as it must not be)
 MUTANTS = {
@@ -171,6 +170,20 @@ MUTANTS = {
     "a schedule without its end": (
         "schedules", "test_schedules", "        return value.end\n", "        return value.start\n",
     ),
+    # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
+    "signals of a teacher in training mode": (
+        "inference", "test_inference", "    model.eval()\n", "    model.train()\n",
+    ),
+    "opinions of each token by a teacher in training mode": (
+        "token_signals", "test_on_policy", "    teacher.eval()\n", "    teacher.train()\n",
+    ),
+    "a teacher in training mode beside its student": (
+        "layer_matching", "test_layer_matching",
+        "teacher.requires_grad_(False).eval()", "teacher.requires_grad_(False).train()",
+    ),
+    "a running average in training mode": (
+        "ema", "test_ema", "        self.average.eval()\n", "        self.average.train(mode)\n",
+    ),
 }  # fmt: skip
 
 
@@ -243,7 +256,8 @@ def exit_code_of(name):
         tests = MUTANTS[name][1] if name else "losses/test_hard"
         path = ROOT / "tests" / TRAINING / f"{tests}.py"
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            code = pytest.main([str(path), *OPTIONS])
+            # Only the fixtures beside the tests: those above them are of whole pipelines.
+            code = pytest.main([str(path), f"--confcutdir={path.parent}", *OPTIONS])
     finally:
         os._exit(code)
 
@@ -253,6 +267,7 @@ if __name__ == "__main__":
     import scipy.spatial.distance
     import scipy.stats  # noqa: F401
     import torch
+    import transformers  # noqa: F401
 
     torch.set_num_threads(1)
     print(json.dumps({name: exit_code_of(name) for name in ("", *MUTANTS)}))
