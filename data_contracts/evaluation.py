@@ -98,9 +98,11 @@ class ClassTable(Frozen):
 
 
 class Group(Frozen):
-    """Scores on one part of the target-language test set, or in one language; means over seeds."""
+    """Scores on one part of a test set, or in one language; means over seeds."""
 
-    column: str = Field(description="what the set was parted by, such as domain")
+    column: str = Field(
+        description="what the set was parted by: domain, domain (en) of the teacher's own, language"
+    )
     value: str
     num_examples: int = Field(ge=1)
     scores: dict[str, Scores] = Field(description="by system")

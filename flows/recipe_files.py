@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import difflib
 import json
-import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
 from flows.recipe import Recipe
+from flows.recipe_fields import description, known_fields, recipe_kind
+from flows.recipe_text import SHIPPED as SHIPPED  # where callers look for it
+from flows.recipe_text import recipe_values
 from flows.seq2seq_recipe import Seq2SeqRecipe
-from tasks.modeling.seq2seq_config import Seq2SeqProblemName
 
 AnyRecipe = Recipe | Seq2SeqRecipe
 """A recipe of either kind; its `problem` says which."""
 
-SHIPPED = Path(__file__).parent / "recipes"
 _MAX_ERRORS = 8
 _MAX_VALUE_CHARS = 80
-
-
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with Decant."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> AnyRecipe:
@@ -44,22 +39,7 @@ def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> AnyRecipe:
 
     Raises: RecipeError if it cannot be found or read, or is not a valid recipe.
     """
-    path = _find(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"recipe {name_or_path} cannot be read: {error}",
-            rule="a recipe is a UTF-8 YAML file",
-            remedy="check the file and its permissions",
-        ) from error
-    values = load_yaml(text, name=f"recipe {name_or_path}", error=RecipeError)
-    if not isinstance(values, dict):
-        raise RecipeError(
-            f"recipe {name_or_path} holds {_kind(values)}, not a mapping",
-            rule="a recipe is a mapping of sections such as data, teacher and student",
-            remedy=f"start from a shipped one: {SHIPPED / 'quickstart.yaml'}",
-        )
+    values = recipe_values(name_or_path)
     for override in overrides:
         _apply(values, override)
     return check_recipe(values, name=name_or_path)
@@ -97,28 +77,6 @@ def encoder_recipe(recipe: AnyRecipe) -> Recipe:
         f"recipe {recipe.name} is of the problem {recipe.problem}",
         rule="studies and designs are of encoders",
         remedy="run it, or compare two runs with --set",
-    )
-
-
-def recipe_kind(values: dict[str, Any]) -> type[Recipe] | type[Seq2SeqRecipe]:
-    """The kind of recipe that `values` spell, by their `problem`."""
-    written = values.get("problem") in typing.get_args(Seq2SeqProblemName)
-    return Seq2SeqRecipe if written else Recipe
-
-
-def _find(name_or_path: str) -> Path:
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    shipped = SHIPPED / f"{name_or_path}.yaml"
-    if path.suffix == "" and path.name == name_or_path and shipped.is_file():
-        return shipped
-    names = shipped_recipes()
-    close = difflib.get_close_matches(name_or_path, names, n=1)
-    raise RecipeError(
-        f"there is no recipe {name_or_path!r}",
-        rule=f"a recipe is the path of a YAML file, or one of: {', '.join(names)}",
-        remedy=f"did you mean {close[0]}?" if close else "check the path",
     )
 
 
@@ -180,7 +138,7 @@ def _refusal(errors: list[ErrorDetails], values: dict[str, Any], name: str) -> R
     for error in errors[:_MAX_ERRORS]:
         path = _readable_path(error["loc"], values)
         if error["type"] == "extra_forbidden":
-            known = sorted(_known_fields(kind, error["loc"][:-1]))
+            known = sorted(known_fields(kind, error["loc"][:-1]))
             field = str(error["loc"][-1])
             close = difflib.get_close_matches(field, known, n=1)
             section = ".".join(map(str, path[:-1])) or "the recipe"
@@ -190,13 +148,13 @@ def _refusal(errors: list[ErrorDetails], values: dict[str, Any], name: str) -> R
                 remedies.append(f"did you mean {'.'.join([*path[:-1], close[0]])}?")
         elif error["type"] == "missing":
             facts.append(f"{'.'.join(path)} is missing")
-            rules.append(_description(kind, error["loc"]) or "this field is required")
+            rules.append(description(kind, error["loc"]) or "this field is required")
         else:
             message = error["msg"].removeprefix("Value error, ")
             if path and error["type"] != "value_error":
                 facts.append(f"{'.'.join(path)} = {_shown(error['input'])}: {message}")
-                if description := _description(kind, error["loc"]):
-                    rules.append(f"{path[-1]}: {description}")
+                if meaning := description(kind, error["loc"]):
+                    rules.append(f"{path[-1]}: {meaning}")
             else:
                 facts.append(f"{'.'.join(path)}: {message}" if path else message)
     if len(errors) > _MAX_ERRORS:
@@ -223,49 +181,9 @@ def _readable_path(location: tuple[int | str, ...], values: Any) -> list[str]:
     return path
 
 
-def _known_fields(kind: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Names of the fields of the section at `location`."""
-    return {name for model in _models_at(kind, location) for name in model.model_fields}
-
-
-def _description(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    for model in _models_at(kind, location[:-1]):
-        field = model.model_fields.get(str(location[-1]))
-        if field and field.description:
-            return field.description
-    return ""
-
-
-def _models_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    models: list[type[BaseModel]] = [kind]
-    for item in location:
-        fields = [model.model_fields[item] for model in models if item in model.model_fields]  # type: ignore[index]
-        if fields:
-            models = [model for field in fields for model in _models_in(field.annotation)]
-        elif tagged := [model for model in models if _has_tag(model, item)]:
-            models = tagged
-    return models
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
-
-
-def _has_tag(model: type[BaseModel], tag: object) -> bool:
-    """Whether `tag` is a value that a Literal field of `model` allows (its union's tag)."""
-    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())
-
-
 def _shown(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
         text = repr(value)
     return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
-
-
-def _kind(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}
-    return names.get(type(value), f"a {type(value).__name__}")

@@ -189,6 +189,7 @@ def untrained_student(
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
+    from tasks.training.fitting import read_token_facts
     from tasks.training.student_backbone import student_backbone
 
     initialise(derive_seed(config.seed, "weights"))
@@ -197,6 +198,7 @@ def untrained_student(
         num_labels=num_labels,
         pooling=config.architecture.pooling,
         dropout=config.architecture.dropout,
+        pairs=read_token_facts(tokens).pairs,
     )
 
 

@@ -19,6 +19,7 @@ from infra.benchmarks.settings import HERE, Settings, say
 SECTIONS = {
     "train-quickstart": ("training", "distillation to equal quality, quickstart data"),
     "train-sib200": ("training", "the same on sib200, with a multilingual teacher"),
+    "train-seeds": ("several_seeds", "the quickstart's three students, as a recipe trains them"),
     "tokenize": ("tokenizing", "texts to token ids in Parquet"),
     "load": ("loading", "training batches from Parquet"),
     "score": ("scoring", "a student's answers to many texts"),

@@ -47,15 +47,17 @@ class Material:
     Args:
         recipe: what defines it.
         artifacts: by step name: corpus, student-tokens, signal-tokens, teacher.
+        number: which of the recipe's students, from 0; each begins with other weights.
     """
 
     recipe: Recipe
     artifacts: dict[str, Artifact]
+    number: int = 0
 
     @property
     def config(self) -> distillation.Config:
         """Of the student: rows, objective, optimisation, seed."""
-        return self.recipe.student_config(0)
+        return self.recipe.student_config(self.number)
 
     @property
     def student_tokens(self) -> Path:
@@ -160,6 +162,10 @@ class Material:
             "alpha": self.config.objective.alpha,
             "temperature": self.config.objective.temperature,
         }
+
+    def student_of(self, number: int) -> Material:
+        """The same rows for another of the recipe's students."""
+        return replace(self, number=number)
 
 
 class _EnoughError(Exception):

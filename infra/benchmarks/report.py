@@ -56,6 +56,7 @@ def write_report(results: Path, target: Path) -> Path:
         if name in found:
             lines += _training(name, found[name], target)
     for name, section in (
+        ("train-seeds", _several_seeds),
         ("tokenize", _tokenizing),
         ("load", _loading),
         ("score", _scoring),
@@ -123,6 +124,26 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         "",
     ]
     return [*lines, *_colophon(result, name)]
+
+
+def _several_seeds(result: Mapping, target: Path) -> list[str]:
+    ours = result["systems"]["decant"]
+    lines = [
+        f"## Distillation: quickstart, its {result['num_students']} students",
+        "",
+        "As the recipe trains them: the teacher reads each text once for all students "
+        f"({ours['parts']['teacher signals']:.1f} s), and students are trained side by side, one "
+        "thread each. The others train them one after the other with all threads, and their "
+        "teacher reads in every step. Rows, maths and validation as above.",
+        "",
+        "| system | s in all | times | best accuracy of each student |",
+        "|---|---:|---:|---|",
+    ]
+    for name, found in result["systems"].items():
+        times = f"{found['seconds'] / ours['seconds']:.1f}" if name != "decant" else ""
+        best = ", ".join(f"{100 * score:.2f}" for score in found["best"])
+        lines.append(f"| {NAMES[name]} | {found['seconds']:.1f} | {times} | {best} % |")
+    return [*lines, "", *_colophon(result, "train-seeds")]
 
 
 def _on_whole_vocabulary(result: Mapping) -> list[str]:
@@ -257,7 +278,7 @@ def _colophon(result: Mapping, section: str) -> list[str]:
         rows = " --rows " + ",".join(map(str, settings["memory_rows"]))
     elif section == "train-sib200":
         rows = " --sib200 DIR --multilingual-model DIR"
-    rounds = "" if section == "memory" else f", {settings['num_rounds']} rounds"
+    rounds = "" if section in ("memory", "train-seeds") else f", {settings['num_rounds']} rounds"
     return [
         f"<sub>{machine['date']}, commit {machine['commit']}; {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} threads, "

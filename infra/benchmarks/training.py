@@ -26,6 +26,7 @@ from infra.benchmarks.machine import describe
 from infra.benchmarks.material import Material, prepare
 from infra.benchmarks.rounds import Rate, Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
+from tasks.training.config import TrainingConfig
 
 TOLERANCE = 0.005
 _VALIDATIONS_PER_EPOCH = 2
@@ -130,18 +131,11 @@ def _curves(
     from infra.benchmarks.peers import hugging_face, text_brewer
 
     config = material.config.training
-    num_epochs = config.num_epochs
-    per_epoch = math.ceil(len(examples) / config.batch_size)
     parts = _VALIDATIONS_PER_EPOCH
-    validate_at = frozenset(
-        epoch * per_epoch + math.ceil(part * per_epoch / parts)
-        for epoch in range(num_epochs)
-        for part in range(1, parts + 1)
-    )
     shared = {
         "chosen": np.arange(len(examples)),
-        "num_epochs": num_epochs,
-        "validate_at": validate_at,
+        "num_epochs": config.num_epochs,
+        "validate_at": validation_steps(len(examples), config, parts),
     }
 
     def trainer(variant: str) -> engine.Curve:
@@ -171,6 +165,16 @@ def _curves(
         best = max(score for _, _, score in curve.points)
         say(f"  {name}: {curve.seconds:.1f} s, best validation accuracy {best:.4f}")
     return {name: curves[name] for name in systems if name in curves}
+
+
+def validation_steps(num_rows: int, config: TrainingConfig, parts: int) -> frozenset[int]:
+    """Steps after which every system validates: `parts` times an epoch."""
+    per_epoch = math.ceil(num_rows / config.batch_size)
+    return frozenset(
+        epoch * per_epoch + math.ceil(part * per_epoch / parts)
+        for epoch in range(config.num_epochs)
+        for part in range(1, parts + 1)
+    )
 
 
 def target_score(curves: dict[str, engine.Curve]) -> float:

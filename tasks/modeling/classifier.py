@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tasks.modeling.attention import Attended, encoder_inputs, first_position, install
-from tasks.modeling.config import Pooling
+from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
 from tasks.modeling.texts import Texts
 
-_HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
+HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
 
 
 class EncoderWithHead(nn.Module):
@@ -34,6 +34,9 @@ class EncoderWithHead(nn.Module):
         dropout: probability before the linear head.
     """
 
+    pairs: PairReading = "together"
+    """How it reads the two texts of a pair, if it reads pairs at all."""
+
     def __init__(
         self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
     ) -> None:
@@ -43,7 +46,7 @@ class EncoderWithHead(nn.Module):
         self.pooling: Pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.config.hidden_size, num_labels)
-        nn.init.normal_(self.head.weight, std=_HEAD_INIT_STD)
+        nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.can_pack = install(backbone)
         self.first_position = first_position(backbone)
@@ -120,6 +123,7 @@ def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> No
         "pooling": model.pooling,
         "num_labels": model.head.out_features,
         "dropout": model.dropout.p,
+        **({} if model.pairs == "together" else {"pairs": model.pairs}),
     }
     text = json.dumps(description, indent=2, sort_keys=True)
     (folder / "head.json").write_text(text + "\n", encoding="utf-8")

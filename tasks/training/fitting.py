@@ -23,6 +23,7 @@ from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, RecipeError
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
+from tasks.modeling.config import PairReading
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
@@ -258,12 +259,18 @@ class TokenFacts:
     vocab_size: int
     pad_token_id: int
     max_length_tokens: int
+    pairs: PairReading = "together"
 
 
 def read_token_facts(tokens: Path) -> TokenFacts:
-    """Vocabulary size, padding id and length limit of a tokens artifact."""
+    """Vocabulary size, padding id, length limit, and how pairs are read, of a tokens artifact."""
     facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
-    return TokenFacts(facts["vocab_size"], facts["pad_token_id"], facts["max_length_tokens"])
+    return TokenFacts(
+        facts["vocab_size"],
+        facts["pad_token_id"],
+        facts["max_length_tokens"],
+        facts.get("pairs", "together"),
+    )
 
 
 def write_json(path: Path, value: object) -> None:

@@ -285,6 +285,24 @@ def test_labels_outside_the_set_are_set_aside(sources, store, tmp_path):
     assert json.loads((artifact.path / "labels.json").read_text())["labels"] == sorted(VERBS[:-1])
 
 
+def test_classes_are_joined_by_name_whatever_their_numbers(sources, store, tmp_path):
+    """0 is negative in one file and positive in the next: a good student looked worse than none."""
+    named = [(_text(n), ("negative", "neutral", "positive")[n % 3]) for n in range(90)]
+    numbered = [(_chinese(n), n % 3) for n in range(60)]  # 0: positive, 1: neutral, 2: negative
+    sources = [_file("en", _csv(tmp_path / "en.csv", named), "train", "en"), sources[1]]
+    for role, start in (("validation", 0), ("test", 30)):
+        path = _csv(tmp_path / f"{role}.csv", numbered[start : start + 30])
+        order = ["positive", "neutral", "negative"]
+        sources.append(_file(f"zh-{role}", path, role, "zh", label_names=order))
+    artifact = _run(sources, store)
+    labels = json.loads((artifact.path / "labels.json").read_text())["labels"]
+    assert labels == ["negative", "neutral", "positive"]
+    expected = {text: ("positive", "neutral", "negative")[number] for text, number in numbered}
+    tests = [row for row in _rows(artifact, "test") if row["language"] == "zh"]
+    found = {row["text"]: row["label"] for row in tests}
+    assert found == {text: expected[text] for text, _ in numbered[30:]}
+
+
 @pytest.mark.slow
 def test_the_same_bytes_from_any_number_of_workers_and_again(sources, store, tmp_path):
     """A rerun with more workers gave another digest: everything downstream was computed again."""

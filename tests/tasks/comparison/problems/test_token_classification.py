@@ -158,6 +158,7 @@ def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
     )
     assert [(one.column, one.value) for one in report.groups] == [
         ("domain", "lamp"), ("domain", "television"),
+        ("domain (en)", "lamp"), ("domain (en)", "television"),
     ]  # fmt: skip
     page = (artifact.path / "report.html").read_text(encoding="utf-8")
     assert "Per entity type" in page

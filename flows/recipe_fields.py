@@ -1,0 +1,84 @@
+"""What fields a kind of recipe has at a place, told from its models: for errors and for merging.
+
+A place is a path of keys such as ("student", "architecture", "num_layers"). Where a section may
+take several shapes (a union), the fields of all of them count, or of the one whose tag is in the
+path.
+"""
+
+from __future__ import annotations
+
+import typing
+from types import NoneType
+from typing import Any
+
+from pydantic import BaseModel
+
+from flows.recipe import Recipe
+from flows.seq2seq_recipe import Seq2SeqRecipe
+from tasks.modeling.seq2seq_config import Seq2SeqProblemName
+
+Location = tuple[int | str, ...]
+
+
+def recipe_kind(values: dict[str, Any]) -> type[Recipe] | type[Seq2SeqRecipe]:
+    """The kind of recipe that `values` spell, by their `problem`."""
+    written = values.get("problem") in typing.get_args(Seq2SeqProblemName)
+    return Seq2SeqRecipe if written else Recipe
+
+
+def known_fields(kind: type[BaseModel], location: Location) -> set[str]:
+    """Names of the fields of the section at `location`."""
+    return {name for model in models_at(kind, location) for name in model.model_fields}
+
+
+def description(kind: type[BaseModel], location: Location) -> str:
+    """What the field at `location` is for; empty if there is none."""
+    for model in models_at(kind, location[:-1]):
+        field = model.model_fields.get(str(location[-1]))
+        if field and field.description:
+            return field.description
+    return ""
+
+
+def takes_null(kind: type[BaseModel], location: Location) -> bool:
+    """Whether null is a value of the field at `location`."""
+    fields = [
+        model.model_fields[str(location[-1])]
+        for model in models_at(kind, location[:-1])
+        if str(location[-1]) in model.model_fields
+    ]
+    return any(_holds_none(field.annotation) for field in fields)
+
+
+def models_at(kind: type[BaseModel], location: Location) -> list[type[BaseModel]]:
+    """The models that the section at `location` may be of."""
+    models: list[type[BaseModel]] = [kind]
+    for item in location:
+        fields = [model.model_fields[item] for model in models if item in model.model_fields]  # type: ignore[index]
+        if fields:
+            models = [model for field in fields for model in models_in(field.annotation)]
+        elif tagged := [model for model in models if _has_tag(model, item)]:
+            models = tagged
+    return models
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models named anywhere in a field's annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in typing.get_args(annotation) for model in models_in(part)]
+
+
+def _holds_none(annotation: Any) -> bool:
+    if annotation is NoneType:
+        return True
+    # Only unions and their wrappers: a list of optional items is not itself optional.
+    origin = typing.get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, (list, tuple, dict)):
+        return False
+    return any(_holds_none(part) for part in typing.get_args(annotation))
+
+
+def _has_tag(model: type[BaseModel], tag: object) -> bool:
+    """Whether `tag` is a value that a Literal field of `model` allows (its union's tag)."""
+    return any(tag in typing.get_args(field.annotation) for field in model.model_fields.values())

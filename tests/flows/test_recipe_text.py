@@ -1,0 +1,137 @@
+"""A recipe that extends another is the recipe written out, and mistakes are told."""
+
+import json
+
+import pytest
+import yaml
+
+from data_contracts.errors import RecipeError
+from flows.recipe_files import check_recipe, read_recipe
+from flows.recipe_text import SHIPPED, recipe_values
+
+
+def written(folder, name, text):
+    path = folder / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_an_extending_recipe_is_the_same_as_the_one_written_out(tmp_path):
+    """Another key for the same teacher: hours of training, for a name."""
+    path = written(
+        tmp_path,
+        "mine",
+        "extends: quickstart\nname: mine\ndistillation: {alpha: 0.5}\n"
+        "student: {training: {num_epochs: 7}}\nregistration: {gates: {max_size_mb: 3}}\n",
+    )
+    by_hand = yaml.safe_load((SHIPPED / "quickstart.yaml").read_text(encoding="utf-8"))
+    by_hand["name"] = "mine"
+    by_hand["distillation"]["alpha"] = 0.5
+    by_hand["student"]["training"]["num_epochs"] = 7
+    by_hand["registration"]["gates"]["max_size_mb"] = 3
+    assert recipe_values(path) == by_hand
+    recipe = read_recipe(path)
+    assert recipe == check_recipe(by_hand, name="mine")
+    # What was said, and what is a default, are told apart as before: studies write out the former.
+    assert recipe.model_dump_json(exclude_unset=True) == check_recipe(
+        by_hand, name="mine"
+    ).model_dump_json(exclude_unset=True)
+    base = read_recipe("quickstart")
+    assert recipe.teacher_config() == base.teacher_config()
+    assert recipe.student_tokens_config() == base.student_tokens_config()
+    assert recipe.student_config(0) != base.student_config(0)
+
+
+def test_lists_replace_lists(tmp_path):
+    """Sources of two recipes in one corpus, and nobody would see it in the file."""
+    base = json.loads(json.dumps(recipe_values("quickstart")["data"]["sources"][:1]))
+    text = yaml.safe_dump({"extends": "quickstart", "name": "a", "data": {"sources": base}})
+    assert recipe_values(written(tmp_path, "a", text))["data"]["sources"] == base
+
+
+def test_null_is_null_where_a_field_has_it_and_else_takes_the_value_away(tmp_path):
+    """`alpha: null` beside terms would be refused as no number, and alpha could not be left out."""
+    text = (
+        "extends: quickstart\nname: a\ntuning: null\n"
+        "distillation: {alpha: null, temperature: null, hard_labels: null, terms: [{kind: jsd}]}\n"
+        "registration: {gates: {min_gain_over_no_kd: null}}\n"
+    )
+    values = recipe_values(written(tmp_path, "a", text))
+    assert values["distillation"] == {"terms": [{"kind": "jsd"}]}
+    recipe = read_recipe(str(tmp_path / "a.yaml"))
+    assert recipe.tuning is None
+    assert dict(recipe.registration)["gates"].min_gain_over_no_kd is None
+    # A name that the other recipe never said is not taken away in silence: it may be misspelt.
+    wrong = written(tmp_path, "b", "extends: quickstart\nname: b\ndistillation: {alpa: null}\n")
+    with pytest.raises(RecipeError, match=r"distillation\.alpa is not a field"):
+        read_recipe(wrong)
+
+
+def test_null_takes_one_of_several_teachers_away(tmp_path):
+    """Nobody could leave out one source language of three."""
+    path = written(tmp_path, "a", "extends: multi_source\nname: a\nco_teachers: {german: null}\n")
+    assert list(read_recipe(path).co_teachers) == ["japanese"]
+
+
+def test_a_section_of_another_kind_replaces_the_whole_section(tmp_path):
+    """num_layers of a shape would be refused in a static student that never said it."""
+    path = written(
+        tmp_path,
+        "a",
+        "extends: quickstart\nname: a\nstudent: {architecture: {init: static, hidden_size: 64}}\n",
+    )
+    student = recipe_values(path)["student"]
+    assert student["architecture"] == {"init": "static", "hidden_size": 64}
+    assert student["max_length_tokens"] == 48
+    same = written(
+        tmp_path,
+        "b",
+        "extends: quickstart\nname: b\nstudent: {tokenizer: {kind: bpe, vocab_size: 500}}\n",
+    )
+    assert recipe_values(same)["student"]["tokenizer"] == {
+        "kind": "bpe", "vocab_size": 500, "max_token_characters": 4, "min_frequency": 40,
+    }  # fmt: skip
+
+
+def test_paths_start_at_the_file_that_says_them_and_may_lead_further(tmp_path, monkeypatch):
+    """A recipe that runs from one folder only, or that takes a stray file for a shipped recipe."""
+    (tmp_path / "team").mkdir()
+    written(tmp_path / "team", "base", "extends: quickstart\nname: base\nseed: 5\n")
+    path = written(tmp_path, "mine", "extends: team/base.yaml\nname: mine\nnum_seeds: 1\n")
+    written(tmp_path, "quickstart", "[]")
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(path, ["seed=6", "distillation.alpha=0.25"])
+    assert (recipe.name, recipe.seed, recipe.num_seeds) == ("mine", 6, 1)
+    assert recipe.distillation.alpha == 0.25
+
+
+def test_recipes_that_write_texts_extend_one_another(tmp_path):
+    """The fields of an encoder would be asked what may be null in a translation."""
+    path = written(tmp_path, "a", "extends: translation\nname: a\ndistillation: {alpha: null}\n")
+    assert read_recipe(path).name == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "remedy"),
+    [
+        ("extends: quikstart\nname: a\n", "extends 'quikstart'", "did you mean quickstart"),
+        ("extends: no/where.yaml\nname: a\n", "there is no file", "check the path"),
+        ("extends: [quickstart]\nname: a\n", "extends is \\['quickstart'\\]", "extends: quick"),
+        ("extends: quickstart\n", "has no name", "name: a"),
+        ("extends: a.yaml\nname: a\n", "extends itself: a → a", "write out"),
+        ("extends: b.yaml\nname: a\n", "extends itself: b → b", "write out"),
+    ],
+)
+def test_what_cannot_be_extended_is_told(tmp_path, text, fact, remedy):
+    """An endless loop, a traceback, or a run that takes the place of another recipe's."""
+    written(tmp_path, "b", "extends: b.yaml\nname: b\n")
+    with pytest.raises(RecipeError, match=fact) as caught:
+        read_recipe(written(tmp_path, "a", text))
+    assert remedy in caught.value.remedy
+
+
+def test_an_error_in_an_extended_file_names_that_file(tmp_path):
+    """The line would be looked for in the wrong file."""
+    written(tmp_path, "base", "name: base\nname: twice\n")
+    with pytest.raises(RecipeError, match=r"base\.yaml"):
+        read_recipe(written(tmp_path, "a", "extends: base.yaml\nname: a\n"))
