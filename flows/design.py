@@ -179,8 +179,9 @@ def _network(recipe: Recipe, who: str, reading: Reading, num_labels: int) -> Enc
     from tasks.problems import PROBLEMS
 
     backbone = _student(recipe, reading) if who == "student" else _of_folder(_teacher(recipe))
+    reads = recipe.student if who == "student" else recipe.teacher
     return PROBLEMS[recipe.problem].build_model(
-        backbone, num_labels=num_labels, pooling="mean", dropout=0.0
+        backbone, num_labels=num_labels, pooling="mean", dropout=0.0, pairs=dict(reads)["pairs"]
     )
 
 

@@ -43,9 +43,40 @@ def check_problem(recipe: Recipe) -> None:
                 f"{name}.training.label_smoothing is {training.label_smoothing:g}, but windows "
                 "of a question differ in how many units can answer: set it to 0"
             )
+    _check_pairs(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
     if unfit := [t.kind for t in recipe.distillation.terms if fit and t.kind not in fit]:
         raise ValueError(
             f"distillation.terms holds {', '.join(unfit)}, which {recipe.problem} cannot use: "
             f"terms there are of kind {', '.join(sorted(fit or ()))}"
         )
+
+
+def _check_pairs(recipe: Recipe) -> None:
+    """Pairs are read apart where rows are pairs, and by networks that are trained by themselves."""
+    peers = recipe.mutual.peers if recipe.mutual else ()
+    readers = {
+        **recipe.teachers,
+        "student": recipe.student,
+        **{f"mutual.peers.{k}": peer for k, peer in enumerate(peers)},
+    }
+    apart = [name for name, reader in readers.items() if dict(reader)["pairs"] == "apart"]
+    if apart and recipe.problem != "matching":
+        raise ValueError(
+            f"{apart[0]}.pairs is apart, but rows of {recipe.problem} are no pairs of texts to be "
+            "matched: leave it out"
+        )
+    beside = {
+        "student.matching": recipe.student.matching,
+        "student.adversary": recipe.student.adversary,
+        **{f"{name}.adversary": dict(one)["adversary"] for name, one in recipe.teachers.items()},
+    }
+    for name, value in beside.items():
+        reader = name.rpartition(".")[0]
+        # Both look at one vector a row; a bi-encoder has two. Layers are compared with the teacher.
+        compares = reader in apart or (name == "student.matching" and "teacher" in apart)
+        if value and compares:
+            raise ValueError(
+                f"{name} looks at one vector a row, but with pairs: apart there are two: leave "
+                f"{name} out, or read pairs together"
+            )

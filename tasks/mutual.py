@@ -176,6 +176,7 @@ def _peer(
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS, load_model
     from tasks.runtime.seeding import derive_seed
+    from tasks.training.fitting import read_token_facts
     from tasks.training.mutual_fitting import Peer
     from tasks.training.student_backbone import student_backbone
 
@@ -190,6 +191,7 @@ def _peer(
             num_labels=num_labels,
             pooling=own.architecture.pooling,
             dropout=own.architecture.dropout,
+            pairs=read_token_facts(tokens.path).pairs,
         )
     return Peer(model, tokens.path, own.validation_language, is_teacher=own.architecture is None)
 

@@ -60,7 +60,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
     from tasks.training.class_weights import class_weights
-    from tasks.training.fitting import fit
+    from tasks.training.fitting import fit, read_token_facts
     from tasks.training.mapped_examples import map_examples
     from tasks.training.objective_config import blend
     from tasks.training.objectives import Objective
@@ -83,6 +83,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         num_labels=len(train.label_names),
         pooling=config.pooling,
         dropout=config.dropout,
+        pairs=read_token_facts(tokens).pairs,
     )
     return fit(
         model,

@@ -33,6 +33,7 @@ from data_contracts.artifacts import Artifact, RowCounts, StageSummary
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.token_counts import ShardCounts, check_limits, token_facts
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
+from tasks.modeling.config import PairReading
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
@@ -81,6 +82,11 @@ class Config(StageConfig):
         le=1_048_576,
         description="question_answering: tokens of the context from the beginning of a window to "
         "that of the next; what is left of a window overlaps. Not set: half a window",
+    )
+    pairs: PairReading = Field(
+        default="together",
+        description="matching: both texts of a pair in one sequence (together: a cross-encoder), "
+        "or each by itself (apart: a bi-encoder); max_length_tokens is for both of them",
     )
     max_target_tokens: int = Field(
         default=64,
@@ -152,11 +158,14 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     Raises: RecipeError if the limits on truncated texts or unknown tokens are passed, or the corpus
         has no text for the reader.
     """
+    from tasks.corpus.pair_encoding import framed_apart
     from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.tokenizing import save_tokenizer
 
     corpus, output = inputs["corpus"], workspace.output
     tokenizer = _tokenizer(config, corpus, workspace)
+    if config.pairs == "apart":
+        framed_apart(tokenizer)
     save_tokenizer(tokenizer, output / "tokenizer", max_length_tokens=config.max_length_tokens)
     shutil.copyfile(corpus.path / "labels.json", output / "labels.json")
     labels = json.loads((output / "labels.json").read_text(encoding="utf-8"))["labels"]
@@ -204,6 +213,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
             languages=config.languages,
         ),
         **ROW_KINDS[config.problem].token_facts(_reading(config, tokenizer)),
+        **({} if config.pairs == "together" else {"pairs": config.pairs}),
     }
     (output / "tokens.json").write_text(
         json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"

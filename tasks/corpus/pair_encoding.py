@@ -2,6 +2,7 @@
 
     frame of BERT         [CLS] a … [SEP] b … [SEP]
     frame of XLM-R        <s>   a … </s> </s> b … </s>
+    of a bi-encoder       [CLS] a … [SEP] [CLS] b … [SEP]
 
 The frame is found by encoding a pair. Texts are encoded apart, which gives the same ids, since a
 tokenizer cuts each side of a pair by itself; so lengths are known before anything is cut.
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import SourceError
-from tasks.corpus.encoding import CHUNK_ROWS
+from tasks.corpus.encoding import CHUNK_ROWS, special_frame
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,6 +66,34 @@ def pair_frame(tokenizer: Tokenizer) -> PairFrame:
         )
     end = middle + len(second)
     return PairFrame(whole[:start], whole[start + len(first) : middle], whole[end:])
+
+
+def framed_apart(tokenizer: Tokenizer) -> None:
+    """Give `tokenizer` a template of pairs in which each text has the frame it has alone.
+
+    So whoever encodes a pair with it, in training or in service, gets what a bi-encoder reads
+    (`tasks.modeling.pair_encoder`), cut as any pair is.
+
+    Raises: SourceError if texts have no special token before, or none after them: nobody could tell
+        where the second text begins.
+    """
+    from tokenizers import processors
+
+    before, after = special_frame(tokenizer)
+    if not before or not after:
+        raise SourceError(
+            f"the tokenizer puts {len(before)} special tokens before a text and {len(after)} after",
+            rule="texts of a pair are read apart (pairs: apart) where a token marks the beginning "
+            "of each, and one its end",
+            remedy="use a tokenizer that frames texts, or pairs: together",
+        )
+    names = {token: str(tokenizer.id_to_token(token)) for token in (*before, *after)}
+    opened, closed = ([names[token] for token in side] for side in (before, after))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[*opened, "$A", *closed],
+        pair=[*opened, "$A", *closed, *opened, "$B", *closed],
+        special_tokens=[(name, token) for token, name in names.items()],
+    )
 
 
 def _find(whole: Sequence[int], part: Sequence[int], start: int) -> int:

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tasks.modeling.attention import encoder_inputs, first_position, install
-from tasks.modeling.config import Pooling
+from tasks.modeling.attention import Attended, encoder_inputs, first_position, install
+from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
 from tasks.modeling.texts import Texts
 
-_HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
+HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
 
 
 class EncoderWithHead(nn.Module):
@@ -34,6 +34,9 @@ class EncoderWithHead(nn.Module):
         dropout: probability before the linear head.
     """
 
+    pairs: PairReading = "together"
+    """How it reads the two texts of a pair, if it reads pairs at all."""
+
     def __init__(
         self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
     ) -> None:
@@ -43,7 +46,7 @@ class EncoderWithHead(nn.Module):
         self.pooling: Pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(backbone.config.hidden_size, num_labels)
-        nn.init.normal_(self.head.weight, std=_HEAD_INIT_STD)
+        nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.can_pack = install(backbone)
         self.first_position = first_position(backbone)
@@ -53,12 +56,24 @@ class EncoderWithHead(nn.Module):
         inputs = encoder_inputs(texts, first_position=self.first_position)
         return self.backbone(**inputs).last_hidden_state
 
-    def all_hidden_states(self, texts: Texts) -> tuple[Tensor, ...]:
-        """States of the embeddings and of each layer, the last as `hidden_states` gives them."""
+    def all_hidden_states(
+        self, texts: Texts, recorded: list[Attended] | None = None
+    ) -> tuple[Tensor, ...]:
+        """States of the embeddings and of each layer, the last as `hidden_states` gives them.
+
+        Args:
+            recorded: gets what each layer's attention reads, if the encoder `can_pack`.
+        """
         inputs = encoder_inputs(texts, first_position=self.first_position)
+        if recorded is not None:
+            inputs["recorded"] = recorded
         outputs = self.backbone(**inputs, output_hidden_states=True)
         # An encoder with a norm on top counts the states before it as its last layer's.
         return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+
+    def answers(self, states: Tensor, texts: Texts) -> Tensor:
+        """Logits (A, C) from the encoder's last states, in the layout of `texts`."""
+        raise NotImplementedError
 
 
 class EncoderClassifier(EncoderWithHead):
@@ -74,7 +89,11 @@ class EncoderClassifier(EncoderWithHead):
         """
         if isinstance(texts, Tensor):
             texts = Texts(texts, attention_mask_BL)
-        return self.head(self.dropout(self.pooled(texts)))
+        return self.answers(self.hidden_states(texts), texts)
+
+    def answers(self, states: Tensor, texts: Texts) -> Tensor:
+        """Logits of each text: (B, C), or (S, C) if packed."""
+        return self.head(self.dropout(self.pool(states, texts)))
 
     def pooled(self, texts: Texts) -> Tensor:
         """One vector a text: (B, D), or (S, D) if packed."""
@@ -104,6 +123,7 @@ def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> No
         "pooling": model.pooling,
         "num_labels": model.head.out_features,
         "dropout": model.dropout.p,
+        **({} if model.pairs == "together" else {"pairs": model.pairs}),
     }
     text = json.dumps(description, indent=2, sort_keys=True)
     (folder / "head.json").write_text(text + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ EncoderProblem = Literal[
     "question_answering",
 ]
 Pooling = Literal["mean", "cls"]
+PairReading = Literal["together", "apart"]
 Trainable = Literal["all", "lora", "last_layers", "head", "bias"]
 
 

@@ -79,6 +79,7 @@ def load_model(folder: Path) -> EncoderWithHead:
         num_labels=head["num_labels"],
         pooling=head["pooling"],
         dropout=head["dropout"],
+        pairs=head.get("pairs", "together"),
     )
     model.head.load_state_dict(weights)
     return model.eval()

@@ -1,21 +1,47 @@
 """Matching: two texts, one of C classes (paraphrase or not, entailed or not, answers or not).
 
     row      text, text_b, label; optional parallel_text, parallel_text_b in the teacher's language
-    head     both texts in one sequence, pooled → linear layer, C logits (a cross-encoder)
+    head     pairs: together   both texts in one sequence, pooled → linear layer (a cross-encoder)
+             pairs: apart      each text by itself, their vectors compared (a bi-encoder)
     loss     soft targets (KL) and hard labels (cross-entropy) over C
     metrics  accuracy, macro-F1, cross-entropy
     decode   the class of the largest logit, with its softmax probability
 
-The pair is one sequence with the tokenizer's own separators, so everything after tokenization is
-text classification.
+The pair is one row of token ids with separators of the tokenizer's own template, or with those that
+tell a bi-encoder where the second text begins; so everything after tokenization is text
+classification, whoever reads the pair in which way.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.text_classification import TextClassification
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tasks.modeling.classifier import EncoderWithHead
 
 
 class Matching(TextClassification):
     """Two texts, one class."""
 
     name = "matching"
+
+    def build_model(
+        self,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int,
+        pooling: Pooling,
+        dropout: float,
+        pairs: PairReading = "together",
+    ) -> EncoderWithHead:
+        """A cross-encoder, or a bi-encoder where pairs are read apart."""
+        from tasks.modeling.classifier import EncoderClassifier
+        from tasks.modeling.pair_encoder import PairEncoder
+
+        network = EncoderClassifier if pairs == "together" else PairEncoder
+        return network(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)

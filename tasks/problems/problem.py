@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tasks.modeling.classifier import EncoderWithHead
-    from tasks.modeling.config import Pooling
+    from tasks.modeling.config import PairReading, Pooling
     from tasks.modeling.units import Units
 
 IGNORE_INDEX = -1
@@ -66,9 +66,19 @@ class Problem(ABC):
 
     @abstractmethod
     def build_model(
-        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+        self,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int,
+        pooling: Pooling,
+        dropout: float,
+        pairs: PairReading = "together",
     ) -> EncoderWithHead:
-        """The network on top of an encoder, its head freshly drawn."""
+        """The network on top of an encoder, its head freshly drawn.
+
+        Args:
+            pairs: how the two texts of a pair are read; `apart` is for matching alone.
+        """
 
     @abstractmethod
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:

@@ -29,7 +29,7 @@ import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
 from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span, tune_null_threshold
-from tasks.modeling.config import Pooling
+from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Problem
 
@@ -58,9 +58,16 @@ class QuestionAnswering(Problem):
     signals_contract = "teacher_signals_question_answering"
 
     def build_model(
-        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+        self,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int,
+        pooling: Pooling,
+        dropout: float,
+        pairs: PairReading = "together",
     ) -> EncoderWithHead:
         """Encoder, dropout and a linear head of two logits a token; nothing is pooled."""
+        del pairs
         from tasks.modeling.token_heads import EncoderTokenClassifier
 
         return EncoderTokenClassifier(

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
-from tasks.modeling.config import Pooling
+from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.units import Units, ranges
 from tasks.problems.problem import Answers, Problem
 from tasks.problems.whole_texts import log_softmax
@@ -47,9 +47,16 @@ class TokenClassification(Problem):
     signals_contract = "teacher_signals_token_classification"
 
     def build_model(
-        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+        self,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int,
+        pooling: Pooling,
+        dropout: float,
+        pairs: PairReading = "together",
     ) -> EncoderWithHead:
         """Encoder, dropout and a linear head on tokens; nothing is pooled."""
+        del pairs
         from tasks.modeling.token_heads import EncoderTokenClassifier
 
         return EncoderTokenClassifier(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.modeling.config import Pooling
+from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.problem import Answers, Problem
 
 if TYPE_CHECKING:
@@ -24,9 +24,16 @@ class WholeTextProblem(Problem):
     """Pooled hidden states → linear layer, C logits a text."""
 
     def build_model(
-        self, backbone: PreTrainedModel, *, num_labels: int, pooling: Pooling, dropout: float
+        self,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int,
+        pooling: Pooling,
+        dropout: float,
+        pairs: PairReading = "together",
     ) -> EncoderWithHead:
         """Encoder, pooling, dropout and a linear head."""
+        del pairs
         from tasks.modeling.classifier import EncoderClassifier
 
         return EncoderClassifier(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)

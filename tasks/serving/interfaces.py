@@ -148,7 +148,7 @@ INTERFACES: dict[str, Interface] = {
         ),
         outputs=_LABELS,
         parameters=(_VARIANT, _TOP_K, _BATCH_SIZE),
-        limits=_ALWAYS_ONE + " Both texts are read together, so n against m texts are n·m pairs.",
+        limits=_ALWAYS_ONE + " A pair is one question, so n against m texts are n·m of them.",
     ),
     "token_classification": Interface(
         script=_PORTABLE / "token_classifier.py",

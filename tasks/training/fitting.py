@@ -23,6 +23,7 @@ from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, RecipeError
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
+from tasks.modeling.config import PairReading
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
@@ -39,7 +40,7 @@ from tasks.training.language_sampling import language_facts
 from tasks.training.layer_matching import with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import bf16_speedup, contradiction
@@ -59,7 +60,7 @@ def fit(
     language: str | None = None,
     findings: Findings | None = None,
     adversary: AdversaryConfig | None = None,
-    matching: tuple[EncoderWithHead, Sequence[LayerTerm]] | None = None,
+    matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None = None,
     ema: EMAConfig | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
@@ -113,7 +114,9 @@ def fit(
     if adversary is not None:
         network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
     elif matching is not None:
-        network, minimised = with_matching(model, matching[0], objective, matching[1])
+        guide, terms = matching
+        lengths = examples.input_ids.lengths
+        network, minimised = with_matching(model, guide, objective, terms, lengths)
     elif ema is not None:
         network = SelfTaughtNetwork(model, decay=ema.decay)
         minimised = SelfTaughtObjective(objective, ema)
@@ -256,12 +259,18 @@ class TokenFacts:
     vocab_size: int
     pad_token_id: int
     max_length_tokens: int
+    pairs: PairReading = "together"
 
 
 def read_token_facts(tokens: Path) -> TokenFacts:
-    """Vocabulary size, padding id and length limit of a tokens artifact."""
+    """Vocabulary size, padding id, length limit, and how pairs are read, of a tokens artifact."""
     facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
-    return TokenFacts(facts["vocab_size"], facts["pad_token_id"], facts["max_length_tokens"])
+    return TokenFacts(
+        facts["vocab_size"],
+        facts["pad_token_id"],
+        facts["max_length_tokens"],
+        facts.get("pairs", "together"),
+    )
 
 
 def write_json(path: Path, value: object) -> None:

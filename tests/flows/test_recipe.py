@@ -404,3 +404,41 @@ def test_label_smoothing_over_units_is_refused():
         values[name]["training"]["label_smoothing"] = 0.1
         with pytest.raises(RecipeError, match=rf"{name}\.training\.label_smoothing is 0\.1"):
             check_recipe(values, name="question_answering")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        (
+            "quickstart",
+            {"student": {"pairs": "apart"}},
+            "student.pairs is apart, but rows of text_",
+        ),
+        ("sib200", {"teacher": {"pairs": "apart"}}, r"teacher\.pairs is apart"),
+        (
+            "matching",
+            {"student": {"pairs": "apart", "matching": [{"kind": "hidden_mse", "layers": "last"}]}},
+            r"student\.matching looks at one vector a row",
+        ),
+        (
+            "matching",
+            {"teacher": {"pairs": "apart", "adversary": {"groups": "role"}}},
+            r"teacher\.adversary looks at one vector a row",
+        ),
+    ],
+)
+def test_pairs_are_read_apart_only_where_that_is_known_to_work(name, changes, said):
+    """A student of single texts that waits for a second one, or half of each pair compared."""
+    values = read_recipe(name).model_dump(mode="json", exclude_defaults=True)
+    for section, fields in changes.items():
+        values[section].update(fields)
+    with pytest.raises(RecipeError, match=said):
+        check_recipe(values, name=name)
+
+
+def test_each_reader_of_pairs_reads_them_its_own_way():
+    """A cross-encoder teaches a bi-encoder: one setting for both would spoil the teacher."""
+    recipe = read_recipe("matching", ["student.pairs=apart"])
+    assert recipe.student_tokens_config().pairs == "apart"
+    assert recipe.teacher_tokens_config().pairs == "together"
+    assert recipe.signal_tokens_config().pairs == "together"

@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from tasks import export, teacher_signals
+from tasks.corpus.pair_encoding import framed_apart
 from tasks.corpus.rows import ROW_KINDS
 from tasks.corpus.tables import read_table, write_table
 from tasks.corpus.units import align_spans, segment
@@ -134,8 +135,13 @@ TOKENS = {
 }
 
 
-def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, num_seeds=2):
-    """All inputs of an evaluation of `problem`; rows_of(role, language) gives corpus rows."""
+def make_inputs(
+    store, publish, problem, rows_of, labels, *, num_logits=None, num_seeds=2, pairs="together"
+):
+    """All inputs of an evaluation of `problem`; rows_of(role, language) gives corpus rows.
+
+    pairs: how students read the texts of a pair; the teacher reads them together.
+    """
     corpus_rows = {
         (role, language): [
             {"example_id": id_of(role, language, i), "language": language, **row}
@@ -146,6 +152,9 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
     }
     texts = [value for rows in corpus_rows.values() for row in rows for value in row.values()]
     tokenizer = make_tokenizer([text for text in texts if isinstance(text, str)])
+    of_student = Tokenizer.from_str(tokenizer.to_str())
+    if pairs == "apart":
+        framed_apart(of_student)
 
     def made(stage, write, **config):
         return publish(store, stage, write, config={"problem": problem, **config})
@@ -160,7 +169,7 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
         counts = {"sources": {"made": {**known, **repairs}}}
         (out / "counts.json").write_text(json.dumps(counts))
 
-    def write_tokens(out, languages):
+    def write_tokens(out, languages, tokenizer, pairs):
         tokenize, extra = TOKENS[problem]
         for (role, language), rows in corpus_rows.items():
             if language not in languages:
@@ -183,18 +192,18 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
             write_table(pa.Table.from_pylist(found, schema=schema), path)
         (out / "tokenizer").mkdir()
         tokenizer.save(str(out / "tokenizer" / "tokenizer.json"))
-        facts = {"vocab_size": 150, "pad_token_id": 0, "max_length_tokens": 64}
+        facts = {"vocab_size": 150, "pad_token_id": 0, "max_length_tokens": 64, "pairs": pairs}
         (out / "tokens.json").write_text(json.dumps(facts))
         (out / "labels.json").write_text(json.dumps({"labels": labels}))
 
-    def write_model(out, seed):
+    def write_model(out, seed, tokenizer, pairs):
         torch.manual_seed(seed)
         shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=32)
         backbone = build_student_backbone(
             shape, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=64
         )
         model = PROBLEMS[problem].build_model(
-            backbone, num_labels=num_logits or len(labels), pooling="mean", dropout=0.1
+            backbone, num_labels=num_logits or len(labels), pooling="mean", dropout=0.1, pairs=pairs
         )
         torch.nn.init.normal_(model.head.weight, std=2.0)
         save_classifier(model.eval(), out / "model", problem=problem)
@@ -216,9 +225,13 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
 
     inputs = {
         "corpus": made("corpus", write_corpus),
-        "teacher": made("teacher", lambda out: write_model(out, 1)),
-        "teacher_tokens": made("tokens", lambda out: write_tokens(out, LANGUAGES), reader="t"),
-        "student_tokens": made("tokens", lambda out: write_tokens(out, ["zh"]), reader="s"),
+        "teacher": made("teacher", lambda out: write_model(out, 1, tokenizer, "together")),
+        "teacher_tokens": made(
+            "tokens", lambda out: write_tokens(out, LANGUAGES, tokenizer, "together"), reader="t"
+        ),
+        "student_tokens": made(
+            "tokens", lambda out: write_tokens(out, ["zh"], of_student, pairs), reader="s"
+        ),
     }
     inputs["teacher_signals"] = run_stage(
         teacher_signals.STAGE,
@@ -230,7 +243,9 @@ def make_inputs(store, publish, problem, rows_of, labels, *, num_logits=None, nu
         for seed in range(num_seeds):
             number = 10 + seed + 100 * (name == "zero_shot")
             inputs[f"{name}_{seed}"] = made(
-                "student", lambda out, number=number: write_model(out, number), seed=number
+                "student",
+                lambda out, number=number: write_model(out, number, of_student, pairs),
+                seed=number,
             )
     inputs["export"] = run_stage(
         export.STAGE,

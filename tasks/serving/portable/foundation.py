@@ -114,6 +114,22 @@ def batches(
         yield rows, ids_BL, mask_BL
 
 
+def read_apart(ids_BL: np.ndarray, mask_BL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All first texts of pairs, then all second ones, padded to the longest: (2 B, L') each.
+
+    A second text begins where a pair's last token is followed by its first one: at `[SEP] [CLS]`.
+    """
+    texts = []
+    for ids, length in zip(ids_BL, mask_BL.sum(1).tolist(), strict=True):
+        begins = (ids[: length - 1] == ids[length - 1]) & (ids[1:length] == ids[0])
+        texts.append(np.split(ids[:length], 1 + np.flatnonzero(begins)[:1]))
+    texts = [pair[0] for pair in texts] + [pair[-1] for pair in texts]
+    longest = max(map(len, texts))
+    ids_NL = np.stack([np.pad(text, (0, longest - len(text))) for text in texts])
+    mask_NL = np.stack([np.arange(longest) < len(text) for text in texts])
+    return ids_NL, mask_NL.astype(np.int64)
+
+
 def refuse_rows(values: list[Any], is_bad: Callable[[Any], bool], what: str) -> None:
     """HTTP 400 that names the rows, counted from 0, whose value is bad."""
     bad = [row for row, value in enumerate(values) if is_bad(value)]
@@ -234,6 +250,8 @@ def _load_safetensors(file: Callable[[str], Path]) -> Network:
     reads_tokens = head["problem"] in _TOKEN_PROBLEMS
 
     def network(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        if head.get("pairs") == "apart":
+            ids, mask = read_apart(ids, mask)
         with torch.inference_mode():
             attention_mask = torch.from_numpy(mask)
             states = encoder(
@@ -244,6 +262,9 @@ def _load_safetensors(file: Callable[[str], Path]) -> Network:
             elif not reads_tokens:
                 present = attention_mask.unsqueeze(-1).to(states.dtype)
                 states = (states * present).sum(1) / present.sum(1).clamp(min=1)
+            if head.get("pairs") == "apart":
+                u, v = states.chunk(2)
+                states = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
             logits = torch.nn.functional.linear(states, weights["weight"], weights["bias"])
             return logits.numpy()
 

@@ -7,8 +7,8 @@ Ask it with a table that has the string columns `text` and `text_b`:
     model = mlflow.pyfunc.load_model("models:/<name>@champion")
     model.predict(pd.DataFrame({"text": ["怎么退货？"], "text_b": ["退货流程是什么？"]}))
 
-The pair is joined by the tokenizer's own template. A pair beyond the training length loses tokens
-at the end of its longer text, as in training.
+The pair is joined by the template of the model's tokenizer. A pair beyond the training length loses
+tokens at the end of its longer text, as in training.
 """
 
 from __future__ import annotations

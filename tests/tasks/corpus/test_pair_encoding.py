@@ -8,7 +8,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from data_contracts.errors import SourceError
-from tasks.corpus.pair_encoding import encode_pairs, longest_first, pair_frame
+from tasks.corpus.encoding import special_frame
+from tasks.corpus.pair_encoding import encode_pairs, framed_apart, longest_first, pair_frame
 
 SPECIAL = ("<s>", "</s>", "<unk>")
 
@@ -56,6 +57,28 @@ def test_what_is_cut_by_hand():
     """The longer side yields first, then both."""
     kept = longest_first(np.array([1, 9, 9, 2, 5, 3]), np.array([9, 1, 9, 2, 4, 6]), 7)
     assert [side.tolist() for side in kept] == [[1, 6, 3, 2, 4, 3], [6, 1, 4, 2, 3, 4]]
+
+
+def test_texts_read_apart_have_the_frame_they_have_alone():
+    """A second text without its first token reads like the end of the first."""
+    made = tokenizer(XLM_R)
+    framed_apart(made)
+    assert pair_frame(made) == ([0], [1, 0], [1])
+    assert special_frame(made) == ([0], [1])
+    found = encode_pairs(
+        made, pa.array(["ab"]), pa.array(["c"]), max_length_tokens=64, workers=1
+    ).input_ids.to_pylist()
+    assert found == [[*made.encode("ab").ids, *made.encode("c").ids]]
+
+
+def test_a_tokenizer_that_marks_no_beginning_cannot_read_apart():
+    """Nobody could tell where the second text begins: both would be read as one."""
+    made = tokenizer(BERT)
+    made.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    with pytest.raises(SourceError, match="0 special tokens before a text and 1 after"):
+        framed_apart(made)
 
 
 def test_no_room_is_told():

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from tokenizers import processors
 
 from tasks import export
+from tasks.corpus.pair_encoding import framed_apart
 from tasks.corpus.tables import write_table
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import save_classifier
@@ -100,14 +101,18 @@ def deliver(tmp_path_factory, publish, small_tokenizer):
     What is fitted is answered rightly afterwards, so that tests can say what to expect.
     """
 
-    def make(problem, labels, rows, targets, *, examples, thresholds=None, facts=None):
+    def make(
+        problem, labels, rows, targets, *, examples, thresholds=None, facts=None, pairs="together"
+    ):
         """rows: columns of the tokens table. targets: {row: {position: logits}}, position None for
         a pooled text."""
         store = ArtifactStore(tmp_path_factory.mktemp(problem))
         tokenizer = pair_tokenizer(small_tokenizer)
+        if pairs == "apart":
+            framed_apart(tokenizer)
 
         def write_student(output):
-            model = fitted(problem, labels, rows["input_ids"], targets, tokenizer)
+            model = fitted(problem, labels, rows["input_ids"], targets, tokenizer, pairs)
             save_classifier(model, output / "model", problem=problem)
             tokenizer.save(str(output / "model" / "tokenizer.json"))
             settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
@@ -172,7 +177,7 @@ def pair_tokenizer(tokenizer):
     return copied
 
 
-def fitted(problem, labels, input_ids, targets, tokenizer):
+def fitted(problem, labels, input_ids, targets, tokenizer, pairs):
     """A random encoder and a ridge regression of the wanted logits on its states."""
     torch.manual_seed(3)
     shape = StudentArchitecture(num_layers=2, hidden_size=128, num_heads=4, intermediate_size=128)
@@ -180,7 +185,7 @@ def fitted(problem, labels, input_ids, targets, tokenizer):
         shape, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=24
     )
     model = PROBLEMS[problem].build_model(
-        backbone, num_labels=len(labels), pooling="mean", dropout=0.1
+        backbone, num_labels=len(labels), pooling="mean", dropout=0.1, pairs=pairs
     )
     states, wanted = [], []
     with torch.no_grad():
@@ -190,6 +195,16 @@ def fitted(problem, labels, input_ids, targets, tokenizer):
                     weights.zero_()
         for row, ids in enumerate(input_ids):
             ids = torch.tensor([ids])
+            if pairs == "apart":
+                second = ids[0].tolist().index(CLS, 1)
+                texts = (ids[:, :second], ids[:, second:])
+                u, v = (
+                    model.eval().backbone(input_ids=text).last_hidden_state[0].mean(0)
+                    for text in texts
+                )
+                states.append(torch.cat([u, v, (u - v).abs(), u * v]))
+                wanted.append(targets[row][None])
+                continue
             found = model.eval().backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
             for position, logits in targets[row].items():
                 hidden = found.last_hidden_state[0]
@@ -294,19 +309,21 @@ def answerer(deliver, ids_of, small_tokenizer):
     )
 
 
-@pytest.fixture(scope="session")
-def matcher(deliver, ids_of):
+@pytest.fixture(scope="session", params=["together", "apart"])
+def matcher(request, deliver, ids_of):
     """A pair of requests about a lamp is `same`, one with the temperature `other`."""
+    between = [SEP] if request.param == "together" else [SEP, CLS]
     pairs = [(TEXTS[row][0], TEXTS[row + 8][0]) for row in range(8)]
     others = [(TEXTS[row][0], TEXTS[row + 16][0]) for row in range(8)]
     rows = {
         "example_id": keys(16),
-        "input_ids": [[CLS, *ids_of(a), SEP, *ids_of(b), SEP] for a, b in pairs + others],
+        "input_ids": [[CLS, *ids_of(a), *between, *ids_of(b), SEP] for a, b in pairs + others],
         "label": [1] * 8 + [0] * 8,
     }
     targets = [{None: [-4.0, 4.0]}] * 8 + [{None: [4.0, -4.0]}] * 8
     examples = (pairs[0],)
-    return deliver("matching", ["other", "same"], rows, targets, examples=examples)
+    labels = ["other", "same"]
+    return deliver("matching", labels, rows, targets, examples=examples, pairs=request.param)
 
 
 THRESHOLDS = [0.5, 0.5, 0.9]

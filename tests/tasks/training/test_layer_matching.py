@@ -13,7 +13,8 @@ from tasks.modeling.texts import Texts
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
-from tasks.training.layer_matching import layer_vectors, with_matching
+from tasks.training.layer_matching import with_matching
+from tasks.training.layer_views import read_layers
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
 from tasks.training.matching_config import LayerTerm
@@ -72,7 +73,9 @@ def test_the_loss_is_that_of_pooled_states_of_the_named_layers(toy, kind, packed
     examples = read_by_both(toy["examples"](8))
     student, guide = toy["model"](dropout=0.0), teacher(width=16)
     term = LayerTerm(kind=kind, weight=0.5, layers=((1, 2), (2, 4)))
-    network, objective = with_matching(student, guide, OBJECTIVE, (term,))
+    network, objective = with_matching(
+        student, guide, OBJECTIVE, (term,), examples.input_ids.lengths
+    )
     rows = np.array([5, 1, 7, 2])
     layout = Layout("padded", 0)
     if packed:
@@ -104,10 +107,11 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     twin = teacher(dropout=0.0).eval()
     ids = torch.randint(1, 60, (6, 5), generator=torch.Generator().manual_seed(0))
     texts = Texts(ids, torch.ones_like(ids))
-    for mine, theirs in zip(
-        layer_vectors(twin, texts, (0, 2, 4)), layer_vectors(guide, texts, (0, 2, 4)), strict=True
-    ):
-        assert torch.equal(mine, theirs)
+    wanted = [("text", 0), ("tokens", 2), ("text", 4), ("keys", 1), ("scores", 4)]
+    (mine, own), (theirs, other) = (read_layers(one, texts, wanted) for one in (twin, guide))
+    assert torch.equal(mine, theirs)
+    for view in wanted:
+        assert torch.equal(own[view], other[view])
 
 
 @pytest.mark.parametrize("kind", ["hidden_mse", "contrastive", "cka", "distances"])
@@ -121,7 +125,9 @@ def test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is(toy, tmp
     def run(work, crash_at=None):
         student, guide = toy["model"](), teacher()
         before = {name: weight.clone() for name, weight in guide.state_dict().items()}
-        network, objective = with_matching(student, guide, OBJECTIVE, (LayerTerm(kind=kind),))
+        network, objective = with_matching(
+            student, guide, OBJECTIVE, (LayerTerm(kind=kind),), examples.input_ids.lengths
+        )
         start = [bridge.weight.clone() for bridge in network.projections]
         seen = []
 

@@ -34,11 +34,13 @@ def rows_of(role, language):
             }
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, publish):
-    """(inputs, artifact, report)."""
+@pytest.fixture(scope="module", params=["together", "apart"])
+def evaluated(request, tmp_path_factory, publish):
+    """(inputs, artifact, report) of a student that reads pairs together, or apart."""
     store = ArtifactStore(tmp_path_factory.mktemp("pairs"))
-    inputs = make_inputs(store, publish, "matching", rows_of, LABELS, num_seeds=1)
+    inputs = make_inputs(
+        store, publish, "matching", rows_of, LABELS, num_seeds=1, pairs=request.param
+    )
     config = Config(
         recipe="pairs",
         problem="matching",
