@@ -5,10 +5,10 @@ said:
 
     把晾衣架加入购物清单   好的，已把{{ slots.item }}加入购物清单   好的，已把晾衣架加入购物清单
 
-So commands are texts with one right reply each, in two languages, offline: a small dialogue task whose
-replies repeat words of the command, where exact match means something. Commands are sampled and split
-by wording as in `tasks.corpus.home_assistant`. Replies that ask for the state of a house, which nobody
-has here ("is the door open?"), are not said: their commands are left out.
+So commands are texts with one right reply each, in two languages, offline: a small dialogue task
+whose replies repeat words of the command, where exact match means something. Commands are sampled
+and split by wording as in `tasks.corpus.home_assistant`. Replies that ask for the state of a house,
+which nobody has here ("is the door open?"), are not said: their commands are left out.
 
 The templates are data of a package and are rendered in Jinja's sandbox.
 """
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class HomeAssistantReplies(HomeAssistantCommands):
-    """Commands of the package `home_assistant_intents`, each with its reply in the same language."""
+    """Commands of the package `home_assistant_intents`, each with its reply in its language."""
 
     format: Literal["home_assistant_replies"] = Field(description="this collection")
 

@@ -157,7 +157,9 @@ class LanguageTemplates:
         Returns: None if the attempt failed or nobody would say it like that.
         """
         try:
-            walked = self._walk(template.expression, slots, rng, wanted, {} if said is None else said)
+            walked = self._walk(
+                template.expression, slots, rng, wanted, {} if said is None else said
+            )
         except _CannotSayError:
             return None
         text = " ".join(walked.split())

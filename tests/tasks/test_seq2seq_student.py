@@ -401,7 +401,7 @@ def test_languages_are_noted_and_drawn(store):
 
 
 def test_the_step_is_not_chosen_by_languages_that_are_not_learned(store, tokens):
-    """A student of Chinese commands was judged by its English replies, and the best step was noise."""
+    """A student of Chinese commands judged by its English replies: the best step is noise."""
     made = _Made(validated_in="zh")
     elsewhere = run_stage(Stage("tokens", 1, write_tokens), made, {}, store=store).artifact
     with pytest.raises(ContractViolation, match="no validation row in en has a target"):

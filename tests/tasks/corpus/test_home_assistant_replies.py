@@ -28,7 +28,7 @@ def exchanges(request):
 
 
 def test_replies_are_whole_sentences_of_the_commands_language(exchanges):
-    """Placeholders, gaps and `None` were learned as words, and Chinese commands answered in English."""
+    """Placeholders and `None` learned as words, and Chinese commands answered in English."""
     language, found = exchanges
     assert len(found) > 300
     assert len({one.reply for one in found}) > 50

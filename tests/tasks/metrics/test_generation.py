@@ -33,7 +33,7 @@ def test_empty_texts_have_figures():
 
 
 def test_a_reply_is_exact_but_for_case_and_spaces():
-    """`好的， 已关闭` is what was wanted; `已打开` is 9 characters of 10 alike, and the light burns."""
+    """`好的，已打开` for `好的，已关闭`: two thirds of it are alike, and the light burns."""
     texts = ["好的， 已关闭", "Timer Paused", "好的，已打开", ""]
     references = ["好的，已关闭", "timer paused", "好的，已关闭", "好的"]
     statistics = {"exact_match": exact_matches(texts, references)}
