@@ -37,7 +37,7 @@ from tasks.training.ema_config import EMAConfig
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
 from tasks.training.language_sampling import language_facts
-from tasks.training.layer_matching import with_matching
+from tasks.training.layer_matching import MatchingObjective, with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.matching_config import AnyMatchingTerm
@@ -97,17 +97,6 @@ def fit(
     def validate(candidate: nn.Module) -> dict[str, float]:
         return task.score(rows, *said_by(candidate), labels=label_names)
 
-    probe = None
-    if findings is not None:
-        findings.add(teacher_certainty(examples, objective))
-        probe = TrainingProbe(
-            examples,
-            objective,
-            config.model_copy(update={"precision": precision}),
-            pad_token_id=pad_token_id,
-            planned_steps=num_steps(len(examples), config.batch_size) * config.num_epochs,
-            seed=seed,
-        )
     measured = _measured(precision, workspace)
     prepare_weights(model.backbone, config, seed=seed)
     network, minimised = model, objective
@@ -120,6 +109,18 @@ def fit(
     elif ema is not None:
         network = SelfTaughtNetwork(model, decay=ema.decay)
         minimised = SelfTaughtObjective(objective, ema)
+    probe = None
+    if findings is not None:
+        findings.add(teacher_certainty(examples, objective))
+        probe = TrainingProbe(
+            examples,
+            objective,
+            config.model_copy(update={"precision": precision}),
+            pad_token_id=pad_token_id,
+            planned_steps=num_steps(len(examples), config.batch_size) * config.num_epochs,
+            seed=seed,
+            beside=minimised if isinstance(minimised, MatchingObjective) else None,
+        )
     result = train(
         network,
         examples,

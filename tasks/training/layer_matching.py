@@ -193,6 +193,32 @@ class MatchingObjective:
             weight = value_at(one.term.weight, step.number, total_steps=self.total_steps)
             yield one.term.title, weight, loss
 
+    def gradient_shares(
+        self, network: MatchedNetwork, batch: Batch, step: Step
+    ) -> dict[str, Tensor]:
+        """How much each term pulls at the student's trained weights: `share_<name>`, together 1.
+
+        As `Objective.gradient_shares`, but of the gradient in the weights: layer terms do not reach
+        the logits. One backward pass a term; no gradient is left behind. A term whose layers are
+        all frozen has 0.
+        """
+        weights = [weight for weight in network.student.parameters() if weight.requires_grad]
+        norms: dict[str, Tensor] = {}
+        with torch.enable_grad():
+            logits, views = network.beside(batch.texts)
+            pulls = self.task.weighted(logits, batch, step)
+            for title, weight, loss in self.compared(views, batch, step):
+                pulls[title] = pulls[title] + weight * loss if title in pulls else weight * loss
+            for title, value in pulls.items():
+                gradients = ()
+                if value.requires_grad:
+                    gradients = torch.autograd.grad(
+                        value, weights, retain_graph=True, allow_unused=True
+                    )
+                norms[f"share_{title}"] = _norm(gradients, logits)
+        total = torch.stack(list(norms.values())).sum()
+        return {name: norm / total.clamp(min=1e-30) for name, norm in norms.items()}
+
     def to(self, device: torch.device) -> MatchingObjective:
         """The same with its teacher on `device`."""
         return replace(self, task=self.task.to(device), teacher=self.teacher.to(device))
@@ -210,6 +236,15 @@ class MatchingObjective:
             for one in self.comparisons
         }
         return {**self.task.settings(step), **weights}
+
+
+def _norm(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """L2 norm of all together; rows of a sparse one count once."""
+    found = [one.coalesce().values() if one.is_sparse else one for one in gradients
+             if one is not None]  # fmt: skip
+    if not found:
+        return torch.zeros((), device=like.device)
+    return torch.stack([one.float().square().sum() for one in found]).sum().sqrt()
 
 
 def with_matching(
