@@ -24,7 +24,7 @@ _COMMANDS = {
     "status": "Show the steps of the last run and the aliases of the registered models.",
     "lineage": "Show what a registered model was made from, down to the sources.",
     "report": "Say where the report of a recipe's last run is, or print its table.",
-    "score": "Label a file of texts with a registered or exported student.",
+    "score": "Answer files of texts with a registered or exported student, in shards if asked.",
     "promote": "Make a registered version the champion.",
     "rollback": "Make the previous champion the champion again.",
     "gc": "Remove leftovers and artifacts that nothing uses any more.",

@@ -1,6 +1,7 @@
 """Where shards are built: in this process, or as Prefect tasks in other processes or on Ray.
 
-Only what consists of shards goes there (tokens, teacher signals); steps stay in the flow's process.
+Only what consists of shards goes there (tokens, teacher signals, scores); steps stay in the flow's
+process.
 Machines of a Ray cluster need this project installed and the store on a path that all share.
 """
 
@@ -21,29 +22,31 @@ ShardsOn = Literal["here", "processes", "ray"]
 
 
 @contextmanager
-def sharding(where: ShardsOn, *, workers: int) -> Iterator[None]:
+def sharding(where: ShardsOn, *, workers: int, on_gpu: bool | None = None) -> Iterator[None]:
     """Build the shards of all stages in the block at `where`.
 
     Args:
         where: `ray` takes the cluster of RAY_ADDRESS, or starts one on this machine.
         workers: cores, for `processes`: as many at once as have the threads of a shard.
+        on_gpu: whether shards compute on a GPU; None: if there is one.
     Raises: UserError if Ray is not installed, or processes would share a GPU.
     """
     if where == "here":
         yield
         return
-    with _task_runner(where, workers) as runner:
+    on_gpu = has_cuda() if on_gpu is None else on_gpu and has_cuda()
+    with _task_runner(where, workers, on_gpu=on_gpu) as runner:
         token = SHARD_RUNNER.set(partial(run_shards_as_tasks, runner))
         try:
-            with _claim(where):
+            with _claim(where, on_gpu=on_gpu):
                 yield
         finally:
             SHARD_RUNNER.reset(token)
 
 
-def _task_runner(where: ShardsOn, workers: int) -> TaskRunner[Any]:
+def _task_runner(where: ShardsOn, workers: int, *, on_gpu: bool) -> TaskRunner[Any]:
     if where == "processes":
-        if has_cuda():
+        if on_gpu:
             raise UserError(
                 "--shards-on processes on a machine with a GPU",
                 rule="processes that each read with the same GPU wait for one another",
@@ -63,13 +66,13 @@ def _task_runner(where: ShardsOn, workers: int) -> TaskRunner[Any]:
 
 
 @contextmanager
-def _claim(where: ShardsOn) -> Iterator[None]:
+def _claim(where: ShardsOn, *, on_gpu: bool) -> Iterator[None]:
     """What a shard needs of a Ray machine: a GPU where there are any, else its threads' cores."""
     if where != "ray":
         yield
         return
     from prefect_ray.context import remote_options  # pyright: ignore[reportMissingImports]
 
-    needs: dict[str, float] = {"num_gpus": 1} if has_cuda() else {"num_cpus": thread_count()}
+    needs: dict[str, float] = {"num_gpus": 1} if on_gpu else {"num_cpus": thread_count()}
     with remote_options(**needs):
         yield

@@ -1,0 +1,121 @@
+"""Batch scoring in shards: the student into the store, its answers shard by shard, into a folder.
+
+    models:/name@champion ─► model ─┐
+    files ──────────────────────────┴─► scores ─► OUTPUT/part-NNNNN.parquet, scores.json
+
+Both steps are stages of the store, so a run that is killed goes on where it was, and a run with
+nothing new scores nothing. The answers are copied out of the store at the end, all at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from data_contracts.artifacts import Artifact
+from data_contracts.errors import UserError
+from flows.running import LISTENER, Call, SilentListener, call_directly
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.device import cpu_count
+from tasks.runtime.fingerprint import fingerprint
+from tasks.runtime.locations import home
+from tasks.runtime.locks import exclusive_lock
+from tasks.runtime.stages import Stage, StageConfig, run_stage
+from tasks.scoring import MODEL_STAGE, STAGE, SUMMARY, ModelConfig, config_for
+from tasks.serving.delivered import delivered_model
+from tasks.serving.scored_rows import ScoringCounts
+from tasks.serving.scoring import ScoringConfig, ScoringReport
+
+
+def score_in_shards(
+    model: str,
+    source: str,
+    output: Path,
+    config: ScoringConfig,
+    *,
+    rows_per_shard: int,
+    call: Call = call_directly,
+) -> ScoringReport:
+    """Score shard by shard, each step by `call`; arguments as for `flows.scoring.score`.
+
+    Raises:
+        UserError: there is no such model, or the output is something else than earlier scores.
+        SourceError: the input cannot be read as what it is said to be.
+        ContractViolation: more rows than `config.max_unscored_rate` cannot be scored.
+    """
+    started = time.monotonic()
+    _refuse_foreign(output)
+    store = ArtifactStore(home())
+    step = _Steps(store, call)
+    with delivered_model(model) as folder:
+        student = step("model", MODEL_STAGE, ModelConfig(folder=str(folder)))
+    settings = config_for(source, config, rows_per_shard=rows_per_shard)
+    scores = step("scores", STAGE, settings, model=student)
+    with exclusive_lock(store.root / "locks" / f"{fingerprint(str(output.absolute()))}.lock"):
+        _deliver(scores, output)
+    counts = ScoringCounts.model_validate_json((output / SUMMARY).read_text(encoding="utf-8"))
+    return ScoringReport(**counts.model_dump(), seconds=time.monotonic() - started)
+
+
+class _Steps:
+    """Runs the steps of one run, telling the listener."""
+
+    def __init__(self, store: ArtifactStore, call: Call) -> None:
+        self._store, self._call = store, call
+        self._listener = LISTENER.get() or SilentListener()
+
+    def __call__(
+        self, name: str, stage: Stage, config: StageConfig, /, **inputs: Artifact
+    ) -> Artifact:
+        started = time.monotonic()
+        outcome = self._call(
+            name,
+            stage,
+            config,
+            inputs,
+            store=self._store,
+            progress=self._listener.step_started(name),
+            workers=cpu_count(),
+            force=False,
+            run_id="",
+            run=run_stage,
+        )
+        self._listener.step_finished(name, outcome, time.monotonic() - started)
+        return outcome.artifact
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Before anything is scored: what lies at `output` must be ours to replace."""
+    if not output.exists():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / SUMMARY).is_file()):
+        raise UserError(
+            f"{output} exists, and is no folder that scores were written to",
+            rule=f"shards go to a folder that does not exist, is empty, or has a {SUMMARY}",
+            remedy="name another folder, or remove what is there",
+        )
+
+
+def _deliver(scores: Artifact, output: Path) -> None:
+    """Copy the answers to `output`, which then has all of them or what it had before."""
+    partial, old = (output.with_name(f".{output.name}.{what}") for what in ("partial", "old"))
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed right here
+        shutil.rmtree(old, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for entry in scores.manifest.files:
+            shutil.copyfile(scores.path / entry.path, partial / entry.path)
+            with (partial / entry.path).open("rb") as stream:
+                os.fsync(stream.fileno())
+        if output.exists():
+            output.rename(old)
+        partial.rename(output)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"{output} cannot be written: {error.strerror}",
+            rule="the output is a folder below one that this user may write to",
+            remedy="name another folder: the scores are kept, nothing is scored again",
+        ) from error

@@ -1,0 +1,107 @@
+"""`decant score` in shards, through the command line: here, in processes and on a real Ray."""
+
+import importlib.util
+import json
+import os
+import signal
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("prefect_ray") is None, reason="the extra `ray` is not installed"
+)
+MODEL = "models:/tiny-en-zh@champion"
+ROOMS = ("厨房", "卧室", "车库", "花园", "办公室", "走廊", "阁楼", "地下室", "浴室", "露台")
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Three files, one of them of two shards."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, number in (("a", 30), ("b", 8200), ("c", 3)):
+        rows = [{"text": f"打开{ROOMS[row % 10]}的灯{row % 13}"} for row in range(number)]
+        rows[1] = {"text": None}
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def table(folder):
+    return pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("*.parquet"))])
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "where", ["processes", pytest.param("ray", marks=[needs_ray, pytest.mark.timeout(300)])]
+)
+def test_a_registered_model_answers_alike_wherever_its_shards_are(
+    finished, texts, tmp_path, where, monkeypatch
+):
+    """A cluster that gives other answers than the machine on which they were looked at."""
+    decant, _ = finished
+    # Ray would make an environment with uv, and send telemetry.
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    decant("score", MODEL, texts, tmp_path / "one.parquet", check=0)
+    there = ["--rows-per-shard", 1, "--shards-on", where, "--workers", 2]
+    done = decant("score", MODEL, texts, tmp_path / "there", *there, check=0)
+    assert "8,230 of 8,233 rows scored" in done.stdout
+    assert "3 without an answer: missing_text" in done.stdout
+    assert table(tmp_path / "there").equals(pq.read_table(tmp_path / "one.parquet"))
+    assert len(list((tmp_path / "there").glob("part-*.parquet"))) == 4
+    # Kept where it was found: nothing is scored again, and another way gives the same bytes.
+    shards = list((decant.home / "artifacts" / "scores_shard").iterdir())
+    again = ["--rows-per-shard", 1]
+    decant("score", MODEL, texts, tmp_path / "here", *again, check=0)
+    assert list((decant.home / "artifacts" / "scores_shard").iterdir()) == shards
+    assert bytes_of(tmp_path / "here") == bytes_of(tmp_path / "there")
+
+
+def test_a_killed_run_leaves_the_old_scores_and_the_next_one_goes_on(finished, tmp_path):
+    """A night's run begun again from nothing, and half a folder read as the whole in between."""
+    decant, _ = finished
+    folder, output = tmp_path / "texts", tmp_path / "scores"
+    folder.mkdir()
+    for number in range(20):
+        rows = [f"打开{ROOMS[row % 10]}的灯{number}" for row in range(500)]
+        (folder / f"{number:02d}.csv").write_text("\n".join(["text", *rows]), encoding="utf-8")
+    decant("score", MODEL, folder / "00.csv", output, "--rows-per-shard", 1, check=0)
+    before = bytes_of(output)
+    shards = decant.home / "artifacts" / "scores_shard"
+    known = set(shards.iterdir())
+    running = decant.start("score", MODEL, folder, output, "--rows-per-shard", 1)
+    deadline = time.monotonic() + 100
+    while len(set(shards.iterdir()) - known) < 3:
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert bytes_of(output) == before
+    made = {path: path.stat().st_mtime_ns for path in set(shards.iterdir())}
+    done = decant("score", MODEL, folder, output, "--rows-per-shard", 1, check=0)
+    assert "10,000 of 10,000 rows scored" in done.stdout
+    assert table(output).num_rows == 10_000
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_was_no_scores_is_not_replaced(finished, texts, tmp_path, what):
+    """`decant score MODEL texts .` removes a person's folder."""
+    decant, _ = finished
+    output = tmp_path / "mine"
+    kept = output / "notes.txt" if what == "folder" else output
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    done = decant("score", MODEL, texts, output, "--rows-per-shard", 1)
+    assert done.returncode == 2, done.stderr
+    assert "is no folder that scores were written to" in done.stderr
+    assert kept.read_text() == "mine"
