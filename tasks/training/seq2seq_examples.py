@@ -18,9 +18,9 @@ from torch import Tensor
 from tasks.modeling.texts import Texts
 from tasks.training.layouts import Layout
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.losses.topk import SparseTargets
 from tasks.training.passes import make_passes
 from tasks.training.ragged import RaggedIds
-from tasks.training.sequence_losses import SparseTargets
 from tasks.training.token_signals import from_topk
 from tasks.training.topk_signals import TopKCodec
 
@@ -48,12 +48,15 @@ class Seq2SeqExamples:
         input_ids, target_ids: as many texts each; targets end with their end mark.
         topk: uint8, (target tokens, bytes of a token), if a teacher was asked.
         codec: how to read `topk`.
+        groups, group_names: int64, (rows,), the language each text is read in, if it is known.
     """
 
     input_ids: RaggedIds
     target_ids: RaggedIds
     topk: np.ndarray | None = None
     codec: TopKCodec | None = None
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.input_ids)
