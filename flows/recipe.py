@@ -19,6 +19,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from flows.layer_fit import check_layers
 from flows.mutual_steps import check_mutual, mutual_config
 from flows.problem_fit import check_problem
 from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, with_precision
@@ -47,7 +48,7 @@ from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm
 
 
 class Recipe(RecipeBase):
@@ -89,6 +90,7 @@ class Recipe(RecipeBase):
         check_problem(self)
         check_names(self.co_teachers)
         check_mutual(self)
+        check_layers(self)
         self._check_adaptation()
         self._check_configs()
         return self
@@ -351,7 +353,7 @@ class Recipe(RecipeBase):
         languages: tuple[str, ...] = (),
         train_on: tuple[Literal["transfer", "train"], ...] = (),
         adversary: AdversaryConfig | None = None,
-        matching: tuple[LayerTerm, ...] = (),
+        matching: tuple[AnyMatchingTerm, ...] = (),
         ema: EMAConfig | None = None,
         num_epochs: int | None = None,
     ) -> distillation.Config:

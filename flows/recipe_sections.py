@@ -14,7 +14,7 @@ from tasks.modeling.config import Architecture
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.mutual_config import MutualTerm
 
 
@@ -58,10 +58,11 @@ class Student(Reading):
         description="self-distillation: the student learns from the running average of its own "
         "weights too (its baselines do not); none: it does not",
     )
-    matching: tuple[LayerTerm, ...] = Field(
+    matching: tuple[AnyMatchingTerm, ...] = Field(
         (),
         description="layers of the teacher that the student's are compared with, beside the "
-        "distillation loss; its baselines do without",
+        "distillation loss: text vectors, or token by token where both read the same tokens; its "
+        "baselines do without",
     )
 
 

@@ -254,7 +254,6 @@ def _check_training(name: str, training: TrainingConfig) -> None:
     fixed = {
         "trainable": "all",
         "class_weights": "none",
-        "language_temperature": None,
         "embedding_updates": ("auto", "dense"),
     }
     for field, value in fixed.items():
@@ -262,5 +261,5 @@ def _check_training(name: str, training: TrainingConfig) -> None:
         if (given := getattr(training, field)) not in allowed:
             raise ValueError(
                 f"{name}.training.{field} is {given}, but all weights of an encoder-decoder are "
-                "trained, on tokens without classes and rows as often as they occur: leave it out"
+                "trained, on tokens without classes: leave it out"
             )

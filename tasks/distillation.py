@@ -28,7 +28,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objective_config import ObjectiveConfig
 
 if TYPE_CHECKING:
@@ -63,8 +63,10 @@ class Config(StageConfig):
     adversary: AdversaryConfig | None = Field(
         None, description="a classifier of languages or roles that the encoder learns to mislead"
     )
-    matching: tuple[LayerTerm, ...] = Field(
-        (), description="layers of the teacher that the student's layers are compared with"
+    matching: tuple[AnyMatchingTerm, ...] = Field(
+        (),
+        description="layers of the teacher that the student's layers are compared with: text "
+        "vectors, token states, relations or attention",
     )
     ema: EMAConfig | None = Field(
         None, description="what the student learns from the running average of its own weights"
@@ -107,6 +109,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     from tasks.training.fitting import fit
     from tasks.training.mapped_examples import map_examples
     from tasks.training.objectives import Objective
+    from tasks.training.token_alignment import check_same_tokens
 
     tokens = inputs["tokens"].path
     examples = map_examples(
@@ -123,6 +126,8 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         teacher_tokens=inputs["teacher_tokens"] if config.matching else None,
         workspace=workspace,
     )
+    if any(term.reads_tokens for term in config.matching):
+        check_same_tokens(examples, tokens, inputs["teacher_tokens"].path)
     if config.objective.label_source == "teacher":
         examples = rows.pseudo_labels(examples)
     elif config.objective.label_source == "none":

@@ -9,7 +9,8 @@
       parquet_format.py   Parquet, measured before it is unfolded
       datasets_format.py  a folder that the library `datasets` saved
       home_assistant.py   voice commands from an installed package (the quickstart), said from
-                          home_assistant_templates.py with home_assistant_values.py
+                          home_assistant_templates.py with home_assistant_values.py;
+                          home_assistant_replies.py: with the assistant's replies
     rows/               what a row is for each problem type, from its cells to its tokens
       cells.py            lists and records in a cell; tags.py: tags of words -> spans
       units.py            words, or characters where no spaces are written: what signals align by

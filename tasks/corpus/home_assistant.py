@@ -34,27 +34,23 @@ from tasks.corpus.home_assistant_templates import (
     LanguageTemplates,
     Split,
     Template,
+    later_shares,
     read_language,
     share,
 )
 from tasks.runtime.seeding import derive_seed
 
-_ATTEMPTS_PER_ROW = 12
-_LATER: dict[Split, tuple[Split, ...]] = {
-    "train": ("validation", "test"),
-    "validation": ("test",),
-    "test": (),
-}
+ATTEMPTS_PER_ROW = 12
+"""Random walks that may fail, or say what was said already, before a template is given up."""
 
 
-class HomeAssistantSource(Frozen):
-    """Commands sampled from the sentence templates of the package `home_assistant_intents`."""
+class HomeAssistantCommands(Frozen):
+    """What sources of commands have in common; see those below."""
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
         description="how reports and the quarantine call it; lowercase, unique in the recipe",
     )
-    format: Literal["home_assistant_intents"] = Field(description="this collection")
     uri: str = Field(
         default="pkg://home_assistant_intents/data",
         description="folder of the package's template files, one JSON file a language",
@@ -64,16 +60,6 @@ class HomeAssistantSource(Frozen):
         "so that test sentences have a wording never trained on; transfer takes the train share"
     )
     language: Literal["en", "zh", "de"] = Field(description="language of `text`")
-    parallel_language: Literal["en", "zh", "de"] | None = Field(
-        default=None,
-        description="for transfer: language of `parallel_text`, same intent and same slot values",
-    )
-    variety: Literal["zh-TW"] | None = Field(
-        default=None,
-        description="read the templates of this written variety of `language` instead, brought "
-        "into its script: other people's wordings of the same commands. zh-TW (for zh): Taiwan's, "
-        "in simplified characters; for train and transfer",
-    )
     shared_with: tuple[Literal["en", "zh", "de"], ...] = Field(
         default=(),
         description="keep only intents that these languages have too, so that all sources of a "
@@ -93,6 +79,22 @@ class HomeAssistantSource(Frozen):
         description="rows sampled from one template at most; more are more of the same wording",
     )
     seed: int = Field(default=0, ge=0, description="seed of the sampling")
+
+
+class HomeAssistantSource(HomeAssistantCommands):
+    """Commands sampled from the sentence templates of the package `home_assistant_intents`."""
+
+    format: Literal["home_assistant_intents"] = Field(description="this collection")
+    parallel_language: Literal["en", "zh", "de"] | None = Field(
+        default=None,
+        description="for transfer: language of `parallel_text`, same intent and same slot values",
+    )
+    variety: Literal["zh-TW"] | None = Field(
+        default=None,
+        description="read the templates of this written variety of `language` instead, brought "
+        "into its script: other people's wordings of the same commands. zh-TW (for zh): Taiwan's, "
+        "in simplified characters; for train and transfer",
+    )
 
     @model_validator(mode="after")
     def _is_coherent(self) -> HomeAssistantSource:
@@ -129,9 +131,7 @@ def sample(source: HomeAssistantSource) -> Iterator[Command]:
         if source.parallel_language
         else None
     )
-    intents = set(language.intents) & set(home.intents)
-    for other in source.shared_with:
-        intents &= set(read_language(source.uri, other)["intents"])
+    intents = shared_intents(source, language) & set(home.intents)
     if parallel:
         intents &= set(parallel.intents)
     split: Split = "train" if source.role == "transfer" else source.role
@@ -141,17 +141,35 @@ def sample(source: HomeAssistantSource) -> Iterator[Command]:
             for template in share(parallel.templates(intent), parallel.code, "train"):
                 partners[intent, template.group].append(template)
     for intent in sorted(intents):
-        at_home = home.templates(intent)
-        held_out = [t for later in _LATER[split] for t in share(at_home, home.code, later)]
+        held_out = later_shares(home.templates(intent), home.code, split)
         templates = share(language.templates(intent), language.variety, split)
-        rows = math.ceil(source.rows_per_intent / max(1, len(templates)))
-        rows = min(rows, source.max_rows_per_template)
+        rows = rows_per_template(source, len(templates))
         for template in templates:
             rng = random.Random(derive_seed(source.seed, language.code, intent, template.wording))
             candidates = partners[intent, template.group]
             for command in _sample_template(template, rows, rng, language, parallel, candidates):
                 if not any(home.can_say(kept_back, command.text) for kept_back in held_out):
                     yield command
+
+
+def shared_intents(source: HomeAssistantCommands, language: LanguageTemplates) -> set[str]:
+    """Intents of `language` that the languages of `source.shared_with` have too."""
+    others = [set(read_language(source.uri, other)["intents"]) for other in source.shared_with]
+    return set(language.intents).intersection(*others)
+
+
+def rows_per_template(source: HomeAssistantCommands, num_templates: int) -> int:
+    """Rows to sample from each of an intent's templates."""
+    rows = math.ceil(source.rows_per_intent / max(1, num_templates))
+    return min(rows, source.max_rows_per_template)
+
+
+def start_slots(template: Template, rng: random.Random) -> dict[str, Any]:
+    """The slots that a template sets without saying them."""
+    slots = dict(template.fixed)
+    if template.domains:
+        slots["domain"] = rng.choice(template.domains)
+    return slots
 
 
 def _sample_template(
@@ -165,8 +183,8 @@ def _sample_template(
     if parallel and not candidates:
         return
     seen: set[str] = set()
-    for _ in range(rows * _ATTEMPTS_PER_ROW):
-        slots = _start(template, rng)
+    for _ in range(rows * ATTEMPTS_PER_ROW):
+        slots = start_slots(template, rng)
         text = language.say(template, slots, rng)
         if text is None or (text in seen and not parallel):
             continue
@@ -184,13 +202,6 @@ def _sample_template(
             return
 
 
-def _start(template: Template, rng: random.Random) -> dict[str, Any]:
-    slots = dict(template.fixed)
-    if template.domains:
-        slots["domain"] = rng.choice(template.domains)
-    return slots
-
-
 def _say_alike(
     language: LanguageTemplates,
     candidates: list[Template],
@@ -198,7 +209,7 @@ def _say_alike(
     rng: random.Random,
 ) -> str | None:
     """A sentence with exactly these slot values, or None after a fixed number of attempts."""
-    for _ in range(_ATTEMPTS_PER_ROW):
+    for _ in range(ATTEMPTS_PER_ROW):
         template = rng.choice(candidates)
         start = dict(template.fixed)
         if template.domains:

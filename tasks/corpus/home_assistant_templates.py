@@ -39,6 +39,11 @@ _FILES = {"zh": "zh-CN"}
 # Written varieties, and how OpenCC brings them into the script of their language's own file.
 _SCRIPT_CONVERSIONS = {"zh-TW": "t2s"}
 _SHARES: dict[Split, float] = {"test": 0.2, "validation": 0.1}
+_LATER: dict[Split, tuple[Split, ...]] = {
+    "train": ("validation", "test"),
+    "validation": ("test",),
+    "test": (),
+}
 _MIN_WORDINGS = 6
 # Intents of several questions: there the kind of answer belongs to what is asked.
 _TOLD_APART_BY_ANSWER = ("HassGetState", "HassRespond")
@@ -54,6 +59,7 @@ class Template:
     expression: Expression
     fixed: Mapping[str, Any]  # slots that the template sets without saying them
     domains: tuple[str, ...]
+    response: str  # which of the intent's replies is given
 
 
 # Patterns: no text at all; a space, unless the text begins, ends or has one here already.
@@ -122,6 +128,7 @@ class LanguageTemplates:
                     for domain in entry.get("requires_context", {}).get("domain", ())
                     if domain in self._names
                 ),
+                entry.get("response", "default"),
             )
             for entry in self.intents[intent]["data"]
             for sentence in entry["sentences"]
@@ -139,18 +146,23 @@ class LanguageTemplates:
         slots: dict[str, Any],
         rng: random.Random,
         wanted: Mapping[str, Any] | None = None,
+        said: dict[str, str] | None = None,
     ) -> str | None:
         """One random sentence of `template`; the slots it mentions are added to `slots`.
 
         Args:
             wanted: slot values to use; a slot outside them, or a value this language has no word
                 for, ends the attempt.
+            said: takes the words in which the slots were said.
         Returns: None if the attempt failed or nobody would say it like that.
         """
         try:
-            text = " ".join(self._walk(template.expression, slots, rng, wanted).split())
+            walked = self._walk(
+                template.expression, slots, rng, wanted, {} if said is None else said
+            )
         except _CannotSayError:
             return None
+        text = " ".join(walked.split())
         if self.code == "zh":
             text = text.replace(" ", "")
         return None if not text or self._implausible.search(text) else text
@@ -195,26 +207,27 @@ class LanguageTemplates:
         slots: dict[str, Any],
         rng: random.Random,
         wanted: Mapping[str, Any] | None,
+        said: dict[str, str],
     ) -> str:
         kinds = self._kinds
         if isinstance(expression, kinds.TextChunk):
             return expression.original_text
         if isinstance(expression, kinds.Alternative):
-            return self._walk(rng.choice(expression.items), slots, rng, wanted)
+            return self._walk(rng.choice(expression.items), slots, rng, wanted, said)
         if isinstance(expression, kinds.Group):
             items = list(expression.items)
             if isinstance(expression, kinds.Permutation):
                 rng.shuffle(items)
-            return "".join(self._walk(item, slots, rng, wanted) for item in items)
+            return "".join(self._walk(item, slots, rng, wanted, said) for item in items)
         if isinstance(expression, kinds.RuleReference):
             rule = expression.rule_name
             if rule not in self._parsed_rules:
                 if rule not in self._rules:
                     raise _CannotSayError
                 self._parsed_rules[rule] = self._parse(self._rules[rule])
-            return self._walk(self._parsed_rules[rule], slots, rng, wanted)
+            return self._walk(self._parsed_rules[rule], slots, rng, wanted, said)
         assert isinstance(expression, kinds.ListReference), expression
-        return self._fill(expression, slots, rng, wanted)
+        return self._fill(expression, slots, rng, wanted, said)
 
     def _fill(
         self,
@@ -222,6 +235,7 @@ class LanguageTemplates:
         slots: dict[str, Any],
         rng: random.Random,
         wanted: Mapping[str, Any] | None,
+        said: dict[str, str],
     ) -> str:
         slot = reference.slot_name
         value: Any
@@ -238,8 +252,11 @@ class LanguageTemplates:
         if value not in entries:
             raise _CannotSayError
         slots[slot] = value
-        said = entries[value]
-        return said if isinstance(said, str) else self._walk(rng.choice(said), slots, rng, wanted)
+        words = entries[value]
+        if not isinstance(words, str):
+            words = self._walk(rng.choice(words), slots, rng, wanted, said)
+        said[slot] = " ".join(words.split())
+        return words
 
 
 def _split_first_choice(template: Template) -> list[Template]:
@@ -258,6 +275,7 @@ def _split_first_choice(template: Template) -> list[Template]:
                     kinds.Sequence(items=[*items[:position], branch, *items[position + 1 :]]),
                     template.fixed,
                     template.domains,
+                    template.response,
                 )
                 for number, branch in enumerate(item.items)
             ]
@@ -279,6 +297,11 @@ def share(templates: list[Template], language: str, split: Split) -> list[Templa
         "train": ranked[:1] + ranked[1 + num_test + num_validation :],
     }[split]
     return [template for template in templates if template in chosen]
+
+
+def later_shares(templates: list[Template], language: str, split: Split) -> list[Template]:
+    """The templates of one intent that are evaluated on after `split` was: it may not say those."""
+    return [one for later in _LATER[split] for one in share(templates, language, later)]
 
 
 def _rank(language: str, template: Template) -> str:

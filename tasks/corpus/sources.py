@@ -29,7 +29,8 @@ from tasks.corpus.columns import (
     check_columns,
     has_parallel_text,
 )
-from tasks.corpus.home_assistant import HomeAssistantSource, sample
+from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource, sample
+from tasks.corpus.home_assistant_replies import HomeAssistantReplies, sample_replies
 from tasks.runtime.locations import local_files
 
 if TYPE_CHECKING:
@@ -136,17 +137,19 @@ class FileSource(Frozen):
         return self
 
 
-Source = Annotated[FileSource | HomeAssistantSource, Field(discriminator="format")]
+Source = Annotated[
+    FileSource | HomeAssistantSource | HomeAssistantReplies, Field(discriminator="format")
+]
 """One entry of a recipe's `data.sources`; `format` decides which."""
 
 
-def locations(source: FileSource | HomeAssistantSource) -> tuple[str, ...]:
+def locations(source: FileSource | HomeAssistantCommands) -> tuple[str, ...]:
     """URIs that a source is read from."""
     parallel = source.parallel if isinstance(source, FileSource) else None
     return (source.uri,) if parallel is None else (source.uri, parallel.uri)
 
 
-def check_source(problem: ProblemType, source: FileSource | HomeAssistantSource) -> None:
+def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommands) -> None:
     """Refuse a source whose columns are not those of `problem`.
 
     Raises: ValueError.
@@ -170,10 +173,14 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantSource)
                 f"source {source.name!r} has a label_separator, but {problem} has one label a "
                 "text: take it out, or set problem to multilabel_classification"
             )
-    elif problem != "text_classification":
+        return
+    replies = isinstance(source, HomeAssistantReplies)
+    if problem != ("generation" if replies else "text_classification"):
+        kind = "replies" if replies else "intents"
+        rows = "texts with a reply" if replies else "texts with a class"
         raise ValueError(
-            f"source {source.name!r} has the format {source.format}, whose rows are texts with a "
-            f"class; {problem} needs others"
+            f"source {source.name!r} has the format home_assistant_{kind}, whose rows are {rows}; "
+            f"{problem} needs others"
         )
 
 
@@ -190,14 +197,14 @@ class SourceFile:
     path: Path | None
 
 
-def source_files(source: FileSource | HomeAssistantSource) -> list[SourceFile]:
+def source_files(source: FileSource | HomeAssistantCommands) -> list[SourceFile]:
     """The files behind a source, in name order; remote ones are copied to this machine.
 
     Files whose name begins with a dot or underscore (`_SUCCESS`) are bookkeeping and left out.
 
     Raises: SourceError if there is none; TransientError if a server cannot be reached.
     """
-    if isinstance(source, HomeAssistantSource):
+    if isinstance(source, HomeAssistantCommands):
         return [SourceFile(source.name, None)]
     paths = local_files(source.uri)
     if source.format == "datasets":
@@ -212,12 +219,12 @@ def source_files(source: FileSource | HomeAssistantSource) -> list[SourceFile]:
     ]
 
 
-def read_rows(source: FileSource | HomeAssistantSource, file: SourceFile) -> Iterator[RawBatch]:
+def read_rows(source: FileSource | HomeAssistantCommands, file: SourceFile) -> Iterator[RawBatch]:
     """The rows of one file of `source`, in order, in batches; broken ones as rejections.
 
     Raises: SourceError if the file is not what the source says.
     """
-    if isinstance(source, HomeAssistantSource):
+    if isinstance(source, HomeAssistantCommands):
         yield from _sampled(source)
         return
     assert file.path is not None
@@ -250,14 +257,22 @@ def read_file(format: FileFormat, path: Path, columns: ColumnMapping) -> Iterato
         yield from read_delimited(path, columns, delimiter=delimiter)
 
 
-def _sampled(source: HomeAssistantSource) -> Iterator[RawBatch]:
+def _sampled(source: HomeAssistantCommands) -> Iterator[RawBatch]:
     from tasks.corpus.raw_rows import BATCH_ROWS, RawBatch
 
     batch = RawBatch()
-    for number, command in enumerate(sample(source), start=1):
-        row = {"text": command.text, "label": command.label, "parallel_text": command.parallel_text}
+    for number, row in enumerate(_cells(source), start=1):
         batch.add(number, row)
         if batch.num_rows >= BATCH_ROWS:
             yield batch
             batch = RawBatch()
     yield batch
+
+
+def _cells(source: HomeAssistantCommands) -> Iterator[dict[str, str | None]]:
+    if isinstance(source, HomeAssistantReplies):
+        for one in sample_replies(source):
+            yield {"text": one.text, "target_text": one.reply}
+    elif isinstance(source, HomeAssistantSource):
+        for one in sample(source):
+            yield {"text": one.text, "label": one.label, "parallel_text": one.parallel_text}

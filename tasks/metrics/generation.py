@@ -1,6 +1,6 @@
 """What written texts look like: how varied, how repetitive, how long. Needs no right answer.
 
-    distinct_2       different pairs of words / all pairs, over the whole test set
+    distinct_1, _2   different words (pairs of words) / all of them, over the whole test set
     repetition       share of 4-grams that repeat one of the same text: a loop, if high
     length_ratio     words written / words of the reference
 
@@ -21,10 +21,10 @@ from scipy import sparse
 
 from data_contracts.evaluation import Metric
 from tasks.metrics.classification import FloatArray
-from tasks.metrics.statistics import Measure, Statistics, mean_of, rows
+from tasks.metrics.statistics import Measure, Statistics, mean_of, rows, values
 from tasks.metrics.words import words_of
 
-_DISTINCT, _REPEATED = 2, 4
+_REPEATED = 4
 
 
 def _share_of_kinds(sums: FloatArray) -> FloatArray:
@@ -32,6 +32,15 @@ def _share_of_kinds(sums: FloatArray) -> FloatArray:
     return (sums > 0).sum(axis=-1) / np.maximum(sums.sum(axis=-1), 1e-12)
 
 
+DISTINCT_1 = Measure(
+    Metric(
+        name="distinct_1",
+        display="distinct-1",
+        compared=False,
+        meaning="different words as a share of all words written",
+    ),
+    _share_of_kinds,
+)
 DISTINCT_2 = Measure(
     Metric(
         name="distinct_2",
@@ -59,18 +68,45 @@ LENGTH_RATIO = Measure(
     ),
     mean_of,
 )
-MEASURES = (DISTINCT_2, REPETITION, LENGTH_RATIO)
+DISTINCT = (DISTINCT_1, DISTINCT_2)
+FLUENCY = (REPETITION, LENGTH_RATIO)
+MEASURES = (*DISTINCT, *FLUENCY)
+
+
+EXACT_MATCH = Measure(
+    Metric(
+        name="exact_match",
+        display="exact match",
+        meaning="share of texts that are the reference, but for case and spaces",
+    ),
+    mean_of,
+    is_mean=True,
+)
+
+
+def exact_matches(texts: Sequence[str], references: Sequence[str]) -> Statistics:
+    """Statistics of `EXACT_MATCH`.
+
+    Raises: ValueError if the numbers of texts differ.
+    """
+    pairs = zip(texts, references, strict=True)
+    return values([_plain(text) == _plain(reference) for text, reference in pairs])
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).casefold()
 
 
 def text_statistics(texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
-    """Statistics of all three.
+    """Statistics of all of `MEASURES`.
 
     Raises: ValueError if the numbers of texts differ.
     """
     words = [words_of(text) for text in texts]
     lengths = [len(words_of(reference)) for reference in references]
     return {
-        "distinct_2": _counts(words, _DISTINCT),
+        "distinct_1": _counts(words, 1),
+        "distinct_2": _counts(words, 2),
         "repetition": rows([_repeated(one, _REPEATED) for one in words]),
         "length_ratio": rows(
             [(len(one), length) for one, length in zip(words, lengths, strict=True)]

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any, cast
@@ -38,12 +39,28 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from data_contracts.errors import RecipeError
 from tasks.modeling.dropout import dropout as cpu_dropout
 from tasks.modeling.texts import PackedKernel, Packing, Texts
 
 ATTENTION = "decant"
 _ROW_WIDTHS = (128, 256)  # the measured ones
 _SHORT_TEXTS = 64.0  # between the measured means 28 and 120
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What one layer's attention reads, before dropout: Q, K and V of all heads.
+
+    Args:
+        query, key, value: float, (B, H, L, D), padded.
+        scaling: of the products of queries and keys.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scaling: float
 
 
 def choose_kernel(
@@ -135,6 +152,7 @@ def packed_attention(
     sliding_window: int | None = None,
     max_length_q: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
+    recorded: list[Attended] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """The registered function: (B, H, L, D) queries, keys, values → (B, L, H, D).
@@ -143,9 +161,14 @@ def packed_attention(
         sliding_window: tokens at this distance or further do not see each other (ModernBERT).
         max_length_q: tokens of the longest text, if packed.
         cu_seq_lens_q: start of each segment, for `varlen`.
+        recorded: gets what is read, layer after layer; of padded texts alone.
     Raises: ValueError for what a kernel cannot do, instead of leaving it out.
     """
     window = sliding_window
+    if recorded is not None:
+        _check_all_seen(packed=max_length_q is not None, length=query.shape[2], window=window)
+        default = query.shape[-1] ** -0.5
+        recorded.append(Attended(query, key, value, default if scaling is None else scaling))
     if window is not None and (max_length_q is None or max_length_q <= window):
         window = None  # padded: already in the mask; packed: no text is that long
     if cu_seq_lens_q is not None or isinstance(attention_mask, BlockMask):
@@ -165,6 +188,18 @@ def packed_attention(
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout, scaling, is_causal=False, **kwargs
     )
+
+
+def _check_all_seen(*, packed: bool, length: int, window: int | None) -> None:
+    """Refuse to record attention that is not over all tokens of a padded text."""
+    if packed:
+        raise ValueError("attention is recorded of padded texts alone")
+    if window is not None and length > window:
+        raise RecipeError(
+            f"texts have up to {length} tokens, but a layer sees {window - 1} to either side",
+            rule="attention and relations are compared where each token sees all of its text",
+            remedy=f"set max_length_tokens to {window} at most, or compare token states",
+        )
 
 
 def _written_out(

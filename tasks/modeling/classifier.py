@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tasks.modeling.attention import encoder_inputs, first_position, install
+from tasks.modeling.attention import Attended, encoder_inputs, first_position, install
 from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
 from tasks.modeling.texts import Texts
@@ -56,12 +56,24 @@ class EncoderWithHead(nn.Module):
         inputs = encoder_inputs(texts, first_position=self.first_position)
         return self.backbone(**inputs).last_hidden_state
 
-    def all_hidden_states(self, texts: Texts) -> tuple[Tensor, ...]:
-        """States of the embeddings and of each layer, the last as `hidden_states` gives them."""
+    def all_hidden_states(
+        self, texts: Texts, recorded: list[Attended] | None = None
+    ) -> tuple[Tensor, ...]:
+        """States of the embeddings and of each layer, the last as `hidden_states` gives them.
+
+        Args:
+            recorded: gets what each layer's attention reads, if the encoder `can_pack`.
+        """
         inputs = encoder_inputs(texts, first_position=self.first_position)
+        if recorded is not None:
+            inputs["recorded"] = recorded
         outputs = self.backbone(**inputs, output_hidden_states=True)
         # An encoder with a norm on top counts the states before it as its last layer's.
         return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+
+    def answers(self, states: Tensor, texts: Texts) -> Tensor:
+        """Logits (A, C) from the encoder's last states, in the layout of `texts`."""
+        raise NotImplementedError
 
 
 class EncoderClassifier(EncoderWithHead):
@@ -77,7 +89,11 @@ class EncoderClassifier(EncoderWithHead):
         """
         if isinstance(texts, Tensor):
             texts = Texts(texts, attention_mask_BL)
-        return self.head(self.dropout(self.pooled(texts)))
+        return self.answers(self.hidden_states(texts), texts)
+
+    def answers(self, states: Tensor, texts: Texts) -> Tensor:
+        """Logits of each text: (B, C), or (S, C) if packed."""
+        return self.head(self.dropout(self.pool(states, texts)))
 
     def pooled(self, texts: Texts) -> Tensor:
         """One vector a text: (B, D), or (S, D) if packed."""

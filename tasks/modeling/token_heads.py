@@ -36,7 +36,10 @@ class EncoderTokenClassifier(EncoderWithHead):
         """
         if isinstance(texts, Tensor):
             texts = Texts(texts, attention_mask_BL)
-        hidden_states = self.hidden_states(texts)
+        return self.answers(self.hidden_states(texts), texts)
+
+    def answers(self, states: Tensor, texts: Texts) -> Tensor:
+        """Logits of the units that are read out: (U, C), or of every token."""
         if texts.read_out_U is not None:
-            hidden_states = torch.index_select(hidden_states.flatten(0, 1), 0, texts.read_out_U)
-        return self.head(self.dropout(hidden_states))
+            states = torch.index_select(states.flatten(0, 1), 0, texts.read_out_U)
+        return self.head(self.dropout(states))

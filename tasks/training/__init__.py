@@ -37,7 +37,9 @@
     adversary.py          a classifier of languages or domains that the encoder learns to mislead;
                           adversary_config.py: its recipe fields
     layer_matching.py     layers of the student against those of the teacher, which reads beside it;
-                          projections.py: bridges of widths; matching_config.py: recipe fields
+                          layer_views.py: what is read out of a layer; projections.py: bridges of
+                          widths; matching_config.py: recipe fields
+    token_alignment.py    whether both read the same tokens, which some of these terms need
     student_backbone.py   the encoder that a student starts from
 
     seq2seq_tokens.py     encoder-decoders: sizes and end mark of what they read

@@ -1,6 +1,7 @@
 """What goes wrong in a distillation without an error, measured cheaply and told with its cause.
 
-    at each validation   share of each loss term in the gradient; likeness of text vectors
+    at each validation   share of each loss term in the gradient (at the logits; in the weights, if
+                         layers are compared); likeness of text vectors
     once, before         the teacher's certainty; how many tokens the student reads for its one
 
 The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
@@ -15,22 +16,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from data_contracts.artifacts import Artifact
 from tasks.corpus.tables import read_table
 from tasks.metrics.calibration import entropy, top_probabilities
 from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
-from tasks.training.batches import make_step
+from tasks.training.batches import Step, make_step
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import Examples
+from tasks.training.examples import Batch, Examples
+from tasks.training.layer_matching import MatchedNetwork, MatchingObjective
 from tasks.training.layouts import Layout
 from tasks.training.objectives import Objective
 from tasks.training.unit_distributions import as_distributions
@@ -70,6 +73,7 @@ class TrainingProbe:
         pad_token_id: of its tokenizer.
         planned_steps: that schedules run over.
         seed: of the draw.
+        beside: `objective` with layer terms, if there are any: their shares are told, too.
     """
 
     def __init__(
@@ -81,15 +85,18 @@ class TrainingProbe:
         pad_token_id: int,
         planned_steps: int,
         seed: int,
+        beside: MatchingObjective | None = None,
     ) -> None:
         """Draw the texts."""
         # Distinct numbers without a permutation of all rows, which may be millions.
         draws = generator(seed, "probe").integers(len(examples), size=_PROBED_TEXTS)
         rows = np.unique(draws)
         longest = int(examples.input_ids.lengths[rows].max())
+        # Padded: terms over tokens read no other layout.
         layout = Layout("padded", len(rows) * longest)
         self._step = make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
         self._objective = objective.over(planned_steps)
+        self._beside = None if beside is None else beside.over(planned_steps)
         self._is_bf16 = config.precision == "bf16"
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
@@ -99,33 +106,16 @@ class TrainingProbe:
             model: an EncoderWithHead, left in its mode.
         """
         device = next(model.parameters()).device
-        objective = self._objective.to(device)
         totals: dict[str, float] = {}
         vectors: list[Tensor] = []
         head: Any = model.head
-        hook = head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
+        hook = head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0].detach()))
         was_training = model.training
         model.eval()
         try:
             for batch in self._step.passes:
                 batch = moved(batch, device)
-                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, self._is_bf16):
-                    logits_AC = model(batch.texts)[: batch.num_answers]
-                if len(objective.loss_terms) < 2:
-                    continue
-                labels, teacher = batch.labels_A, batch.teacher_logits_AC
-                if batch.text_of_answer_A is not None:
-                    logits_AC, labels, teacher = as_distributions(
-                        logits_AC, labels, teacher, batch.text_of_answer_A
-                    )
-                shares = objective.gradient_shares(
-                    logits_AC,
-                    labels,
-                    teacher,
-                    num_examples=self._step.num_examples,
-                    num_labelled=self._step.num_labelled,
-                    step=step,
-                )
+                shares = self._shares(model, batch, replace(self._step, number=step))
                 weight = batch.num_answers
                 for name, share in shares.items():
                     totals[name] = totals.get(name, 0.0) + weight * float(share)
@@ -136,6 +126,36 @@ class TrainingProbe:
         found = {name: total / max(whole, 1) for name, total in totals.items()}
         vectors_BD = torch.cat([vector.flatten(0, -2).float() for vector in vectors])
         return {**found, "embedding_cosine": mean_cosine(vectors_BD)}
+
+    def _shares(self, model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Of one pass, which is read here in any case; nothing of a single term."""
+        device = batch.labels_A.device
+        with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
+            # Weights that are spread over processes are whole in the network's own forward alone.
+            if isinstance(model, MatchedNetwork) and self._beside and not _is_sharded(model):
+                return self._beside.to(device).gradient_shares(model, batch, step)
+            with torch.no_grad():
+                logits_AC = model(batch.texts)[: batch.num_answers]
+        objective = self._objective.to(device)
+        if len(objective.loss_terms) < 2:
+            return {}
+        labels, teacher = batch.labels_A, batch.teacher_logits_AC
+        if batch.text_of_answer_A is not None:
+            logits_AC, labels, teacher = as_distributions(
+                logits_AC, labels, teacher, batch.text_of_answer_A
+            )
+        return objective.gradient_shares(
+            logits_AC,
+            labels,
+            teacher,
+            num_examples=step.num_examples,
+            num_labelled=step.num_labelled,
+            step=step.number,
+        )
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
 def mean_cosine(vectors_BD: Tensor) -> float:

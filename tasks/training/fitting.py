@@ -37,10 +37,10 @@ from tasks.training.ema_config import EMAConfig
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
 from tasks.training.language_sampling import language_facts
-from tasks.training.layer_matching import with_matching
+from tasks.training.layer_matching import MatchingObjective, with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import bf16_speedup, contradiction
@@ -60,7 +60,7 @@ def fit(
     language: str | None = None,
     findings: Findings | None = None,
     adversary: AdversaryConfig | None = None,
-    matching: tuple[EncoderWithHead, Sequence[LayerTerm]] | None = None,
+    matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None = None,
     ema: EMAConfig | None = None,
 ) -> StageSummary:
     """Train `model` and write its folder into `workspace.output`.
@@ -97,6 +97,18 @@ def fit(
     def validate(candidate: nn.Module) -> dict[str, float]:
         return task.score(rows, *said_by(candidate), labels=label_names)
 
+    measured = _measured(precision, workspace)
+    prepare_weights(model.backbone, config, seed=seed)
+    network, minimised = model, objective
+    if adversary is not None:
+        network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
+    elif matching is not None:
+        guide, terms = matching
+        lengths = examples.input_ids.lengths
+        network, minimised = with_matching(model, guide, objective, terms, lengths)
+    elif ema is not None:
+        network = SelfTaughtNetwork(model, decay=ema.decay)
+        minimised = SelfTaughtObjective(objective, ema)
     probe = None
     if findings is not None:
         findings.add(teacher_certainty(examples, objective))
@@ -107,17 +119,8 @@ def fit(
             pad_token_id=pad_token_id,
             planned_steps=num_steps(len(examples), config.batch_size) * config.num_epochs,
             seed=seed,
+            beside=minimised if isinstance(minimised, MatchingObjective) else None,
         )
-    measured = _measured(precision, workspace)
-    prepare_weights(model.backbone, config, seed=seed)
-    network, minimised = model, objective
-    if adversary is not None:
-        network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
-    elif matching is not None:
-        network, minimised = with_matching(model, matching[0], objective, matching[1])
-    elif ema is not None:
-        network = SelfTaughtNetwork(model, decay=ema.decay)
-        minimised = SelfTaughtObjective(objective, ema)
     result = train(
         network,
         examples,

@@ -68,8 +68,7 @@ def check_languages(rows: object, temperature: float | None) -> None:
         raise RecipeError(
             f"training.language_temperature is {temperature:g}, but nothing is known of the "
             "languages of these rows",
-            rule="languages are drawn for teachers and students of encoder problems that are "
-            "trained on several",
+            rule="languages are drawn where teachers and students are taught a task",
             remedy="leave language_temperature out",
         )
 

@@ -1,24 +1,28 @@
 """Layers of the student against layers of the teacher, which reads beside it.
 
-    student's tokens → student → states of its layers → pooled → projected ─┐
-    teacher's tokens → teacher (frozen, no gradient) → states → pooled ─────┴→ layer terms
+    student's tokens → student → its layers → views → projected ─┐
+    teacher's tokens → teacher (frozen, no gradient) → views ────┴→ layer terms
 
 Logits are kept in the store because they are a few numbers; states of all layers are kilobytes a
 text, so the teacher is asked anew at each step: its forward pass costs about as much as a third of
-its own training. Each text is the same example for both, joined by its id; texts, languages and
-tokenizers may differ, for a state is pooled over its text. Projections are trained, clipped and
+its own training. Each text is the same example for both, joined by its id. Of terms over texts,
+texts, languages and tokenizers may differ, for a state is pooled over its text; terms over tokens
+need the same tokens (`token_alignment`), and padded texts. Projections are trained, clipped and
 checkpointed with the student and left behind when it is saved.
 
 References: Romero et al. 2015, arXiv:1412.6550 (hints); Jiao et al. 2020, arXiv:1909.10351, section
-    3.1 (which layers); Sun et al. 2019, arXiv:1908.09355 (states of whole texts).
-Shapes: B batch, S segments of packed texts (S = B if padded), D width, C classes, K layers.
+    3.1 (which layers); Sun et al. 2019, arXiv:1908.09355 (states of whole texts); Wang et al. 2021,
+    arXiv:2012.15828 (relations).
+Shapes: B batch, L length, S segments of packed texts (S = B if padded), D width, A answers, C
+classes, K layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,10 +31,16 @@ from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.modeling.texts import Texts
 from tasks.training.batches import Step
 from tasks.training.examples import Batch
+from tasks.training.layer_views import View, Wanted, over_heads, read_layers
+from tasks.training.losses.attention import (
+    attention_probability_loss,
+    attention_score_loss,
+    relation_loss,
+)
 from tasks.training.losses.embeddings import contrastive_loss
 from tasks.training.losses.geometry import angle_relation_loss, cka_loss, distance_relation_loss
 from tasks.training.losses.hidden import hidden_cosine_loss, hidden_mse_loss
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AnyMatchingTerm, AttentionTerm, RelationTerm
 from tasks.training.objectives import Objective
 from tasks.training.projections import Projection
 from tasks.training.schedules import value_at
@@ -42,17 +52,44 @@ _LOSSES: dict[str, Callable[..., Tensor]] = {
     "cka": cka_loss,
     "distances": distance_relation_loss,
     "angles": angle_relation_loss,
+    "token_mse": hidden_mse_loss,
+    "token_cosine": hidden_cosine_loss,
+    "relations": relation_loss,
+    "attention": attention_probability_loss,
+    "attention_scores": attention_score_loss,
 }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One pair of layers under one term; `projection` numbers the bridge, if there is one."""
+    """One view of a pair of layers under one term.
 
-    term: LayerTerm
+    Args:
+        projection: numbers the bridge, if there is one.
+        num_pairs: of layers under the term, which are averaged.
+    """
+
+    term: AnyMatchingTerm
+    view: View
     student_layer: int
     teacher_layer: int
     projection: int | None
+    num_pairs: int
+
+    def loss(self, mine: Tensor, theirs: Tensor, mask_BL: Tensor | None, normalizer: int) -> Tensor:
+        """Its part of the unweighted term; `mask_BL` tells the tokens, if they are compared."""
+        loss, normalizer = _LOSSES[self.term.kind], normalizer * self.num_pairs
+        if not self.term.reads_tokens:
+            return loss(mine, theirs, normalizer=normalizer)
+        assert mask_BL is not None, "tokens are compared in padded texts"
+        options = {}
+        if isinstance(self.term, RelationTerm):
+            options["num_relation_heads"] = self.term.num_relation_heads
+        elif isinstance(self.term, AttentionTerm) and mine.shape[1] != theirs.shape[1]:
+            is_kl = self.term.kind == "attention"
+            mine = over_heads(mine, mask_BL, distributions=is_kl)
+            theirs = over_heads(theirs, mask_BL, distributions=is_kl)
+        return loss(mine, theirs, mask_BL, normalizer=normalizer, **options)
 
 
 class MatchedNetwork(nn.Module):
@@ -60,19 +97,23 @@ class MatchedNetwork(nn.Module):
 
     Args:
         student: what is to be kept; in evaluation mode this network is it.
-        layers: of the student, whose text vectors are read out.
+        comparisons: whose views of the student are read out.
         projections: as many as there are comparisons that need one.
     """
 
     def __init__(
-        self, student: EncoderClassifier, layers: Sequence[int], projections: Sequence[Projection]
+        self,
+        student: EncoderWithHead,
+        comparisons: Sequence[Comparison],
+        projections: Sequence[Projection],
     ) -> None:
         """Draws no random number: projections start as the identity."""
         super().__init__()
         self.student = student
         self.projections = nn.ModuleList(projections)
-        self.layers = tuple(layers)
-        self.can_pack = student.can_pack
+        self.comparisons = tuple(comparisons)
+        # Rows that hold several texts are another layout than the teacher's, token for token.
+        self.can_pack = student.can_pack and not any(one.term.reads_tokens for one in comparisons)
 
     @property
     def backbone(self) -> nn.Module:
@@ -81,35 +122,22 @@ class MatchedNetwork(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        """The linear layer on top of its text vectors."""
+        """The linear layer on top."""
         return self.student.head
 
-    def forward(
-        self, texts: Texts, bridges: Sequence[tuple[int, int | None]] = ()
-    ) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits (S, C); in training also the text vectors of `bridges`, each (S, D).
+    def forward(self, texts: Texts) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits (A, C); in training also what each comparison reads, projected."""
+        return self.beside(texts) if self.training else self.student(texts)
 
-        Args:
-            bridges: (layer, number of its projection or None).
-        """
-        if not self.training:
-            return self.student(texts)
-        *_, pooled_SD = vectors = layer_vectors(self.student, texts, self.layers)
-        logits_SC = self.student.head(self.student.dropout(pooled_SD))
-        of_layer = dict(zip(self.layers, vectors, strict=True))
-        found = (
-            of_layer[layer] if number is None else self.projections[number](of_layer[layer])
-            for layer, number in bridges
-        )
-        return logits_SC, tuple(found)
-
-
-def layer_vectors(
-    model: EncoderClassifier, texts: Texts, layers: Sequence[int]
-) -> tuple[Tensor, ...]:
-    """Pooled states of `layers`, each (S, D), read in one pass."""
-    states = model.all_hidden_states(texts)
-    return tuple(model.pool(states[layer], texts) for layer in layers)
+    def beside(self, texts: Texts) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits and what each comparison reads, in any mode."""
+        wanted: Wanted = {(one.view, one.student_layer): None for one in self.comparisons}
+        states, views = read_layers(self.student, texts, wanted)
+        found: list[Tensor] = []
+        for one in self.comparisons:
+            view = views[one.view, one.student_layer]
+            found.append(view if one.projection is None else self.projections[one.projection](view))
+        return self.student.answers(states, texts), tuple(found)
 
 
 @dataclass(frozen=True)
@@ -120,40 +148,76 @@ class MatchingObjective:
         task: what is minimised without them.
         teacher: frozen, in evaluation mode.
         comparisons: pairs of layers, each under its term; a term's pairs are averaged.
+        lengths: tokens of each example, by which terms over tokens are divided.
         total_steps: planned: what schedules run over.
     """
 
     task: Objective
-    teacher: EncoderClassifier
+    teacher: EncoderWithHead
     comparisons: tuple[Comparison, ...]
+    lengths: np.ndarray = field(repr=False)
     total_steps: int = 1
 
     def terms(
         self, forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]], batch: Batch, step: Step
     ) -> dict[str, Tensor]:
         """The task's terms, and each layer term unweighted, as `loss_<kind>`."""
-        assert batch.teacher_texts is not None, "rows are mapped with the teacher's tokens"
-        layers = sorted({one.teacher_layer for one in self.comparisons})
-        with torch.no_grad():
-            theirs = dict(
-                zip(layers, layer_vectors(self.teacher, batch.teacher_texts, layers), strict=True)
-            )
-        bridges = [(one.student_layer, one.projection) for one in self.comparisons]
-        logits_SC, vectors = forward(batch.texts, bridges)
-        found = self.task.terms(lambda _: logits_SC, batch, step)
-        total, count = found["loss"], len(batch.labels_A)
-        for one, mine_SD in zip(self.comparisons, vectors, strict=True):
-            alike = sum(other.term == one.term for other in self.comparisons)
-            loss = _LOSSES[one.term.kind](
-                mine_SD[:count],
-                theirs[one.teacher_layer][:count],
-                normalizer=len(step.rows) * alike,
-            )
-            weight = value_at(one.term.weight, step.number, total_steps=self.total_steps)
+        logits, views = forward(batch.texts)
+        found = self.task.terms(lambda _: logits, batch, step)
+        total = found["loss"]
+        for title, weight, loss in self.compared(views, batch, step):
             total = total + weight * loss
-            name = f"loss_{one.term.kind}"
+            name = f"loss_{title}"
             found[name] = found[name] + loss.detach() if name in found else loss.detach()
         return {**found, "loss": total}
+
+    def compared(
+        self, views: Sequence[Tensor], batch: Batch, step: Step
+    ) -> Iterator[tuple[str, float, Tensor]]:
+        """Title, weight at this step and value of each comparison."""
+        assert batch.teacher_texts is not None, "rows are mapped with the teacher's tokens"
+        wanted: Wanted = {(one.view, one.teacher_layer): None for one in self.comparisons}
+        with torch.no_grad():
+            _, theirs = read_layers(self.teacher, batch.teacher_texts, wanted)
+        num_texts = len(batch.teacher_texts.input_ids)
+        num_tokens = int(self.lengths[step.rows].sum())
+        mask_BL = None
+        if batch.texts.attention_mask_BL is not None:
+            mask_BL = batch.texts.attention_mask_BL.bool()
+        for one, mine in zip(self.comparisons, views, strict=True):
+            normalizer = num_tokens if one.term.reads_tokens else len(step.rows)
+            # What follows the texts of a packed pass is filler.
+            loss = one.loss(
+                mine[:num_texts], theirs[one.view, one.teacher_layer], mask_BL, normalizer
+            )
+            weight = value_at(one.term.weight, step.number, total_steps=self.total_steps)
+            yield one.term.title, weight, loss
+
+    def gradient_shares(
+        self, network: MatchedNetwork, batch: Batch, step: Step
+    ) -> dict[str, Tensor]:
+        """How much each term pulls at the student's trained weights: `share_<name>`, together 1.
+
+        As `Objective.gradient_shares`, but of the gradient in the weights: layer terms do not reach
+        the logits. One backward pass a term; no gradient is left behind. A term whose layers are
+        all frozen has 0.
+        """
+        weights = [weight for weight in network.student.parameters() if weight.requires_grad]
+        norms: dict[str, Tensor] = {}
+        with torch.enable_grad():
+            logits, views = network.beside(batch.texts)
+            pulls = self.task.weighted(logits, batch, step)
+            for title, weight, loss in self.compared(views, batch, step):
+                pulls[title] = pulls[title] + weight * loss if title in pulls else weight * loss
+            for title, value in pulls.items():
+                gradients = ()
+                if value.requires_grad:
+                    gradients = torch.autograd.grad(
+                        value, weights, retain_graph=True, allow_unused=True
+                    )
+                norms[f"share_{title}"] = _norm(gradients, logits)
+        total = torch.stack(list(norms.values())).sum()
+        return {name: norm / total.clamp(min=1e-30) for name, norm in norms.items()}
 
     def to(self, device: torch.device) -> MatchingObjective:
         """The same with its teacher on `device`."""
@@ -166,38 +230,91 @@ class MatchingObjective:
     def settings(self, step: int) -> dict[str, float]:
         """Those of the task, and the weight of each layer term."""
         weights = {
-            f"weight_{one.term.kind}": value_at(one.term.weight, step, total_steps=self.total_steps)
+            f"weight_{one.term.title}": value_at(
+                one.term.weight, step, total_steps=self.total_steps
+            )
             for one in self.comparisons
         }
         return {**self.task.settings(step), **weights}
 
 
+def _norm(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """L2 norm of all together; rows of a sparse one count once."""
+    found = [one.coalesce().values() if one.is_sparse else one for one in gradients
+             if one is not None]  # fmt: skip
+    if not found:
+        return torch.zeros((), device=like.device)
+    return torch.stack([one.float().square().sum() for one in found]).sum().sqrt()
+
+
 def with_matching(
-    student: nn.Module, teacher: EncoderWithHead, objective: Objective, terms: Sequence[LayerTerm]
+    student: nn.Module,
+    teacher: EncoderWithHead,
+    objective: Objective,
+    terms: Sequence[AnyMatchingTerm],
+    lengths: np.ndarray,
 ) -> tuple[MatchedNetwork, MatchingObjective]:
     """`student` with bridges to `teacher`, which is frozen here, and what they minimise.
 
-    Raises: RecipeError if a layer is not there, or one of the two has no text vectors.
+    Args:
+        lengths: tokens of each example.
+    Raises: RecipeError if a layer is not there, or one of the two has not what a term compares.
     """
-    if not isinstance(student, EncoderClassifier) or not isinstance(teacher, EncoderClassifier):
-        raise RecipeError(
-            "layer terms compare text vectors, which a network over units does not have",
-            rule="matching is for problems with one answer a text",
-            remedy="leave student.matching out",
-        )
+    assert isinstance(student, EncoderWithHead), "students are encoders with a head"
     teacher.requires_grad_(False).eval()
     sizes = [model.backbone.config.num_hidden_layers for model in (student, teacher)]
     widths = [model.backbone.config.hidden_size for model in (student, teacher)]
     comparisons: list[Comparison] = []
     projections: list[Projection] = []
     for term in terms:
-        for mine, theirs in term.pairs(*sizes):
-            number = None
-            if term.projects:
-                number = len(projections)
-                projections.append(Projection(*widths))
-            comparisons.append(Comparison(term, mine, theirs, number))
-    # The topmost layer last: its vector is what the head reads.
-    layers = sorted({one.student_layer for one in comparisons} | {sizes[0]})
-    network = MatchedNetwork(student, layers, projections)
-    return network, MatchingObjective(objective, teacher, tuple(comparisons))
+        _check_term(term, student, teacher, widths)
+        pairs = term.pairs(*sizes)
+        for mine, theirs in pairs:
+            for view in _views(term):
+                number = None
+                if term.projects:
+                    number = len(projections)
+                    projections.append(Projection(*widths))
+                comparisons.append(Comparison(term, view, mine, theirs, number, len(pairs)))
+    network = MatchedNetwork(student, comparisons, projections)
+    return network, MatchingObjective(objective, teacher, tuple(comparisons), lengths)
+
+
+def _views(term: AnyMatchingTerm) -> tuple[View, ...]:
+    """What a term compares of each pair of layers, added up."""
+    if isinstance(term, RelationTerm):
+        return term.vectors
+    if isinstance(term, AttentionTerm):
+        return ("scores",)
+    return ("tokens",) if term.reads_tokens else ("text",)
+
+
+def _check_term(
+    term: AnyMatchingTerm,
+    student: EncoderWithHead,
+    teacher: EncoderWithHead,
+    widths: Sequence[int],
+) -> None:
+    """Refuse a term that compares what one of the two does not have."""
+    models = (student, teacher)
+    if not term.reads_tokens and not all(isinstance(one, EncoderClassifier) for one in models):
+        raise RecipeError(
+            f"{term.title} compares text vectors, which a network over units does not have",
+            rule="terms over texts are for problems with one answer a text",
+            remedy="compare tokens (token_mse, token_cosine, relations, attention), or leave the "
+            "term out",
+        )
+    if term.reads_attention and not all(one.can_pack for one in models):
+        names = [one.backbone.config.model_type for one in models if not one.can_pack]
+        raise RecipeError(
+            f"{term.title} compares attention, which {' and '.join(names)} computes in its own way",
+            rule="attention is read where an encoder of transformers takes an attention function",
+            remedy="compare states (token_mse, token_cosine), or leave the term out",
+        )
+    if isinstance(term, RelationTerm) and any(width % term.num_relation_heads for width in widths):
+        raise RecipeError(
+            f"{term.num_relation_heads} relation heads do not divide the widths {widths[0]} of the "
+            f"student and {widths[1]} of the teacher",
+            rule="vectors of all heads are cut into pieces of one size",
+            remedy="set num_relation_heads to a divisor of both",
+        )

@@ -110,20 +110,19 @@ class Objective:
 
     def terms(self, forward: Callable[..., Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """Loss terms of the answers of one pass."""
-        logits_AC = forward(batch.texts)[: batch.num_answers]
-        labels, teacher = batch.labels_A, batch.teacher_logits_AC
-        if batch.text_of_answer_A is not None:
-            logits_AC, labels, teacher = as_distributions(
-                logits_AC, labels, teacher, batch.text_of_answer_A
-            )
         return self(
-            logits_AC,
-            labels,
-            teacher,
+            *_compared(forward(batch.texts), batch),
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
             step=step.number,
         )
+
+    def weighted(self, logits_AC: Tensor, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Each term of one pass by its title, times its weight: what is added up."""
+        evaluated = self._evaluated(
+            *_compared(logits_AC, batch), step.num_examples, step.num_labelled, step.number
+        )
+        return {term.title: weight * value for term, weight, value in evaluated}
 
     def to(self, device: torch.device) -> Objective:
         """The same with its class weights on `device`."""
@@ -240,6 +239,18 @@ class Objective:
 
     def _at(self, value: object, step: int) -> float:
         return value_at(value, step, total_steps=self.total_steps)  # type: ignore[arg-type]
+
+
+def _compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits, labels and teacher's logits of the answers of a pass, as distributions."""
+    logits_AC, labels, teacher = (
+        logits_AC[: batch.num_answers],
+        batch.labels_A,
+        batch.teacher_logits_AC,
+    )
+    if batch.text_of_answer_A is None:
+        return logits_AC, labels, teacher
+    return as_distributions(logits_AC, labels, teacher, batch.text_of_answer_A)
 
 
 __all__ = ["IGNORE_INDEX", "Objective", "StepObjective"]

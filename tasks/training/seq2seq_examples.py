@@ -48,12 +48,15 @@ class Seq2SeqExamples:
         input_ids, target_ids: as many texts each; targets end with their end mark.
         topk: uint8, (target tokens, bytes of a token), if a teacher was asked.
         codec: how to read `topk`.
+        groups, group_names: int64, (rows,), the language each text is read in, if it is known.
     """
 
     input_ids: RaggedIds
     target_ids: RaggedIds
     topk: np.ndarray | None = None
     codec: TopKCodec | None = None
+    groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 import torch
 from torch import nn
@@ -32,6 +34,7 @@ from tasks.runtime.stages import Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import current_ranks
 from tasks.training.examples import read_rows
+from tasks.training.language_sampling import language_facts
 from tasks.training.layouts import Layout, padded_layout
 from tasks.training.loop import train
 from tasks.training.ragged import RaggedIds
@@ -66,7 +69,8 @@ def fit_seq2seq(
         language: of the texts that are written, BCP-47.
         decoding: kept in the folder; validation takes its length limits.
         validation_texts: validation rows for which texts are written.
-        tokens: directory of the tokens artifact: validation rows, tokenizer and labels.
+        tokens: directory of the tokens artifact: tokenizer, labels and validation rows, of which
+            those in the languages of `examples` are read: others say nothing of what is learned.
         seed: of order and dropout.
     Raises: ContractViolation if no validation row has a target; RecipeError if the figure that
         chooses the step is none of the problem's.
@@ -79,7 +83,14 @@ def fit_seq2seq(
         )
     chosen_by = _selection(problem, config)
     facts = read_seq2seq_tokens(tokens)
-    validation = _Validation(problem, tokens, language, decoding, num_texts=validation_texts)
+    validation = _Validation(
+        problem,
+        _validation_rows(tokens, examples.group_names),
+        tokens,
+        language,
+        decoding,
+        validation_texts,
+    )
     config = config.model_copy(update={"selection": chosen_by})
     precision = resolve_precision(config.precision)
 
@@ -134,6 +145,7 @@ def fit_seq2seq(
             "steps": state.step,
             "parameters": num_parameters(network),
             "train_seconds": state.train_seconds,
+            **language_facts(examples.groups, examples.group_names, config.language_temperature),
             "loader_wait_seconds": result.loader_wait_seconds,
             "threads": result.num_threads,
         }
@@ -146,20 +158,12 @@ class _Validation:
     def __init__(
         self,
         problem: Seq2SeqProblem,
+        table: pa.Table,
         tokens: Path,
         language: str,
         decoding: DecodingConfig,
-        *,
         num_texts: int,
     ) -> None:
-        table = read_rows(tokens, ["validation"])
-        table = table.filter(pc.is_valid(table["target_ids"]))
-        if not len(table):
-            raise ContractViolation(
-                "no validation row has a target text",
-                rule="the best step is chosen on rows whose target is known",
-                remedy="map a target_text column for the validation source",
-            )
         self._problem, self._language = problem, language
         self._facts = read_seq2seq_tokens(tokens)
         self._reader = load_reader(tokens / "tokenizer")
@@ -220,6 +224,21 @@ class _Validation:
         finally:
             network.train(was_training)
         return total
+
+
+def _validation_rows(tokens: Path, languages: Sequence[str]) -> pa.Table:
+    """The validation rows with a target, in these languages."""
+    table = read_rows(tokens, ["validation"])
+    table = table.filter(pc.is_valid(table["target_ids"]))
+    table = table.filter(pc.is_in(table["language"], value_set=pa.array(languages, pa.string())))
+    if not len(table):
+        raise ContractViolation(
+            f"no validation row in {', '.join(languages)} has a target text",
+            rule="the best step is chosen on rows whose target is known, in the languages that "
+            "are trained on",
+            remedy="map a target_text column for a validation source in such a language",
+        )
+    return table
 
 
 def _selection(problem: Seq2SeqProblem, config: TrainingConfig) -> str:

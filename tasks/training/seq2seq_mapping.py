@@ -3,8 +3,9 @@
     tokens (+ teacher_signals) ──part by part──► seq2seq_examples
         sources.bin, targets.bin                  int32, (tokens,)
         source_offsets.bin, target_offsets.bin    int64, (rows + 1,)
+        groups.bin                                int64, (rows,): number of a row's language
         topk.bin                                  uint8, (target tokens, bytes of a token)
-        examples.json                             counts; vocab_size and k of topk
+        examples.json                             counts; languages; vocab_size and k of topk
 
 What a row's target is:
 
@@ -44,7 +45,7 @@ from tasks.training.writing import load_reader
 
 pc: Any = pyarrow.compute
 
-VERSION = 1
+VERSION = 2
 Targets = Literal["gold", "teacher"]
 SIGNAL_FACTS = "topk.json"
 """File of a signals artifact that says how its bytes are laid out and whose tokens they name."""
@@ -105,7 +106,14 @@ def open_seq2seq_examples(folder: Path) -> Seq2SeqExamples:
     if facts["k"]:
         codec = TopKCodec(int(facts["vocab_size"]), int(facts["k"]))
         topk = mapped("topk", np.uint8, int(facts["num_target_tokens"]), codec.token_bytes)
-    return Seq2SeqExamples(ragged("source"), ragged("target"), topk, codec)
+    return Seq2SeqExamples(
+        ragged("source"),
+        ragged("target"),
+        topk,
+        codec,
+        groups=mapped("groups", np.int64, rows),
+        group_names=tuple(facts["languages"]),
+    )
 
 
 def write_seq2seq_examples(
@@ -117,13 +125,14 @@ def write_seq2seq_examples(
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
     num_read = num_rows = 0
     counts = {"source": 0, "target": 0}
+    languages: dict[str, int] = {}  # name → number, in order of appearance
     with FlatFiles(output) as files:
         for name in counts:
             files.put(f"{name}_offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
         for path in parts:
             workspace.progress.advance(1)
-            table = read_table(path, list(Seq2SeqProblem.token_columns))
+            table = read_table(path, [*Seq2SeqProblem.token_columns, "language"])
             num_read += len(table)
             if config.targets == "gold":
                 table = table.filter(pc.is_valid(table["target_ids"]))
@@ -142,6 +151,9 @@ def write_seq2seq_examples(
                 files.put(f"{name}s", ids.values[ids.offsets[0] : ids.offsets[-1]].astype(np.int32))
                 files.put(f"{name}_offsets", counts[name] + np.cumsum(ids.lengths, dtype=np.int64))
                 counts[name] += int(ids.lengths.sum())
+            names = table["language"].to_pylist()
+            numbers = [languages.setdefault(name, len(languages)) for name in names]
+            files.put("groups", np.array(numbers, np.int64))
             num_rows += len(table)
     if not num_rows:
         raise _no_targets(num_read) if num_read else no_rows(config.roles)
@@ -149,6 +161,7 @@ def write_seq2seq_examples(
         "num_rows": num_rows,
         "num_source_tokens": counts["source"],
         "num_target_tokens": counts["target"],
+        "languages": list(languages),
         "vocab_size": signals.vocab_size if signals else 0,
         "k": signals.k if signals and config.with_topk else 0,
     }

@@ -90,6 +90,18 @@ def test_the_teacher_is_an_input_only_where_it_is_asked_or_copied():
     assert copied.student_config(0).needs_teacher
 
 
+def test_replies_need_no_data_of_ones_own():
+    """The recipe for dialogues could not be tried without an account and a download."""
+    recipe = read_recipe("generation")
+    assert {source.format for source in recipe.data.sources} == {"home_assistant_replies"}
+    assert "rows are texts with a reply; translation needs others" in refusal(
+        "problem=translation", name="generation"
+    )
+    assert "rows are texts with a class; generation needs others" in refusal(
+        "data.sources.0.format=home_assistant_intents", name="generation"
+    )
+
+
 def test_what_cannot_be_learnt_is_refused_early():
     assert "nothing to learn" in refusal("data.sources.0.language=de")
     assert "has no vocabulary yet" in refusal("teacher.tokenizer=null")
@@ -113,7 +125,6 @@ def test_a_summary_is_read_in_the_language_it_is_written_in():
         "trainable=lora",
         "trainable=head",
         "class_weights=balanced",
-        "language_temperature=3",
         "embedding_updates=frozen",
     ],
 )

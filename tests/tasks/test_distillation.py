@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel
 
 from data_contracts.artifacts import StageSummary
-from data_contracts.errors import SourceError
-from tasks.corpus.tables import write_table
+from data_contracts.errors import ContractViolation, SourceError
+from tasks.corpus.tables import read_table, write_table
 from tasks.distillation import STAGE, Config, ObjectiveConfig
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, StudentArchitecture
@@ -19,7 +19,12 @@ from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.training.config import TrainingConfig
 from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import (
+    AttentionTerm,
+    LayerTerm,
+    RelationTerm,
+    TokenStateTerm,
+)
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(26))]
 KEPT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "w20", "w5", "w9"]
@@ -240,3 +245,47 @@ def test_the_average_of_a_self_taught_student_is_left_behind(made, store):
     assert 0 <= step["loss_ema"] < 0.05
     with pytest.raises(ValueError, match=r"student\.adversary and student\.ema are both given"):
         Config.model_validate({**wanted.model_dump(), "adversary": {"groups": "language"}})
+
+
+def test_a_student_compared_token_by_token_reads_its_teacher_s_tokens(made, store):
+    """Ids of a trimmed vocabulary taken for the teacher's; bridges in the delivered student."""
+
+    def beside(shift):
+        def write(config, inputs, workspace):
+            """The same words as the teacher numbers them; with `shift` one of them is another."""
+            whole = made["tokens"].path
+            for path in sorted(whole.glob("*/*.parquet")):
+                table = read_table(path)
+                ids = [
+                    [WORDS.index(KEPT[number]) + (shift if number == 6 else 0) for number in text]
+                    for text in table["input_ids"].to_pylist()
+                ]
+                place = table.column_names.index("input_ids")
+                table = table.set_column(place, "input_ids", pa.array(ids, pa.list_(pa.int32())))
+                write_table(table, workspace.output / path.relative_to(whole))
+            facts = {"vocab_size": len(WORDS), "pad_token_id": 0, "max_length_tokens": 16}
+            (workspace.output / "tokens.json").write_text(json.dumps(facts))
+            (workspace.output / "labels.json").write_text(LABELS)
+            save_words(WORDS, workspace.output / "tokenizer")
+            return StageSummary()
+
+        name = f"teacher_tokens_{shift}"
+        return run_stage(Stage(name, 1, write), _Made(name=name), {}, store=store).artifact
+
+    shape = StudentArchitecture(num_layers=1, hidden_size=8, num_heads=2, intermediate_size=16)
+    plain = config(shape)
+    terms = (
+        TokenStateTerm(kind="token_mse", layers=((1, 4),)),
+        RelationTerm(kind="relations", num_relation_heads=4),
+        AttentionTerm(kind="attention"),
+    )
+    matched = plain.model_copy(update={"matching": terms})
+    student = run_stage(STAGE, matched, {**made, "teacher_tokens": beside(0)}, store=store).artifact
+    alone = run_stage(STAGE, plain, {"tokens": made["tokens"]}, store=store).artifact
+    assert weights(student).keys() == weights(alone).keys()
+    (step,) = json.loads((student.path / "history.json").read_text())["steps"]
+    for term in terms:
+        assert step[f"loss_{term.kind}"] > 0
+        assert step[f"weight_{term.kind}"] == 1
+    with pytest.raises(ContractViolation, match="1 of 2 rows are other tokens to the student"):
+        run_stage(STAGE, matched, {**made, "teacher_tokens": beside(1)}, store=store)

@@ -45,6 +45,8 @@ class _Made(StageConfig):
     """Distinguishes the hand-made artifacts below."""
 
     words: tuple[str, ...] = tuple(WORDS)
+    languages: tuple[str, ...] = ("en",)  # of training rows, one after another
+    validated_in: str = "en"
 
 
 def write_words(words, folder):
@@ -70,6 +72,12 @@ def write_tokens(config, inputs, workspace):
                 "example_id": [f"{role}{row}".encode().hex().zfill(32) for row in range(count)],
                 "input_ids": pa.array(sources, pa.list_(pa.int32())),
                 "target_ids": pa.array(targets, pa.list_(pa.int32())),
+                "language": [
+                    config.validated_in
+                    if role == "validation"
+                    else config.languages[row % len(config.languages)]
+                    for row in range(count)
+                ],
             }
         )
         write_table(table, output / role / "part-00000.parquet")
@@ -374,3 +382,27 @@ def test_objectives_that_cannot_learn_are_refused():
             problem="generation", target_language="en", training=training(1),
             architecture=PretrainedSeq2Seq(init="pretrained"),
         )  # fmt: skip
+
+
+def test_languages_are_noted_and_drawn(store):
+    """740 Chinese rows among 26,000: a summarizer of three languages that never learns one."""
+    made = _Made(languages=("en", "en", "en", "zh"), validated_in="zh")
+    tokens = run_stage(Stage("tokens", 1, write_tokens), made, {}, store=store).artifact
+    config = seq2seq_teacher.Config(
+        problem="summarization", target_language="zh", architecture=SMALL, decoding=DECODING,
+        training=training(1, language_temperature=100.0),
+    )  # fmt: skip
+    inputs = {"tokens": tokens}
+    artifact = run_stage(seq2seq_teacher.STAGE, config, inputs, store=store).artifact
+    facts = artifact.manifest.facts
+    assert (facts["rows_en"], facts["rows_zh"]) == (192, 64)
+    # Shares n^(1/100): 0.503 and 0.497 of 256.
+    assert (facts["drawn_en"], facts["drawn_zh"]) == (129, 127)
+
+
+def test_the_step_is_not_chosen_by_languages_that_are_not_learned(store, tokens):
+    """A student of Chinese commands judged by its English replies: the best step is noise."""
+    made = _Made(validated_in="zh")
+    elsewhere = run_stage(Stage("tokens", 1, write_tokens), made, {}, store=store).artifact
+    with pytest.raises(ContractViolation, match="no validation row in en has a target"):
+        student(store, elsewhere, {"alpha": 0.0, "targets": "gold"})

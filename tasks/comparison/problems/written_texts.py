@@ -147,7 +147,7 @@ class Translation(WrittenTexts):
     @property
     def measures(self) -> tuple[Measure, ...]:
         """BLEU first."""
-        return (*self._scorer.measures, *generation.MEASURES[1:])
+        return (*self._scorer.measures, *generation.FLUENCY)
 
     def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
         """Statistics of all metrics."""
@@ -168,7 +168,7 @@ class Summarization(WrittenTexts):
     @property
     def measures(self) -> tuple[Measure, ...]:
         """ROUGE-L first."""
-        return (*rouge.MEASURES, *generation.MEASURES[1:])
+        return (*rouge.MEASURES, *generation.FLUENCY)
 
     def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
         """Statistics of all metrics."""
@@ -188,18 +188,19 @@ class Summarization(WrittenTexts):
 
 @dataclass(frozen=True)
 class Generation(WrittenTexts):
-    """chrF++ of replies, and how varied and repetitive they are."""
+    """chrF++ and exact match of replies, and how varied and repetitive they are."""
 
     name: ClassVar[str] = "generation"
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """chrF++ first."""
-        return (self._scorer.measures[1], *generation.MEASURES)
+        return (self._scorer.measures[1], generation.EXACT_MATCH, *generation.MEASURES)
 
     def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
         """Statistics of all metrics."""
         looks = generation.text_statistics(texts, references)
+        looks["exact_match"] = generation.exact_matches(texts, references)
         return {**self._scorer.statistics(texts, references), **looks}
 
     @cached_property

@@ -25,8 +25,8 @@ all, which the tests hold against float64 references:
   a pass (DIST, CKA, RKD, contrast) counts by the texts it saw: their mean is exact, not the value;
 * the teacher is a constant: no gradient flows into it.
 
-No recipe reaches `segments`, `topk`, `attention` or the
-translation pairs of `embeddings`: they are for programs of one's own. Spans are trained through
+No recipe reaches `segments`, `topk` or the translation pairs of
+`embeddings`: they are for programs of one's own. Spans are trained through
 `tasks.training.unit_distributions`, tokens through `tasks.training.sequence_losses`.
 """
 

@@ -3,8 +3,8 @@
 Each token that looks counts once, whatever the length of its text: means over the tokens looked at
 and over heads, a sum over the tokens that look, divided by the number of valid tokens.
 
-Scores are the pre-softmax products, scaled, before any mask is added; a fused attention never
-forms them, so networks must run with `attn_implementation="eager"`.
+Scores are the pre-softmax products, scaled, before any mask is added. A fused attention never forms
+them: `tasks.training.layer_views` multiplies recorded queries and keys.
 
 Shapes: B texts, L tokens, H heads, D width.
 """

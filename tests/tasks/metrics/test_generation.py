@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.metrics.generation import MEASURES, text_statistics
+from tasks.metrics.generation import EXACT_MATCH, MEASURES, exact_matches, text_statistics
 from tasks.metrics.statistics import scores_of
 
 
@@ -10,6 +10,8 @@ def test_figures_by_hand():
     """A model that always says `I don't know` has a fair BLEU and nothing to say."""
     texts = ["好的好的", "a b a b a b"]
     found = scores_of(text_statistics(texts, ["好的", "a b c"]), MEASURES)
+    # Words: 好 的 好 的 | a b a b a b: 4 kinds of 10.
+    assert found["distinct_1"] == pytest.approx(4 / 10)
     # Pairs: 好的 的好 好的 | ab ba ab ba ab: 4 kinds of 8.
     assert found["distinct_2"] == pytest.approx(4 / 8)
     # 4-grams: 好的好的 | abab baba abab: one of four repeats.
@@ -27,4 +29,12 @@ def test_distinct_counts_over_the_whole_test_set():
 def test_empty_texts_have_figures():
     """Division by no words at all."""
     found = scores_of(text_statistics([""], ["北京"]), MEASURES)
-    assert found == {"distinct_2": 0.0, "repetition": 0.0, "length_ratio": 0.0}
+    assert found == {"distinct_1": 0.0, "distinct_2": 0.0, "repetition": 0.0, "length_ratio": 0.0}
+
+
+def test_a_reply_is_exact_but_for_case_and_spaces():
+    """`好的，已打开` for `好的，已关闭`: two thirds of it are alike, and the light burns."""
+    texts = ["好的， 已关闭", "Timer Paused", "好的，已打开", ""]
+    references = ["好的，已关闭", "timer paused", "好的，已关闭", "好的"]
+    statistics = {"exact_match": exact_matches(texts, references)}
+    assert scores_of(statistics, [EXACT_MATCH]) == {"exact_match": pytest.approx(2 / 4)}

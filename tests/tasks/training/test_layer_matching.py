@@ -13,7 +13,9 @@ from tasks.modeling.texts import Texts
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
-from tasks.training.layer_matching import layer_vectors, with_matching
+from tasks.training.diagnostics import TrainingProbe
+from tasks.training.layer_matching import with_matching
+from tasks.training.layer_views import read_layers
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
 from tasks.training.matching_config import LayerTerm
@@ -72,7 +74,9 @@ def test_the_loss_is_that_of_pooled_states_of_the_named_layers(toy, kind, packed
     examples = read_by_both(toy["examples"](8))
     student, guide = toy["model"](dropout=0.0), teacher(width=16)
     term = LayerTerm(kind=kind, weight=0.5, layers=((1, 2), (2, 4)))
-    network, objective = with_matching(student, guide, OBJECTIVE, (term,))
+    network, objective = with_matching(
+        student, guide, OBJECTIVE, (term,), examples.input_ids.lengths
+    )
     rows = np.array([5, 1, 7, 2])
     layout = Layout("padded", 0)
     if packed:
@@ -104,10 +108,11 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     twin = teacher(dropout=0.0).eval()
     ids = torch.randint(1, 60, (6, 5), generator=torch.Generator().manual_seed(0))
     texts = Texts(ids, torch.ones_like(ids))
-    for mine, theirs in zip(
-        layer_vectors(twin, texts, (0, 2, 4)), layer_vectors(guide, texts, (0, 2, 4)), strict=True
-    ):
-        assert torch.equal(mine, theirs)
+    wanted = [("text", 0), ("tokens", 2), ("text", 4), ("keys", 1), ("scores", 4)]
+    (mine, own), (theirs, other) = (read_layers(one, texts, wanted) for one in (twin, guide))
+    assert torch.equal(mine, theirs)
+    for view in wanted:
+        assert torch.equal(own[view], other[view])
 
 
 @pytest.mark.parametrize("kind", ["hidden_mse", "contrastive", "cka", "distances"])
@@ -121,7 +126,9 @@ def test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is(toy, tmp
     def run(work, crash_at=None):
         student, guide = toy["model"](), teacher()
         before = {name: weight.clone() for name, weight in guide.state_dict().items()}
-        network, objective = with_matching(student, guide, OBJECTIVE, (LayerTerm(kind=kind),))
+        network, objective = with_matching(
+            student, guide, OBJECTIVE, (LayerTerm(kind=kind),), examples.input_ids.lengths
+        )
         start = [bridge.weight.clone() for bridge in network.projections]
         seen = []
 
@@ -152,3 +159,68 @@ def test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is(toy, tmp
         run(tmp_path / "rough", crash_at=1)
     _, rough = run(tmp_path / "rough")
     assert all(torch.equal(calm[name], rough[name]) for name in calm)
+
+
+def test_gradient_shares_of_layer_terms_are_those_of_backward_passes(toy):
+    """A layer term that drowns all others, in a history that shows the others only."""
+    examples = read_by_both(toy["examples"](8))
+    task = Objective(blend(0.6, 2.0))
+    terms = (LayerTerm(kind="hidden_mse", weight=0.3), LayerTerm(kind="cka", weight=2.0))
+
+    def made():
+        student = toy["model"](dropout=0.3)
+        student.backbone.embeddings.word_embeddings.sparse = True
+        return with_matching(student, teacher(), task, terms, examples.input_ids.lengths)
+
+    network, objective = made()
+    probe = TrainingProbe(
+        examples, task, TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32"),
+        pad_token_id=0, planned_steps=4, seed=1, beside=objective,
+    )  # fmt: skip
+    before = {name: weight.clone() for name, weight in network.train().state_dict().items()}
+    found = probe(network, 2)
+    assert network.training
+    assert all(weight.grad is None for weight in network.parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in network.state_dict().items())
+    step, norms = probe._step, {}
+    for name, weights in {
+        "kd": (0.6, 0, 0, 0), "hard": (0, 0.4, 0, 0),
+        "hidden_mse": (0, 0, 0.3, 0), "cka": (0, 0, 0, 2.0),
+    }.items():  # fmt: skip
+        network, objective = made()
+        only = [replace_weight(term, weight) for term, weight in
+                zip((*task.loss_terms, *terms), weights, strict=True)]  # fmt: skip
+        compared = tuple(
+            replace(one, term=only[2 + terms.index(one.term)]) for one in objective.comparisons
+        )
+        alone = replace(objective, task=replace(task, loss_terms=tuple(only[:2])),
+                        comparisons=compared)  # fmt: skip
+        network.eval()
+        for batch in step.passes:
+            alone.terms(network.beside, batch, step)["loss"].backward()
+        norms[name] = float(torch.cat([
+            weight.grad.to_dense().flatten() for weight in network.student.parameters()
+            if weight.grad is not None
+        ]).norm())  # fmt: skip
+    for name, norm in norms.items():
+        assert found[f"share_{name}"] == pytest.approx(norm / sum(norms.values()), rel=1e-4)
+    assert 0 < found["embedding_cosine"] < 1
+
+
+def replace_weight(term, weight):
+    return term.model_copy(update={"weight": weight})
+
+
+def test_a_term_whose_layers_are_frozen_pulls_at_nothing(toy):
+    """Backward through what has no gradient, and a training that stops at its first validation."""
+    examples = read_by_both(toy["examples"](8))
+    student = toy["model"]()
+    student.backbone.requires_grad_(False)
+    network, objective = with_matching(
+        student, teacher(), OBJECTIVE, (LayerTerm(kind="cka"),), examples.input_ids.lengths
+    )
+    step = make_step(examples, np.arange(8), layout=Layout("padded", 0), pad_token_id=0)
+    found = objective.gradient_shares(network.eval(), step.passes[0], step)
+    assert {name: float(share) for name, share in found.items()} == {
+        "share_kd": 1.0, "share_cka": 0.0
+    }  # fmt: skip

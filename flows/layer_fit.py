@@ -1,0 +1,94 @@
+"""Which layers of a student a recipe may compare with its teacher's, told before anything runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
+from tasks.modeling.config import StaticArchitecture, StudentArchitecture
+from tasks.training.matching_config import RelationTerm
+
+if TYPE_CHECKING:
+    from flows.recipe import Recipe
+
+
+def check_layers(recipe: Recipe) -> None:
+    """Refuse layer terms that compare what one of the two networks does not have.
+
+    Raises: ValueError saying what to change.
+    """
+    terms = recipe.student.matching
+    if not terms:
+        return
+    if recipe.problem == "question_answering":
+        raise ValueError(
+            "student.matching is given, but readers of questions have windows of their own, which "
+            "teacher and student do not share: leave it out"
+        )
+    over_texts = [term.title for term in terms if not term.reads_tokens]
+    if recipe.problem == "token_classification" and over_texts:
+        raise ValueError(
+            f"student.matching compares text vectors ({', '.join(over_texts)}), which networks of "
+            "token_classification do not have: compare tokens (token_mse, token_cosine, relations, "
+            "attention), or leave them out"
+        )
+    for number, term in enumerate(terms):
+        if term.reads_tokens:
+            _check_same_tokens(recipe, f"student.matching.{number} ({term.title})")
+        shape = recipe.student.architecture
+        if isinstance(shape, StaticArchitecture) and term.reads_attention:
+            raise ValueError(
+                f"student.matching.{number} ({term.title}) compares attention, but a student with "
+                "init: static has none: leave the term out"
+            )
+        if (
+            isinstance(term, RelationTerm)
+            and isinstance(shape, StudentArchitecture)
+            and shape.hidden_size % term.num_relation_heads
+        ):
+            raise ValueError(
+                f"student.matching.{number}.num_relation_heads is {term.num_relation_heads}, which "
+                f"does not divide student.architecture.hidden_size {shape.hidden_size}: choose a "
+                "divisor of it and of the teacher's width"
+            )
+
+
+def _check_same_tokens(recipe: Recipe, term: str) -> None:
+    """The student reads what the teacher reads: the same tokenizer, language and length."""
+    rule = f"{term} compares tokens, so student and teacher must read the same ones"
+    tokenizer, model = recipe.student.tokenizer, dict(recipe.teacher)["model"]
+    same = PretrainedTokenizer(kind="pretrained", uri=model).uri
+    if isinstance(tokenizer, TrainedTokenizer) or tokenizer.uri != same:
+        named = tokenizer.kind
+        if not isinstance(tokenizer, TrainedTokenizer):
+            named = f"{named} from {tokenizer.uri}"
+        raise ValueError(
+            f"{rule}: the student's tokenizer is {named}, the teacher's that of {model}. Set "
+            f"student.tokenizer to {{kind: trimmed, uri: {model}}} (or kind: pretrained), or "
+            "compare texts (hidden_mse, cka, ...)"
+        )
+    if isinstance(tokenizer, TrimmedTokenizer) and tokenizer.vocab_size is not None:
+        raise ValueError(
+            f"{rule}: a tokenizer trimmed to vocab_size {tokenizer.vocab_size:,} cuts some texts "
+            "differently. Leave student.tokenizer.vocab_size out"
+        )
+    lengths = [dict(section)["max_length_tokens"] for section in (recipe.teacher, recipe.student)]
+    if lengths[0] != lengths[1]:
+        raise ValueError(
+            f"{rule}: the teacher reads {lengths[0]} tokens of a text and the student "
+            f"{lengths[1]}. Set max_length_tokens of both to one number"
+        )
+    for source in recipe.corpus_config().sources:
+        if source.role not in recipe.distillation.train_on:
+            continue
+        offered = {source.language, source.parallel_language}
+        read = [
+            next((one for one in languages if one in offered), None)
+            for languages in (recipe.teacher_languages, recipe.student_languages)
+        ]
+        if read[1] is not None and read[0] != read[1]:
+            raise ValueError(
+                f"{rule}: of source {source.name} the teacher reads the text in {read[0]}, the "
+                f"student that in {read[1]}. Give a teacher that reads {read[1]} first "
+                "(teacher.languages), leave the source out, or compare texts (hidden_mse, cka, ...)"
+            )

@@ -1,0 +1,105 @@
+"""Layer terms of a recipe: what the two networks cannot share is told before anything runs."""
+
+import json
+
+import pytest
+
+from data_contracts.errors import RecipeError
+from flows.recipe_files import check_recipe
+
+
+def values_of(tiny, *terms, **student):
+    """A teacher that reads Chinese, and a student with the teacher's own tokenizer."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["teacher"]["languages"] = ["zh", "en"]
+    tokenizer = {"kind": "trimmed", "uri": str(tiny / "teacher")}
+    values["student"] |= {"tokenizer": tokenizer, "matching": list(terms), **student}
+    return values
+
+
+TERMS = {
+    "token_mse": {"kind": "token_mse"},
+    "relations": {"kind": "relations", "num_relation_heads": 4, "weight": 0.5},
+    "attention": {"kind": "attention", "layers": [[2, 1]]},
+    "attention_scores": {"kind": "attention_scores"},
+}
+
+
+def test_tokens_are_compared_where_both_read_the_same_ones(tiny):
+    """A field that is read, and never reaches the student."""
+    recipe = check_recipe(values_of(tiny, *TERMS.values()), name="tiny")
+    matching = recipe.student_config(0).matching
+    assert [term.title for term in matching] == list(TERMS)
+    assert all(term.reads_tokens for term in matching)
+    assert matching[1].weight == 0.5
+    assert recipe.supervised_config(0).matching == ()
+    whole = {"kind": "pretrained", "uri": f"{tiny / 'teacher'}/tokenizer.json"}
+    check_recipe(values_of(tiny, TERMS["token_mse"], tokenizer=whole), name="tiny")
+
+
+@pytest.mark.parametrize("kind", TERMS)
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("student", {"tokenizer": {"kind": "bpe"}}, "tokenizer is bpe, the teacher's that of"),
+        (
+            "student",
+            {"tokenizer": {"kind": "trimmed", "uri": "pkg://other/model"}},
+            "trimmed from pkg://other/model/tokenizer.json, the teacher's",
+        ),
+        ("student", {"max_length_tokens": 23}, "teacher reads 24 tokens of a text and the stu"),
+        ("teacher", {"languages": ["en", "zh"]}, "the teacher reads the text in en, the student"),
+    ],
+)
+def test_other_tokens_are_refused_before_anything_runs(tiny, kind, section, change, message):
+    """Token 3 of an English sentence against token 3 of a Chinese one, for a day of training."""
+    values = values_of(tiny, TERMS[kind])
+    values[section] |= change
+    with pytest.raises(RecipeError, match=message):
+        check_recipe(values, name="tiny")
+
+
+def test_a_vocabulary_with_a_limit_cuts_texts_in_its_own_way(tiny):
+    """Refused row by row, after the teacher's training."""
+    values = values_of(tiny, TERMS["token_mse"])
+    values["student"]["tokenizer"]["vocab_size"] = 1000
+    with pytest.raises(RecipeError, match="trimmed to vocab_size 1,000 cuts some texts"):
+        check_recipe(values, name="tiny")
+
+
+@pytest.mark.parametrize(
+    ("problem", "term", "message"),
+    [
+        ("question_answering", "token_mse", "windows of their own"),
+        ("token_classification", "hidden_mse", r"compares text vectors \(hidden_mse\)"),
+    ],
+)
+def test_problems_without_what_is_compared_are_refused(tiny, problem, term, message):
+    """Told when the student begins, hours after its teacher did."""
+    values = values_of(tiny, {"kind": term}) | {"problem": problem}
+    for source in values["data"]["sources"]:
+        source.pop("parallel_language", None)
+        source["columns"] = {"text": "text", "spans": "label"}
+        if problem == "question_answering":
+            source["columns"] = {"text": "text", "question": "label", "answers": "label"}
+    values["registration"]["example_texts"] = (
+        [["一", "二"]] if problem == "question_answering" else ["一"]
+    )
+    with pytest.raises(RecipeError, match=message):
+        check_recipe(values, name="tiny")
+
+
+def test_relation_heads_divide_the_student_s_width(tiny):
+    """Two shapes that do not fit, found when the teacher has been trained and asked."""
+    values = values_of(tiny, {"kind": "relations"})
+    with pytest.raises(RecipeError, match=r"num_relation_heads is 12, which does not divide .* 32"):
+        check_recipe(values, name="tiny")
+    values["student"]["architecture"] = {"init": "static"}
+    with pytest.raises(RecipeError, match="init: static has none"):
+        check_recipe(values, name="tiny")
+
+
+def test_a_field_of_another_kind_of_term_is_not_a_field(tiny):
+    """Relation heads of a term that has none, believed to be in use."""
+    with pytest.raises(RecipeError, match="num_relation_heads is not a field"):
+        check_recipe(values_of(tiny, {"kind": "token_mse", "num_relation_heads": 4}), name="tiny")
