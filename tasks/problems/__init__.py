@@ -8,6 +8,7 @@
     question_answering.py          question and context → a span of the context, or none
     sentence_embedding.py          one text → a vector
     whole_texts.py                 what the first three and the last share: one answer a text
+    text_units.py                  what the other two share: answers read out of a text's units
 
     seq2seq.py                     what the problems say whose answer is a text
     translation.py                 one text → the same in another language
