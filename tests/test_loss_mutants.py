@@ -123,16 +123,24 @@ MUTANTS = {
         "losses/multi_label", "losses/test_multi_label", "(yes + no).mean", "yes.mean",
     ),
     "padding in the softmax of a text": (
-        "losses/segments", "losses/test_segments",
-        "logits_BU.masked_fill(~mask_BU, lowest).logsumexp", "logits_BU.logsumexp",
+        "unit_distributions", "test_unit_distributions", "ABSENT = -1e4", "ABSENT = 0.0",
+    ),
+    "the end where the start belongs": (
+        "unit_distributions", "test_unit_distributions",
+        "enumerate((1, 2))", "enumerate((2, 1))",
     ),
     "a teacher renormalised over its top k": (
         "losses/topk", "losses/test_topk",
-        "log_p = log_p - log_mass.clamp(min=0)", "log_p = log_p - log_mass",
+        "    log_p = at_least_float32(log_p).log_softmax(-1)",
+        "    log_p = log_p - log_p[..., : ids_BK.shape[-1]].logsumexp(-1, keepdim=True)",
     ),
     "no tail": (
         "losses/topk", "losses/test_topk",
-        "if topk_ids_BK.shape[-1] < student.shape[-1]:", "if False:",
+        "if num_others := student.shape[-1] - ids_BK.shape[-1]:", "if num_others := 0:",
+    ),
+    "a tail that is not softened": (
+        "losses/topk", "losses/test_topk",
+        "(spread + (tail_B - spread) / temperature)", "(tail_B)",
     ),
     "teachers' logits averaged": (
         "losses/teachers", "losses/test_teachers", 'if average == "logits":', "if True:",

@@ -18,9 +18,9 @@ from torch import Tensor
 from tasks.modeling.texts import Texts
 from tasks.training.layouts import Layout
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.losses.topk import SparseTargets
 from tasks.training.passes import make_passes
 from tasks.training.ragged import RaggedIds
-from tasks.training.sequence_losses import SparseTargets
 from tasks.training.token_signals import from_topk
 from tasks.training.topk_signals import TopKCodec
 

@@ -20,9 +20,7 @@ References: Kim & Rush 2016, arXiv:1606.07947 (word-level distillation).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,78 +28,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.training.losses import hard_label_loss
+from tasks.training.losses.topk import SparseTargets, topk_kl_loss
 
 _CHUNK_LOGITS = 1 << 22
 """Logits of a chunk: 16 MB in float32, and losses hold about four such arrays at a time."""
 
 Terms = Callable[..., Mapping[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class SparseTargets:
-    """A teacher's distribution over each token: its likeliest tokens and all others together.
-
-    Args:
-        ids_NK: int64.
-        log_probs_NK: float32, nats.
-        tail_N: float32, log-probability of all tokens not in `ids_NK`; -inf if there are none.
-    """
-
-    ids_NK: Tensor
-    log_probs_NK: Tensor
-    tail_N: Tensor
-
-
-def sparse_target_loss(
-    logits_NV: Tensor,
-    targets: SparseTargets,
-    mask_N: Tensor,
-    *,
-    temperature: float,
-    normalizer: float | Tensor,
-) -> Tensor:
-    """KL(teacher || student) over K tokens and the tail, softened, scaled by temperature**2.
-
-    The tail is one more class, so neither side is renormalised over what was kept. At temperature 1
-    the value never exceeds the KL over the whole vocabulary. At others the teacher's tail is
-    softened as if it were spread evenly, for what lies inside it was not kept; with K = V the loss
-    is exact at any temperature.
-
-    Args:
-        logits_NV: float, student logits over the teacher's V tokens.
-        mask_N: bool, tokens that count.
-        temperature: > 0, unitless.
-        normalizer: number of tokens that count in the whole step.
-    Returns: scalar, nats a token.
-    Raises: ValueError if the numbers of tokens differ or the temperature is not positive.
-    """
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}: it divides the logits and must be > 0")
-    if not len(logits_NV) == len(targets.ids_NK) == len(mask_N):
-        raise ValueError(
-            f"logits of {len(logits_NV)} tokens, targets of {len(targets.ids_NK)}, a mask of "
-            f"{len(mask_N)}: align them before"
-        )
-    num_others = logits_NV.shape[1] - targets.ids_NK.shape[1]
-    # Selected before any arithmetic: 0 · NaN of a masked place would be a NaN in the gradient.
-    mask_N1 = mask_N[:, None]
-    ids_NK = targets.ids_NK.where(mask_N1, 0)
-    log_probs_NK = targets.log_probs_NK.float().where(mask_N1, 0.0)
-    tail_N = targets.tail_N.float().where(mask_N, 0.0)
-    softened_NV = logits_NV.float() / temperature
-    partition_N1 = softened_NV.logsumexp(-1, keepdim=True)
-    student_NK = softened_NV.gather(1, ids_NK) - partition_N1
-    teacher_NK = log_probs_NK / temperature
-    if num_others > 0:
-        others_NV = softened_NV.scatter(1, ids_NK, -torch.inf)
-        student_tail_N1 = others_NV.logsumexp(-1, keepdim=True) - partition_N1
-        spread = math.log(num_others)
-        teacher_tail_N = spread + (tail_N - spread) / temperature
-        student_NK = torch.cat([student_NK, student_tail_N1], 1)
-        teacher_NK = torch.cat([teacher_NK, teacher_tail_N[:, None]], 1)
-    teacher_NK = teacher_NK.log_softmax(-1)
-    divergence_N = F.kl_div(student_NK, teacher_NK, reduction="none", log_target=True).sum(-1)
-    return divergence_N[mask_N].sum() * temperature**2 / normalizer
 
 
 def token_terms(
@@ -134,7 +66,7 @@ def token_terms(
         assert log_probs_NK is not None
         assert tail_N is not None
         assert mask_N is not None
-        soft = sparse_target_loss(
+        soft = topk_kl_loss(
             logits_NV,
             SparseTargets(ids_NK, log_probs_NK, tail_N),
             mask_N,

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from tasks.modeling.seq2seq import decoder_states, output_projection
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.sequence_losses import SparseTargets
+from tasks.training.losses.topk import SparseTargets
 from tasks.training.topk_signals import TopK
 
 _CHUNK_LOGITS = 1 << 22

@@ -19,8 +19,8 @@ from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.training.config import TrainingConfig
+from tasks.training.losses.topk import topk_kl_loss
 from tasks.training.seq2seq_mapping import open_seq2seq_examples
-from tasks.training.sequence_losses import sparse_target_loss
 from tasks.training.token_signals import ask_teacher, from_topk
 from tasks.training.topk_signals import TopKCodec
 from tasks.training.writing import load_reader
@@ -274,7 +274,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(store, tokens, signa
     with torch.no_grad():
         states = Seq2SeqNetwork(model)(batch.source, batch.labels_BL)
         logits = states @ output_projection(model)[0].T
-        loss = sparse_target_loss(
+        loss = topk_kl_loss(
             logits, batch.taught, torch.ones(len(logits), dtype=torch.bool),
             temperature=1.0, normalizer=len(logits),
         )  # fmt: skip

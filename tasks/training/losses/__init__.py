@@ -6,8 +6,7 @@
     logits.py        MSE of logits, standardised logits, decoupled KD (DKD)
     correlations.py  DIST: Pearson within and between classes
     multi_label.py   one yes or no a class: Bernoulli KL, and its cross-entropy
-    segments.py      softmax over the units of a text (answer spans): KL and labels
-    topk.py          teachers stored as top-k and a tail: sparse KL, word-level distillation
+    topk.py          teachers stored as top-k and a tail: word-level distillation
     teachers.py      several teachers as one
     hidden.py        MSE and cosine of hidden states (bridged by tasks/training/projections.py)
     attention.py     attention scores, attention distributions, MiniLMv2 relations
@@ -25,9 +24,11 @@ all, which the tests hold against float64 references:
   a pass (DIST, CKA, RKD, contrast) counts by the texts it saw: their mean is exact, not the value;
 * the teacher is a constant: no gradient flows into it.
 
-No recipe reaches `segments`, `topk` or the translation pairs of
-`embeddings`: they are for programs of one's own. Spans are trained through
-`tasks.training.unit_distributions`, tokens through `tasks.training.sequence_losses`.
+Recipes reach them through `distillation.terms` (hard, divergences, logits, correlations,
+multi_label; `tasks.training.unit_distributions` makes answer spans such distributions),
+`distillation.targets` of texts (topk), `combination` (teachers) and `student.matching` (hidden,
+attention, geometry, contrast). Only the translation pairs of `embeddings` are for programs of one's
+own.
 """
 
 from tasks.training.losses.divergences import soft_target_loss

@@ -5,12 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.sequence_losses import (
-    SparseTargets,
-    over_vocabulary,
-    sparse_target_loss,
-    token_terms,
-)
+from tasks.training.losses.topk import SparseTargets, topk_kl_loss
+from tasks.training.sequence_losses import over_vocabulary, token_terms
 from tasks.training.token_signals import from_topk, likeliest, to_topk
 from tasks.training.topk_signals import TopKCodec
 
@@ -39,7 +35,7 @@ def all_of(tensor):
 def test_sparse_loss_is_the_dense_one_when_every_token_is_kept(temperature):
     """A sparse loss that differs here is biased everywhere, and nobody can say by how much."""
     student, teacher = draw(5, 11, seed=1), draw(5, 11, seed=2)
-    loss = sparse_target_loss(
+    loss = topk_kl_loss(
         student, sparse(teacher, 11), all_of(student), temperature=temperature, normalizer=5
     )
     expected = dense_kl(student, teacher, temperature).mean().item()
@@ -51,7 +47,7 @@ def test_stored_signals_give_the_dense_loss_when_every_token_is_kept():
     student, teacher = draw(40, 33, seed=1), draw(40, 33, seed=2)
     codec = TopKCodec(33, 33)
     stored = from_topk(codec.decode(codec.encode(to_topk(sparse(teacher, 33)))))
-    loss = sparse_target_loss(student, stored, all_of(student), temperature=1.0, normalizer=40)
+    loss = topk_kl_loss(student, stored, all_of(student), temperature=1.0, normalizer=40)
     assert loss.item() == pytest.approx(dense_kl(student, teacher).mean().item(), abs=1e-3)
 
 
@@ -66,7 +62,7 @@ def test_the_tail_is_one_more_class_of_both_sides(k):
         kept, rest = order[:k], order[k:]
         expected += (p[row, kept] * (p[row, kept] / q[row, kept]).log()).sum()
         expected += p[row, rest].sum() * (p[row, rest].sum() / q[row, rest].sum()).log()
-    loss = sparse_target_loss(
+    loss = topk_kl_loss(
         student.float(),
         sparse(teacher.float(), k),
         all_of(student),
@@ -80,7 +76,7 @@ def test_the_tail_is_one_more_class_of_both_sides(k):
 def test_sparse_loss_is_zero_for_a_student_that_equals_its_teacher():
     """A floor above zero that moves with k misleads early stopping and every comparison."""
     teacher = draw(6, 50, seed=3)
-    loss = sparse_target_loss(
+    loss = topk_kl_loss(
         teacher.clone(), sparse(teacher, 7), all_of(teacher), temperature=1.0, normalizer=6
     )
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
@@ -91,9 +87,7 @@ def test_a_teacher_that_is_sure_gives_a_finite_loss_and_gradient():
     teacher = torch.full((3, 20), -60.0)
     teacher[:, 4] = 60.0
     student = (draw(3, 20) * 30).requires_grad_()
-    loss = sparse_target_loss(
-        student, sparse(teacher, 4), all_of(student), temperature=2.0, normalizer=3
-    )
+    loss = topk_kl_loss(student, sparse(teacher, 4), all_of(student), temperature=2.0, normalizer=3)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(student.grad).all()
@@ -138,7 +132,7 @@ def test_temperature_scales_as_for_dense_targets():
     for temperature in (4.0, 8.0, 16.0):
         student = draw(6, 30, seed=1, scale=1.0).requires_grad_()
         targets = sparse(draw(6, 30, seed=2, scale=1.0), 30)
-        sparse_target_loss(
+        topk_kl_loss(
             student, targets, all_of(student), temperature=temperature, normalizer=6
         ).backward()
         norms.append(student.grad.norm().item())
@@ -266,8 +260,6 @@ def test_tokens_that_are_not_aligned_are_refused():
     """Cached signals of another text would broadcast or be cut off without a word."""
     student, targets = draw(5, 9), sparse(draw(4, 9), 3)
     with pytest.raises(ValueError, match="align"):
-        sparse_target_loss(student, targets, all_of(student), temperature=1.0, normalizer=5)
+        topk_kl_loss(student, targets, all_of(student), temperature=1.0, normalizer=5)
     with pytest.raises(ValueError, match="temperature"):
-        sparse_target_loss(
-            student, sparse(draw(5, 9), 3), all_of(student), temperature=0.0, normalizer=5
-        )
+        topk_kl_loss(student, sparse(draw(5, 9), 3), all_of(student), temperature=0.0, normalizer=5)

@@ -1,17 +1,30 @@
 """Sparse teachers against whole ones, numpy, and TRL."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from tasks.training.losses.divergences import soft_cross_entropy_loss, soft_target_loss
-from tasks.training.losses.topk import retempered, topk_kl_loss, word_level_loss
+from tasks.training.losses.divergences import soft_target_loss
+from tasks.training.losses.topk import SparseTargets, topk_kl_loss
 
 
 def stored(teacher, k, temperature=1.0):
+    """The k likeliest and the rest, as a teacher at `temperature` says them, at temperature 1.
+
+    What the loss softens to just that, if the rest is taken as even.
+    """
     log_probs = (teacher / temperature).log_softmax(-1)
     top = log_probs.topk(k)
-    return top.indices, top.values
+    num_others = teacher.shape[-1] - k
+    if not num_others:
+        return SparseTargets(top.indices, top.values * temperature,
+                             torch.full_like(top.values[..., 0], -torch.inf))  # fmt: skip
+    tail = log_probs.scatter(-1, top.indices, -torch.inf).logsumexp(-1)
+    even = math.log(num_others)
+    tail = even + (tail - even) * temperature
+    return SparseTargets(top.indices, top.values * temperature, tail)
 
 
 @pytest.fixture
@@ -19,35 +32,50 @@ def logits(promises):
     return promises.draw(6, 8, seed=51), promises.draw(6, 8, seed=52)
 
 
-def test_all_tokens_stored_are_the_whole_divergence(logits):
-    """k = V must be the dense loss: else the sparse one is another objective."""
+@pytest.mark.parametrize("k", [7, 8])
+def test_all_tokens_stored_are_the_whole_divergence(logits, k):
+    """k = V must be the dense loss, and so must a tail of one token: else another objective."""
     student, teacher = logits
-    dense = {topk_kl_loss: soft_target_loss, word_level_loss: soft_cross_entropy_loss}
     for temperature in (1.0, 2.0):
         options = {"temperature": temperature, "normalizer": 6}
-        for sparse, whole in dense.items():
-            found = sparse(student, *stored(teacher, 8, temperature), **options)
-            expected = whole(student, teacher, **options)
-            assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+        found = topk_kl_loss(student, stored(teacher, k), **options)
+        expected = soft_target_loss(student, teacher, **options)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_rest_is_one_event(logits):
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_rest_is_one_event(logits, temperature):
     """The teacher renormalised over k and the student not: the student is asked for too much."""
     student, teacher = logits
-    ids, log_probs = stored(teacher, 3)
+    targets = stored(teacher, 3)
     mask = torch.tensor([True, False, True, True, False, True])
-    kl = entropy = 0.0
+    kl = 0.0
     for row in mask.nonzero().flatten().tolist():
-        p, q = (np.exp(z[row].double().numpy()) for z in (teacher, student))
-        chosen = ids[row].numpy()
-        p, q = p / p.sum(), q / q.sum()
-        p, q = (np.append(x[chosen], np.delete(x, chosen).sum()) for x in (p, q))
-        kl += (p * np.log(p / q)).sum()
-        entropy += -(p * np.log(q)).sum()
-    found = topk_kl_loss(student, ids, log_probs, mask, temperature=1.0, normalizer=4)
+        whole, chosen = np.exp(teacher[row].double().numpy()), targets.ids_NK[row].numpy()
+        p = whole / whole.sum()
+        rest = np.delete(p, chosen).sum()
+        # The rest is divided evenly among its five tokens before it is softened.
+        p = np.append(p[chosen], np.full(5, rest / 5)) ** (1 / temperature)
+        p = np.append(p[:3], p[3:].sum()) / p.sum()
+        q = np.exp(student[row].double().numpy() / temperature)
+        q = np.append(q[chosen], np.delete(q, chosen).sum()) / q.sum()
+        kl += (p * np.log(p / q)).sum() * temperature**2
+    found = topk_kl_loss(student, targets, mask, temperature=temperature, normalizer=4)
     assert found.item() == pytest.approx(kl / 4, rel=1e-5)
-    found = word_level_loss(student, ids, log_probs, mask, temperature=1.0, normalizer=4)
-    assert found.item() == pytest.approx(entropy / 4, rel=1e-5)
+
+
+def test_its_gradient_is_that_of_word_level_distillation(logits):
+    """Cross-entropy with the teacher's distribution, as Kim & Rush write it, without a T²."""
+    student, teacher = (one.double() for one in logits)
+    targets, gradients = stored(teacher, 8), []
+    for loss in (
+        lambda z: topk_kl_loss(z, targets, temperature=1.0, normalizer=6),
+        lambda z: -(teacher.softmax(-1) * z.log_softmax(-1)).sum() / 6,
+    ):
+        leaf = student.clone().requires_grad_()
+        loss(leaf).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +84,8 @@ def test_the_rest_is_one_event(logits):
 def test_it_is_trl_s_times_the_squared_temperature(pinned, temperature, expected):
     """TRL 1.16.0, server distillation, forward KL over the top 2 and _add_tail_bucket; no T²."""
     student, teacher = pinned
-    ids, log_probs = stored(teacher, 2, temperature)
-    found = topk_kl_loss(student, ids, log_probs, temperature=temperature, normalizer=3)
+    targets = stored(teacher, 2, temperature)
+    found = topk_kl_loss(student, targets, temperature=temperature, normalizer=3)
     assert found.item() == pytest.approx(expected * temperature**2, rel=1e-6)
 
 
@@ -66,8 +94,8 @@ def test_it_keeps_what_losses_promise(promises, logits, k):
     """Masking, passes, axes and the teacher's peace; the teacher comes as logits here."""
 
     def loss(student, teacher, mask, *, normalizer):
-        ids, log_probs = stored(teacher, k)
-        return topk_kl_loss(student, ids, log_probs, mask, temperature=1.0, normalizer=normalizer)
+        targets = stored(teacher, k)
+        return topk_kl_loss(student, targets, mask, temperature=1.0, normalizer=normalizer)
 
     promises.has_the_gradient_of_finite_differences(loss, *logits)
     promises.ignores_what_is_masked(loss, *logits)
@@ -77,52 +105,50 @@ def test_it_keeps_what_losses_promise(promises, logits, k):
 
 
 @pytest.mark.parametrize("k", [1, 3, 4])
-@pytest.mark.parametrize("loss", [topk_kl_loss, word_level_loss])
-def test_a_sure_student_or_teacher_keeps_the_gradient_finite(promises, extremes, loss, k):
+def test_a_sure_student_or_teacher_keeps_the_gradient_finite(promises, extremes, k):
     """log(1 - the sum of k probabilities) is -inf once they sum to 1 in float32."""
 
     def of_logits(student, teacher, mask, *, normalizer):
-        ids, log_probs = stored(teacher.float(), k)
-        return loss(student, ids, log_probs, mask, temperature=1.0, normalizer=normalizer)
+        targets = stored(teacher.float(), k)
+        return topk_kl_loss(student, targets, mask, temperature=1.0, normalizer=normalizer)
 
     promises.stays_finite(of_logits, *extremes)
 
 
+def test_a_teacher_without_a_rest_leaves_nothing_to_the_student_s(logits):
+    """0 times minus infinity: NaN in every weight from one sure token on."""
+    student, teacher = logits
+    targets = stored(teacher, 3)
+    sure = SparseTargets(targets.ids_NK, targets.log_probs_NK, torch.full((6,), -torch.inf))
+    leaf = student.clone().requires_grad_()
+    value = topk_kl_loss(leaf, sure, temperature=2.0, normalizer=6)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(leaf.grad).all()
+
+
 def test_a_student_that_is_its_teacher_has_no_loss(promises):
     teacher = promises.draw(2, 20_000, seed=53).bfloat16()
-    ids, log_probs = stored(teacher.float(), 16)
-    value = topk_kl_loss(teacher.clone(), ids, log_probs, temperature=1.0, normalizer=2).item()
+    targets = stored(teacher.float(), 16)
+    value = topk_kl_loss(teacher.clone(), targets, temperature=1.0, normalizer=2).item()
     assert -1e-6 <= value <= 1e-5
 
 
 def test_few_bits_may_not_store_more_than_certainty(logits):
-    """k probabilities in 8 bits that sum to 1.01: a negative tail, NaN."""
+    """k probabilities in 8 bits that sum to 1.01: a negative divergence."""
     student, teacher = logits
-    ids, log_probs = stored(10 * teacher, 3)
-    value = topk_kl_loss(student, ids, log_probs + 0.02, temperature=1.0, normalizer=6)
-    assert torch.isfinite(value)
-    expected = topk_kl_loss(student, ids, log_probs, temperature=1.0, normalizer=6)
+    exact = stored(10 * teacher, 3)
+    rough = SparseTargets(exact.ids_NK, exact.log_probs_NK + 0.02, exact.tail_N)
+    value = topk_kl_loss(student, rough, temperature=1.0, normalizer=6)
+    expected = topk_kl_loss(student, exact, temperature=1.0, normalizer=6)
     assert value.item() == pytest.approx(expected.item(), rel=0.05)
-
-
-def test_stored_probabilities_move_to_another_temperature(promises):
-    """`p^(1/T)` without its sum, or without a tail, is no distribution."""
-    teacher = promises.draw(3, 10, seed=54).double()
-    ids, log_probs = stored(teacher, 10)
-    exact = (teacher / 2).log_softmax(-1).gather(-1, ids)
-    torch.testing.assert_close(retempered(log_probs, temperature=2.0, vocab_size=10), exact)
-    even = torch.cat([teacher[:, :3] + 4, torch.zeros(3, 7)], 1).double()
-    ids, log_probs = stored(even, 3)
-    exact = (even / 2).log_softmax(-1).gather(-1, ids)
-    torch.testing.assert_close(retempered(log_probs, temperature=2.0, vocab_size=10), exact)
-    unmoved = retempered(log_probs, temperature=1.0, vocab_size=10)
-    torch.testing.assert_close(unmoved, log_probs)
 
 
 def test_what_does_not_fit_is_refused(logits):
     student, teacher = logits
-    ids, log_probs = stored(teacher, 3)
+    targets = stored(teacher, 3)
+    fewer = SparseTargets(targets.ids_NK[:2], targets.log_probs_NK[:2], targets.tail_N[:2])
     with pytest.raises(ValueError, match="token ids"):
-        topk_kl_loss(student, ids[:2], log_probs, temperature=1.0, normalizer=1)
+        topk_kl_loss(student, fewer, temperature=1.0, normalizer=1)
     with pytest.raises(ValueError, match="temperature"):
-        word_level_loss(student, ids, log_probs, temperature=0.0, normalizer=1)
+        topk_kl_loss(student, targets, temperature=0.0, normalizer=1)
