@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tasks.metrics.retrieval import both_ways, retrieval_scores
 from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
 from tasks.problems.whole_texts import WholeTextProblem
@@ -83,6 +82,8 @@ class SentenceEmbedding(WholeTextProblem):
         That is the mean squared distance to the teacher's vectors, in [0, 4]. Rows with one vector
         of the teacher are translations of one sentence: none of them is in the others' way.
         """
+        from tasks.metrics.retrieval import both_ways, retrieval_scores
+
         del table, labels
         teacher = answers.labels
         _, sentences = np.unique(teacher.round(4), axis=0, return_inverse=True)
