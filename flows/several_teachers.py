@@ -35,7 +35,7 @@ def check_combination(names: Iterable[str], combination: Combination) -> None:
         names: of the teachers beside the first.
     Raises: ValueError saying what to leave out.
     """
-    if not list(names) and combination != Combination():
+    if not list(names) and combination != Combination.model_validate({}):
         raise ValueError(
             "combination is given, but there is one teacher, whose word counts alone: name others "
             "in co_teachers, or leave it out"

@@ -3,7 +3,7 @@
     python -m infra.benchmarks.forms [FORM…] [--seeds 2] [--store FOLDER] [--set a.b=c]…
     python -m infra.benchmarks.forms --list
 
-    FORM    names from the list below; none: all of them
+    FORM    names from the list below, or recipe files, such as a study's best.yaml; none: all names
     --set   changes every recipe, such as data.sources.3.max_rows_per_template=20 for fewer rows
 
 Every form runs through the pipeline as `decant run` would, up to the evaluation, in one store:
@@ -38,7 +38,7 @@ from tasks.metrics.statistics import Measure, Statistics, rows, totals
 from tasks.runtime.artifacts import ArtifactStore
 
 PLAIN = "plain"
-# Nothing but students is trained, and little is timed: one round is enough for a latency.
+# Nothing but students is trained, and next to nothing is timed.
 _ALWAYS = (
     "baselines={pseudo_labels: false, supervised: false, linear: false}",
     "evaluation.speed={latency_seconds: 0.5, max_rounds: 1, round_texts: 8}",
@@ -121,7 +121,6 @@ class Measured:
     seeds: tuple[Statistics, ...]
     seconds: tuple[float, ...]
     num_parameters: int
-    latency_ms: float
 
     @property
     def scores(self) -> list[float]:
@@ -141,8 +140,8 @@ def main() -> None:
     if asked.list:
         print("\n".join(f"{name:<22}{form.title}" for name, form in FORMS.items()))
         return
-    if unknown := [name for name in asked.forms if name not in FORMS]:
-        parser.error(f"no form is called {', '.join(unknown)}; see --list")
+    if unknown := [name for name in asked.forms if name not in FORMS and not Path(name).is_file()]:
+        parser.error(f"no form or file is called {', '.join(unknown)}; see --list")
     prepare_environment()
     quieten()
     stay_offline()
@@ -157,22 +156,28 @@ def table(names: Sequence[str], changes: Iterable[str], store: ArtifactStore) ->
 
     def run(name: str) -> Measured:
         if name not in measured:
-            say(f"{name}: {FORMS[name].title}")
+            say(f"{name}: {form_of(name).title}")
             measured[name] = run_form(recipe_of(name, changes), store)
         return measured[name]
 
-    yield "| form | weights | accuracy | minus | difference | by seed | s a student | ms a text |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| form | weights | accuracy | minus | difference | by seed | s a student |"
+    yield "|---|---|---|---|---|---|---|"
     for name in names:
-        form = FORMS[name]
+        form = form_of(name)
         plain = run(form.against)
         yield line(form, run(name), plain if name != form.against else None)
 
 
+def form_of(name: str) -> Form:
+    """The form of that name, or of the recipe in that file."""
+    return FORMS.get(name) or Form(f"recipe `{Path(name).stem}`", name)
+
+
 def recipe_of(name: str, changes: Iterable[str] = ()) -> Recipe:
     """The recipe of form `name`, under a name of its own."""
-    form = FORMS[name]
-    mine = (*form.changes, *changes, f"name=form-{name.replace('_', '-')}", "tuning=null")
+    form = form_of(name)
+    own = Path(name).stem.lower().replace("_", "-")
+    mine = (*form.changes, *changes, f"name=form-{own}", "tuning=null")
     return encoder_recipe(read_recipe(form.recipe, mine))
 
 
@@ -211,7 +216,6 @@ def read_evaluation(folder: Path, seconds: tuple[float, ...] = ()) -> Measured:
         tuple(rows(np.array(one["statistics"].to_pylist())) for one in found),
         seconds,
         student.num_parameters or 0,
-        student.latency_ms_p50 or 0.0,
     )
 
 
@@ -244,7 +248,7 @@ def line(form: Form, of: Measured, against: Measured | None) -> str:
     seconds = f"{statistics.median(of.seconds):.0f}" if of.seconds else ""
     return (
         f"| {form.title} | {of.num_parameters:,} | {statistics.mean(scores):.1f}{spread} "
-        f"| {compared} | {seconds} | {of.latency_ms:.2f} |"
+        f"| {compared} | {seconds} |"
     )
 
 

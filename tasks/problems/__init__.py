@@ -7,6 +7,7 @@
     token_classification.py        one text → spans of C types (named entities)
     question_answering.py          question and context → a span of the context, or none
     whole_texts.py                 what the first three share: one answer a text
+    text_units.py                  what the last two share: answers read out of a text's units
 
     seq2seq.py                     what the problems say whose answer is a text
     translation.py                 one text → the same in another language

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flows.partial import step_of
-from infra.benchmarks.forms import FORMS, PLAIN, Measured, difference, line, recipe_of
+from infra.benchmarks.forms import FORMS, PLAIN, Measured, difference, form_of, line, recipe_of
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import values
 
@@ -12,7 +12,7 @@ from tasks.metrics.statistics import values
 def measured(rights, ids=None):
     ids = ids or [str(i) for i in range(len(rights[0]))]
     measure = primary_measure("accuracy", target_language="zh")
-    return Measured(measure, tuple(ids), tuple(values(one) for one in rights), (3.0, 5.0), 10, 1.5)
+    return Measured(measure, tuple(ids), tuple(values(one) for one in rights), (3.0, 5.0), 10)
 
 
 def test_differences_are_paired_by_text_and_by_seed():
@@ -46,7 +46,7 @@ def test_a_line_says_what_was_measured():
     cells = [cell.strip() for cell in told.strip("|").split("|")]
     assert cells[:4] == ["JSD", "10", "87.5 ± 17.7", "plain KD"]
     assert cells[4].startswith("+37.5 [")
-    assert cells[5:] == ["+25.0, +50.0", "4", "1.50"]
+    assert cells[5:] == ["+25.0, +50.0", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +81,12 @@ def test_every_form_differs_from_what_it_is_compared_with(recipes):
             for nodes in parts
         ]
         assert told[0] != told[1], name
+
+
+def test_a_recipe_file_is_a_form_too(tmp_path):
+    """The best recipe of a study, which could not be compared with plain KD."""
+    path = tmp_path / "best.yaml"
+    path.write_text("extends: quickstart\nname: mine\ndistillation: {alpha: 0.5}\n")
+    recipe = recipe_of(str(path), ["num_seeds=2"])
+    assert (recipe.name, recipe.num_seeds, recipe.distillation.alpha) == ("form-best", 2, 0.5)
+    assert form_of(str(path)).against == PLAIN
