@@ -32,7 +32,7 @@ from flows.recipe_sections import (
     Teacher,
 )
 from flows.search_space import Tuning
-from flows.several_teachers import FIRST, check_names, combined_config
+from flows.several_teachers import FIRST, check_combination, check_names, combined_config
 from tasks import (
     adaptation,
     combined_signals,
@@ -89,6 +89,7 @@ class Recipe(RecipeBase):
         self._check_roles()
         check_problem(self)
         check_names(self.co_teachers)
+        check_combination(self.co_teachers, self.combination)
         check_mutual(self)
         check_layers(self)
         self._check_adaptation()

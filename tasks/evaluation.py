@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 6
+VERSION = 7
 
 _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "teacher": ("teacher", "Teacher"),
@@ -63,6 +63,8 @@ _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "gazetteer_gold": ("floor", "List of names (gold labels)"),
     "similar_sentence": ("floor", "Sentence most like the question"),
     "first_sentence": ("floor", "First sentence"),
+    "nearest_reply": ("floor", "Reply to the most similar text"),
+    "commonest_reply": ("floor", "Commonest reply"),
     "random_span": ("floor", "Random words"),
     "copied_source": ("floor", "Source copied"),
     "character_ngrams": ("floor", "Shared character n-grams"),

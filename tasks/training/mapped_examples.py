@@ -188,7 +188,7 @@ def write_examples(
                 table = table.filter(in_any_language(table["language"], config.languages))
             answers = problem.answers(table, num_labels=len(labels))
             if config.labelled_only:
-                table = table.filter(pa.array(_labelled(answers)))
+                table = table.filter(pa.array(have_labels(answers)))
                 answers = problem.answers(table, num_labels=len(labels))
             if config.label_languages:
                 known = np.asarray(in_any_language(table["language"], config.label_languages))
@@ -270,7 +270,7 @@ def _labelled_where(answers: Answers, known: np.ndarray) -> Answers:
     return replace(answers, labels=labels)
 
 
-def _labelled(answers: Answers) -> np.ndarray:
+def have_labels(answers: Answers) -> np.ndarray:
     """Which texts have a hard label for any of their answers."""
     labels = answers.labels if answers.labels.ndim == 1 else answers.labels[:, 0]
     known = labels != IGNORE_INDEX
