@@ -25,6 +25,11 @@ def check_layers(recipe: Recipe) -> None:
             "student.matching is given, but readers of questions have windows of their own, which "
             "teacher and student do not share: leave it out"
         )
+    if recipe.student.training.trainable == "head":
+        raise ValueError(
+            "student.matching is given with student.training.trainable: head: what is compared "
+            "lies below the head and is frozen; leave one of them out"
+        )
     over_texts = [term.title for term in terms if not term.reads_tokens]
     if recipe.problem == "token_classification" and over_texts:
         raise ValueError(

@@ -12,6 +12,7 @@ from flows.recipe import Recipe
 from flows.recipe_base import RecipeBase
 from flows.seq2seq_pipeline import pour_texts
 from flows.seq2seq_recipe import Seq2SeqRecipe
+from flows.several_teachers import DECIDED_BY_THRESHOLDS
 from flows.steps import Handle, Step
 from tasks import (
     adaptation,
@@ -68,7 +69,7 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
         tokens=signal_tokens,
     )
     if recipe.co_teachers:
-        signals = _combined(recipe, step, corpus, fine_tuned, signals)
+        signals = _combined(recipe, step, corpus, fine_tuned, signals, signal_tokens)
 
     start = {"teacher": fine_tuned} if recipe.student_copies_teacher else {}
     if "student" in recipe.adapted_models:
@@ -164,7 +165,12 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
 
 
 def _combined(
-    recipe: Recipe, step: Step[Handle], corpus: Handle, fine_tuned: Handle, signals: Handle
+    recipe: Recipe,
+    step: Step[Handle],
+    corpus: Handle,
+    fine_tuned: Handle,
+    signals: Handle,
+    signal_tokens: Handle,
 ) -> Handle:
     """What all teachers say, as one teacher's signals; the first has been asked already."""
     inputs = {"signals_teacher": signals}
@@ -192,6 +198,8 @@ def _combined(
             teacher=models[f"teacher_{name}"],
             tokens=tokens,
         )
+    if recipe.problem in DECIDED_BY_THRESHOLDS:
+        inputs["tokens"] = signal_tokens
     # Only what the weighting reads, so that nothing else changes the key.
     read = {"validation": models, "similarity": {"corpus": corpus}}
     return step(

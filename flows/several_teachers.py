@@ -22,6 +22,26 @@ _NAME = r"[a-z][a-z0-9_]{0,30}"
 _TAKEN = (FIRST, "tokens", "signals", "combined")
 
 
+# Labels of these are decided by thresholds, tuned on rows that a teacher's tokens hold.
+DECIDED_BY_THRESHOLDS: frozenset[EncoderProblem] = frozenset(
+    {"multilabel_classification", "question_answering"}
+)
+
+
+def check_combination(names: Iterable[str], combination: Combination) -> None:
+    """Refuse to weigh teachers of whom there is one.
+
+    Args:
+        names: of the teachers beside the first.
+    Raises: ValueError saying what to leave out.
+    """
+    if not list(names) and combination != Combination.model_validate({}):
+        raise ValueError(
+            "combination is given, but there is one teacher, whose word counts alone: name others "
+            "in co_teachers, or leave it out"
+        )
+
+
 def check_names(names: Iterable[str]) -> None:
     """Refuse names of teachers that steps cannot be called after.
 

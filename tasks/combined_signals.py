@@ -1,8 +1,10 @@
 """Combined signals: what several teachers said of a row, as if one had said it.
 
-    signals_<teacher> (+ teacher_<teacher>, or corpus) → teacher_signals
+    signals_<teacher> (+ teacher_<teacher>, or corpus) (+ tokens) → teacher_signals
         <role>/part-NNNNN.parquet, labels.json   as of one teacher: students see no difference
         combination.json                         what each teacher counted, and why
+        thresholds.json                          where labels are decided by thresholds (several
+                                                 labels a text, no answer): those of the mean
 
     teacher en   90 % sport   10 % travel      ┐ weighted mean of probabilities,
     teacher de   50 % sport   50 % travel      ┘ its logarithm is the logit: 70 %, 30 %
@@ -74,6 +76,18 @@ class Combination(Frozen):
             raise ValueError("weights must be 0 or more, and not all 0")
         return self
 
+    @model_validator(mode="after")
+    def _languages_are_compared(self) -> Combination:
+        unread = {"encoder": self.encoder, "max_texts": self.max_texts}
+        given = [name for name, value in unread.items()
+                 if value != type(self).model_fields[name].default]  # fmt: skip
+        if given and self.weighting != "similarity":
+            raise ValueError(
+                f"{' and '.join(given)} is given and weighting is {self.weighting}: languages are "
+                "compared for weighting: similarity alone; leave it out"
+            )
+        return self
+
 
 class Config(StageConfig):
     """Which teachers are combined, and what each counts."""
@@ -111,6 +125,8 @@ def combine_signals(
 ) -> StageSummary:
     """Average the signals of `config.teachers`, part by part.
 
+    `inputs["tokens"]` are of one of them, where the problem decides by thresholds.
+
     Raises: ContractViolation if teachers know other classes, or other units of a context.
     """
     import json
@@ -122,6 +138,8 @@ def combine_signals(
     from data_contracts.tables import check_table
     from tasks.corpus.tables import write_table
     from tasks.problems import PROBLEMS
+    from tasks.training.combined_thresholds import combined_thresholds
+    from tasks.training.fitting import write_json
     from tasks.training.teacher_averaging import averaged
     from tasks.training.teacher_opinions import Panel
 
@@ -150,6 +168,10 @@ def combine_signals(
         write_table(table, workspace.output / part)
         workspace.progress.advance(1)
     shutil.copyfile(panel.folders[0] / "labels.json", workspace.output / "labels.json")
+    if "tokens" in inputs:
+        thresholds = combined_thresholds(problem, inputs["tokens"].path, workspace.output)
+        if thresholds is not None:
+            write_json(workspace.output / "thresholds.json", thresholds)
     told = {
         name: {"score": score, "mean_share": round(share, 6)}
         for name, score, share in zip(

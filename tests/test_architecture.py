@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +27,7 @@ STAGES = (
     "export",
     "evaluation",
     "registration",
+    "scoring",
 )
 HEAVY = ("torch", "transformers", "mlflow", "prefect", "pandas", "matplotlib")
 MAX_LINES = 400
@@ -111,6 +113,36 @@ def test_modules_that_define_flows_keep_real_annotations(path):
         assert not any(node.module == "__future__" for node in nodes), (
             f"{name_of(path)}: remove `from __future__ import annotations`"
         )
+
+
+def is_for_types_alone(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def imports_of(node, modules):
+    """Our modules that are imported anywhere below `node`, at once or when a function is called."""
+    if is_for_types_alone(node):
+        return set()
+    found = imported(node)
+    if isinstance(node, ast.ImportFrom):
+        found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    below = (imports_of(child, modules) for child in ast.iter_child_nodes(node))
+    return (found & modules).union(*below)
+
+
+def test_imports_go_one_way():
+    """Two modules that only work if the right one of them is imported first."""
+    paths = {
+        name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path
+        for path in MODULES
+    }
+    graph = {name: imports_of(tree_of(path), paths.keys()) - {name} for name, path in paths.items()}
+    # A package's own text names its modules; what they import of one another is not its doing.
+    graph = {
+        name: {other for other in needs if not name.startswith(f"{other}.")}
+        for name, needs in graph.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError with the circle
 
 
 def test_no_room_is_for_junk():

@@ -21,7 +21,7 @@ Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,14 +29,9 @@ import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
 from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span, tune_null_threshold
-from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.units import Units
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Problem
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from tasks.modeling.classifier import EncoderWithHead
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
+from tasks.problems.text_units import UnitProblem
 
 pc: Any = pyarrow.compute
 
@@ -44,7 +39,7 @@ START, END = 0, 1
 UNLABELLED, NO_ANSWER = -1, -2  # values of start_unit and end_unit in the tokens
 
 
-class QuestionAnswering(Problem):
+class QuestionAnswering(UnitProblem):
     """A question and a context, a span of it."""
 
     name = "question_answering"
@@ -56,23 +51,6 @@ class QuestionAnswering(Problem):
         "end_unit",
     )  # fmt: skip
     signals_contract = "teacher_signals_question_answering"
-
-    def build_model(
-        self,
-        backbone: PreTrainedModel,
-        *,
-        num_labels: int,
-        pooling: Pooling,
-        dropout: float,
-        pairs: PairReading = "together",
-    ) -> EncoderWithHead:
-        """Encoder, dropout and a linear head of two logits a token; nothing is pooled."""
-        del pairs
-        from tasks.modeling.token_heads import EncoderTokenClassifier
-
-        return EncoderTokenClassifier(
-            backbone, num_labels=num_labels, pooling=pooling, dropout=dropout
-        )
 
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
         """Units of each window after its slot; a label's bit 1 marks the start, bit 2 the end.

@@ -18,50 +18,28 @@ Shapes: N texts, U units of all texts, C tags.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
-from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.units import Units, ranges
-from tasks.problems.problem import Answers, Problem
+from tasks.problems.problem import Answers
+from tasks.problems.text_units import UnitProblem
 from tasks.problems.whole_texts import log_softmax
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from tasks.modeling.classifier import EncoderWithHead
 
 pc: Any = pyarrow.compute
 
 
-class TokenClassification(Problem):
+class TokenClassification(UnitProblem):
     """One text, spans of C types."""
 
     name = "token_classification"
     metrics = ("entity_f1", "precision", "recall", "accuracy")
     token_columns = ("example_id", "input_ids", "unit_positions", "unit_labels")
     signals_contract = "teacher_signals_token_classification"
-
-    def build_model(
-        self,
-        backbone: PreTrainedModel,
-        *,
-        num_labels: int,
-        pooling: Pooling,
-        dropout: float,
-        pairs: PairReading = "together",
-    ) -> EncoderWithHead:
-        """Encoder, dropout and a linear head on tokens; nothing is pooled."""
-        del pairs
-        from tasks.modeling.token_heads import EncoderTokenClassifier
-
-        return EncoderTokenClassifier(
-            backbone, num_labels=num_labels, pooling=pooling, dropout=dropout
-        )
 
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
         """One answer a unit; tags from `unit_labels`."""

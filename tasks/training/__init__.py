@@ -49,6 +49,7 @@
     writing.py            texts for many sources
 
     teacher_opinions.py   several teachers' signals side by side
+    combined_thresholds.py  what decides beside the largest logit of their mean
     teacher_averaging.py  and as one; language_similarity.py: which language is near
 
     token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest

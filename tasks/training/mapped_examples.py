@@ -24,7 +24,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,7 @@ from tasks.modeling.units import Units
 from tasks.problems import PROBLEMS, Answers
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.examples import Examples, decisions, no_rows, read_labels
+from tasks.training.flat_files import FlatFiles
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.ragged import RaggedIds
 from tasks.training.signal_join import SignalJoin
@@ -174,11 +175,10 @@ def write_examples(
         beside = SignalJoin(folder, labels)
         teacher_pad_id = json.loads((folder / "tokens.json").read_text("utf-8"))["pad_token_id"]
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
-    files = _Files(output)
     num_teacher_tokens = num_read = num_rows = num_tokens = num_answers = num_classes = 0
     has_units = False
     groups: dict[str, int] = {}  # name → number, in order of appearance
-    with files:
+    with FlatFiles(output) as files:
         files.put("offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
         for path in parts:
@@ -188,7 +188,7 @@ def write_examples(
                 table = table.filter(in_any_language(table["language"], config.languages))
             answers = problem.answers(table, num_labels=len(labels))
             if config.labelled_only:
-                table = table.filter(pa.array(_labelled(answers)))
+                table = table.filter(pa.array(have_labels(answers)))
                 answers = problem.answers(table, num_labels=len(labels))
             if config.label_languages:
                 known = np.asarray(in_any_language(table["language"], config.label_languages))
@@ -270,27 +270,7 @@ def _labelled_where(answers: Answers, known: np.ndarray) -> Answers:
     return replace(answers, labels=labels)
 
 
-class _Files:
-    """Flat files of one folder, opened when first written to."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: dict[str, BinaryIO] = {}
-
-    def put(self, name: str, values: np.ndarray) -> None:
-        if name not in self._open:
-            self._open[name] = (self._folder / f"{name}.bin").open("wb")
-        self._open[name].write(np.ascontiguousarray(values).data)
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in self._open.values():
-            file.close()
-
-
-def _labelled(answers: Answers) -> np.ndarray:
+def have_labels(answers: Answers) -> np.ndarray:
     """Which texts have a hard label for any of their answers."""
     labels = answers.labels if answers.labels.ndim == 1 else answers.labels[:, 0]
     known = labels != IGNORE_INDEX

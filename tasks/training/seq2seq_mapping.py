@@ -22,7 +22,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ from tasks.corpus.tables import read_table
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.examples import no_rows
+from tasks.training.flat_files import FlatFiles
 from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens
@@ -125,8 +126,7 @@ def write_seq2seq_examples(
     num_read = num_rows = 0
     counts = {"source": 0, "target": 0}
     languages: dict[str, int] = {}  # name → number, in order of appearance
-    files = _Files(output)
-    with files:
+    with FlatFiles(output) as files:
         for name in counts:
             files.put(f"{name}_offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
@@ -219,26 +219,6 @@ class _Signals:
 def tokenizer_digest(folder: Path) -> str:
     """SHA-256 of the tokenizer in a folder: whether two vocabularies are one."""
     return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
-
-
-class _Files:
-    """Flat files of one folder, opened when first written to."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: dict[str, BinaryIO] = {}
-
-    def put(self, name: str, values: np.ndarray) -> None:
-        if name not in self._open:
-            self._open[name] = (self._folder / f"{name}.bin").open("wb")
-        self._open[name].write(np.ascontiguousarray(values).data)
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in self._open.values():
-            file.close()
 
 
 def _no_targets(num_rows: int) -> ContractViolation:

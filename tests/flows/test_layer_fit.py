@@ -103,3 +103,11 @@ def test_a_field_of_another_kind_of_term_is_not_a_field(tiny):
     """Relation heads of a term that has none, believed to be in use."""
     with pytest.raises(RecipeError, match="num_relation_heads is not a field"):
         check_recipe(values_of(tiny, {"kind": "token_mse", "num_relation_heads": 4}), name="tiny")
+
+
+def test_layers_that_are_frozen_cannot_learn(tiny):
+    """A teacher that reads along at each step, for weights that never move."""
+    values = values_of(tiny, TERMS["token_mse"])
+    values["student"]["training"] = {**values["student"]["training"], "trainable": "head"}
+    with pytest.raises(RecipeError, match=r"student\.training\.trainable: head"):
+        check_recipe(values, name="tiny")

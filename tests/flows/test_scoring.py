@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("prefect")]
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("prefect_ray") is None, reason="the extra `ray` is not installed"
 )
@@ -39,9 +39,7 @@ def bytes_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize(
-    "where", ["processes", pytest.param("ray", marks=[needs_ray, pytest.mark.timeout(300)])]
-)
+@pytest.mark.parametrize("where", ["processes", pytest.param("ray", marks=needs_ray)])
 def test_a_registered_model_answers_alike_wherever_its_shards_are(
     finished, texts, tmp_path, where, monkeypatch
 ):

@@ -113,9 +113,9 @@ def test_what_cannot_be_learnt_is_refused_early():
 def test_a_summary_is_read_in_the_language_it_is_written_in():
     """English texts for a Chinese summarizer: every row is in none of the reader's languages."""
     assert read_recipe("translation").teacher_tokens_config().languages == ("en",)
-    overrides = ["target_language=zh", "source_language=zh"]
-    overrides += [f"data.sources.{number}.language=zh" for number in range(3)]
-    assert read_recipe("summarization", overrides).teacher_tokens_config().languages == ("zh",)
+    assert read_recipe("summarization").teacher_tokens_config().languages == ("en", "de", "zh")
+    own = read_recipe("summarization", ["teacher.languages=[]"])
+    assert own.teacher_tokens_config().languages == ("zh",)
 
 
 @pytest.mark.parametrize("model", ["teacher", "student"])

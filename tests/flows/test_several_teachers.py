@@ -7,6 +7,8 @@ import pytest
 from data_contracts.errors import RecipeError
 from flows.pipeline import pour, step_names
 from flows.recipe_files import check_recipe
+from flows.several_teachers import DECIDED_BY_THRESHOLDS
+from tasks.problems import PROBLEMS
 
 
 def values_of(tiny, **sections):
@@ -101,3 +103,28 @@ def test_a_co_teacher_needs_rows_to_learn_from(tiny):
     values["co_teachers"]["short"]["languages"] = ["de"]
     with pytest.raises(RecipeError, match=r"the role train and a language of the teacher \(de\)"):
         check_recipe(values, name="tiny")
+
+
+def test_combining_one_teacher_is_refused(tiny):
+    """Weights that are believed to be in use."""
+    values = values_of(tiny, combination={"weighting": "confidence"})
+    del values["co_teachers"]
+    with pytest.raises(RecipeError, match="combination is given, but there is one teacher"):
+        check_recipe(values, name="tiny")
+
+
+def test_thresholds_are_tuned_where_the_problem_decides_by_them(tiny):
+    """The step would have no gold labels to tune on, or a key that changes for nothing."""
+    decided = {name for name, problem in PROBLEMS.items() if problem.has_thresholds}
+    assert decided == DECIDED_BY_THRESHOLDS
+    values = values_of(tiny, problem="multilabel_classification")
+    for source in values["data"]["sources"]:
+        columns = source["columns"]
+        columns["labels"] = columns.pop("label")
+        source["label_separator"] = ","
+    steps = walked(check_recipe(values, name="tiny"))
+    assert steps["teacher-signals-combined"][1]["tokens"] == "signal-tokens"
+    assert (
+        "tokens"
+        not in walked(check_recipe(values_of(tiny), name="tiny"))["teacher-signals-combined"][1]
+    )

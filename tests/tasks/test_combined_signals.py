@@ -329,3 +329,61 @@ def test_the_same_teachers_give_the_same_bytes(signals, combine, store):
     first = run_stage(STAGE, config, inputs, store=store).artifact.content_digest
     again = run_stage(STAGE, config, inputs, store=store, force=True).artifact.content_digest
     assert first == again
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_labels_are_decided_at_thresholds_of_the_mean(signals, combine, publish, store, labelled):
+    """At the first teacher's thresholds, which were tuned to its own probabilities, the mean of two
+    decides other labels; in the other order of classes each class is decided by another's."""
+    part, ids = "validation/part-00000.parquet", [f"{row:032x}" for row in range(40)]
+    rng = np.random.default_rng(0)
+    gold = rng.integers(0, 2, (40, 2))
+    said = [rng.normal(size=(40, 2)) * 2 + 3 * gold - [4.0, 0.5] for _ in range(2)]
+    inputs = {
+        "signals_teacher": signals("t1", {part: texts(ids, said[0])}, ["a", "b"]),
+        "signals_other": signals("t2", {part: texts(ids[::-1], said[1][::-1, ::-1])}, ["b", "a"]),
+    }
+
+    def tokens(output):
+        # Classes in another order than the signals; the last row is not labelled.
+        labels = [np.flatnonzero(row[::-1]).tolist() for row in gold]
+        known = [row if labelled and i < 39 else None for i, row in enumerate(labels)]
+        table = pa.table(
+            {
+                "example_id": ids,
+                "input_ids": pa.array([[2, 3]] * 40, pa.list_(pa.int32())),
+                "labels": pa.array(known, pa.list_(pa.int32())),
+                "language": ["en"] * 40,
+            }
+        )
+        write_table(table, output / part)
+        (output / "labels.json").write_text(json.dumps({"labels": ["b", "a"]}))
+
+    inputs["tokens"] = publish(store, "tokens", tokens)
+    artifact = combine(inputs, "multilabel_classification")
+    path = artifact.path / "thresholds.json"
+    assert path.is_file() == labelled
+    if not labelled:
+        return
+    mean = (1 / (1 + np.exp(-said[0])) + 1 / (1 + np.exp(-said[1])))[:39] / 2
+    known = gold[:39]
+
+    def f1(which, threshold):
+        decided = mean[:, which] >= threshold
+        return (
+            2 * (decided & (known[:, which] == 1)).sum() / (decided.sum() + known[:, which].sum())
+        )
+
+    found = json.loads(path.read_text())["thresholds"]
+    for which, threshold in enumerate(found):
+        best = max(f1(which, cut) for cut in mean[:, which])
+        assert f1(which, threshold) == pytest.approx(best)
+    assert found[0] < found[1] - 0.05
+    assert f1(0, found[0]) > f1(0, 0.5)
+
+
+def test_what_no_weighting_reads_is_refused():
+    """An encoder that compares languages, named where they are never compared."""
+    Combination.model_validate({"weighting": "similarity", "encoder": "pkg://x/y", "max_texts": 9})
+    with pytest.raises(ValueError, match="encoder and max_texts is given and weighting is uniform"):
+        Combination.model_validate({"encoder": "pkg://x/y", "max_texts": 9})

@@ -88,7 +88,7 @@ class MultilabelClassification:
         tests, material = self.tests("student"), self.material
         roles = self.settings.train_on
         rows = material.rows("student", roles).slice(0, self.settings.linear_max_texts)
-        thresholds = self._thresholds(material.path("teacher") / "model", of_teacher=True)
+        thresholds = self._thresholds(material.decided_by, of_teacher=True)
         taught = self._decided(material.teacher_logits(rows["example_id"]), thresholds)
         known = np.asarray(rows["labels"].is_valid())
         texts = np.array(material.texts("student", roles, rows["example_id"]), dtype=object)
@@ -126,7 +126,7 @@ class MultilabelClassification:
         return structured_predictions(answers, seed_index, names=self.material.label_names)
 
     def _of_teacher(self, rows: pa.Table) -> Answers:
-        thresholds = self._thresholds(self.material.path("teacher") / "model", of_teacher=True)
+        thresholds = self._thresholds(self.material.decided_by, of_teacher=True)
         return self._answers(rows, [(self.material.teacher_logits(rows["example_id"]), thresholds)])
 
     def _answers(self, rows: pa.Table, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Answers:

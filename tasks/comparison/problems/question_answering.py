@@ -109,9 +109,7 @@ class QuestionAnswering(UnitComparison):
 
     def _of_teacher(self, rows: pa.Table, language: str) -> Answers:
         signals = self.material.signals(pa.chunked_array([pc.unique(rows["example_id"])]))
-        return self._answers(
-            [(signals, null_threshold(self.material.path("teacher") / "model"))], language
-        )
+        return self._answers([(signals, null_threshold(self.material.decided_by))], language)
 
     def _answers(self, said: Sequence[tuple[pa.Table, float]], language: str) -> Answers:
         """Answers of one system: what each seed said of the same contexts, and its threshold."""

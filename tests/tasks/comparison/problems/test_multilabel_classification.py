@@ -103,3 +103,28 @@ def test_thresholds_travel_with_the_model(evaluated, tmp_path):
     [answered] = problem.answer_models([model]).predictions
     expected = [tuple(np.flatnonzero(row >= thresholds).tolist()) for row in probabilities]
     assert answered == expected
+
+
+def test_several_teachers_are_scored_at_thresholds_of_their_mean(evaluated, publish, tmp_path):
+    """The first teacher's thresholds, applied to probabilities that are not its own."""
+    inputs, _, _ = evaluated
+    material = Material(inputs, "en", "zh")
+    tests = MultilabelClassification(material, Settings()).tests("teacher")
+    logits = material.teacher_logits(tests["example_id"])
+    thresholds = np.quantile(1 / (1 + np.exp(-logits.astype(np.float64))), 0.3, axis=0)
+    in_order = np.empty(len(LABELS))
+    in_order[material.class_order] = thresholds
+
+    def combined(output):
+        shutil.copytree(inputs["teacher_signals"].path, output, dirs_exist_ok=True)
+        (output / "combination.json").write_text("{}")
+        (output / "thresholds.json").write_text(json.dumps({"thresholds": in_order.tolist()}))
+
+    store = ArtifactStore(tmp_path)
+    several = {**inputs, "teacher_signals": publish(store, "teacher_signals", combined)}
+    problem = MultilabelClassification(Material(several, "en", "zh"), Settings())
+    [answered] = problem.answer_teacher().predictions
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    assert answered == [tuple(np.flatnonzero(row >= thresholds).tolist()) for row in probabilities]
+    [alone] = MultilabelClassification(material, Settings()).answer_teacher().predictions
+    assert answered != alone
