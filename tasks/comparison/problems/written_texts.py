@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -24,9 +25,11 @@ from tasks.comparison.structured import structured_predictions
 from tasks.comparison.writers import Writer
 from tasks.metrics import generation, rouge
 from tasks.metrics.answer_floors import sentences
+from tasks.metrics.reply_floors import commonest_reply, nearest_replies
 from tasks.metrics.statistics import Measure, Statistics
 from tasks.metrics.systems import Answers
 from tasks.metrics.translation import TranslationScorer
+from tasks.runtime.seeding import generator
 
 pc: Any = pyarrow.compute
 _DIGEST_CHARS = 16
@@ -202,6 +205,29 @@ class Generation(WrittenTexts):
         looks = generation.text_statistics(texts, references)
         looks["exact_match"] = generation.exact_matches(texts, references)
         return {**self._scorer.statistics(texts, references), **looks}
+
+    def answer_floors(self) -> Iterator[tuple[str, Answers]]:
+        """`nearest_reply`, `commonest_reply` of the rows the student was taught; `copied_source`.
+
+        Replies are those that the teacher was asked about, as the student learned them.
+        """
+        tests, roles = self.tests("student"), self.settings.train_on
+        rows = self.material.find_rows("student", roles, language=self.material.target_language)
+        if rows is not None:
+            rows = rows.filter(self.material.has_signal(rows["example_id"]))
+        if rows is not None and len(rows):
+            if len(rows) > self.settings.linear_max_texts:
+                rng = generator(self.settings.seed, "reply floors")
+                drawn = rng.choice(len(rows), self.settings.linear_max_texts, replace=False)
+                rows = rows.take(pa.array(np.sort(drawn)))
+            ids = rows["example_id"]
+            replies = self.material.signals(ids)["target_text"].to_pylist()
+            texts = self.material.corpus_rows(roles, ids, ["text"])["text"].to_pylist()
+            nearest = nearest_replies(texts, replies, self._sources(tests))
+            yield "nearest_reply", self._answers(tests["example_id"], [nearest])
+            always = [commonest_reply(replies)] * len(tests)
+            yield "commonest_reply", self._answers(tests["example_id"], [always])
+        yield from WrittenTexts.answer_floors(self)
 
     @cached_property
     def _scorer(self) -> TranslationScorer:

@@ -210,3 +210,49 @@ def test_other_written_problems_are_scored_by_their_own_metrics(world, problem, 
         assert answers["first_sentence"].predictions[0][0] == "the cat sleeps."
     [scores] = scores_by_seed(answers["copied_source"], compared.measures)
     assert set(scores) == {measure.name for measure in compared.measures}
+
+
+def test_replies_can_be_looked_up_in_what_the_student_was_taught(store, publish):
+    """A student that is worse than looking up its training rows had no rival in its report."""
+    taught = {"打开灯": "已打开", "关闭灯": "已关闭", "关掉灯": "已关闭"}
+    asked = {"请打开灯": "好的，已打开", "请关闭灯": "好的，已关闭"}
+    ids = {text: hashlib.sha256(text.encode()).hexdigest()[:32] for text in (*taught, *asked)}
+
+    def rows(out, role, texts, targets):
+        table = pa.table(
+            {"example_id": [ids[text] for text in texts], "text": [*texts], "target_text": targets}
+        )
+        write_table(table, out / "rows" / role / "part-00000.parquet")
+
+    def corpus(out):
+        rows(out, "transfer", taught, pa.nulls(3, pa.string()))
+        rows(out, "test", asked, [*asked.values()])
+
+    def tokens(out):
+        for role, texts in (("transfer", taught), ("test", asked)):
+            table = pa.table(
+                {"example_id": [ids[text] for text in texts], "language": ["zh"] * len(texts)}
+            )
+            write_table(table, out / role / "part-00000.parquet")
+
+    def signals(out):
+        table = pa.table(
+            {
+                "example_id": [ids[text] for text in taught][::-1],
+                "target_text": [*taught.values()][::-1],
+            }
+        )
+        write_table(table, out / "transfer" / "part-00000.parquet")
+
+    inputs = {
+        "corpus": publish(store, "corpus", corpus),
+        "student_tokens": publish(store, "tokens", tokens),
+        "teacher_signals": publish(store, "teacher_signals", signals),
+    }
+    compared = COMPARED["generation"](Material(inputs, "en", "zh"), Settings())
+    floors = {name: one.predictions[0] for name, one in compared.answer_floors()}
+    assert floors == {
+        "nearest_reply": ["已打开", "已关闭"],
+        "commonest_reply": ["已关闭", "已关闭"],
+        "copied_source": ["请打开灯", "请关闭灯"],
+    }
