@@ -89,6 +89,8 @@ def design(recipe: Recipe, store: ArtifactStore) -> tuple[SystemDesign, SystemDe
     for node in steps.values():
         _look_up(node, store, known)
     labels = _num_labels(known.get("student-tokens"))
+    if recipe.problem == "sentence_embedding":
+        labels = _teacher_width(recipe)
     threads = recipe.evaluation_config().speed.num_threads
     student = _reading(recipe, "student", known.get("student-tokens"))
     teacher = _reading(recipe, "teacher", known.get("teacher-tokens"))
@@ -115,6 +117,12 @@ def _num_labels(tokens: Artifact | None) -> int:
     if tokens is None:
         return _UNKNOWN_LABELS
     return len(json.loads((tokens.path / "labels.json").read_text(encoding="utf-8"))["labels"])
+
+
+def _teacher_width(recipe: Recipe) -> int:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(_teacher(recipe), local_files_only=True).hidden_size
 
 
 def _reading(recipe: Recipe, who: str, tokens: Artifact | None) -> Reading:

@@ -4,7 +4,9 @@ In use is what some recipe's step used last (`runs.py`), and everything that a r
 made from: each registration artifact is kept, and lineage is walked upstream from there. A shard
 that stages keep as an artifact of its own is in use as long as its file is part of one in use: new
 data is then still scored alone. Mapped examples, another form of tokens and signals, are in use as
-long as both are. Keys that a living process holds locked are never touched.
+long as both are. Scores belong to no recipe: they were copied to where they were asked for, and
+what a later `decant score` could take over goes with age. Keys that a living process holds locked
+are never touched.
 """
 
 from __future__ import annotations

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.sentence_embedding_fit import check_sentence_embedding
 from tasks.modeling.config import EncoderProblem
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe
 
+_EMBEDDING_TERMS = frozenset({"embedding_mse", "embedding_contrast"})
 # Losses that compare classes of one distribution make no sense of labels that do not exclude one
 # another; losses that take the mean over all logits would count the filler of shorter windows.
 _FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
@@ -19,6 +21,7 @@ _FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
             "soft_cross_entropy",
         }
     ),
+    "sentence_embedding": _EMBEDDING_TERMS,
 }  # fmt: skip
 
 
@@ -27,10 +30,17 @@ def check_problem(recipe: Recipe) -> None:
 
     Raises: ValueError saying what to leave out.
     """
-    trained = {
-        **{name: dict(section)["training"] for name, section in recipe.teachers.items()},
-        "student": recipe.student.training,
-    }
+    if recipe.problem == "sentence_embedding":
+        check_sentence_embedding(recipe)
+    teachers = {name: dict(section)["training"] for name, section in recipe.teachers.items()}
+    if untrained := [name for name, training in teachers.items() if training is None]:
+        if recipe.problem != "sentence_embedding":
+            raise ValueError(
+                f"{untrained[0]}.training is missing: a teacher of {recipe.problem} is fine-tuned, "
+                "because its head is drawn at random; set num_epochs, batch_size and learning_rate"
+            )
+        teachers = {}
+    trained = {**teachers, "student": recipe.student.training}
     for name, training in trained.items():
         if recipe.problem == "question_answering" and training.class_weights != "none":
             raise ValueError(
@@ -45,10 +55,16 @@ def check_problem(recipe: Recipe) -> None:
             )
     _check_pairs(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
-    if unfit := [t.kind for t in recipe.distillation.terms if fit and t.kind not in fit]:
+    kinds = [term.kind for term in recipe.distillation.terms]
+    if fit is not None and (unfit := [kind for kind in kinds if kind not in fit]):
         raise ValueError(
             f"distillation.terms holds {', '.join(unfit)}, which {recipe.problem} cannot use: "
-            f"terms there are of kind {', '.join(sorted(fit or ()))}"
+            f"terms there are of kind {', '.join(sorted(fit))}"
+        )
+    if fit is None and (unfit := [kind for kind in kinds if kind in _EMBEDDING_TERMS]):
+        raise ValueError(
+            f"distillation.terms holds {', '.join(unfit)}, which compares vectors of sentences, "
+            f"but the answers of {recipe.problem} are classes: use it with sentence_embedding"
         )
 
 

@@ -128,7 +128,9 @@ class Recipe(RecipeBase):
         sources = self.corpus_config().sources
         for name in self.teachers:
             languages = self.languages_of(name)
-            if not any(s.role == "train" and s.language in languages for s in sources):
+            if self.problem != "sentence_embedding" and not any(
+                s.role == "train" and s.language in languages for s in sources
+            ):
                 raise ValueError(
                     f"no source has the role train and a language of the teacher "
                     f"({', '.join(languages)}): the teacher would have nothing to learn from"
@@ -239,6 +241,8 @@ class Recipe(RecipeBase):
         unlabelled: tuple[Role, ...] = (
             ("transfer",) if dict(self.teachers[name])["adversary"] else ()
         )
+        if dict(self.teachers[name])["training"] is None:
+            return self._teacher_tokens(name, ("validation",))
         return self._teacher_tokens(name, ("train", "validation", *unlabelled))
 
     def signal_tokens_config(self, name: str = FIRST) -> tokenization.Config:
@@ -269,14 +273,18 @@ class Recipe(RecipeBase):
     def teacher_config(self, name: str = FIRST) -> teacher.Config:
         """For the step teacher."""
         fields = fields_of(self.teachers[name], teacher.Config)
-        fields["training"] = with_precision(fields["training"])
+        if fields["training"] is not None:
+            fields["training"] = with_precision(fields["training"])
         return teacher.Config(problem=self.problem, seed=self.seed, **fields)
 
     def teacher_signals_config(self, name: str = FIRST) -> teacher_signals.Config:
         """For the step teacher-signals: whatever students are trained on is read too."""
         fields = dict(self.teachers[name].signals)
         # Students learn from signals, and the teacher is measured by its signals on test rows.
-        roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, "test"))
+        needed: tuple[Role, ...] = ("test",)
+        if self.problem == "sentence_embedding":  # the best step is chosen by its vectors
+            needed = ("validation", "test")
+        roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, *needed))
         return with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
 
     def combined_signals_config(self) -> combined_signals.Config:

@@ -132,7 +132,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         examples = rows.pseudo_labels(examples)
     elif config.objective.label_source == "none":
         examples = rows.unlabelled(examples)
-    model = untrained_student(config, tokens, inputs, num_labels=len(examples.label_names))
+    model = untrained_student(config, tokens, inputs, num_labels=examples.num_outputs)
     objective = Objective(
         config.objective.loss_terms,
         is_binary=examples.distribution == "binary",
@@ -160,6 +160,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
             config.train_on,
             artifacts=workspace.store.root / "artifacts",
         ),
+        signals=inputs["signals"].path if examples.distribution == "vectors" else None,
         adversary=config.adversary,
         ema=config.ema,
         matching=(load_model(inputs["teacher"].path / "model"), config.matching)

@@ -67,6 +67,7 @@ _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "commonest_reply": ("floor", "Commonest reply"),
     "random_span": ("floor", "Random words"),
     "copied_source": ("floor", "Source copied"),
+    "character_ngrams": ("floor", "Shared character n-grams"),
     "majority": ("floor", "Majority class"),
 }
 
@@ -318,6 +319,11 @@ def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[s
             "gold": "The student learns the given texts.",
         }
         yield f"{told[written]} Validation texts choose the training step that is kept."
+    elif any(t["kind"].startswith("embedding_") for t in objective.get("terms", ())):
+        yield (
+            f"No label enters the student's loss. The {target} validation rows with their parallel "
+            "text choose the training step that is kept."
+        )
     elif "gold" in sources:
         yield f"Gold {target} labels enter this student's loss."
     else:
@@ -339,9 +345,11 @@ def _histories(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
     trained = (TEACHER, *TRAINED_SYSTEMS)
     return {
-        name: _read_json(artifact.path / "history.json")
+        name: history
         for name, artifact in inputs.items()
         if name.rstrip("0123456789").rstrip("_") in trained
+        # A teacher that is used as it is has no steps.
+        and (history := _read_json(artifact.path / "history.json"))["steps"]
     }
 
 

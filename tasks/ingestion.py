@@ -173,6 +173,7 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         source_language=config.source_language,
         target_language=config.target_language,
         classes_needed=kind.classes_needed,
+        teachers_learn=kind.teachers_learn,
     )
     _write_json(workspace.output / "labels.json", {"labels": labels})
     by_role = counted_by_role(

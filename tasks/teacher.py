@@ -4,11 +4,14 @@ tokens (train, validation) → teacher
     model/        encoder, head, tokenizer, labels (see tasks.modeling.classifier)
     history.json  learning curves
     training.json what was run: steps, best step, precision, parameters
+
+An encoder whose sentence embeddings are to be learned is used as it is: nothing is trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import Field
 
@@ -31,7 +34,10 @@ class Config(StageConfig):
     model: str = Field(description="URI of the pretrained encoder: pkg://, hf://, s3:// or a path")
     pooling: Pooling = Field("mean", description="text vector: mean over tokens or the first state")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the linear head")
-    training: TrainingConfig = Field(description="optimisation")
+    training: TrainingConfig | None = Field(
+        None,
+        description="optimisation; left out for sentence_embedding, whose teacher is used as it is",
+    )
     adversary: AdversaryConfig | None = Field(
         None,
         description="a classifier of languages or roles that the encoder learns to mislead; it "
@@ -47,8 +53,11 @@ class Config(StageConfig):
 def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
     """Fine-tune `config.model` on the labelled train rows, keeping the best validated weights.
 
+    Without `config.training` its embeddings are those it came with: weights are copied.
     `inputs["adapted"]` is given if it has read unlabelled text before (tasks.adaptation).
     """
+    if config.training is None:
+        return _as_it_is(config, inputs["tokens"].path, workspace)
     if (processes := process_count()) > 1:
         from tasks.training.launching import run_in_ranks
 
@@ -105,6 +114,31 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         workspace=workspace,
         adversary=config.adversary,
     )
+
+
+def _as_it_is(config: Config, tokens: Path, workspace: Workspace) -> StageSummary:
+    """Write the folder of a teacher of vectors that is not trained."""
+    from tasks.modeling.backbones import load_backbone
+    from tasks.modeling.classifier import EncoderEmbedder, num_parameters
+    from tasks.problems import PROBLEMS
+    from tasks.runtime.locations import local_folder
+    from tasks.training.fitting import write_json, write_model
+
+    backbone = load_backbone(local_folder(config.model))
+    problem = PROBLEMS[config.problem]
+    width = backbone.config.hidden_size
+    model = problem.build_model(
+        backbone, num_labels=width, pooling=config.pooling, dropout=config.dropout
+    )
+    assert isinstance(model, EncoderEmbedder), "other problems have a head to train"
+    model.keep_pooled()
+    write_model(model, workspace.output / "model", problem, tokens)
+    parameters = num_parameters(backbone)
+    write_json(workspace.output / "history.json", {"steps": [], "validations": [], "best_step": 0})
+    record = {"steps_done": 0, "steps_planned": 0, "best_step": 0, "stopped_early": False}
+    record |= {"num_parameters": parameters, "num_examples": 0, "seed": config.seed}
+    write_json(workspace.output / "training.json", record)
+    return StageSummary(facts={"width": width, "parameters": parameters, "trained_parameters": 0})
 
 
 STAGE = Stage("teacher", VERSION, fine_tune)

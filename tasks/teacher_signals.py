@@ -103,7 +103,6 @@ def _score_part_of(tokens: Path):
         from tasks.corpus.tables import read_table, write_table
         from tasks.problems import PROBLEMS, load_model
         from tasks.runtime.device import resolve_precision
-        from tasks.training.examples import read_labels
         from tasks.training.fitting import read_token_facts
         from tasks.training.inference import predict_rows
         from tasks.training.loop import place
@@ -113,7 +112,7 @@ def _score_part_of(tokens: Path):
         problem = PROBLEMS[head["problem"]]
         table = read_table(tokens / config.part, columns=list(problem.token_columns))
         workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
-        num_labels = len(read_labels(folder))
+        num_labels = head["num_labels"]
         logits, answers = predict_rows(
             load_model(folder).to(place()),
             problem,

@@ -7,8 +7,10 @@
     token_classification       text | words      spans | tags
     question_answering         text, question    answers
     translation, summarization, generation   text   target_text
+    sentence_embedding         text              score              parallel_text, text_b
 
-The annotation may be missing in the role transfer only. `domain` goes with every problem. Light on
+The annotation may be missing in the role transfer only; rows of sentence_embedding whose parallel
+text is given need none. `domain` goes with every problem. Light on
 purpose: recipes are checked before anything large is imported.
 """
 
@@ -26,6 +28,7 @@ ProblemType = Literal[
     "matching",
     "token_classification",
     "question_answering",
+    "sentence_embedding",
     "translation",
     "summarization",
     "generation",
@@ -47,6 +50,7 @@ _WANTED: dict[ProblemType, _Wanted] = {
     "matching": _Wanted(("text", "text_b"), ("label",), ("parallel_text", "parallel_text_b")),
     "token_classification": _Wanted(("text",), ("tags", "spans"), ("words",)),
     "question_answering": _Wanted(("text", "question"), ("answers",)),
+    "sentence_embedding": _Wanted(("text",), ("score",), ("parallel_text", "text_b")),
     "translation": _Wanted(("text",), ("target_text",)),
     "summarization": _Wanted(("text",), ("target_text",)),
     "generation": _Wanted(("text",), ("target_text",)),
@@ -68,8 +72,9 @@ class Columns(Frozen):
     )
     parallel_text: str | None = Field(
         default=None,
-        description="column of the same meaning in `parallel_language`, for the role transfer: "
-        "what the teacher reads while the student reads `text`",
+        description="column of the same meaning in `parallel_language`, for the role transfer "
+        "(sentence_embedding: also validation and test): what the teacher reads while the student "
+        "reads `text`",
     )
     domain: str | None = Field(
         default=None,
@@ -82,7 +87,14 @@ class Columns(Frozen):
         "in one text, name it as `label` and give the source's label_separator",
     )
     text_b: str | None = Field(
-        default=None, description="matching: column of the second text of the pair"
+        default=None,
+        description="matching: column of the second text of the pair; sentence_embedding: of the "
+        "text that a person compared with `text`",
+    )
+    score: str | None = Field(
+        default=None,
+        description="sentence_embedding: column of how alike `text` and `text_b` are, a number "
+        "that grows with likeness, for the role test: similarities are correlated with it",
     )
     parallel_text_b: str | None = Field(
         default=None,

@@ -118,7 +118,7 @@ def _cell_problem(name: str, value: str) -> tuple[str, str] | None:
 
 def _other_problem(name: str, value: Any) -> tuple[str, str] | None:
     """What is wrong with a cell that is neither text, label nor parallel text."""
-    if value is None or type(value) is int:
+    if value is None or type(value) is int or (name == "score" and type(value) is float):
         return None
     if isinstance(value, str):
         return _cell_problem(name, value)

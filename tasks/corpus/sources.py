@@ -72,8 +72,9 @@ class FileSource(Frozen):
     columns: Columns = Field(default=Columns(), description="which column holds what")
     parallel: ParallelFile | None = Field(
         default=None,
-        description="for the role transfer: where the same rows are in `parallel_language`, if not "
-        "in a column of this file; rows that it lacks are set aside",
+        description="for the role transfer (sentence_embedding: also validation and test): where "
+        "the same rows are in `parallel_language`, if not in a column of this file; rows that it "
+        "lacks are set aside",
     )
     target_language: str | None = Field(
         default=None,
@@ -101,7 +102,11 @@ class FileSource(Frozen):
                     f"source {self.name!r}: a CoNLL file has words and tags: set columns.words "
                     "(such as 1) and columns.tags (such as last)"
                 )
-        elif self.role in LABELLED_ROLES and not self.columns.annotations:
+        elif (
+            self.role in LABELLED_ROLES
+            and not self.columns.annotations
+            and self.parallel_language is None
+        ):
             raise ValueError(
                 f"source {self.name!r} has the role {self.role} but names no label column: "
                 "set columns.label (tags, spans, answers, target_text for other problems), or use "
@@ -123,11 +128,6 @@ class FileSource(Frozen):
             raise ValueError(
                 f"source {self.name!r}: parallel_language belongs together with "
                 "columns.parallel_text, or with parallel: give both or neither"
-            )
-        if (in_column or in_file) and self.role != "transfer":
-            raise ValueError(
-                f"source {self.name!r} has parallel text but the role {self.role}: "
-                "only transfer rows are read in two languages"
             )
         if other is not None and (other.columns.text_b is None) != (self.columns.text_b is None):
             raise ValueError(
@@ -156,6 +156,13 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
     """
     if isinstance(source, FileSource):
         labelled = source.role in LABELLED_ROLES
+        if problem == "sentence_embedding":
+            labelled = _is_compared_by_score(source)
+        elif source.parallel_language is not None and source.role != "transfer":
+            raise ValueError(
+                f"source {source.name!r} has parallel text but the role {source.role}: "
+                "only transfer rows are read in two languages"
+            )
         in_one_text = problem == "multilabel_classification" and source.columns.label is not None
         if in_one_text and source.label_separator is None:
             raise ValueError(
@@ -182,6 +189,28 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
             f"source {source.name!r} has the format home_assistant_{kind}, whose rows are {rows}; "
             f"{problem} needs others"
         )
+
+
+def _is_compared_by_score(source: FileSource) -> bool:
+    """Whether rows of a source for sentence_embedding are pairs with a person's score.
+
+    Raises: ValueError if its rows could not be used in their role.
+    """
+    given = {name: dict(source.columns)[name] is not None for name in ("text_b", "score")}
+    if any(given.values()):
+        if not all(given.values()) or source.parallel_language or source.role != "test":
+            raise ValueError(
+                f"source {source.name!r}: columns.text_b and columns.score are of test rows, both "
+                "together, without parallel text: pairs that people scored, in one language"
+            )
+        return True
+    if source.role in ("validation", "test") and source.parallel_language is None:
+        raise ValueError(
+            f"source {source.name!r} has the role {source.role}, but its rows have neither "
+            "parallel text nor a score: set columns.parallel_text and parallel_language (or "
+            "parallel), whose sentences the student's are to find"
+        )
+    return False
 
 
 @dataclass(frozen=True)

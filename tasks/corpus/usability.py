@@ -16,11 +16,13 @@ def check_usable(
     source_language: str,
     target_language: str,
     classes_needed: int,
+    teachers_learn: bool,
 ) -> None:
     """Refuse a corpus that no teacher, student or report can be made of.
 
     Args:
         labels: entries of labels.json, of which `classes_needed` must be there.
+        teachers_learn: whether the teacher needs train rows.
 
     Raises: SourceError.
     """
@@ -29,7 +31,7 @@ def check_usable(
         return sum(census.count(rows.language_code(language), role) for role in roles)
 
     facts = []
-    if not count(source_language, "train"):
+    if teachers_learn and not count(source_language, "train"):
         facts.append(f"no labelled train rows in {source_language!r} for the teacher to learn from")
     if not count(target_language, "transfer", "train"):
         facts.append(f"no transfer rows in {target_language!r} for the student to learn from")

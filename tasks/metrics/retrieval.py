@@ -29,6 +29,26 @@ MRR = Measure(
     is_mean=True,
 )
 MEASURES = (ACCURACY_AT_1, MRR)
+TO_SOURCE = Measure(
+    Metric(
+        name="accuracy_at_1_to_source",
+        display="accuracy@1, to the source",
+        compared=False,
+        meaning="accuracy@1 of finding the sentence in the teacher's language by its translation",
+    ),
+    mean_of,
+    is_mean=True,
+)
+TO_TARGET = Measure(
+    Metric(
+        name="accuracy_at_1_to_target",
+        display="accuracy@1, to the target",
+        compared=False,
+        meaning="accuracy@1 of finding a translation by the sentence in the teacher's language",
+    ),
+    mean_of,
+    is_mean=True,
+)
 # Similarities held at once: 16 million float32, 64 MB, whatever the number of texts.
 _CHUNK_SIMILARITIES = 16_000_000
 
@@ -37,6 +57,7 @@ def partner_ranks(
     queries_ND: FloatArray,
     candidates_MD: FloatArray,
     partners_N: IntArray | None = None,
+    groups_N: IntArray | None = None,
 ) -> IntArray:
     """Rank of each query's partner among the candidates by cosine, 1 for the nearest.
 
@@ -44,6 +65,8 @@ def partner_ranks(
         queries_ND: (N, D), none of length zero.
         candidates_MD: (M, D), likewise.
         partners_N: index of each query's partner; None: the candidate of the same position.
+        groups_N: what each candidate is a form of, its number: other forms of the partner are not
+            ahead of it (a sentence with several translations); None: each is alone.
 
     Raises:
         ValueError: if a vector is zero, or a partner is missing.
@@ -60,8 +83,60 @@ def partner_ranks(
         similar = queries[start : start + chunk] @ candidates.T
         own = np.take_along_axis(similar, partners[start : start + chunk, None], axis=1)
         # A product in another order differs in its last bits: that is as near.
-        ranks[start : start + chunk] = (similar >= own - 1e-6).sum(axis=1)
+        ahead = similar >= own - 1e-6
+        if groups_N is not None:
+            of_partner = groups_N[partners[start : start + chunk]]
+            ahead &= groups_N[None, :] != of_partner[:, None]
+            ranks[start : start + chunk] = 1 + ahead.sum(axis=1)
+        else:
+            ranks[start : start + chunk] = ahead.sum(axis=1)
     return ranks
+
+
+def both_ways(
+    targets_ND: FloatArray, sources_ND: FloatArray, groups_N: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Ranks (N,) of each pair's source among all sources by its target, and of its target by it.
+
+    Args:
+        groups_N: number of each pair's source sentence: pairs that share one are translations of
+            it, and none of them is in the others' way.
+    """
+    return (
+        partner_ranks(targets_ND, sources_ND, groups_N=groups_N),
+        partner_ranks(sources_ND, targets_ND, groups_N=groups_N),
+    )
+
+
+def nearest(queries_ND: FloatArray, candidates_MD: FloatArray) -> IntArray:
+    """Index of each query's nearest candidate by cosine, the first of equally near ones, (N,)."""
+    queries, candidates = _unit_length(queries_ND), _unit_length(candidates_MD)
+    chunk = max(1, _CHUNK_SIMILARITIES // max(1, len(candidates)))
+    found = [
+        (queries[start : start + chunk] @ candidates.T).argmax(axis=1)
+        for start in range(0, len(queries), chunk)
+    ]
+    return np.concatenate([np.empty(0, np.int64), *found])
+
+
+def both_ways_statistics(ranks: tuple[IntArray, IntArray]) -> dict[str, Statistics]:
+    """Statistics of all metrics from the ranks of `both_ways`; the first two are their mean."""
+    to_source, to_target = (retrieval_statistics(found) for found in ranks)
+    return {
+        "accuracy_at_1": values(np.mean([found == 1 for found in ranks], axis=0)),
+        "mrr": values(np.mean([1.0 / found for found in ranks], axis=0)),
+        "accuracy_at_1_to_source": to_source["accuracy_at_1"],
+        "accuracy_at_1_to_target": to_target["accuracy_at_1"],
+    }
+
+
+def retrieval_scores(ranks: tuple[IntArray, IntArray]) -> dict[str, float]:
+    """`accuracy_at_1` and `mrr` from the ranks of `both_ways`, means of both directions."""
+    found = np.stack(ranks)
+    return {
+        "accuracy_at_1": float((found == 1).mean()),
+        "mrr": float((1.0 / found).mean()),
+    }
 
 
 def retrieval_statistics(ranks: IntArray) -> dict[str, Statistics]:

@@ -103,6 +103,20 @@ def rows(of_examples: Sequence[Sequence[float]] | np.ndarray) -> Statistics:
     return sparse.csr_array(np.asarray(of_examples, dtype=np.float64))
 
 
+def one_after_the_other(first: Statistics | int, second: Statistics | int) -> Statistics:
+    """Statistics of two sets of examples as those of their union.
+
+    Args:
+        first, second: statistics, or how many examples there are of which the metric says nothing.
+    """
+    width = max(size(one)[1] for one in (first, second) if not isinstance(one, int))
+    parts = [
+        sparse.csr_array((one, width), dtype=np.float64) if isinstance(one, int) else one
+        for one in (first, second)
+    ]
+    return sparse.csr_array(sparse.vstack(parts))
+
+
 def size(statistics: Statistics) -> tuple[int, int]:
     """(N, K)."""
     num_examples, width = statistics.shape  # pyright: ignore[reportGeneralTypeIssues]

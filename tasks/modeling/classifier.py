@@ -107,6 +107,24 @@ class EncoderClassifier(EncoderWithHead):
         return POOLINGS[self.pooling](hidden_states, texts.attention_mask_BL)
 
 
+class EncoderEmbedder(EncoderClassifier):
+    """A vector of unit length for each text: pooled states, dropout, linear head, normalised.
+
+    The head leads to the width of the vectors to be learned, `num_labels` of them; a teacher that
+    is used as it is has the identity there.
+    """
+
+    def forward(self, texts: Texts | Tensor, attention_mask_BL: Tensor | None = None) -> Tensor:
+        """Vectors in the order of the texts, float32; arguments and shapes as the classifier's."""
+        vectors = super().forward(texts, attention_mask_BL).float()
+        return nn.functional.normalize(vectors, dim=-1)
+
+    def keep_pooled(self) -> None:
+        """Make the head the identity: vectors are the pooled states', whatever was drawn."""
+        nn.init.eye_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+
 def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> None:
     """Write the model's files into `folder` (made if missing), float32 safetensors.
 

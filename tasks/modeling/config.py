@@ -17,6 +17,7 @@ EncoderProblem = Literal[
     "matching",
     "token_classification",
     "question_answering",
+    "sentence_embedding",
 ]
 Pooling = Literal["mean", "cls"]
 PairReading = Literal["together", "apart"]

@@ -6,8 +6,9 @@
     matching.py                    two texts → one of C classes
     token_classification.py        one text → spans of C types (named entities)
     question_answering.py          question and context → a span of the context, or none
-    whole_texts.py                 what the first three share: one answer a text
-    text_units.py                  what the last two share: answers read out of a text's units
+    sentence_embedding.py          one text → a vector
+    whole_texts.py                 what the first three and the last share: one answer a text
+    text_units.py                  what the other two share: answers read out of a text's units
 
     seq2seq.py                     what the problems say whose answer is a text
     translation.py                 one text → the same in another language
@@ -30,6 +31,7 @@ from tasks.problems.matching import Matching
 from tasks.problems.multilabel_classification import MultilabelClassification
 from tasks.problems.problem import Answers, Problem
 from tasks.problems.question_answering import QuestionAnswering
+from tasks.problems.sentence_embedding import SentenceEmbedding
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.problems.summarization import Summarization
 from tasks.problems.text_classification import TextClassification
@@ -47,6 +49,7 @@ PROBLEMS: dict[str, Problem] = {
         Matching(),
         TokenClassification(),
         QuestionAnswering(),
+        SentenceEmbedding(),
     )
 }
 

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 IGNORE_INDEX = -1
 """Label of an answer that has none."""
 
-Distribution = Literal["classes", "units", "binary"]
-"""What a softmax runs over: the classes of an answer, the units of a text, or each class alone."""
+Distribution = Literal["classes", "units", "binary", "vectors"]
+"""What a softmax runs over: the classes of an answer, the units of a text, or each class alone;
+nothing at all where an answer is a vector."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Answers:
     Args:
         units: the units read out, or None if each text is one answer.
         labels: int64, (A,), IGNORE_INDEX where there is none; (A, C) of 0 and 1, or IGNORE_INDEX
-            throughout a row, where several classes may be right.
+            throughout a row, where several classes may be right; float32, (A, D), where answers
+            are vectors and known.
     """
 
     units: Units | None

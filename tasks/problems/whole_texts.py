@@ -6,7 +6,7 @@ Shapes: N texts, A = N answers, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 class WholeTextProblem(Problem):
     """Pooled hidden states → linear layer, C logits a text."""
+
+    signal_column: ClassVar[str] = "logits"
+    """Where the signals hold what the teacher said."""
 
     def build_model(
         self,
@@ -48,19 +51,19 @@ class WholeTextProblem(Problem):
     ) -> tuple[np.ndarray, Answers]:
         """The signals' fixed-size lists, classes in the student's order."""
         del table
-        flat = signals["logits"].combine_chunks()
+        flat = signals[self.signal_column].combine_chunks()
         values = np.asarray(flat.flatten(), dtype=np.float32).reshape(len(signals), -1)
         return np.ascontiguousarray(values[:, list(order)]), answers
 
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
-        """example_id, logits as lists of fixed size."""
+        """example_id, and what the teacher said as lists of fixed size."""
         del answers
         values: Any = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
-        return pa.table({"example_id": table["example_id"], "logits": values})
+        return pa.table({"example_id": table["example_id"], self.signal_column: values})
 
     def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """One answer a row."""
-        flat = signals["logits"].combine_chunks().flatten()
+        flat = signals[self.signal_column].combine_chunks().flatten()
         logits = np.asarray(flat, dtype=np.float32).reshape(-1, num_labels)
         return logits, np.ones(len(signals), dtype=np.int64)
 

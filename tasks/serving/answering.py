@@ -4,6 +4,7 @@
     multilabel_classification       labels, scores, probabilities
     token_classification            entities: list of {start, end, text, label, score}
     question_answering              answer, score, start, end
+    sentence_embedding              embedding: list of numbers
 
 Entities and answers come from the scripts that a registered model carries, so a file is answered as
 a request is. Offsets count characters of the text as the file holds it.
@@ -270,12 +271,29 @@ class _Spans:
         return Counter({"answer": answered, "no answer": columns[0].null_count})
 
 
+class _Vectors(_Classes):
+    """A vector a text."""
+
+    def __init__(self, model: Model, *, probabilities: bool) -> None:
+        _refuse_probabilities(model, probabilities)
+        super().__init__(model, probabilities=False)
+        self.fields = [pa.field("embedding", pa.list_(pa.float32()))]
+
+    def answer(self, given: Texts, question: Question, logits: np.ndarray) -> list[pa.Array]:
+        del given, question
+        return [as_lists(logits.astype(np.float32, copy=False))]
+
+    def count(self, columns: list[pa.Array]) -> Counter[str]:
+        return Counter({"embedding": len(columns[0])})
+
+
 ANSWERING: dict[str, Callable[..., Answering]] = {
     "text_classification": _Classes,
     "multilabel_classification": _LabelSets,
     "matching": _PairClasses,
     "token_classification": _Entities,
     "question_answering": _Spans,
+    "sentence_embedding": _Vectors,
 }
 
 

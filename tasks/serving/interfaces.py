@@ -195,6 +195,21 @@ INTERFACES: dict[str, Interface] = {
         "not checked, and a question the context does not answer may get one.",
         is_cut=False,
     ),
+    "sentence_embedding": Interface(
+        script=_PORTABLE / "text_embedder.py",
+        noun="sentence encoder",
+        inputs=(_TEXT,),
+        outputs=(
+            Column(
+                "embedding",
+                "doubles",
+                "vector of unit length: dot products are cosines, also with the teacher's vectors",
+            ),
+        ),
+        parameters=(_VARIANT, _BATCH_SIZE),
+        limits="A vector says which texts are alike, not whether they are true or safe. How alike "
+        "is enough depends on what is searched: choose a threshold on texts of your own.",
+    ),
     "translation": Interface(
         script=_PORTABLE / "text_writer.py",
         noun="translator",

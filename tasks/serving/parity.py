@@ -5,6 +5,7 @@
                                 texts, because nearly all of many labels agree on being absent
     token_classification        the likeliest tag of a unit
     question_answering          the span of a context, or that there is none
+    sentence_embedding          whether a vector is nearest to that of its own text
 
 Shapes: A answers (texts, or units read out of them), C classes.
 """
@@ -50,6 +51,13 @@ def _of_spans(table, answers, ours, theirs, serving) -> tuple[float, int]:
     return float(np.mean(equal)), len(equal)
 
 
+def _of_vectors(table, answers, ours, theirs, serving) -> tuple[float, int]:
+    del table, answers, serving
+    own = (ours * theirs).sum(axis=1)
+    # A text that occurs twice is as near to its copy.
+    return float((own >= (ours @ theirs.T).max(axis=1) - 1e-6).mean()), len(ours)
+
+
 def logit(probabilities: np.ndarray) -> np.ndarray:
     """The logits whose sigmoid these are; 0 and 1 give infinities."""
     with np.errstate(divide="ignore"):
@@ -62,4 +70,5 @@ AGREEMENTS: dict[str, Agreement] = {
     "matching": _of_classes,
     "token_classification": _of_classes,
     "question_answering": _of_spans,
+    "sentence_embedding": _of_vectors,
 }

@@ -98,6 +98,14 @@ class Examples:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    @property
+    def num_outputs(self) -> int:
+        """C of a network that learns from them: classes, or the width of the teacher's vectors."""
+        if self.distribution != "vectors":
+            return len(self.label_names)
+        assert self.teacher_logits is not None, "vectors are learned from a teacher's"
+        return self.teacher_logits.shape[1]
+
     def at(self, step: int) -> Examples:
         """Themselves: every step reads them alike."""
         del step
@@ -215,7 +223,10 @@ def decisions(logits: np.ndarray, units: Units | None, distribution: Distributio
 
     classes  the likeliest class                         units  bit 1 at the likeliest start of each
     binary   1 where a class is likelier than not               text, bit 2 at the likeliest end
+    vectors  nothing, IGNORE_INDEX
     """
+    if distribution == "vectors":
+        return np.full(len(logits), IGNORE_INDEX, dtype=np.int64)
     if distribution == "binary":
         return (logits > 0).astype(np.int64)
     if distribution == "classes":

@@ -25,6 +25,7 @@ from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
 from tasks.modeling.config import PairReading
 from tasks.problems import PROBLEMS, Answers, Problem
+from tasks.problems.sentence_embedding import EMBEDDING
 from tasks.runtime.device import Precision, has_cuda, resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.adversary import with_adversary
@@ -44,6 +45,7 @@ from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import bf16_speedup, contradiction
+from tasks.training.signal_join import SignalJoin
 
 
 def fit(
@@ -59,6 +61,7 @@ def fit(
     num_threads: int | None = None,
     language: str | None = None,
     findings: Findings | None = None,
+    signals: Path | None = None,
     adversary: AdversaryConfig | None = None,
     matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None = None,
     ema: EMAConfig | None = None,
@@ -72,6 +75,7 @@ def fit(
         seed: of order and dropout.
         num_threads: for arithmetic on a CPU; all that this process may use if not given.
         findings: what is known of a student's texts; then its training is looked into, too.
+        signals: folder of the teacher's, of the validation rows too, where answers are vectors.
         adversary: that tells where a text comes from; `examples` then hold that.
         matching: a teacher that reads beside `model`, whose tokens `examples` then hold, and what
             of its layers is compared; not with an adversary.
@@ -79,7 +83,7 @@ def fit(
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
-    rows = validation_rows(task, tokens, label_names, language=language)
+    rows = validation_rows(task, tokens, label_names, language=language, signals=signals)
     config = config.model_copy(update={"selection": selection_of(task, config)})
     pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
@@ -172,13 +176,23 @@ def fit(
 
 
 def validation_rows(
-    task: Problem, tokens: Path, label_names: Sequence[str], *, language: str | None
+    task: Problem,
+    tokens: Path,
+    label_names: Sequence[str],
+    *,
+    language: str | None,
+    signals: Path | None = None,
 ) -> pa.Table:
-    """The labelled rows that choose the step.
+    """The labelled rows that choose the step; joined with the teacher's if answers are vectors.
 
     Raises: ContractViolation if there are none, or one has no label.
     """
     rows = read_rows(tokens, ["validation"], language=language)
+    if signals is not None:
+        said = SignalJoin(signals, label_names).rows(
+            "validation/part-00000.parquet", rows["example_id"]
+        )
+        return rows.append_column(EMBEDDING, said[EMBEDDING])
     labels = examples_of(task, rows, label_names).labels
     if missing := int((labels == IGNORE_INDEX).sum()):
         raise ContractViolation(

@@ -179,6 +179,21 @@ class DISTTerm(SoftenedTerm):
     gamma: float = Field(1.0, ge=0, le=1e3, description="weight of the correlation over texts")
 
 
+class EmbeddingMSETerm(Term):
+    """Squared distance of the student's sentence vector from the teacher's; 2 - 2 cos."""
+
+    kind: Literal["embedding_mse"] = Field(description=_KIND)
+
+
+class EmbeddingContrastTerm(Term):
+    """InfoNCE: which of the pass's teacher vectors belongs to the student's?"""
+
+    kind: Literal["embedding_contrast"] = Field(description=_KIND)
+    similarity_temperature: float = Field(
+        0.05, gt=0, le=10, description="divides cosines before the softmax over the pass's texts"
+    )
+
+
 LossTerm = Annotated[
     HardTerm
     | KLTerm
@@ -190,7 +205,9 @@ LossTerm = Annotated[
     | LogitMSETerm
     | StandardisedTerm
     | DecoupledTerm
-    | DISTTerm,
+    | DISTTerm
+    | EmbeddingMSETerm
+    | EmbeddingContrastTerm,
     Field(discriminator="kind"),
 ]
 

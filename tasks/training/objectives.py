@@ -32,6 +32,7 @@ from tasks.training.losses.divergences import (
     soft_cross_entropy_loss,
     total_variation_loss,
 )
+from tasks.training.losses.embeddings import contrastive_loss, embedding_distance_loss
 from tasks.training.losses.logits import decoupled_loss, logit_mse_loss, standardised_logit_loss
 from tasks.training.objective_config import LossTerm, SoftenedTerm
 from tasks.training.schedules import value_at
@@ -49,6 +50,8 @@ _SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {
     "standardised": standardised_logit_loss,
     "decoupled": decoupled_loss,
     "dist": dist_loss,
+    "embedding_mse": embedding_distance_loss,
+    "embedding_contrast": contrastive_loss,
 }
 _BINARY_SOFT_LOSSES: dict[str, Callable[..., Tensor]] = {
     "kl": binary_soft_target_loss,

@@ -442,3 +442,55 @@ def test_each_reader_of_pairs_reads_them_its_own_way():
     assert recipe.student_tokens_config().pairs == "apart"
     assert recipe.teacher_tokens_config().pairs == "together"
     assert recipe.signal_tokens_config().pairs == "together"
+
+
+STS = {"format": "csv", "uri": "sts.csv", "role": "test"}
+STS |= {"columns": {"text": "a", "text_b": "b", "score": "s"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"distillation": {"alpha": 1.0}}, r"distillation\.terms is missing"),
+        ({"distillation": {"terms": [{"kind": "kl"}]}}, "holds kl, which sentence_embedding"),
+        ({"baselines": {"supervised": False}}, r"baselines\.pseudo_labels is on"),
+        ({"student": {"ema": {"decay": 0.9}}}, r"student\.ema is given"),
+        (
+            {"teacher": {"training": {"num_epochs": 1, "batch_size": 8, "learning_rate": 0.1}}},
+            r"teacher\.training is given",
+        ),
+        ({"registration": {"gates": {}}}, r"min_gain_over_no_kd is -3"),
+        ({"data": {"sources": [{"name": "sts", "language": "zh", **STS}]}}, "none of which the t"),
+    ],
+)
+def test_sentence_embedding_refuses_what_needs_labels(changes, said):
+    """A night of training, and then a gate that no student without labels can pass."""
+    values = read_recipe("sentence_embedding").model_dump(mode="json", exclude_defaults=True)
+    for section, fields in changes.items():
+        if section == "data":
+            values["data"]["sources"] += fields["sources"]
+        elif section in ("distillation", "baselines"):
+            values[section] = fields
+        else:
+            values[section].update(fields)
+    with pytest.raises(RecipeError, match=said):
+        check_recipe(values, name="sentence_embedding")
+
+
+def test_only_vectors_have_a_teacher_that_is_not_trained():
+    """A head drawn at random would teach; or a loss of vectors compare the logits of classes."""
+    values = read_recipe("quickstart").model_dump(mode="json", exclude_defaults=True)
+    del values["teacher"]["training"]
+    with pytest.raises(RecipeError, match=r"teacher\.training is missing"):
+        check_recipe(values, name="quickstart")
+    values = read_recipe("quickstart").model_dump(mode="json", exclude_defaults=True)
+    values["distillation"] = {"terms": [{"kind": "embedding_mse"}]}
+    with pytest.raises(RecipeError, match="compares vectors of sentences"):
+        check_recipe(values, name="quickstart")
+
+
+def test_the_teachers_vectors_of_validation_rows_are_asked_for():
+    """The step is chosen by them: without them a student is trained and cannot be validated."""
+    recipe = read_recipe("sentence_embedding", ["teacher.signals.roles=[transfer]"])
+    assert set(recipe.teacher_signals_config().roles) == {"transfer", "validation", "test"}
+    assert recipe.teacher_tokens_config().roles == ("validation",)

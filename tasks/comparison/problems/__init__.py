@@ -5,7 +5,8 @@
     multilabel_classification.py  any of C classes, at thresholds from validation rows
     token_classification.py       named entities: spans of characters, lists of names as floors
     question_answering.py         a span of a context or none, sentences as floors
-    units.py                      what the last two share
+    sentence_embedding.py         vectors: translations found, likeness as people see it
+    units.py                      what token_classification and question_answering share
     written_texts.py              translation, summarization, generation
 
 `COMPARED` picks the class by the recipe's `problem`; its interface is `tasks.comparison.problem`.
@@ -21,6 +22,7 @@ from tasks.comparison.problems.classification import TextClassification
 from tasks.comparison.problems.matching import Matching
 from tasks.comparison.problems.multilabel_classification import MultilabelClassification
 from tasks.comparison.problems.question_answering import QuestionAnswering
+from tasks.comparison.problems.sentence_embedding import SentenceEmbedding
 from tasks.comparison.problems.token_classification import TokenClassification
 from tasks.comparison.problems.written_texts import Generation, Summarization, Translation
 
@@ -30,6 +32,7 @@ COMPARED: dict[str, Callable[[Material, Settings], ComparedProblem]] = {
     "multilabel_classification": MultilabelClassification,
     "token_classification": TokenClassification,
     "question_answering": QuestionAnswering,
+    "sentence_embedding": SentenceEmbedding,
     "translation": Translation,
     "summarization": Summarization,
     "generation": Generation,

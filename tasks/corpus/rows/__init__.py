@@ -6,6 +6,7 @@
     pairs.py           two texts, the class of their relation (matching)
     spans.py           a text, named stretches of it (token_classification)
     questions.py       a question and a context that may answer it (question_answering)
+    sentences.py       a sentence and its translation, or a likeness (sentence_embedding)
     targets.py         a text and what is to be written (translation, summarization, generation)
     written.py         tokens of the kinds that make their own -> a table and its counts
 
@@ -18,6 +19,7 @@ from tasks.corpus.rows.kind import RowKind
 from tasks.corpus.rows.multilabel import MultilabelRows
 from tasks.corpus.rows.pairs import PairRows
 from tasks.corpus.rows.questions import QuestionRows
+from tasks.corpus.rows.sentences import SentenceRows
 from tasks.corpus.rows.spans import SpanRows
 from tasks.corpus.rows.targets import TargetRows
 
@@ -27,6 +29,7 @@ ROW_KINDS: dict[ProblemType, RowKind] = {
     "matching": PairRows(),
     "token_classification": SpanRows(),
     "question_answering": QuestionRows(),
+    "sentence_embedding": SentenceRows(),
     "translation": TargetRows(translation=True),
     "summarization": TargetRows(translation=False),
     "generation": TargetRows(translation=False),

@@ -153,6 +153,9 @@ class RowKind:
     classes_needed = 2
     """Classes that labels.json must have at least."""
 
+    teachers_learn = True
+    """Whether a teacher is fine-tuned on the train rows of its language."""
+
     decodes = False
     """Whether tokens are written: a tokenizer trained for them leads back to the text."""
 

@@ -266,6 +266,8 @@ def _load_safetensors(file: Callable[[str], Path]) -> Network:
                 u, v = states.chunk(2)
                 states = torch.cat([u, v, (u - v).abs(), u * v], dim=1)
             logits = torch.nn.functional.linear(states, weights["weight"], weights["bias"])
+            if head["problem"] == "sentence_embedding":
+                logits = torch.nn.functional.normalize(logits, dim=-1)
             return logits.numpy()
 
     return network

@@ -50,6 +50,27 @@ def translation_pair_loss(
 
 
 @full_precision
+def embedding_distance_loss(
+    student_embeddings_BD: Tensor, teacher_embeddings_BD: Tensor, *, normalizer: float | Tensor
+) -> Tensor:
+    """Squared distance of the student's vector of a text from the teacher's.
+
+    Summed over the width, so that it does not shrink with it: D times the mean squared error of
+    equation 1, and 2 - 2 cos of vectors of unit length.
+
+    Args:
+        student_embeddings_BD, teacher_embeddings_BD: float, (texts, width).
+        normalizer: number of texts in the whole step.
+    Returns: scalar, a text.
+    Raises: ValueError if the shapes differ.
+    References: Reimers & Gurevych 2020, arXiv:2004.09813, equation 1.
+    """
+    check_same_shape(student_embeddings_BD, teacher_embeddings_BD, what="embeddings")
+    apart_BD = student_embeddings_BD - constant(teacher_embeddings_BD)
+    return apart_BD.square().sum() / normalizer
+
+
+@full_precision
 def contrastive_loss(
     student_embeddings_BD: Tensor,
     teacher_embeddings_BD: Tensor,

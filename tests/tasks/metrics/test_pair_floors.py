@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.metrics.pair_floors import cosine_probabilities
+from tasks.metrics.pair_floors import character_vectors, cosine_probabilities
 
 ALIKE = [(f"打开{room}的灯", f"把{room}的灯打开") for room in ("客厅", "卧室", "厨房", "书房")]
 UNLIKE = [(first, "今天天气很好") for first, _ in ALIKE]
@@ -24,3 +24,11 @@ def test_one_class_is_no_threshold():
     """A floor that always says the same is the majority class."""
     with pytest.raises(ValueError, match="two classes"):
         cosine_probabilities(ALIKE, np.zeros(4, int), ALIKE, num_classes=2)
+
+
+def test_character_vectors_know_what_is_shared_in_writing():
+    """A floor that finds nothing makes any student look good."""
+    found = character_vectors(["Apollo 11 landed", "阿波罗 Apollo 11 登月", "今天天气很好"])
+    assert found.shape == (3, 2048)
+    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1, 1])
+    assert found[0] @ found[1] > 0.3 > 0.1 > found[0] @ found[2]

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from tasks.metrics import retrieval
-from tasks.metrics.retrieval import MEASURES, partner_ranks, retrieval_statistics
+from tasks.metrics.retrieval import (
+    MEASURES,
+    TO_SOURCE,
+    TO_TARGET,
+    both_ways,
+    both_ways_statistics,
+    nearest,
+    partner_ranks,
+    retrieval_scores,
+    retrieval_statistics,
+)
 from tasks.metrics.statistics import scores_of
 
 
@@ -38,3 +48,38 @@ def test_zero_vectors_and_missing_partners_are_refused():
         partner_ranks(np.zeros((2, 3)), np.ones((2, 3)))
     with pytest.raises(ValueError, match="3 queries"):
         partner_ranks(np.ones((3, 2)), np.ones((2, 2)))
+
+
+def test_other_translations_of_a_sentence_are_not_in_its_way():
+    """A sentence with two translations can never find both at rank 1: a ceiling nobody sees."""
+    sources = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    targets = np.array([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0]])
+    alone = both_ways(targets, sources, np.arange(3))
+    assert [ranks.tolist() for ranks in alone] == [[2, 2, 1], [1, 2, 1]]
+    together = both_ways(targets, sources, np.array([0, 0, 1]))
+    assert [ranks.tolist() for ranks in together] == [[1, 1, 1], [1, 1, 1]]
+    # The groups are no excuse for vectors that are all alike.
+    blind = both_ways(np.ones((3, 2)), np.ones((3, 2)), np.array([0, 0, 1]))
+    assert [ranks.tolist() for ranks in blind] == [[2, 2, 3], [2, 2, 3]]
+
+
+def test_both_directions_count_alike():
+    """By hand: to the source 1, 2, 1; to the target 1, 1, 4."""
+    ranks = (np.array([1, 2, 1]), np.array([1, 1, 4]))
+    scores = scores_of(both_ways_statistics(ranks), (*MEASURES, TO_SOURCE, TO_TARGET))
+    assert scores["accuracy_at_1"] == pytest.approx(4 / 6)
+    assert scores["mrr"] == pytest.approx((1 + 0.5 + 1 + 1 + 1 + 0.25) / 6)
+    assert scores["accuracy_at_1_to_source"] == pytest.approx(2 / 3)
+    assert scores["accuracy_at_1_to_target"] == pytest.approx(2 / 3)
+    assert retrieval_scores(ranks) == pytest.approx(
+        {k: scores[k] for k in ("accuracy_at_1", "mrr")}
+    )
+
+
+def test_the_nearest_is_found_in_every_chunk(monkeypatch):
+    """Indices counted from a chunk's own start."""
+    rng = np.random.default_rng(1)
+    queries, candidates = rng.normal(size=(17, 5)), 3 * rng.normal(size=(11, 5))
+    monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", 50)
+    unit = candidates / np.linalg.norm(candidates, axis=1, keepdims=True)
+    assert nearest(queries, candidates).tolist() == [int((unit @ q).argmax()) for q in queries]

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModel, BertConfig, BertModel
 
 from data_contracts.errors import SourceError
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.classifier import EncoderClassifier, EncoderEmbedder, save_classifier
 from tasks.modeling.pooling import mean_pool
 from tasks.problems import load_model
 
@@ -73,3 +73,20 @@ def test_a_folder_with_pickled_weights_only_is_refused(model, tmp_path):
     with pytest.raises(SourceError, match="no model that answers"):
         load_model(tmp_path)
     (tmp_path / "kept").rename(tmp_path / "head.bin")
+
+
+@torch.no_grad()
+def test_an_embedding_is_the_pooled_text_at_unit_length(model, tmp_path):
+    """A teacher whose own vectors are not what its student learns."""
+    embedder = EncoderEmbedder(model.backbone, num_labels=16, pooling="mean", dropout=0.1).eval()
+    embedder.keep_pooled()
+    ids = torch.randint(5, 50, (2, 6))
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
+    found = embedder(ids, mask).double()
+    for row, kept in ((0, 6), (1, 4)):
+        states = model.backbone(input_ids=ids[row : row + 1, :kept]).last_hidden_state[0].double()
+        mean = states.mean(0)
+        torch.testing.assert_close(found[row], mean / mean.norm(), rtol=1e-5, atol=1e-6)
+    save_classifier(embedder, tmp_path, problem="sentence_embedding")
+    again = load_model(tmp_path)
+    torch.testing.assert_close(again(ids, mask), embedder(ids, mask), rtol=0, atol=0)

@@ -205,11 +205,15 @@ def fitted(problem, labels, input_ids, targets, tokenizer, pairs):
                 states.append(torch.cat([u, v, (u - v).abs(), u * v]))
                 wanted.append(targets[row][None])
                 continue
+            if problem == "sentence_embedding":
+                continue
             found = model.eval().backbone(input_ids=ids, attention_mask=torch.ones_like(ids))
             for position, logits in targets[row].items():
                 hidden = found.last_hidden_state[0]
                 states.append(hidden.mean(0) if position is None else hidden[position])
                 wanted.append(logits)
+        if problem == "sentence_embedding":
+            return model.eval()
         design = torch.cat([torch.stack(states), torch.ones(len(states), 1)], 1)
         ridge = design.T @ design + 1e-2 * torch.eye(design.shape[1])
         solution = torch.linalg.solve(ridge, design.T @ torch.tensor(wanted))
@@ -324,6 +328,19 @@ def matcher(request, deliver, ids_of):
     examples = (pairs[0],)
     labels = ["other", "same"]
     return deliver("matching", labels, rows, targets, examples=examples, pairs=request.param)
+
+
+@pytest.fixture(scope="session")
+def embedder(deliver, ids_of):
+    """Vectors of 16 numbers; nothing is fitted."""
+    rows = {
+        "example_id": keys(len(TEXTS)),
+        "input_ids": [[CLS, *ids_of(text), SEP] for text, _ in TEXTS],
+        "label": [-1] * len(TEXTS),
+    }
+    targets = [{None: None}] * len(TEXTS)
+    widths = [str(number) for number in range(16)]
+    return deliver("sentence_embedding", widths, rows, targets, examples=("打开客厅的灯",))
 
 
 THRESHOLDS = [0.5, 0.5, 0.9]

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.training.losses.embeddings import contrastive_loss, translation_pair_loss
+from tasks.training.losses.embeddings import (
+    contrastive_loss,
+    embedding_distance_loss,
+    translation_pair_loss,
+)
 
 
 @pytest.fixture
@@ -38,6 +42,33 @@ def test_pairs_keep_what_losses_promise(promises, embeddings):
     promises.ignores_what_is_masked(loss, *embeddings)
     promises.adds_up_over_passes(loss, *embeddings)
     promises.leaves_the_teacher_alone(loss, *embeddings)
+
+
+def test_the_distance_of_unit_vectors_is_that_of_their_angle(embeddings):
+    """Averaged over a width of 384 its gradient is lost beside that of any other term."""
+    student, teacher = (torch.nn.functional.normalize(one, dim=-1) for one in embeddings)
+    a, b = student.double().numpy(), teacher.double().numpy()
+    expected = (2 - 2 * (a * b).sum(1)).sum() / 3.5
+    found = embedding_distance_loss(student, teacher, normalizer=3.5)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    mse = torch.nn.functional.mse_loss(student.double(), teacher.double())
+    whole = embedding_distance_loss(student, teacher, normalizer=6)
+    assert whole.item() == pytest.approx(4 * mse.item(), rel=1e-5)
+
+
+def test_the_distance_adds_up_and_leaves_the_teacher_alone(promises, embeddings):
+    """A pass of two texts weighed like one of six."""
+
+    def loss(student, teacher, mask, *, normalizer):
+        kept = slice(None) if mask is None else mask
+        return embedding_distance_loss(student[kept], teacher[kept], normalizer=normalizer)
+
+    promises.has_the_gradient_of_finite_differences(loss, *embeddings)
+    promises.adds_up_over_passes(loss, *embeddings)
+    promises.leaves_the_teacher_alone(loss, *embeddings)
+    promises.is_the_same_under_autocast(loss, *embeddings)
+    with pytest.raises(ValueError, match="embeddings"):
+        loss(embeddings[0][:, :2], embeddings[1], None, normalizer=1)
 
 
 def test_contrast_picks_the_right_teacher_embedding(embeddings):

@@ -1,0 +1,99 @@
+"""Sentence embeddings: a sentence of one language is placed where the teacher places its meaning.
+
+    row      text, parallel_text in the teacher's language; no label
+    head     pooled hidden states → linear layer to the teacher's width, unit length
+    loss     squared distance to the teacher's vector of the parallel text, contrast within a pass
+    metrics  accuracy@1 and MRR of finding the parallel text among those of all rows, and back
+    decode   the vector
+
+The teacher's vectors are of unit length, as those of its models are used (their cosine is what they
+were trained for), and so are the student's. What stands in other problems as C logits of a text are
+here the D numbers of its vector.
+
+References: Reimers & Gurevych 2020, arXiv:2004.09813 (a student learns the teacher's vectors from
+    translations; there raw vectors, here of unit length).
+Shapes: N rows, D width of the teacher's vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.modeling.config import PairReading, Pooling
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
+from tasks.problems.whole_texts import WholeTextProblem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tasks.modeling.classifier import EncoderWithHead
+
+EMBEDDING = "embedding"
+"""Column of the signals, and of tokens that were joined with them: the teacher's vectors."""
+
+
+class SentenceEmbedding(WholeTextProblem):
+    """One text, one vector."""
+
+    name = "sentence_embedding"
+    metrics = ("accuracy_at_1", "mrr")
+    distribution: ClassVar[Distribution] = "vectors"
+    signals_contract = "teacher_signals_sentence_embedding"
+    signal_column = EMBEDDING
+
+    def build_model(
+        self,
+        backbone: PreTrainedModel,
+        *,
+        num_labels: int,
+        pooling: Pooling,
+        dropout: float,
+        pairs: PairReading = "together",
+    ) -> EncoderWithHead:
+        """Encoder, pooling, dropout, and a linear head to `num_labels` numbers."""
+        del pairs
+        from tasks.modeling.classifier import EncoderEmbedder
+
+        return EncoderEmbedder(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+
+    def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
+        """The teacher's vectors (N, D) where rows were joined with them, otherwise nothing."""
+        del num_labels
+        if EMBEDDING in table.column_names:
+            return Answers(None, vectors_of(table))
+        return Answers(None, np.full(len(table), IGNORE_INDEX, dtype=np.int64))
+
+    def soft_targets(
+        self, table: pa.Table, signals: pa.Table, answers: Answers, *, order: Sequence[int]
+    ) -> tuple[np.ndarray, Answers]:
+        """The teacher's vectors; there are no classes to bring into order."""
+        del table, order
+        return vectors_of(signals), answers
+
+    def score(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
+    ) -> dict[str, float]:
+        """`accuracy_at_1` and `mrr`, each the mean of both directions, and `loss`.
+
+        That is the mean squared distance to the teacher's vectors, in [0, 4]. Rows with one vector
+        of the teacher are translations of one sentence: none of them is in the others' way.
+        """
+        from tasks.metrics.retrieval import both_ways, retrieval_scores
+
+        del table, labels
+        teacher = answers.labels
+        _, sentences = np.unique(teacher.round(4), axis=0, return_inverse=True)
+        ranks = both_ways(logits, teacher, sentences.reshape(-1))
+        distances = np.square(logits.astype(np.float64) - teacher).sum(axis=1)
+        return {**retrieval_scores(ranks), "loss": float(distances.mean())}
+
+
+def vectors_of(table: pa.Table) -> np.ndarray:
+    """The column of vectors as float32, (N, D)."""
+    flat = table[EMBEDDING].combine_chunks().flatten()
+    values = np.asarray(flat, dtype=np.float32)
+    return values.reshape(len(table), -1) if len(table) else values.reshape(0, 0)

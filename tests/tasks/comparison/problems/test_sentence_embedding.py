@@ -1,0 +1,212 @@
+"""An evaluation of sentence vectors: found by their translations, likeness as people see it."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import spearmanr
+from tokenizers import Tokenizer
+
+from data_contracts.evaluation import EvaluationReport
+from tasks import export, teacher, teacher_signals
+from tasks.corpus.tables import read_table, write_table
+from tasks.evaluation import STAGE, Config, SpeedConfig
+from tasks.modeling.backbones import build_student_backbone
+from tasks.modeling.classifier import initialise, save_classifier
+from tasks.modeling.config import StudentArchitecture
+from tasks.problems import PROBLEMS, load_model
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.stages import run_stage
+from tasks.training.inference import predict_logits
+from tests.tasks.small_problems import id_of, make_tokenizer
+
+WIDTH = 8
+EN = ("the cat sleeps", "the dog barks", "a red house", "the dog barks", "rain in may", "two men")
+ZH = ("猫在睡觉", "狗在叫", "一座红房子", "那只狗叫了", "五月的雨", "两个人")
+SCORED = {
+    "en": (("the cat", "a cat", 5.0), ("the cat", "red rain", 0.5), ("two men", "men", 4.0),
+           ("a dog", "may", 1.0)),
+    "zh": (("猫", "一只猫", 5.0), ("猫", "红色的雨", 0.5), ("两个人", "人们", 4.0),
+           ("狗", "五月", 1.0), ("房子", "红房子", 3.0)),
+}  # fmt: skip
+
+
+def corpus_rows():
+    """Role -> rows of the corpus; test rows hold pairs, then scored ones of both languages."""
+    nothing = {"label": None, "parallel_text": None, "text_b": None, "score": None}
+    pairs = {
+        role: [
+            {**nothing, "example_id": id_of(role, "zh", i), "language": "zh", "text": zh,
+             "parallel_text": en, "parallel_language": "en"}
+            for i, (en, zh) in enumerate(zip(EN, ZH, strict=True))
+        ]
+        for role in ("transfer", "validation", "test")
+    }  # fmt: skip
+    scored = [
+        {**nothing, "example_id": id_of("scored", language, i), "language": language, "text": a,
+         "text_b": b, "score": score, "parallel_language": None}
+        for language, rows in SCORED.items()
+        for i, (a, b, score) in enumerate(rows)
+    ]  # fmt: skip
+    pairs["test"] += scored
+    return pairs
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["scored", "pairs alone"])
+def evaluated(request, tmp_path_factory, publish):
+    """(inputs, artifact, report) of two students with random weights."""
+    store = ArtifactStore(tmp_path_factory.mktemp("vectors"))
+    roles = corpus_rows()
+    if not request.param:
+        roles["test"] = roles["test"][: len(EN)]
+    spoken = [row[key] for rows in roles.values() for row in rows for key in ("text", "text_b")]
+    tokenizer = make_tokenizer([*EN, *(text for text in spoken if text)])
+    shape = StudentArchitecture(num_layers=1, hidden_size=8, num_heads=2, intermediate_size=16)
+
+    def backbone(seed):
+        initialise(seed)
+        return build_student_backbone(
+            shape, vocab_size=tokenizer.get_vocab_size(), pad_token_id=0, max_length_tokens=32
+        )
+
+    def write_corpus(out):
+        for role, rows in roles.items():
+            write_table(pa.Table.from_pylist(rows), out / "rows" / role / "part-00000.parquet")
+        counts = {"role": "test", "language": "zh", "rows_in": 9, "rows_out": 9, "quarantined": {},
+                  "deduplicated": {}, "rows_out_by_role": {"test": 9}}  # fmt: skip
+        (out / "counts.json").write_text(json.dumps({"sources": {"made": counts}}))
+
+    def write_tokens(out, language):
+        for role, rows in roles.items():
+            found = []
+            for row in rows:
+                is_read = language in (row["language"], row["parallel_language"])
+                text = row["text"] if row["language"] == language else row["parallel_text"]
+                if is_read:
+                    ids = tokenizer.encode(text).ids
+                    found.append({"example_id": row["example_id"], "input_ids": ids, "label": -1,
+                                  "language": language})  # fmt: skip
+            types = {"example_id": pa.string(), "input_ids": pa.list_(pa.int32()),
+                     "label": pa.int32(), "language": pa.string()}  # fmt: skip
+            table = pa.Table.from_pylist(found, schema=pa.schema(types))
+            write_table(table, out / role / "part-00000.parquet")
+        (out / "tokenizer").mkdir()
+        tokenizer.save(str(out / "tokenizer" / "tokenizer.json"))
+        facts = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0}
+        (out / "tokens.json").write_text(json.dumps({**facts, "max_length_tokens": 32}))
+        (out / "labels.json").write_text(json.dumps({"labels": []}))
+
+    def write_student(out, seed):
+        model = PROBLEMS["sentence_embedding"].build_model(
+            backbone(seed), num_labels=WIDTH, pooling="mean", dropout=0.1
+        )
+        save_classifier(model.eval(), out / "model", problem="sentence_embedding")
+        tokenizer.save(str(out / "model" / "tokenizer.json"))
+        (out / "model" / "labels.json").write_text(json.dumps({"labels": []}))
+        history = {"steps": [{"step": 1, "loss": 1.0}], "validations": [{"step": 1, "loss": 1.0}]}
+        (out / "history.json").write_text(json.dumps({**history, "best_step": 1}))
+        training = {"steps_done": 1, "steps_planned": 1, "stopped_early": False, "seed": seed}
+        (out / "training.json").write_text(json.dumps({**training, "num_parameters": 1234}))
+
+    pretrained = tmp_path_factory.mktemp("pretrained")
+    backbone(5).save_pretrained(pretrained)
+    inputs = {
+        "corpus": publish(store, "corpus", write_corpus),
+        "teacher_tokens": publish(store, "tokens", lambda out: write_tokens(out, "en"),
+                                  config={"reader": "t"}),
+        "student_tokens": publish(store, "tokens", lambda out: write_tokens(out, "zh"),
+                                  config={"reader": "s"}),
+    }  # fmt: skip
+    inputs["teacher"] = run_stage(
+        teacher.STAGE,
+        teacher.Config(problem="sentence_embedding", model=str(pretrained)),
+        {"tokens": inputs["teacher_tokens"]},
+        store=store,
+    ).artifact
+    inputs["teacher_signals"] = run_stage(
+        teacher_signals.STAGE,
+        teacher_signals.Config(precision="fp32"),
+        {"teacher": inputs["teacher"], "tokens": inputs["teacher_tokens"]},
+        store=store,
+    ).artifact
+    for seed in range(2):
+        inputs[f"student_{seed}"] = publish(
+            store, "student", lambda out, seed=seed: write_student(out, seed), config={"seed": seed}
+        )
+    inputs["export"] = run_stage(
+        export.STAGE,
+        export.Config(min_int8_agreement=0.0),
+        {"student": inputs["student_0"], "tokens": inputs["student_tokens"]},
+        store=store,
+    ).artifact
+    config = Config(
+        recipe="vectors",
+        problem="sentence_embedding",
+        source_language="en",
+        target_language="zh",
+        num_resamples=100,
+        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
+    )
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    return inputs, artifact, report
+
+
+def vectors(folder, texts):
+    """Unit vectors in float64, each text read alone."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = [np.array(tokenizer.encode(text).ids, np.int32) for text in texts]
+    model = load_model(folder)
+    return np.concatenate([predict_logits(model, [one], pad_token_id=0) for one in ids]).astype(
+        np.float64
+    )
+
+
+def test_a_student_is_searched_with_the_teachers_vectors(evaluated):
+    """A student compared with itself finds everything, and no English text is ever found."""
+    inputs, artifact, report = evaluated
+    english = vectors(inputs["teacher"].path / "model", EN)
+    chinese = vectors(inputs["student_0"].path / "model", ZH)
+    similar = chinese @ english.T
+    hits = []
+    for i, sentence in enumerate(EN):
+        others = [j for j, other in enumerate(EN) if other != sentence]
+        hits.append(all(similar[i, i] > similar[i, j] for j in others))
+        hits.append(all(similar[i, i] > similar[j, i] for j in others))
+    assert report.systems["student"].seeds[0]["accuracy_at_1"] == pytest.approx(np.mean(hits))
+    rows = read_table(artifact.path / "predictions" / "student_0.parquet").to_pydict()
+    for i in range(len(EN)):
+        found = json.loads(rows["prediction"][i])
+        nearest = EN[int(similar[i].argmax())]
+        assert json.loads(rows["label"][i]) == rows["example_id"][i] == id_of("test", "zh", i)
+        assert EN[[id_of("test", "zh", j) for j in range(len(EN))].index(found)] == nearest
+
+
+def test_the_teacher_finds_each_sentence_by_itself(evaluated):
+    """A teacher of one language has no other figure, and a student none to be compared with."""
+    _, _, report = evaluated
+    assert report.systems["teacher"].mean["accuracy_at_1"] == 1.0
+    assert "teacher_on_target" not in report.systems
+    assert report.systems["character_ngrams"].kind == "floor"
+    assert any("by itself" in note for note in report.notes)
+    assert report.variants["onnx_int8"].agreement > 0.5
+
+
+def test_likeness_is_correlated_with_the_scores_of_people(evaluated):
+    """Pairs of one language ranked by vectors of their first texts alone."""
+    inputs, artifact, report = evaluated
+    num_scored = report.systems["student"].num_examples - len(EN)
+    if not num_scored:  # then both answered the same rows
+        assert "spearman" not in report.systems["student"].mean
+        assert report.comparison("student_minus_teacher").paired
+        return
+    for system, name, language in (("student", "student_0", "zh"), ("teacher", "teacher", "en")):
+        folder = inputs[name].path / "model"
+        first, second = (vectors(folder, [row[i] for row in SCORED[language]]) for i in (0, 1))
+        gold = [row[2] for row in SCORED[language]]
+        expected = spearmanr((first * second).sum(1), gold).statistic
+        assert report.systems[system].seeds[0]["spearman"] == pytest.approx(expected, abs=1e-6)
+        assert report.systems[system].num_examples == len(EN) + len(SCORED[language])
+    rows = read_table(artifact.path / "predictions" / "student_0.parquet").to_pydict()
+    assert [json.loads(one) for one in rows["prediction"][len(EN) :]] == [None] * num_scored
