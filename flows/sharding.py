@@ -1,8 +1,8 @@
 """Where shards are built: in this process, or as Prefect tasks in other processes or on Ray.
 
 Only what consists of shards goes there (tokens, teacher signals, scores); steps stay in the flow's
-process.
-Machines of a Ray cluster need this project installed and the store on a path that all share.
+process. Machines of a Ray cluster need this project installed and the store on a path that all
+share.
 """
 
 import os

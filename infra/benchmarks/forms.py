@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_contracts.errors import TrainingDiverged, UserError
 from data_contracts.evaluation import EvaluationReport
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.partial import Preparations, step_of
@@ -164,8 +165,11 @@ def table(names: Sequence[str], changes: Iterable[str], store: ArtifactStore) ->
     yield "|---|---|---|---|---|---|---|"
     for name in names:
         form = form_of(name)
-        plain = run(form.against)
-        yield line(form, run(name), plain if name != form.against else None)
+        try:
+            plain = run(form.against)
+            yield line(form, run(name), plain if name != form.against else None)
+        except (UserError, TrainingDiverged) as error:  # the others are worth having all the same
+            yield f"| {form.title} | | {error.fact} | | | | |"
 
 
 def form_of(name: str) -> Form:

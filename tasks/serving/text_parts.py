@@ -7,8 +7,8 @@ answers are to the bit those of a run that reads the files themselves, and a fil
 changes no part of the others. Broken rows stay in their place, with their reason.
 
 Columns: `line`, `reason` (null: the row can be read), `id`, `text`, and further input columns. The
-name of the file is in the schema's metadata. Splitting reads each file once: 0.3 million rows a
-second of JSON lines on one core, a hundred times what a small student scores there.
+name of the file is in the schema's metadata. Splitting reads each file once, here: 150,000 rows of
+JSON lines a second on one core (2026-11-26), where a student of 2 x 192 scores 6,000.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ FORMS = {
     ),
     "narrow embeddings": lambda r: getattr(r.student.architecture, "embedding_size", None),
     "static student": lambda r: r.student.architecture.init == "static",
-    "few trained weights": lambda r: dict(r.teacher)["training"].trainable == "lora",
+    "few trained weights": lambda r: (
+        getattr(dict(r.teacher)["training"], "trainable", None) == "lora"
+    ),
     "tuning of losses and shapes": lambda r: (
         r.tuning
         and {"distillation.terms", "student.architecture"}
