@@ -48,7 +48,10 @@ def main() -> None:
     mlflow.set_tracking_uri(tracking)
     uri = f"models:/{asked.model}@champion"
     about = Model.load(uri)
-    columns = about.get_input_schema().input_names()
+    schema = about.get_input_schema()
+    if schema is None:
+        parser.error(f"{asked.model} was registered without a signature: what it reads is unknown")
+    columns = schema.input_names()
     if len(asked.texts) % len(columns):
         parser.error(f"this model reads {len(columns)} texts at once: {', '.join(columns)}")
     texts = [

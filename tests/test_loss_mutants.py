@@ -189,6 +189,22 @@ MUTANTS = {
         "layer_matching", "test_layer_matching",
         "teacher.requires_grad_(False).eval()", "teacher.requires_grad_(False).train()",
     ),
+    "padding compared token by token": (
+        "layer_matching", "test_layer_views",
+        "return loss(mine, theirs, mask_BL, normalizer",
+        "return loss(mine, theirs, mask_BL | True, normalizer",
+    ),
+    "tokens divided by texts": (
+        "layer_matching", "test_layer_views",
+        "normalizer = num_tokens if one.term.reads_tokens else len(step.rows)",
+        "normalizer = len(step.rows)",
+    ),
+    "attention of the layer below": (
+        "layer_views", "test_layer_views", "recorded[layer - 1]", "recorded[layer - 2]",
+    ),
+    "a peer that teaches itself": (
+        "mutual", "test_mutual", "enumerate(shared) if j != k]", "enumerate(shared)]",
+    ),
     "a running average in training mode": (
         "ema", "test_ema", "        self.average.eval()\n", "        self.average.train(mode)\n",
     ),

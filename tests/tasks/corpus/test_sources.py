@@ -223,11 +223,6 @@ def test_files_of_a_folder_are_told_apart_and_bookkeeping_is_left_out(tmp_path):
     [
         {"columns": {"text": "text"}},  # train without labels
         {"parallel_language": "zh"},
-        {
-            "role": "test",
-            "parallel_language": "zh",
-            "columns": {"label": "l", "parallel_text": "p"},
-        },
         {"language": "English"},
         {"name": "../up"},
         {"surprise": 1},

@@ -290,6 +290,18 @@ def test_label_sets_are_those_of_the_served_model(labeller, tmp_path):
     assert report.labels == {"living": 2, "lamp": 1}
 
 
+def test_vectors_are_those_of_the_served_model(embedder, tmp_path):
+    """An index built by night that the served queries do not fit."""
+    rows = [{"text": text} for text in TEXTS[:3]] + [{"text": None}]
+    settings = {"variant": "safetensors", "precision": "fp32"}
+    found, report = scored(embedder, tmp_path, rows, **settings)
+    *vectors, nothing = (row["embedding"] for row in found)
+    wanted = embedder.ask(rows[:3], variant="safetensors")["embedding"].tolist()
+    np.testing.assert_allclose(vectors, wanted, atol=1e-5)
+    assert nothing is None
+    assert report.num_scored == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
