@@ -43,5 +43,5 @@ def nearest_replies(
     for start in range(0, len(texts), _CHUNK_TEXTS):
         # Vectors have length one: their product is the cosine.
         similar = (asked[start : start + _CHUNK_TEXTS] @ known.T).toarray()
-        found += [known_replies[place] for place in np.argmax(similar, axis=1)]
+        found += [known_replies[int(place)] for place in np.argmax(similar, axis=1)]
     return found

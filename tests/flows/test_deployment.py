@@ -64,5 +64,5 @@ def test_a_served_recipe_runs_from_its_form(tiny, prefect_home):
         assert "heartbeat" in automation["name"]
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=180)
     assert home.servers() == set()

@@ -3,7 +3,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from tasks.corpus.pair_encoding import encode_pairs
+from tasks.corpus.pair_encoding import encode_pairs, framed_apart
 from tasks.corpus.rows.kind import Reading
 from tasks.corpus.units import segment
 from tasks.corpus.window_encoding import encode_windows
@@ -140,6 +140,8 @@ def test_served_windows_are_the_trained_ones(answerer, matcher, longest_question
     pairs = PairClassifier()
     pairs.read(lambda name: matcher.export / "model" / name)
     texts = [pa.array(side, pa.string()) for side in (contexts, questions)]
+    if pairs.tokenizer.num_special_tokens_to_add(is_pair=True) == 4:  # a frame for each text
+        framed_apart(script.tokenizer)
     encoded = encode_pairs(script.tokenizer, *texts, max_length_tokens=24, workers=1)
     asked = pairs.tokenizer.encode_batch(list(zip(contexts, questions, strict=True)))
     assert [one.ids for one in asked] == encoded.input_ids.to_pylist()
