@@ -22,7 +22,14 @@ from pydantic import Field, model_validator
 from flows.layer_fit import check_layers
 from flows.mutual_steps import check_mutual, mutual_config
 from flows.problem_fit import check_problem
-from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, with_precision
+from flows.recipe_base import (
+    Reading,
+    RecipeBase,
+    fields_of,
+    is_labelled,
+    with_precision,
+    words_are_lent,
+)
 from flows.recipe_sections import (
     Adaptation,
     Baselines,
@@ -100,11 +107,16 @@ class Recipe(RecipeBase):
         """What is to be read is there, and what is there is read."""
         sources = self.corpus_config().sources
         roles = () if self.adaptation is None else dict(self.adaptation)["roles"]
-        unread = [s.name for s in sources if s.role == "adapt" and s.role not in roles]
-        if unread:
+        peers = () if self.mutual is None else self.mutual.peers
+        lends_words = words_are_lent(
+            [self.student.tokenizer, *(p.tokenizer for p in peers)], sources
+        )
+        offered = [source.name for source in sources if source.role == "adapt"]
+        if offered and "adapt" not in roles and not lends_words:
             raise ValueError(
-                f"source {unread[0]} has the role adapt, but no section adaptation reads it: "
-                "add one, or leave the source out"
+                f"source {offered[0]} has the role adapt, but no section adaptation reads it: add "
+                "one, let a trimmed tokenizer keep its words (student.tokenizer.roles), or leave "
+                "the source out"
             )
         if self.adaptation is None:
             return

@@ -7,13 +7,14 @@ handed to each stage by the `..._config` methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from data_contracts.artifacts import Frozen
 from tasks import evaluation, export, ingestion, registration, tokenization
+from tasks.corpus.tokenizing import TrimmedTokenizer
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
 from tasks.serving.example_texts import example_texts
@@ -149,6 +150,20 @@ def fields_of(section: BaseModel, config: type[BaseModel]) -> dict[str, Any]:
 def with_precision(config: Precise) -> Precise:
     """`config` with precision `auto` resolved for this machine: it defines the result."""
     return config.model_copy(update={"precision": resolve_precision(dict(config)["precision"])})
+
+
+def words_are_lent(tokenizers: Iterable[Any], sources: Iterable[Any]) -> bool:
+    """Whether a trimmed tokenizer keeps the words of sources of the role adapt.
+
+    Raises: ValueError if one would, but there is no such source.
+    """
+    trimmed = [one for one in tokenizers if isinstance(one, TrimmedTokenizer)]
+    lent = any("adapt" in one.roles for one in trimmed)
+    if lent and not any(source.role == "adapt" for source in sources):
+        raise ValueError(
+            "tokenizer.roles has adapt, but no source has that role: add one, or leave adapt out"
+        )
+    return lent
 
 
 def is_labelled(source: Any) -> bool:

@@ -13,7 +13,15 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
-from flows.recipe_base import Reading, RecipeBase, fields_of, is_labelled, section, with_precision
+from flows.recipe_base import (
+    Reading,
+    RecipeBase,
+    fields_of,
+    is_labelled,
+    section,
+    with_precision,
+    words_are_lent,
+)
 from tasks import evaluation, seq2seq_signals, seq2seq_student, seq2seq_teacher, tokenization
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqProblemName
@@ -121,8 +129,9 @@ class Seq2SeqRecipe(RecipeBase):
 
     def _check_roles(self) -> None:
         """The sources hold what the teacher and the student are to be trained on."""
-        readable = self.languages
-        known = [s for s in self.corpus_config().sources if s.language in readable]
+        readable, sources = self.languages, self.corpus_config().sources
+        words_are_lent((self.teacher.tokenizer, self.student.tokenizer), sources)
+        known = [s for s in sources if s.language in readable]
         if not any(s.role == "train" and is_labelled(s) for s in known):
             raise ValueError(
                 f"no source has the role train, a language that is read ({', '.join(readable)}) "

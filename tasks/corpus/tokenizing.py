@@ -81,8 +81,9 @@ class PretrainedTokenizer(Frozen):
 class TrimmedTokenizer(Frozen):
     """A pretrained tokenizer without the tokens that the reader's texts never use.
 
-    Texts of the roles train and transfer are cut as before; characters that they lack stay
-    readable if their script occurs.
+    Texts of `roles` are cut as before; characters that they lack stay readable if their script
+    occurs. Words that the texts of train and transfer lack are read in pieces the student has
+    hardly learned: where those are few, unlabelled text (role adapt) keeps more words whole.
     """
 
     kind: Literal["trimmed"] = Field(
@@ -99,6 +100,12 @@ class TrimmedTokenizer(Frozen):
         le=1_000_000,
         description="entries at most, the most frequent ones; none: all that the texts use, and "
         "then none of them is cut differently",
+    )
+    roles: tuple[Literal["train", "transfer", "adapt"], ...] = Field(
+        default=("train", "transfer"),
+        min_length=1,
+        description="roles whose texts in the reader's languages decide what is kept; adapt is "
+        "unlabelled text",
     )
     max_training_texts: int = Field(
         default=1_000_000,

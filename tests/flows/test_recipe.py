@@ -324,6 +324,12 @@ def test_text_that_is_never_read_and_reading_without_text_are_refused(tiny):
         check(adaptation={**READING, "roles": ["adapt"]})
     with pytest.raises(RecipeError, match="which the student does not read"):
         check(adaptation={**READING, "roles": ["train"], "languages": ["en"]})
+    # Text may also lend its words alone, to a tokenizer that is cut.
+    lent = {"kind": "trimmed", "uri": values["teacher"]["model"], "roles": ["transfer", "adapt"]}
+    student = {**values["student"], "tokenizer": lent}
+    check(data=data, student=student)
+    with pytest.raises(RecipeError, match="has adapt, but no source has that role"):
+        check(student=student)
 
 
 def test_a_wrong_field_of_a_pretrained_student_is_told_with_its_own_fields(tiny):

