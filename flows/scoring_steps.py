@@ -10,6 +10,7 @@ nothing new scores nothing. The answers are copied out of the store at the end, 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ from tasks.scoring import MODEL_STAGE, STAGE, SUMMARY, ModelConfig, config_for
 from tasks.serving.delivered import delivered_model
 from tasks.serving.scored_rows import ScoringCounts
 from tasks.serving.scoring import ScoringConfig, ScoringReport
+
+_PART = re.compile(r"part-\d{5,}\.parquet")
 
 
 def score_in_shards(
@@ -46,6 +49,7 @@ def score_in_shards(
         ContractViolation: more rows than `config.max_unscored_rate` cannot be scored.
     """
     started = time.monotonic()
+    output = output.absolute()
     _refuse_foreign(output)
     store = ArtifactStore(home())
     step = _Steps(store, call)
@@ -53,9 +57,9 @@ def score_in_shards(
         student = step("model", MODEL_STAGE, ModelConfig(folder=str(folder)))
     settings = config_for(source, config, rows_per_shard=rows_per_shard)
     scores = step("scores", STAGE, settings, model=student)
-    with exclusive_lock(store.root / "locks" / f"{fingerprint(str(output.absolute()))}.lock"):
+    with exclusive_lock(store.root / "locks" / f"{fingerprint(str(output.resolve()))}.lock"):
         _deliver(scores, output)
-    counts = ScoringCounts.model_validate_json((output / SUMMARY).read_text(encoding="utf-8"))
+    counts = ScoringCounts.model_validate_json((scores.path / SUMMARY).read_text(encoding="utf-8"))
     return ScoringReport(**counts.model_dump(), seconds=time.monotonic() - started)
 
 
@@ -87,14 +91,24 @@ class _Steps:
 
 
 def _refuse_foreign(output: Path) -> None:
-    """Before anything is scored: what lies at `output` must be ours to replace."""
+    """What lies at `output` must be ours to replace, all of it: it is replaced whole."""
     if not output.exists():
         return
-    if not output.is_dir() or (any(output.iterdir()) and not (output / SUMMARY).is_file()):
+    rule = f"shards go to a folder that does not exist, is empty, or has a {SUMMARY} and its parts"
+    remedy = "name another folder, or remove what is there"
+    if not output.is_dir() or output.is_mount():
+        kind = "the root of a file system, and" if output.is_dir() else "a file, and"
         raise UserError(
-            f"{output} exists, and is no folder that scores were written to",
-            rule=f"shards go to a folder that does not exist, is empty, or has a {SUMMARY}",
-            remedy="name another folder, or remove what is there",
+            f"{output} is {kind} is no folder that scores were written to", rule=rule, remedy=remedy
+        )
+    found = {entry.name for entry in output.iterdir()}
+    others = sorted(name for name in found - {SUMMARY} if not _PART.fullmatch(name))
+    if found and (others or SUMMARY not in found):
+        raise UserError(
+            f"{output} holds {others[0] if others else 'parts'}, and is no folder that scores "
+            "were written to",
+            rule=rule,
+            remedy=remedy,
         )
 
 
@@ -103,7 +117,10 @@ def _deliver(scores: Artifact, output: Path) -> None:
     partial, old = (output.with_name(f".{output.name}.{what}") for what in ("partial", "old"))
     try:
         shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed right here
+        if old.exists() and not output.exists():
+            old.rename(output)  # it was killed between the two renames below
         shutil.rmtree(old, ignore_errors=True)
+        _refuse_foreign(output)  # again: scoring takes long, and somebody may have put files there
         partial.mkdir(parents=True)
         for entry in scores.manifest.files:
             shutil.copyfile(scores.path / entry.path, partial / entry.path)
@@ -111,7 +128,12 @@ def _deliver(scores: Artifact, output: Path) -> None:
                 os.fsync(stream.fileno())
         if output.exists():
             output.rename(old)
-        partial.rename(output)
+        try:
+            partial.rename(output)
+        except OSError:
+            if old.exists():
+                old.rename(output)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserError(

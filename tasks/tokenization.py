@@ -25,7 +25,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 Role = Literal["train", "transfer", "validation", "test"]
-_R = TypeVar("_R", bound=str)
 _TRAINED_ON: tuple[Role, ...] = ("train", "transfer")
 _PART = "tokens.parquet"
 _COUNTS = "counts.json"
@@ -173,7 +172,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     tokenizer_bytes = (output / "tokenizer" / "tokenizer.json").read_bytes()
     parts = _parts(corpus, config.roles)
     workspace.progress.start("tokenizing", total=len(parts), unit="parts")
-    totals: dict[Role, ShardCounts] = {role: ShardCounts() for role in config.roles}
+    totals: dict[str, ShardCounts] = {role: ShardCounts() for role in config.roles}
     shards = [
         Shard(
             _shard_stage(corpus.path / "rows" / role / file, tokenizer),
@@ -237,7 +236,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
 STAGE = Stage("tokens", VERSION, tokenize)
 
 
-def _parts(corpus: Artifact, roles: tuple[_R, ...]) -> list[tuple[_R, str, str]]:
+def _parts(corpus: Artifact, roles: tuple[str, ...]) -> list[tuple[str, str, str]]:
     """(role, file name, SHA-256) of the corpus's parts, role by role, in order."""
     found = []
     for role in roles:
@@ -261,8 +260,9 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
         return load_tokenizer(config.tokenizer)
     kind = ROW_KINDS[config.problem]
     columns = ["text", "language", "parallel_text", "parallel_language", *kind.training_columns]
-    is_trimmed = isinstance(config.tokenizer, TrimmedTokenizer)
-    roles: tuple[str, ...] = config.tokenizer.roles if is_trimmed else _TRAINED_ON
+    roles: tuple[str, ...] = _TRAINED_ON
+    if isinstance(config.tokenizer, TrimmedTokenizer):
+        roles = config.tokenizer.roles
 
     def chunks() -> Iterator[pa.Array]:
         for role, file, _ in _parts(corpus, roles):

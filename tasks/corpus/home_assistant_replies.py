@@ -92,7 +92,10 @@ class ReplyTemplates:
             text = self._texts.get(template.intent, {}).get(template.response)
             if text is None:
                 return None
-            self._parsed[key] = self._environment.from_string(text)
+            try:
+                self._parsed[key] = self._environment.from_string(text)
+            except TemplateError:
+                return None
         state = {} if domain is None else {"domain": domain}
         try:
             reply = self._parsed[key].render(slots=dict(said), state=state)

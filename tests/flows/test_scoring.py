@@ -91,14 +91,16 @@ def test_a_killed_run_leaves_the_old_scores_and_the_next_one_goes_on(finished, t
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
-@pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.parametrize("what", ["file", "folder", "beside earlier scores"])
 def test_what_was_no_scores_is_not_replaced(finished, texts, tmp_path, what):
     """`decant score MODEL texts .` removes a person's folder."""
     decant, _ = finished
     output = tmp_path / "mine"
-    kept = output / "notes.txt" if what == "folder" else output
+    kept = output if what == "file" else output / "notes.txt"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("mine")
+    if what == "beside earlier scores":
+        (output / "scores.json").write_text("{}")
     done = decant("score", MODEL, texts, output, "--rows-per-shard", 1)
     assert done.returncode == 2, done.stderr
     assert "is no folder that scores were written to" in done.stderr
