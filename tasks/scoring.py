@@ -7,9 +7,9 @@
 
 Each shard is an artifact of its own, keyed by the model's and the part's bytes: a kill costs the
 shards in work, and a new file is scored alone.
-The answers are those of `tasks.serving.scoring`, which scores in one process: to the bit on machines
-of one kind with equal threads, whose products are rounded alike. The texts themselves are in the
-work directory only as long as the run lasts, or after a kill until the next one.
+The answers are those of `tasks.serving.scoring`, which scores in one process: to the bit on
+machines of one kind with equal threads, whose products are rounded alike. The texts themselves are
+in the work directory only as long as the run lasts, or after a kill until the next one.
 
     scores: part-NNNNN.parquet   a row a row of input, in order; columns as in that module
             scores.json          the counts: rows in = rows with an answer + rows with a reason
