@@ -8,7 +8,7 @@ who is told, and which steps run side by side (`side_by_side.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +18,7 @@ from data_contracts.errors import UserError
 from flows.pipeline import pour, step_names
 from flows.recipe_base import RecipeBase
 from flows.runs import RunLog, RunningRun
-from flows.side_by_side import Job, run_side_by_side
+from flows.side_by_side import Job, expect_children, run_side_by_side
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import Progress, SilentProgress
 from tasks.runtime.stages import RunStage, Stage, StageConfig, StageOutcome, run_stage
@@ -155,14 +155,21 @@ class Runner:
         options: Options,
         call: Call,
         listener: Listener,
+        on_first_built: Callable[[], None] | None = None,
     ) -> None:
-        """Run with `call`, telling `listener` and remembering in `log`."""
+        """Run with `call`, telling `listener` and remembering in `log`.
+
+        Args:
+            on_first_built: called once, as soon as a step was not cached: what depends on it, such
+                as the students, will not be either.
+        """
         self._store = store
         self._log = log
         self._running = running
         self._options = options
         self._call = call
         self._listener = listener
+        self._on_first_built = on_first_built or _nothing
         self._put_aside: list[Job[Finished]] = []
         self.artifacts: dict[str, Artifact] = {}
 
@@ -222,10 +229,30 @@ class Runner:
             run=run,
         )
         seconds = time.monotonic() - started
+        if not outcome.cached:
+            self._on_first_built()
+            self._on_first_built = _nothing
         self._log.write_step(self._running.name, name, outcome, seconds)
         self._listener.step_finished(name, outcome, seconds)
         self.artifacts[name] = outcome.artifact
         return Finished(outcome.artifact, rebuild_dependents)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _has_small_steps(recipe: RecipeBase) -> bool:
+    """Whether steps of `recipe` will run side by side."""
+    found: list[str] = []
+
+    def note(name: str, stage: Stage, config: StageConfig, /, **inputs: str) -> str:
+        if stage.on_one_thread and stage.on_one_thread(config):
+            found.append(name)
+        return name
+
+    pour(recipe, note)
+    return len(found) > 1
 
 
 def run_pipeline(
@@ -251,7 +278,8 @@ def run_pipeline(
     log = RunLog(store.root, recipe.name)
     listener = LISTENER.get() or SilentListener()
     with log.run(tuple(names)) as running:
-        runner = Runner(store, log, running, options, call, listener)
+        expect = expect_children if options.workers > 1 and _has_small_steps(recipe) else _nothing
+        runner = Runner(store, log, running, options, call, listener, expect)
         pour(recipe, runner)
         runner.finish()
     return runner.artifacts

@@ -17,13 +17,18 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tasks.runtime.children import Children
+from tasks.runtime.children import Children, start_helper
 from tasks.runtime.stages import RunStage, run_stage
 
 T = TypeVar("T")
 
 # What a student's child needs: imported once, in the process that all children are forked from.
 _PRELOAD = ("tasks.training.fitting", "tasks.modeling.backbones", "tasks.problems")
+
+
+def expect_children() -> None:
+    """Have what children need imported in the background, so that the first ones start at once."""
+    start_helper(_PRELOAD)
 
 
 @dataclass

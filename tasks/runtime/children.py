@@ -5,6 +5,7 @@
 
 Children are forked from one helper process that has imported what they need and computes nothing
 (multiprocessing's fork server): importing torch and transformers takes seconds, a fork some 20 ms.
+Who knows beforehand that children will be needed starts the helper while other work is done.
 Each stage gets a fresh child, so memory goes back when it ends and a killed one takes no other
 along. A child ends itself when the pipe to its parent breaks, so `kill -9` of the parent leaves
 nobody behind who holds a lock; SIGTERM lets training save its checkpoint first.
@@ -20,6 +21,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -34,6 +36,16 @@ from tasks.runtime.stages import Stage, StageConfig, StageOutcome, find, run_sta
 # A checkpoint is written within a second or two; who takes longer is stuck.
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.5
+
+
+def start_helper(preload: Sequence[str]) -> None:
+    """Start the process that children are forked from, unless it is there; returns at once.
+
+    Args:
+        preload: modules that it imports, meanwhile, once for all children.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    forkserver.ensure_running()
 
 
 class Children:

@@ -4,11 +4,12 @@ import importlib
 import signal
 import threading
 import time
+from multiprocessing import forkserver
 
 import pytest
 
 from data_contracts.errors import Preempted, RecipeError, ResourceExhausted
-from tasks.runtime.children import Children
+from tasks.runtime.children import Children, start_helper
 from tasks.runtime.progress import SilentProgress, StopTraining
 from tasks.runtime.stages import Stage
 
@@ -43,7 +44,8 @@ def toy(config, inputs, workspace):
     if config.does == "waits":
         (workspace.work / "waiting").touch()
         time.sleep(60)
-    (workspace.output / "out").write_text(f"{os.getpid()}")
+    number = os.getppid() if config.does == "parent" else os.getpid()
+    (workspace.output / "out").write_text(f"{number}")
     return StageSummary(facts={"rows": 2})
 """
 
@@ -141,3 +143,12 @@ def test_stop_ends_who_runs_and_starts_no_more(toy, store):
     with pytest.raises(Preempted):
         run(children, toy, store)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_children_come_from_the_helper_that_was_started_before(toy, store):
+    """A helper started early that nobody uses: the imports would be waited for all the same."""
+    start_helper([])
+    helper = forkserver._forkserver._forkserver_pid
+    assert helper is not None
+    parent = run(Children(), toy, store, "parent").artifact.path / "out"
+    assert int(parent.read_text()) == helper
