@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from flows.recipe import Recipe
 from flows.seq2seq_recipe import Seq2SeqRecipe
@@ -42,12 +43,18 @@ def description(kind: type[BaseModel], location: Location) -> str:
 
 def takes_null(kind: type[BaseModel], location: Location) -> bool:
     """Whether null is a value of the field at `location`."""
-    fields = [
-        model.model_fields[str(location[-1])]
-        for model in models_at(kind, location[:-1])
-        if str(location[-1]) in model.model_fields
-    ]
-    return any(_holds_none(field.annotation) for field in fields)
+    return any(_holds_none(field.annotation) for field in _fields_at(kind, location))
+
+
+def is_field(kind: type[BaseModel], location: Location) -> bool:
+    """Whether there is a field of that name at `location`."""
+    return bool(_fields_at(kind, location))
+
+
+def _fields_at(kind: type[BaseModel], location: Location) -> list[FieldInfo]:
+    name = str(location[-1])
+    models = models_at(kind, location[:-1])
+    return [model.model_fields[name] for model in models if name in model.model_fields]
 
 
 def models_at(kind: type[BaseModel], location: Location) -> list[type[BaseModel]]:

@@ -22,9 +22,11 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
-from flows.recipe_fields import Location, recipe_kind, takes_null
+from flows.recipe_fields import Location, is_field, recipe_kind, takes_null
 
 SHIPPED = Path(__file__).parent / "recipes"
 _EXTENDS = "extends"
@@ -157,11 +159,16 @@ def _merge(
         old = base.get(key)
         if isinstance(value, dict) and isinstance(old, dict) and not _is_another(old, value):
             merged[key] = _merge(old, value, whole, (*at, key))
-        elif value is None and key in base and not takes_null(recipe_kind(whole), (*at, key)):
-            del merged[key]
+        elif value is None and _means_default(recipe_kind(whole), (*at, key), key in base):
+            merged.pop(key, None)
         else:
             merged[key] = value
     return merged
+
+
+def _means_default(kind: type[BaseModel], at: Location, in_base: bool) -> bool:
+    """Whether null at `at` leaves the field out; a name that no field has stays and is refused."""
+    return not takes_null(kind, at) and (in_base or is_field(kind, at))
 
 
 def _is_another(old: dict[Any, Any], new: dict[Any, Any]) -> bool:

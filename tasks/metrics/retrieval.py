@@ -93,6 +93,22 @@ def partner_ranks(
     return ranks
 
 
+def alike(vectors_ND: FloatArray, *, cosine: float = 0.9995) -> IntArray:
+    """Number of the first vector that each is a copy of: (N,), its own if there is none before it.
+
+    Copies of one text that were read in different batches differ in their last bits, those of
+    bfloat16 being the third decimal: copies are told by their direction, not by equal numbers.
+    """
+    vectors = _unit_length(vectors_ND)
+    found = np.empty(len(vectors), dtype=np.int64)
+    chunk = max(1, _CHUNK_SIMILARITIES // max(1, len(vectors)))
+    for start in range(0, len(vectors), chunk):
+        found[start : start + chunk] = (
+            vectors[start : start + chunk] @ vectors.T >= cosine
+        ).argmax(axis=1)
+    return found
+
+
 def both_ways(
     targets_ND: FloatArray, sources_ND: FloatArray, groups_N: IntArray
 ) -> tuple[IntArray, IntArray]:

@@ -81,10 +81,11 @@ def read_apart(input_ids_BL: Tensor, attention_mask_BL: Tensor) -> Texts:
     begins_BL = (input_ids_BL[:, :-1] == last_B1) & (input_ids_BL[:, 1:] == input_ids_BL[:, :1])
     begins_BL = begins_BL & (attention_mask_BL[:, 1:] > 0)
     # The first such place; the end, and so an empty second text, if there is none.
-    split_B1 = torch.where(begins_BL, places_L[1:], lengths_B1).amin(1, keepdim=True)
+    begins_at_BL = torch.where(begins_BL, places_L[1:], lengths_B1)
+    split_B1 = torch.cat([begins_at_BL, lengths_B1], dim=1).amin(1, keepdim=True)
     second_BL = input_ids_BL.gather(1, (places_L + split_B1).clamp(max=length - 1))
-    mask_BL = places_L < split_B1
-    # Its first token is never masked: attention over nothing at all is not a number.
+    # First tokens are never masked: attention over nothing at all is not a number.
+    mask_BL = places_L < split_B1.clamp(min=1)
     second_mask_BL = places_L < (lengths_B1 - split_B1).clamp(min=1)
     input_ids = torch.cat([input_ids_BL, second_BL])
     attention_mask = torch.cat([mask_BL, second_mask_BL]).to(attention_mask_BL.dtype)

@@ -299,8 +299,9 @@ def _check_term(
     models = (student, teacher)
     if not term.reads_tokens and not all(isinstance(one, EncoderClassifier) for one in models):
         raise RecipeError(
-            f"{term.title} compares text vectors, which a network over units does not have",
-            rule="terms over texts are for problems with one answer a text",
+            f"{term.title} compares text vectors, which a network over units, or one that reads "
+            "the texts of a pair apart, does not have",
+            rule="terms over texts are for networks that make one vector of what they read",
             remedy="compare tokens (token_mse, token_cosine, relations, attention), or leave the "
             "term out",
         )

@@ -357,14 +357,6 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
     assert (SHIPPED / "quickstart.yaml").is_file()
 
 
-def test_the_nightly_deployment_is_the_quickstart():
-    """The copy of the recipe in infra/prefect.yaml would age unnoticed."""
-    text = (Path(__file__).parents[2] / "infra" / "prefect.yaml").read_text(encoding="utf-8")
-    (deployment,) = yaml.safe_load(text)["deployments"]
-    parameters = deployment["parameters"]
-    assert check_recipe(parameters["recipe"], name="prefect.yaml") == read_recipe("quickstart")
-
-
 def test_a_recipe_may_list_its_loss_terms():
     """A list of terms that the student's own configuration never sees."""
     terms = "[{kind: jsd, beta: 0.2, weight: {kind: cosine, start: 1, end: 0.2}}, {kind: hard}]"

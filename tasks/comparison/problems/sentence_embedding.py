@@ -227,4 +227,5 @@ def _cosines(embed: Embed, scored: pa.Table) -> np.ndarray:
     """Cosine of both texts of each scored row, (rows,)."""
     first, second = (embed(scored[name].to_pylist()) for name in ("text", "text_b"))
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return (first * second).sum(axis=1) / lengths
+    # A vector of nothing but zeros is like no other.
+    return (first * second).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -93,6 +93,16 @@ def test_a_batch_is_split_where_the_second_text_begins():
     assert texts.input_ids.shape == (4, 7)
 
 
+def test_pairs_of_one_token_or_none_have_finite_answers(network):
+    """A batch of nothing but a lone token, or an empty row beside others, would be no number."""
+    one = network(torch.tensor([[CLS]]), torch.ones(1, 1, dtype=torch.int64))
+    ids, mask = padded([joined(PAIRS[0]), joined(PAIRS[1])])
+    mask[1] = 0
+    beside = network(ids, mask)
+    assert one.isfinite().all()
+    assert beside.isfinite().all()
+
+
 def test_a_served_pair_is_split_alike():
     """The served script has its own words for it: it must not have its own opinion."""
     ids, mask = padded([joined(pair) for pair in PAIRS], extra=2)

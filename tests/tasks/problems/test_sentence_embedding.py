@@ -49,8 +49,9 @@ def test_validation_asks_whether_sentences_are_found():
 
 
 def test_translations_of_one_sentence_do_not_compete():
-    """Half of a data set with two translations a sentence could never be found."""
-    twice = Answers(None, VECTORS[[0, 0, 1]])
+    """Half of a data set with two translations a sentence could never be found; nor if copies read
+    in two batches, which differ in their last bits, counted as two sentences."""
+    twice = Answers(None, VECTORS[[0, 0, 1]] + np.array([[0], [3e-4], [0]], np.float32))
     students = np.array([[1, 0.1, 0], [1, 0, 0.1], [0, 1, 0]], np.float32)
     students /= np.linalg.norm(students, axis=1, keepdims=True)
     assert PROBLEM.score(TOKENS, students, twice, labels=())["accuracy_at_1"] == 1.0
