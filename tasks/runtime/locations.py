@@ -271,8 +271,9 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 rule="remote files are copied to Decant's home once",
                 remedy="free space, or set DECANT_HOME to a larger disk; the run resumes",
             ) from error
-        # What botocore raises when no server answers is none of Python's own connection errors.
-        if isinstance(error, OSError) or type(error).__module__ == "botocore.exceptions":
+        # What these clients raise when no server answers is none of Python's own connection errors.
+        client = type(error).__module__.partition(".")[0]
+        if isinstance(error, OSError) or client in ("botocore", "httpx", "httpx2"):
             raise TransientError(
                 f"{self.uri!r}: {type(error).__name__} while reading",
                 rule="the server must answer",

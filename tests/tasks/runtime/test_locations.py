@@ -7,6 +7,7 @@ from pathlib import Path
 import boto3
 import fsspec
 import pytest
+from huggingface_hub import HfFileSystem
 from moto.server import ThreadedMotoServer
 
 from data_contracts.errors import SourceError, TransientError
@@ -148,6 +149,17 @@ def test_a_hub_that_cannot_be_reached_may_be_retried():
     """A network fault told as a mistake in the recipe."""
     with pytest.raises(TransientError, match="cannot be fetched"):
         local_folder("hf://org/not-in-any-cache@abc123")
+
+
+def test_a_hub_whose_files_cannot_be_listed_may_be_retried(monkeypatch):
+    """A hundred lines of a web client's traceback for a cable that is out."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.hf_file_system.constants.ENDPOINT", "http://127.0.0.1:9")
+    HfFileSystem.clear_instance_cache()
+    with pytest.raises(TransientError, match="ConnectError while reading"):
+        location_digest("hf://datasets/org/name@abc/train.parquet")
+    HfFileSystem.clear_instance_cache()
 
 
 def test_schemes_are_read_in_any_case():
