@@ -1,7 +1,6 @@
 """The recipe: complete, described, and refusing what it does not know."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
