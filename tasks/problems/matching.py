@@ -16,13 +16,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.text_classification import TextClassification
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.config import PairReading
 
 
 class Matching(TextClassification):
@@ -30,18 +28,9 @@ class Matching(TextClassification):
 
     name = "matching"
 
-    def build_model(
-        self,
-        backbone: PreTrainedModel,
-        *,
-        num_labels: int,
-        pooling: Pooling,
-        dropout: float,
-        pairs: PairReading = "together",
-    ) -> EncoderWithHead:
+    def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """A cross-encoder, or a bi-encoder where pairs are read apart."""
         from tasks.modeling.classifier import EncoderClassifier
         from tasks.modeling.pair_encoder import PairEncoder
 
-        network = EncoderClassifier if pairs == "together" else PairEncoder
-        return network(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+        return EncoderClassifier if pairs == "together" else PairEncoder

@@ -66,7 +66,6 @@ class Problem(ABC):
     signals_contract: ClassVar[str] = "teacher_signals"
     has_thresholds: ClassVar[bool] = False
 
-    @abstractmethod
     def build_model(
         self,
         backbone: PreTrainedModel,
@@ -81,6 +80,12 @@ class Problem(ABC):
         Args:
             pairs: how the two texts of a pair are read; `apart` is for matching alone.
         """
+        network = self.network(pairs)
+        return network(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+
+    @abstractmethod
+    def network(self, pairs: PairReading) -> type[EncoderWithHead]:
+        """The class of that network; imported here, so that naming a problem loads no torch."""
 
     @abstractmethod
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:

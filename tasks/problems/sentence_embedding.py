@@ -23,14 +23,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
-from tasks.problems.whole_texts import WholeTextProblem
+from tasks.problems.whole_texts import WholeTextProblem, as_matrix
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.config import PairReading
 
 EMBEDDING = "embedding"
 """Column of the signals, and of tokens that were joined with them: the teacher's vectors."""
@@ -45,26 +43,18 @@ class SentenceEmbedding(WholeTextProblem):
     signals_contract = "teacher_signals_sentence_embedding"
     signal_column = EMBEDDING
 
-    def build_model(
-        self,
-        backbone: PreTrainedModel,
-        *,
-        num_labels: int,
-        pooling: Pooling,
-        dropout: float,
-        pairs: PairReading = "together",
-    ) -> EncoderWithHead:
-        """Encoder, pooling, dropout, and a linear head to `num_labels` numbers."""
+    def network(self, pairs: PairReading) -> type[EncoderWithHead]:
+        """Encoder, pooling, dropout, and a linear head to `num_labels` numbers, normalised."""
         del pairs
         from tasks.modeling.classifier import EncoderEmbedder
 
-        return EncoderEmbedder(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+        return EncoderEmbedder
 
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
         """The teacher's vectors (N, D) where rows were joined with them, otherwise nothing."""
         del num_labels
         if EMBEDDING in table.column_names:
-            return Answers(None, vectors_of(table))
+            return Answers(None, as_matrix(table[EMBEDDING]))
         return Answers(None, np.full(len(table), IGNORE_INDEX, dtype=np.int64))
 
     def soft_targets(
@@ -72,7 +62,7 @@ class SentenceEmbedding(WholeTextProblem):
     ) -> tuple[np.ndarray, Answers]:
         """The teacher's vectors; there are no classes to bring into order."""
         del table, order
-        return vectors_of(signals), answers
+        return as_matrix(signals[EMBEDDING]), answers
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
@@ -89,10 +79,3 @@ class SentenceEmbedding(WholeTextProblem):
         ranks = both_ways(logits, teacher, alike(teacher))
         distances = np.square(logits.astype(np.float64) - teacher).sum(axis=1)
         return {**retrieval_scores(ranks), "loss": float(distances.mean())}
-
-
-def vectors_of(table: pa.Table) -> np.ndarray:
-    """The column of vectors as float32, (N, D)."""
-    flat = table[EMBEDDING].combine_chunks().flatten()
-    values = np.asarray(flat, dtype=np.float32)
-    return values.reshape(len(table), -1) if len(table) else values.reshape(0, 0)

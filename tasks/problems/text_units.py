@@ -7,31 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.problem import Problem
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.config import PairReading
 
 
 class UnitProblem(Problem):
     """Hidden states of tokens → linear layer, C logits a unit."""
 
-    def build_model(
-        self,
-        backbone: PreTrainedModel,
-        *,
-        num_labels: int,
-        pooling: Pooling,
-        dropout: float,
-        pairs: PairReading = "together",
-    ) -> EncoderWithHead:
+    def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """Encoder, dropout and a linear head on tokens; nothing is pooled."""
         del pairs
         from tasks.modeling.token_heads import EncoderTokenClassifier
 
-        return EncoderTokenClassifier(
-            backbone, num_labels=num_labels, pooling=pooling, dropout=dropout
-        )
+        return EncoderTokenClassifier

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tasks.modeling.config import PairReading, Pooling
 from tasks.problems.problem import Answers, Problem
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.config import PairReading
 
 
 class WholeTextProblem(Problem):
@@ -26,20 +24,12 @@ class WholeTextProblem(Problem):
     signal_column: ClassVar[str] = "logits"
     """Where the signals hold what the teacher said."""
 
-    def build_model(
-        self,
-        backbone: PreTrainedModel,
-        *,
-        num_labels: int,
-        pooling: Pooling,
-        dropout: float,
-        pairs: PairReading = "together",
-    ) -> EncoderWithHead:
+    def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """Encoder, pooling, dropout and a linear head."""
         del pairs
         from tasks.modeling.classifier import EncoderClassifier
 
-        return EncoderClassifier(backbone, num_labels=num_labels, pooling=pooling, dropout=dropout)
+        return EncoderClassifier
 
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
         """The `label` column; no units."""
@@ -51,9 +41,8 @@ class WholeTextProblem(Problem):
     ) -> tuple[np.ndarray, Answers]:
         """The signals' fixed-size lists, classes in the student's order."""
         del table
-        flat = signals[self.signal_column].combine_chunks()
-        values = np.asarray(flat.flatten(), dtype=np.float32).reshape(len(signals), -1)
-        return np.ascontiguousarray(values[:, list(order)]), answers
+        logits = as_matrix(signals[self.signal_column])
+        return np.ascontiguousarray(logits[:, list(order)]), answers
 
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
         """example_id, and what the teacher said as lists of fixed size."""
@@ -63,14 +52,19 @@ class WholeTextProblem(Problem):
 
     def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """One answer a row."""
-        flat = signals[self.signal_column].combine_chunks().flatten()
-        logits = np.asarray(flat, dtype=np.float32).reshape(-1, num_labels)
-        return logits, np.ones(len(signals), dtype=np.int64)
+        del num_labels
+        return as_matrix(signals[self.signal_column]), np.ones(len(signals), dtype=np.int64)
 
     def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
         """example_id, logits as lists of fixed size."""
         nothing = Answers(None, np.empty(0, dtype=np.int64))
         return self.signal_table(pa.table({"example_id": ids}), logits, nothing)
+
+
+def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of lists of one fixed size as float32: (rows, size)."""
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat, dtype=np.float32).reshape(-1, column.type.list_size)
 
 
 def log_softmax(logits_NC: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ from tasks.metrics.similarity import SPEARMAN, similarity_statistics
 from tasks.metrics.statistics import Measure, one_after_the_other
 from tasks.metrics.systems import Answers
 from tasks.problems import load_model
-from tasks.problems.sentence_embedding import vectors_of
+from tasks.problems.sentence_embedding import EMBEDDING
+from tasks.problems.whole_texts import as_matrix
 from tasks.runtime.device import has_cuda
 from tasks.training.inference import predict_logits
 from tasks.training.loop import place
@@ -154,7 +155,7 @@ class SentenceEmbedding:
     @cached_property
     def _teacher_vectors(self) -> np.ndarray:
         ids = pa.chunked_array([self._pairs.ids], pa.string())
-        return vectors_of(self.material.signals(ids))
+        return as_matrix(self.material.signals(ids)[EMBEDDING])
 
     @cached_property
     def _is_scored(self) -> bool:
