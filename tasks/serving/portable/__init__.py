@@ -5,9 +5,11 @@
     pair_classifier.py        text, text_b        → label, score
     token_classifier.py       text                → entities with character offsets
     question_answerer.py      question, context   → answer, score, start, end
+    text_embedder.py          text                → embedding, of unit length
     text_writer.py            text                → translation, summary or reply
 
     foundation.py             digests, normalisation, tokenizer, both network forms: every script's
+    whole_texts.py            texts cut as in training: scripts that read one text a row
     origins.py                normalised characters → characters of the text as it was given
     windows.py                a long text in overlapping pieces, and their answers made one
 

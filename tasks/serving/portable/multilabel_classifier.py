@@ -21,16 +21,15 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.serving.portable.foundation import PortableModel
+from tasks.serving.portable.whole_texts import WholeTextModel
 
 
-class MultilabelClassifier(PortableModel):
+class MultilabelClassifier(WholeTextModel):
     """Labels of texts, none, one or several. See the module's text for input and output."""
 
     def read(self, file: Callable[[str], Path]) -> None:
-        """Labels, settings and the tokenizer, which cuts texts as in training."""
+        """What any model of texts has, and the labels' thresholds."""
         super().read(file)
-        self.tokenizer.enable_truncation(self.max_length_tokens)
         self._thresholds = np.array(self.settings["thresholds"], np.float64)
 
     def predict(
@@ -50,9 +49,7 @@ class MultilabelClassifier(PortableModel):
         Raises: MlflowException (HTTP 400) naming rows or parameters that cannot be used.
         """
         params = params or {}
-        network = self.network(params)
-        encodings = self.tokenizer.encode_batch(self.texts(model_input["text"], "text"))
-        found = self.logits(network, [encoding.ids for encoding in encodings], params)
+        found = self.text_logits(model_input, params)
         answers: dict[str, list[Any]] = {"labels": [], "scores": []}
         probabilities = [1 / (1 + np.exp(-logits.astype(np.float64))) for logits in found]
         for row in probabilities:

@@ -11,29 +11,18 @@ Texts beyond the training length are cut there, as in training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.serving.portable.foundation import (
-    PortableModel,
-    best_labels,
-    positive,
-    softmax,
-)
+from tasks.serving.portable.foundation import best_labels, positive, softmax
+from tasks.serving.portable.whole_texts import WholeTextModel
 
 
-class TextClassifier(PortableModel):
+class TextClassifier(WholeTextModel):
     """Labels and confidences of texts. See the module's text for input and output."""
-
-    def read(self, file: Callable[[str], Path]) -> None:
-        """Labels, settings and the tokenizer, which cuts texts as in training."""
-        super().read(file)
-        self.tokenizer.enable_truncation(self.max_length_tokens)
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -51,16 +40,10 @@ class TextClassifier(PortableModel):
         Raises: MlflowException (HTTP 400) naming rows or parameters that cannot be used.
         """
         params = params or {}
-        network = self.network(params)
-        input_ids = self.tokenize(self.texts(model_input["text"], "text"))
-        logits = np.array(self.logits(network, input_ids, params), np.float32)
+        logits = np.array(self.text_logits(model_input, params), np.float32)
         probabilities = softmax(logits.reshape(-1, len(self.labels)))
         answers = best_labels(self.labels, probabilities, positive(params, "top_k", 1))
         return pd.DataFrame(answers, index=model_input.index)
-
-    def tokenize(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of normalised texts, cut at the training length."""
-        return [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
 
 
 set_model(TextClassifier())

@@ -16,24 +16,17 @@ are cut there, as in training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.serving.portable.foundation import PortableModel
+from tasks.serving.portable.whole_texts import WholeTextModel
 
 
-class TextEmbedder(PortableModel):
+class TextEmbedder(WholeTextModel):
     """Vectors of texts. See the module's text for input and output."""
-
-    def read(self, file: Callable[[str], Path]) -> None:
-        """Settings and the tokenizer, which cuts texts as in training."""
-        super().read(file)
-        self.tokenizer.enable_truncation(self.max_length_tokens)
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -48,11 +41,7 @@ class TextEmbedder(PortableModel):
         Returns: a DataFrame with the input's index: `embedding`, a list of numbers a text.
         Raises: MlflowException (HTTP 400) naming rows or parameters that cannot be used.
         """
-        params = params or {}
-        network = self.network(params)
-        texts = self.texts(model_input["text"], "text")
-        input_ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
-        vectors = np.array(self.logits(network, input_ids, params), np.float64)
+        vectors = np.array(self.text_logits(model_input, params or {}), np.float64)
         return pd.DataFrame({"embedding": list(vectors.tolist())}, index=model_input.index)
 
 

@@ -21,18 +21,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
 from tasks.serving.portable.foundation import PortableModel, batches, positive
+from tasks.serving.portable.whole_texts import WholeTextModel
 
 ANSWER_COLUMNS = {"translation": "translation", "summarization": "summary", "generation": "reply"}
 OWN_SETTING = -1
 
 
-class TextWriter(PortableModel):
+class TextWriter(WholeTextModel):
     """Texts written for texts. See the module's text for input and output."""
 
     def load_context(self, context: Any) -> None:
         """Read tokenizer and settings; the network itself is loaded when first asked."""
         super().load_context(context)
-        self.tokenizer.enable_truncation(self.max_length_tokens)
         self._writer: Any = None
 
     def predict(
@@ -51,10 +51,7 @@ class TextWriter(PortableModel):
         """
         params = params or {}
         search = self._search(params)
-        input_ids = [
-            encoding.ids
-            for encoding in self.tokenizer.encode_batch(self.texts(model_input["text"], "text"))
-        ]
+        input_ids = self.input_ids(model_input)
         written = [""] * len(input_ids)
         size = positive(params, "batch_size", 16)
         for rows, ids_BL, mask_BL in batches(input_ids, size, self.settings["pad_token_id"]):
