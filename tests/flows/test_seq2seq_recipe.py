@@ -9,20 +9,11 @@ from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
 from flows.pipeline import step_names
 from flows.recipe import Recipe
-from flows.recipe_fields import models_in
 from flows.recipe_files import check_recipe, encoder_recipe, read_recipe
 from flows.seq2seq_recipe import Seq2SeqRecipe
+from tests.flows.recipe_probes import all_models
 
 NAMES = ("translation", "summarization", "generation")
-
-
-def all_models(model, seen):
-    if model not in seen:
-        seen.add(model)
-        for field in model.model_fields.values():
-            for inner in models_in(field.annotation):
-                all_models(inner, seen)
-    return seen
 
 
 def refusal(*overrides, name="translation"):

@@ -1,0 +1,107 @@
+"""What a recipe may ask of its problem: a misfit is told before anything runs."""
+
+import pytest
+
+from data_contracts.errors import RecipeError
+from flows.recipe_files import check_recipe, read_recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "terms", "said"),
+    [
+        ("question_answering", [{"kind": "dist"}], "holds dist, which question_answering"),
+        ("question_answering", [{"kind": "kl"}, {"kind": "logit_mse"}], "holds logit_mse"),
+    ],
+)
+def test_a_loss_that_a_problem_cannot_use_is_told_before_anything_runs(name, terms, said):
+    """A day of training that ends in a traceback, or a loss that counts filler as units."""
+    values = read_recipe(name).model_dump(mode="json", exclude_defaults=True)
+    values["distillation"] = {"terms": terms}
+    with pytest.raises(RecipeError, match=said):
+        check_recipe(values, name=name)
+
+
+def test_label_smoothing_over_units_is_refused():
+    """Mass on the filler of shorter windows: a loss of hundreds of nats that nothing lowers."""
+    for name in ("teacher", "student"):
+        values = read_recipe("question_answering").model_dump(mode="json", exclude_defaults=True)
+        values[name]["training"]["label_smoothing"] = 0.1
+        with pytest.raises(RecipeError, match=rf"{name}\.training\.label_smoothing is 0\.1"):
+            check_recipe(values, name="question_answering")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        (
+            "quickstart",
+            {"student": {"pairs": "apart"}},
+            "student.pairs is apart, but rows of text_",
+        ),
+        ("sib200", {"teacher": {"pairs": "apart"}}, r"teacher\.pairs is apart"),
+        (
+            "matching",
+            {"student": {"pairs": "apart", "matching": [{"kind": "hidden_mse", "layers": "last"}]}},
+            r"student\.matching looks at one vector a row",
+        ),
+        (
+            "matching",
+            {"teacher": {"pairs": "apart", "adversary": {"groups": "role"}}},
+            r"teacher\.adversary looks at one vector a row",
+        ),
+    ],
+)
+def test_pairs_are_read_apart_only_where_that_is_known_to_work(name, changes, said):
+    """A student of single texts that waits for a second one, or half of each pair compared."""
+    values = read_recipe(name).model_dump(mode="json", exclude_defaults=True)
+    for section, fields in changes.items():
+        values[section].update(fields)
+    with pytest.raises(RecipeError, match=said):
+        check_recipe(values, name=name)
+
+
+STS = {"format": "csv", "uri": "sts.csv", "role": "test"}
+
+
+STS |= {"columns": {"text": "a", "text_b": "b", "score": "s"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"distillation": {"alpha": 1.0}}, r"distillation\.terms is missing"),
+        ({"distillation": {"terms": [{"kind": "kl"}]}}, "holds kl, which sentence_embedding"),
+        ({"baselines": {"supervised": False}}, r"baselines\.pseudo_labels is on"),
+        ({"student": {"ema": {"decay": 0.9}}}, r"student\.ema is given"),
+        (
+            {"teacher": {"training": {"num_epochs": 1, "batch_size": 8, "learning_rate": 0.1}}},
+            r"teacher\.training is given",
+        ),
+        ({"registration": {"gates": {}}}, r"min_gain_over_no_kd is -3"),
+        ({"data": {"sources": [{"name": "sts", "language": "zh", **STS}]}}, "none of which the t"),
+    ],
+)
+def test_sentence_embedding_refuses_what_needs_labels(changes, said):
+    """A night of training, and then a gate that no student without labels can pass."""
+    values = read_recipe("sentence_embedding").model_dump(mode="json", exclude_defaults=True)
+    for section, fields in changes.items():
+        if section == "data":
+            values["data"]["sources"] += fields["sources"]
+        elif section in ("distillation", "baselines"):
+            values[section] = fields
+        else:
+            values[section].update(fields)
+    with pytest.raises(RecipeError, match=said):
+        check_recipe(values, name="sentence_embedding")
+
+
+def test_only_vectors_have_a_teacher_that_is_not_trained():
+    """A head drawn at random would teach; or a loss of vectors compare the logits of classes."""
+    values = read_recipe("quickstart").model_dump(mode="json", exclude_defaults=True)
+    del values["teacher"]["training"]
+    with pytest.raises(RecipeError, match=r"teacher\.training is missing"):
+        check_recipe(values, name="quickstart")
+    values = read_recipe("quickstart").model_dump(mode="json", exclude_defaults=True)
+    values["distillation"] = {"terms": [{"kind": "embedding_mse"}]}
+    with pytest.raises(RecipeError, match="compares vectors of sentences"):
+        check_recipe(values, name="quickstart")

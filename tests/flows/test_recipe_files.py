@@ -1,0 +1,99 @@
+"""Recipe files and overrides: read as they are meant, or refused with the closest known name."""
+
+import json
+
+import pytest
+import yaml
+
+from data_contracts.errors import RecipeError
+from flows.pipeline import step_names
+from flows.recipe_files import check_recipe, read_recipe
+from flows.recipe_text import SHIPPED, shipped_recipes
+from tests.flows.recipe_probes import refusal
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_survives_yaml_and_json(name):
+    """A deployment would run another recipe than the file it was made from."""
+    recipe = read_recipe(name)
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True)
+    assert check_recipe(yaml.safe_load(text), name=name) == recipe
+    assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.name == name
+
+
+def test_an_unknown_field_is_refused_with_the_closest_name():
+    """`lerning_rate: 0.1` would be silently ignored."""
+    error = refusal("student.training.lerning_rate=0.1")
+    assert "student.training.lerning_rate is not a field" in error.fact
+    assert "did you mean student.training.learning_rate?" in error.remedy
+    error = refusal("data.sources.2.langage=zh")
+    assert "data.sources.2.langage is not a field" in error.fact
+    assert "did you mean data.sources.2.language?" in error.remedy
+
+
+def test_a_wrong_value_is_told_with_its_path_value_and_meaning():
+    """A person would search a file of a hundred lines for the wrong one."""
+    error = refusal("distillation.alpha=2")
+    assert "distillation.alpha = 2" in error.fact
+    assert "weight of the soft targets" in error.rule
+
+
+def test_overrides_are_typed_like_yaml_and_reach_into_lists():
+    """`--set num_seeds=2` would put the text "2" where a number belongs."""
+    recipe = read_recipe(
+        "quickstart",
+        [
+            "num_seeds=2",
+            "student.training.learning_rate=3e-4",
+            "baselines={pseudo_labels: false, supervised: false}",
+            "data.sources.0.seed=5",
+        ],
+    )
+    assert recipe.num_seeds == 2
+    assert recipe.student_config(0).training.learning_rate == 0.0003
+    assert recipe.corpus_config().sources[0].seed == 5
+    assert [name for name in step_names(recipe) if "seed" in name] == [
+        "student-seed-0",
+        "student-seed-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "fact"),
+    [
+        ("num_seeds", "has no field or no value"),
+        ("a..b=1", "has no field or no value"),
+        ("data.sources.99.role=test", "has no item '99'"),
+        ("name.x=1", "which has no fields"),
+        ("data.sources=&a [*a]", "cannot be read"),
+    ],
+)
+def test_a_malformed_override_is_refused(override, fact):
+    """It would change nothing, and the run would look as asked."""
+    assert fact in refusal(override).fact
+
+
+def test_a_wrong_field_of_a_pretrained_student_is_told_with_its_own_fields(tiny):
+    """The fields of a shape, for somebody who copies layers."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["student"]["architecture"] = {"init": "pretrained", "num_layers": 2, "layer": "last"}
+    with pytest.raises(RecipeError, match=r"did you mean student\.architecture\.layers") as caught:
+        check_recipe(values, name="tiny")
+    assert "embedding_size" not in caught.value.rule
+
+
+def test_files_that_are_no_recipes_are_refused(tmp_path):
+    """A wrong path would end in a traceback."""
+    for name, text in {
+        "list.yaml": "[1, 2]",
+        "twice.yaml": "name: a\nname: b\n",
+        "object.yaml": "!!python/object/apply:os.getcwd []",
+        "tabs.yaml": "\tname: a",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with pytest.raises(RecipeError):
+            read_recipe(str(tmp_path / name))
+    with pytest.raises(RecipeError, match="did you mean quickstart"):
+        read_recipe("quikstart")
+    assert (SHIPPED / "quickstart.yaml").is_file()
