@@ -1,4 +1,4 @@
-"""One tiny student for the tests of what happens to a student after training."""
+"""A small corpus; and one tiny student for the tests of what happens to it after training."""
 
 import json
 
@@ -28,11 +28,18 @@ from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
 from tasks.serving.registry import Registry
+from tests.tasks.small_corpus import write_sources
 
 LABELS = ("HassClimateGetTemperature", "HassLightSet", "HassTurnOff", "HassTurnOn", "媒体播放")
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
 REQUESTS = ("打开{}的灯", "关闭{}的灯", "{}现在几度", "把{}的亮度调到百分之五十", "在{}播放音乐")
 TEXTS = tuple(request.format(room) for request in REQUESTS for room in ROOMS)
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """English training rows, Chinese pairs, Chinese validation and test rows, as files."""
+    return write_sources(tmp_path)
 
 
 @pytest.fixture(scope="session")
