@@ -1,4 +1,4 @@
-"""A small corpus; and one tiny student for the tests of what happens to it after training."""
+"""A small corpus, a world of texts, and one tiny student for what happens to it after training."""
 
 import json
 
@@ -29,6 +29,7 @@ from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
 from tasks.serving.registry import Registry
 from tests.tasks.small_corpus import write_sources
+from tests.tasks.twelve_words import TextWorld
 
 LABELS = ("HassClimateGetTemperature", "HassLightSet", "HassTurnOff", "HassTurnOn", "媒体播放")
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
@@ -40,6 +41,12 @@ TEXTS = tuple(request.format(room) for request in REQUESTS for room in ROOMS)
 def sources(tmp_path):
     """English training rows, Chinese pairs, Chinese validation and test rows, as files."""
     return write_sources(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def text_world(tmp_path_factory):
+    """Teacher, signals and students of texts; its teacher is trained once for all tests."""
+    return TextWorld(tmp_path_factory.mktemp("twelve-words"))
 
 
 @pytest.fixture(scope="session")
