@@ -28,9 +28,9 @@ def draw_curves(result: Mapping, names: Mapping[str, str], path: Path) -> None:
             markersize=4,
             label=names[name].replace("*", ""),
         )
-    axes.axhline(
-        100 * result["target_score"], color="#999999", linewidth=0.8, linestyle="--", label="target"
-    )
+    for target in result["targets"]:
+        score = 100 * target["score"]
+        axes.axhline(score, color="#999999", linewidth=0.8, linestyle="--", label="target")
     axes.set_xscale("log")
     axes.set_xlabel("seconds, teacher and validation included (log)")
     axes.set_ylabel("validation accuracy, %")

@@ -71,9 +71,9 @@ def write_report(results: Path, target: Path) -> Path:
 
 
 def _training(name: str, result: Mapping, target: Path) -> list[str]:
-    material = result["material"]
+    material, aims = result["material"], result["targets"]
+    whole = {system: curve["seconds"] for system, curve in result["curves"].items()}
     plots.draw_curves(result, NAMES, target / f"speed-{name}.png")
-    seconds = result["seconds_to_score"]
     parts = result["curves"]["decant"]["parts"]
     agreement = result["loss_agreement"]
     against_fp32 = result["signal_agreement"]
@@ -91,20 +91,26 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         "checkpoints and the published artifact; the others' holds validation (the same function), "
         "not set-up. Imports are in nobody's.",
         "",
-        f"Seconds to a validation accuracy of {result['target_score']:.4f}: the lowest of the "
-        f"systems' best scores, less {100 * result['tolerance']:.1f} points, fixed beforehand.",
+        "Seconds to a validation accuracy that all reached: the lowest of the systems' bests, "
+        + " or ".join(
+            f"less {100 * aim['tolerance']:.1f} points{words}"
+            for aim, words in zip(aims, (" (fixed beforehand)", " (one text)"), strict=False)
+        )
+        + ".",
         "",
-        "| system | s to that score | times | s in all | best accuracy |",
-        "|---|---:|---:|---:|---:|",
+        "| system | "
+        + " | ".join(f"s to {100 * aim['score']:.2f} % | times" for aim in aims)
+        + " | s in all | times | best accuracy |",
+        "|---|" + "---:|---:|" * len(aims) + "---:|---:|---:|",
     ]
     for system, curve in result["curves"].items():
-        best = max(score for _, _, score in curve["points"])
-        times = seconds[system] / seconds["decant"]
-        lines.append(
-            f"| {NAMES[system]} | {seconds[system]:.1f} | "
-            f"{'' if system == 'decant' else f'{times:.1f}'} | {curve['seconds']:.1f} | "
-            f"{100 * best:.2f} % |"
-        )
+        cells = [NAMES[system]]
+        for seconds in (*(aim["seconds"] for aim in aims), whole):
+            cells.append(f"{seconds[system]:.1f}")
+            times = f"{seconds[system] / seconds['decant']:.1f}"
+            cells.append("" if system == "decant" else times)
+        cells.append(f"{100 * max(score for _, _, score in curve['points']):.2f} %")
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         f"![accuracy against seconds](speed-{name}.png)",
