@@ -58,11 +58,11 @@ def mutual_config(recipe: Recipe, i: int) -> mutual.Config:
     """For the step student-seed-i."""
     assert recipe.mutual is not None
     alone = recipe.student_config(i)
-    target = recipe.target_language
-    peers = [PeerConfig(architecture=alone.architecture, validation_language=target)]
+    target, chosen_by = recipe.target_language, alone.validation_language
+    peers = [PeerConfig(architecture=alone.architecture, validation_language=chosen_by)]
     for peer in recipe.mutual.peers:
         reads_target = target in (peer.languages or recipe.student_languages)
-        language = target if reads_target else None
+        language = chosen_by if reads_target else None
         peers.append(PeerConfig(architecture=peer.architecture, validation_language=language))
     if recipe.mutual.teacher:
         peers.append(PeerConfig(architecture=None, validation_language=target))

@@ -240,3 +240,16 @@ def step_names(recipe: RecipeBase) -> list[str]:
 
     pour(recipe, write_down)
     return names
+
+
+def small_steps(recipe: RecipeBase) -> list[str]:
+    """Names of the steps of `recipe` that compute on one thread each, and so run side by side."""
+    names: list[str] = []
+
+    def write_down(name: str, stage: Stage, config: StageConfig, /, **inputs: str) -> str:
+        if stage.on_one_thread and stage.on_one_thread(config):
+            names.append(name)
+        return name
+
+    pour(recipe, write_down)
+    return names

@@ -388,7 +388,7 @@ class Recipe(RecipeBase):
             train_on=train_on or self.distillation.train_on,
             languages=languages,
             source_language=self.source_language if objective.label_source == "source" else None,
-            validation_language=self.target_language,
+            validation_language=None if self.student.validate_on == "all" else self.target_language,
             training=training,
             adversary=adversary,
             matching=matching,

@@ -43,6 +43,11 @@ class Student(Reading):
         description="languages the student reads, the preferred one first; empty: the target "
         "language alone. Name the source language too to train it on source-language rows",
     )
+    validate_on: Literal["target", "all"] = Field(
+        "target",
+        description="whose validation rows choose the step, of the baselines too: the target "
+        "language's, or those of all languages that the student reads",
+    )
     tokenizer: Tokenizer = Field(description="the student's own vocabulary")
     architecture: Architecture = Field(
         description="the student's encoder: a shape, or layers of a pretrained model"

@@ -157,8 +157,9 @@ def _merge(
     merged = dict(base)
     for key, value in said.items():
         old = base.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and not _is_another(old, value):
-            merged[key] = _merge(old, value, whole, (*at, key))
+        if isinstance(value, dict):
+            under = old if isinstance(old, dict) and not _is_another(old, value) else {}
+            merged[key] = _merge(under, value, whole, (*at, key))
         elif value is None and _means_default(recipe_kind(whole), (*at, key), key in base):
             merged.pop(key, None)
         else:

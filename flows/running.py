@@ -15,7 +15,7 @@ from typing import Protocol
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import UserError
-from flows.pipeline import pour, step_names
+from flows.pipeline import pour, small_steps, step_names
 from flows.recipe_base import RecipeBase
 from flows.runs import RunLog, RunningRun
 from flows.side_by_side import Job, expect_children, run_side_by_side
@@ -155,13 +155,15 @@ class Runner:
         options: Options,
         call: Call,
         listener: Listener,
-        on_first_built: Callable[[], None] | None = None,
+        num_small: int = 0,
+        expect: Callable[[], None] = expect_children,
     ) -> None:
         """Run with `call`, telling `listener` and remembering in `log`.
 
         Args:
-            on_first_built: called once, as soon as a step was not cached: what depends on it, such
-                as the students, will not be either.
+            num_small: steps of the pipeline that will run side by side in child processes.
+            expect: called when a step was built and several of those are still to come: they
+                depend on it, so they will not be cached either.
         """
         self._store = store
         self._log = log
@@ -169,7 +171,8 @@ class Runner:
         self._options = options
         self._call = call
         self._listener = listener
-        self._on_first_built = on_first_built or _nothing
+        self._num_small_ahead = num_small
+        self._expect = expect
         self._put_aside: list[Job[Finished]] = []
         self.artifacts: dict[str, Artifact] = {}
 
@@ -179,6 +182,7 @@ class Runner:
         job = Job(name, lambda run: self._run(name, stage, config, known, run))
         if stage.on_one_thread and stage.on_one_thread(config):
             self._put_aside.append(job)
+            self._num_small_ahead -= 1
             return job
         self.finish()
         self._running.step = name
@@ -229,30 +233,12 @@ class Runner:
             run=run,
         )
         seconds = time.monotonic() - started
-        if not outcome.cached:
-            self._on_first_built()
-            self._on_first_built = _nothing
+        if not outcome.cached and self._num_small_ahead > 1:
+            self._expect()
         self._log.write_step(self._running.name, name, outcome, seconds)
         self._listener.step_finished(name, outcome, seconds)
         self.artifacts[name] = outcome.artifact
         return Finished(outcome.artifact, rebuild_dependents)
-
-
-def _nothing() -> None:
-    pass
-
-
-def _has_small_steps(recipe: RecipeBase) -> bool:
-    """Whether steps of `recipe` will run side by side."""
-    found: list[str] = []
-
-    def note(name: str, stage: Stage, config: StageConfig, /, **inputs: str) -> str:
-        if stage.on_one_thread and stage.on_one_thread(config):
-            found.append(name)
-        return name
-
-    pour(recipe, note)
-    return len(found) > 1
 
 
 def run_pipeline(
@@ -278,8 +264,8 @@ def run_pipeline(
     log = RunLog(store.root, recipe.name)
     listener = LISTENER.get() or SilentListener()
     with log.run(tuple(names)) as running:
-        expect = expect_children if options.workers > 1 and _has_small_steps(recipe) else _nothing
-        runner = Runner(store, log, running, options, call, listener, expect)
+        num_small = len(small_steps(recipe)) if options.workers > 1 else 0
+        runner = Runner(store, log, running, options, call, listener, num_small)
         pour(recipe, runner)
         runner.finish()
     return runner.artifacts

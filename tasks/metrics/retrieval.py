@@ -93,19 +93,21 @@ def partner_ranks(
     return ranks
 
 
-def alike(vectors_ND: FloatArray, *, cosine: float = 0.9995) -> IntArray:
-    """Number of the first vector that each is a copy of: (N,), its own if there is none before it.
+def alike(vectors_ND: FloatArray, *, cosine: float = 0.9999) -> IntArray:
+    """A number for each vector (N,), the same for copies: that of the first one in their chain.
 
-    Copies of one text that were read in different batches differ in their last bits, those of
-    bfloat16 being the third decimal: copies are told by their direction, not by equal numbers.
+    Copies of one text that were read in different batches differ in their last bits (bfloat16 keeps
+    eight: some 1e-5 of a cosine), so they are told by direction, not by equal numbers.
     """
     vectors = _unit_length(vectors_ND)
     found = np.empty(len(vectors), dtype=np.int64)
     chunk = max(1, _CHUNK_SIMILARITIES // max(1, len(vectors)))
     for start in range(0, len(vectors), chunk):
-        found[start : start + chunk] = (
-            vectors[start : start + chunk] @ vectors.T >= cosine
-        ).argmax(axis=1)
+        similar = vectors[start : start + chunk] @ vectors.T
+        found[start : start + chunk] = (similar >= cosine).argmax(axis=1)
+    # A copy of a copy belongs to the first of them all.
+    while not np.array_equal(found, found[found]):
+        found = found[found]
     return found
 
 

@@ -64,7 +64,7 @@ class WholeTextProblem(Problem):
 def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
     """A column of lists of one fixed size as float32: (rows, size)."""
     flat = column.combine_chunks().flatten()
-    return np.asarray(flat, dtype=np.float32).reshape(-1, column.type.list_size)
+    return np.asarray(flat, dtype=np.float32).reshape(len(column), column.type.list_size)
 
 
 def log_softmax(logits_NC: np.ndarray) -> np.ndarray:

@@ -45,7 +45,13 @@ def start_helper(preload: Sequence[str]) -> None:
         preload: modules that it imports, meanwhile, once for all children.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
-    forkserver.ensure_running()
+    # Ctrl-C reaches the whole process group: in the middle of an import it would end in a traceback
+    # of somebody else's. The mask is inherited; children are told to stop by SIGTERM.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Children:

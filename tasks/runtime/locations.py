@@ -271,14 +271,21 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 rule="remote files are copied to Decant's home once",
                 remedy="free space, or set DECANT_HOME to a larger disk; the run resumes",
             ) from error
-        # What these clients raise when no server answers is none of Python's own connection errors.
-        client = type(error).__module__.partition(".")[0]
-        if isinstance(error, OSError) or client in ("botocore", "httpx", "httpx2"):
+        if isinstance(error, OSError) or _no_server_answered(error):
             raise TransientError(
                 f"{self.uri!r}: {type(error).__name__} while reading",
                 rule="the server must answer",
                 remedy="try again later; what was copied completely is not copied again",
             ) from error
+
+
+def _no_server_answered(error: BaseException | None) -> bool:
+    """Whether a client says so in a class of its own, which is none of Python's own."""
+    return any(
+        kind.__module__ == "botocore.exceptions"
+        or (kind.__module__.startswith("httpx") and kind.__name__ == "TransportError")
+        for kind in type(error).__mro__
+    )
 
 
 def _missing(uri: str, fact: str) -> SourceError:

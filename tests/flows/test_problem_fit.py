@@ -60,10 +60,12 @@ def test_pairs_are_read_apart_only_where_that_is_known_to_work(name, changes, sa
         check_recipe(values, name=name)
 
 
-STS = {"format": "csv", "uri": "sts.csv", "role": "test"}
-
-
-STS |= {"columns": {"text": "a", "text_b": "b", "score": "s"}}
+STS = {
+    "format": "csv",
+    "uri": "sts.csv",
+    "role": "test",
+    "columns": {"text": "a", "text_b": "b", "score": "s"},
+}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_null_is_null_where_a_field_has_it_and_else_takes_the_value_away(tmp_pat
         "extends: quickstart\nname: a\ntuning: null\n"
         "distillation: {alpha: null, temperature: null, hard_labels: null, terms: [{kind: jsd}]}\n"
         "registration: {gates: {min_gain_over_no_kd: null}}\n"
-        "student: {training: {warmup_share: null}}\n"
+        "student: {training: {warmup_share: null}, ema: {decay: null},"
+        " architecture: {init: static, hidden_size: 64, dropout: null}}\n"
     )
     values = recipe_values(written(tmp_path, "a", text))
     assert values["distillation"] == {"terms": [{"kind": "jsd"}]}

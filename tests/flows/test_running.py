@@ -1,10 +1,15 @@
 """The runner on toy stages: what it tells, and when."""
 
+import importlib
+
 import pytest
 
 from data_contracts.artifacts import StageSummary
+from flows.pipeline import small_steps
+from flows.recipe_files import read_recipe
 from flows.running import Options, Runner, SilentListener, call_directly
 from flows.runs import RunLog
+from flows.side_by_side import _PRELOAD
 from tasks.runtime.stages import Stage, StageConfig
 
 
@@ -18,13 +23,15 @@ def write(config, inputs, workspace):
 
 
 TOY = Stage("toy", 1, write)
+SMALL = Stage("small", 1, write, on_one_thread=lambda config: True)
 
 
 @pytest.fixture
 def told_during(store):
-    """Runs three steps; gives the names of those that were finished when the first was built."""
+    """Runs two steps, two small ones, and one after them, on texts of their own. Gives, each time
+    that children are expected, the names of the steps that were finished."""
 
-    def run(third="c"):
+    def run(first="a", second="b", last="z"):
         told, finished = [], []
 
         class Notes(SilentListener):
@@ -32,22 +39,44 @@ def told_during(store):
                 finished.append(name)
 
         log = RunLog(store.root, "toy")
-        with log.run(("one", "two", "three")) as running:
+        with log.run(("one", "two", "left", "right", "last")) as running:
             runner = Runner(
-                *(store, log, running, Options(), call_directly, Notes()),
-                lambda: told.append(tuple(finished)),
+                *(store, log, running, Options(), call_directly, Notes(), 2),
+                expect=lambda: told.append(tuple(finished)),
             )
-            one = runner("one", TOY, Config())
-            two = runner("two", TOY, Config(text="b"), one=one)
-            runner("three", TOY, Config(text=third), two=two)
+            one = runner("one", TOY, Config(text=first))
+            two = runner("two", TOY, Config(text=second), one=one)
+            left = runner("left", SMALL, Config(text="left"), two=two)
+            right = runner("right", SMALL, Config(text="right"), two=two)
+            runner("last", TOY, Config(text=last), left=left, right=right)
         return told
 
     return run
 
 
-def test_the_first_step_that_is_built_is_told_at_once_and_a_cached_run_tells_nothing(told_during):
-    """Children's imports would begin when the children are waited for; or a run that finds
-    everything cached would spend five seconds of a core on importing torch for nobody."""
-    assert told_during() == [()]
+def test_children_are_expected_when_what_they_wait_for_is_built(told_during):
+    """Their imports would begin when they are waited for."""
+    assert told_during() == [(), ("one",)]
+    assert told_during(second="c") == [("one",)]
+
+
+def test_nobody_is_expected_where_all_is_cached_or_only_what_follows_is_built(told_during):
+    """A run with a changed gate would spend five seconds of a core on importing torch for nobody,
+    while it times the student."""
+    told_during()
     assert told_during() == []
-    assert told_during(third="z") == [("one", "two")]
+    assert told_during(last="y") == []
+
+
+def test_small_students_are_counted():
+    """The nine students of the quickstart would each wait for the imports; or a recipe of large
+    ones would pay for children that it never has."""
+    assert len(small_steps(read_recipe("quickstart"))) == 9
+    assert small_steps(read_recipe("sib200")) == []
+
+
+def test_what_children_need_exists():
+    """The process they are forked from passes over a module that was renamed: nobody would see it,
+    and every student would import for itself."""
+    for name in _PRELOAD:
+        importlib.import_module(name)

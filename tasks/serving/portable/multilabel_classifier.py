@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.serving.portable.whole_texts import WholeTextModel
+from tasks.serving.portable.whole_texts import WholeTextEncoder
 
 
-class MultilabelClassifier(WholeTextModel):
+class MultilabelClassifier(WholeTextEncoder):
     """Labels of texts, none, one or several. See the module's text for input and output."""
 
     def read(self, file: Callable[[str], Path]) -> None:

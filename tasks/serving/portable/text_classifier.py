@@ -18,10 +18,10 @@ import pandas as pd
 from mlflow.models import set_model
 
 from tasks.serving.portable.foundation import best_labels, positive, softmax
-from tasks.serving.portable.whole_texts import WholeTextModel
+from tasks.serving.portable.whole_texts import WholeTextEncoder
 
 
-class TextClassifier(WholeTextModel):
+class TextClassifier(WholeTextEncoder):
     """Labels and confidences of texts. See the module's text for input and output."""
 
     def predict(

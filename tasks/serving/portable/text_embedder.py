@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.serving.portable.whole_texts import WholeTextModel
+from tasks.serving.portable.whole_texts import WholeTextEncoder
 
 
-class TextEmbedder(WholeTextModel):
+class TextEmbedder(WholeTextEncoder):
     """Vectors of texts. See the module's text for input and output."""
 
     def predict(

@@ -1,4 +1,4 @@
-"""What scripts do alike that read one text a row: it is cut at the training length, as in training.
+"""What scripts do alike that cut texts at the training length, as in training.
 
 Shapes: C classes, or numbers of a vector.
 """
@@ -16,10 +16,10 @@ from tasks.serving.portable.foundation import PortableModel
 
 
 class WholeTextModel(PortableModel):
-    """Texts of the column `text`, read up to the training length; a script adds `predict`."""
+    """Texts of the column `text`, read up to the training length."""
 
     def read(self, file: Callable[[str], Path]) -> None:
-        """Labels, settings and the tokenizer, which cuts texts as in training."""
+        """As every model, and the tokenizer cuts."""
         super().read(file)
         self.tokenizer.enable_truncation(self.max_length_tokens)
 
@@ -30,6 +30,10 @@ class WholeTextModel(PortableModel):
     def input_ids(self, model_input: pd.DataFrame) -> list[list[int]]:
         """Token ids of the column `text`; rows without a text are refused by number."""
         return self.tokenize(self.texts(model_input["text"], "text"))
+
+
+class WholeTextEncoder(WholeTextModel):
+    """A network that says one thing of a whole text; a script adds `predict`."""
 
     def text_logits(self, model_input: pd.DataFrame, params: dict[str, Any]) -> list[np.ndarray]:
         """What the network that `params` asks for says of each row: (C,), float32."""

@@ -8,6 +8,7 @@ from tasks.metrics.retrieval import (
     MEASURES,
     TO_SOURCE,
     TO_TARGET,
+    alike,
     both_ways,
     both_ways_statistics,
     nearest,
@@ -83,3 +84,14 @@ def test_the_nearest_is_found_in_every_chunk(monkeypatch):
     monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", 50)
     unit = candidates / np.linalg.norm(candidates, axis=1, keepdims=True)
     assert nearest(queries, candidates).tolist() == [int((unit @ q).argmax()) for q in queries]
+
+
+def test_copies_of_copies_have_one_number(monkeypatch):
+    """A sentence read in four batches would be two, one in the other's way."""
+    monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", 12)  # two vectors at a time
+    degrees = np.array([0.0, 0.5, 90.0, 1.0, 1.5, 92.0])  # cos 0.5° = 0.99996, cos 1° = 0.9998
+    angles = np.radians(degrees)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array(
+        [[1], [2], [1], [3], [1], [1]]
+    )
+    assert alike(vectors).tolist() == [0, 0, 2, 0, 0, 5]

@@ -1,21 +1,25 @@
 """Stages in child processes: what they say, give and raise arrives; a death stays their own."""
 
 import importlib
+import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 
 from data_contracts.errors import Preempted, RecipeError, ResourceExhausted
-from tasks.runtime.children import Children, start_helper
+from tasks.runtime.children import Children
 from tasks.runtime.progress import SilentProgress, StopTraining
 from tasks.runtime.stages import Stage
 
 # A module of its own: children import stages by name.
 SOURCE = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import RecipeError
 from tasks.runtime.stages import StageConfig
@@ -44,8 +48,11 @@ def toy(config, inputs, workspace):
     if config.does == "waits":
         (workspace.work / "waiting").touch()
         time.sleep(60)
-    number = os.getppid() if config.does == "parent" else os.getpid()
-    (workspace.output / "out").write_text(f"{number}")
+    told = f"{os.getpid()}"
+    if config.does == "tells":
+        blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        told = json.dumps([os.getppid(), "wave" in sys.modules, blocked])
+    (workspace.output / "out").write_text(told)
     return StageSummary(facts={"rows": 2})
 """
 
@@ -145,10 +152,39 @@ def test_stop_ends_who_runs_and_starts_no_more(toy, store):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_children_come_from_the_helper_that_was_started_before(toy, store):
-    """A helper started early that nobody uses: the imports would be waited for all the same."""
-    start_helper([])
+EARLY = """
+import json, sys
+from multiprocessing import forkserver
+from pathlib import Path
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.children import Children, start_helper
+import toy_child_stage as toy
+from tasks.runtime.stages import Stage
+
+if __name__ == "__main__":
+    start_helper(["wave"])
     helper = forkserver._forkserver._forkserver_pid
-    assert helper is not None
-    parent = run(Children(), toy, store, "parent").artifact.path / "out"
-    assert int(parent.read_text()) == helper
+    store = ArtifactStore(Path(sys.argv[1]))
+    stage = Stage("toy", 1, toy.toy)
+    outcome = Children().run_stage(stage, toy.Config(does="tells"), {}, store=store)
+    print(json.dumps([helper, *json.loads((outcome.artifact.path / "out").read_text())]))
+"""
+
+
+def test_children_come_from_the_helper_that_was_started_before(toy, tmp_path):
+    """A helper started early that nobody uses, or that imports nothing: the imports would be waited
+    for all the same; and Ctrl-C while it imports would print somebody else's traceback."""
+    (tmp_path / "early.py").write_text(EARLY)
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "early.py"), str(tmp_path / "home")],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    helper, parent, has_module, blocked = json.loads(done.stdout)
+    assert parent == helper
+    assert has_module
+    assert blocked

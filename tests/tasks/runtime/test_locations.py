@@ -155,7 +155,6 @@ def test_a_hub_whose_files_cannot_be_listed_may_be_retried(monkeypatch):
     """A hundred lines of a web client's traceback for a cable that is out."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.hf_file_system.constants.ENDPOINT", "http://127.0.0.1:9")
     HfFileSystem.clear_instance_cache()
     with pytest.raises(TransientError, match="ConnectError while reading"):
         location_digest("hf://datasets/org/name@abc/train.parquet")
