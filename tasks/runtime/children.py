@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -47,6 +47,7 @@ def start_helper(preload: Sequence[str]) -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
     # Ctrl-C reaches the whole process group: in the middle of an import it would end in a traceback
     # of somebody else's. The mask is inherited; children are told to stop by SIGTERM.
+    resource_tracker.ensure_running()  # which would clear the mask when it starts
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
