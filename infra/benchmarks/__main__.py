@@ -78,13 +78,13 @@ def _measure(name: str, settings: Settings) -> int:
     """Measure one section here and write its JSON file."""
     from infra.benchmarks.machine import describe
 
-    started = time.monotonic()
+    started, machine = time.monotonic(), describe()
     module = importlib.import_module(f"infra.benchmarks.{SECTIONS[name][0]}")
     found = module.run(settings, name)
     result = {
         "section": name,
         "settings": settings.record(),
-        "machine": describe(),
+        "machine": machine,
         "seconds": round(time.monotonic() - started, 1),
         **found,
     }

@@ -43,6 +43,11 @@ def describe() -> dict:
     }
 
 
+def today() -> str:
+    """Date and commit."""
+    return f"{datetime.now(UTC).date().isoformat()}, commit {_commit()}"
+
+
 def _cpu_flags() -> set[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

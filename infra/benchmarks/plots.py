@@ -28,9 +28,10 @@ def draw_curves(result: Mapping, names: Mapping[str, str], path: Path) -> None:
             markersize=4,
             label=names[name].replace("*", ""),
         )
-    for target in result["targets"]:
+    for number, target in enumerate(result["targets"]):
+        label = None if number else "to be reached"
         score = 100 * target["score"]
-        axes.axhline(score, color="#999999", linewidth=0.8, linestyle="--", label="target")
+        axes.axhline(score, color="#999999", linewidth=0.8, linestyle="--", label=label)
     axes.set_xscale("log")
     axes.set_xlabel("seconds, teacher and validation included (log)")
     axes.set_ylabel("validation accuracy, %")

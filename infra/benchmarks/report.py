@@ -47,10 +47,12 @@ def write_report(results: Path, target: Path) -> Path:
     lines = [
         "# Speed",
         "",
-        "Decant against what a user would pick instead, in turns on one machine. Medians over the "
-        "rounds, with quartiles in brackets; *times* is Decant's rate over the other's, round by "
-        "round, so above 1 Decant is faster. Written by `infra/benchmarks/run report` from "
-        "`results/*.json`; `infra/benchmarks/run` measures what has no result yet.",
+        "Decant against what a user would pick instead, on one machine. Rates are medians over "
+        "rounds in turns, with quartiles in brackets, and *times* is Decant's over the other's in "
+        "each; trainings to the end are one run each, unless rounds are named, and *times* is "
+        "the other's seconds over Decant's: above 1 Decant is faster. Written by "
+        "`infra/benchmarks/run report` from `results/*.json`; `infra/benchmarks/run` measures what "
+        "has no result yet.",
         "",
     ]
     for name in ("train-quickstart", "train-sib200"):
@@ -89,7 +91,8 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         f"{material['temperature']}. Decant's time holds teacher signals "
         f"({parts['teacher signals']:.1f} s, {result['signal_precision']}), validation, "
         "checkpoints and the published artifact; the others' holds validation (the same function), "
-        "not set-up. Imports are in nobody's.",
+        "not set-up. Imports are in nobody's. One run each; the moments of Decant's validations "
+        "are spread evenly over its training, start and end included.",
         "",
         "Seconds to a validation accuracy that all reached: the lowest of the systems' bests, "
         + " or ".join(
@@ -115,12 +118,7 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         "",
         f"![accuracy against seconds](speed-{name}.png)",
         "",
-        "Samples a second within an epoch, without validation. Decant's teacher reads each text "
-        "once for all epochs, so its rate stands apart:",
-        "",
-        *_rates(result["rates"], result["ratios"], "samples/s"),
-        "",
-        *_on_whole_vocabulary(result),
+        *_epoch_rates(result),
         f"The first batch's loss is {agreement['decant']:.6f}; the others differ by "
         + ", ".join(f"{v:.1g} ({k})" for k, v in agreement.items() if k != "decant")
         + " (TextBrewer's after subtracting the teacher's entropy, which no student changes). "
@@ -130,7 +128,33 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         f"{against_fp32['standard_deviation']:.2g}).",
         "",
     ]
-    return [*lines, *_colophon(result, name)]
+    return [*lines, *_when(result), *_colophon(result, name)]
+
+
+def _epoch_rates(result: Mapping) -> list[str]:
+    """What an epoch without validation does a second, if it was measured."""
+    if not result["rates"]:
+        return []
+    return [
+        "Samples a second within an epoch, without validation. Decant's teacher reads each text "
+        "once for all epochs, so its rate stands apart:",
+        "",
+        *_rates(result["rates"], result["ratios"], "samples/s"),
+        "",
+        *_on_whole_vocabulary(result),
+    ]
+
+
+def _when(result: Mapping) -> list[str]:
+    """What of a section was measured at another time than the rest."""
+    machine = result["machine"]
+    now = f"{machine['date']}, commit {machine['commit']}"
+    earlier: dict[str, list[str]] = {}
+    for name, moment in result.get("when", {}).items():
+        if moment != now and (name != "rates" or result["rates"]):
+            earlier.setdefault(moment, []).append(NAMES.get(name, "samples a second"))
+    told = "; ".join(f"{moment}: {', '.join(names)}" for moment, names in earlier.items())
+    return [f"Measured at another time: {told}.".replace("**", ""), ""] if told else []
 
 
 def _several_seeds(result: Mapping, target: Path) -> list[str]:
@@ -141,8 +165,10 @@ def _several_seeds(result: Mapping, target: Path) -> list[str]:
         f"## Distillation: quickstart, its {result['num_students']} students",
         "",
         "As the recipe trains them: the teacher reads each text once for all students, and they "
-        "are trained side by side, one thread each. The others train them one after the other with "
-        "all threads, and their teacher reads in every step. Rows, maths, validation and what is "
+        "are trained side by side, one thread each. The others train them one after the other "
+        "with all threads; their teacher reads in every step, or once where the cache is written "
+        "by hand. "
+        "Rows, maths, validation and what is "
         f"counted as above; medians of {num_rounds} rounds in turns, *times* is of rounds. Seconds "
         f"to a score: until each student had reached its own ({targets} %), chosen as above.",
         "",
@@ -292,7 +318,8 @@ def _colophon(result: Mapping, section: str) -> list[str]:
         rows = " --rows " + ",".join(map(str, settings["memory_rows"]))
     elif section == "train-sib200":
         rows = " --sib200 DIR --multilingual-model DIR"
-    rounds = "" if section in ("memory", "train-seeds") else f", {settings['num_rounds']} rounds"
+    no_rounds = section in ("memory", "train-seeds") or not result.get("rates", True)
+    rounds = "" if no_rounds else f", {settings['num_rounds']} rounds"
     return [
         f"<sub>{machine['date']}, commit {machine['commit']}; {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} threads, "

@@ -128,6 +128,7 @@ def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
         },
         "targets": targets(curves, num_texts=100),
         "curves": {name: asdict(curve) for name, curve in curves.items()},
+        "when": {"trainer_tuned": "2020-01-01, commit abc", "rates": "2020-01-01, commit abc"},
         "rates": {name: rate.record() for name, rate in rates.items()},
         "ratios": {"trainer_tuned": summary([4.0]).record()},
     }  # fmt: skip
@@ -137,7 +138,12 @@ def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
         "| Hugging Face Trainer KD, tuned | 20.0 | 5.0 | 9.0 | 2.2 | 20.0 | 5.0 | 89.00 % |" in text
     )
     assert "less 0.5 points (fixed beforehand) or less 1.0 points (one text)" in text
+    assert (
+        "Measured at another time: 2020-01-01, commit abc: Hugging Face Trainer KD, tuned, " in text
+    )
     assert (tmp_path / "speed-train-quickstart.png").exists()
+    keep(settings, "train-quickstart", {**found, "rates": {}, "ratios": {}})
+    assert "Samples a second" not in report.write_report(settings.results, tmp_path).read_text()
 
 
 def test_a_section_that_fails_is_told_and_leaves_no_result(settings):
