@@ -290,3 +290,13 @@ def test_the_teachers_vectors_of_validation_rows_are_asked_for():
     recipe = read_recipe("sentence_embedding", ["teacher.signals.roles=[transfer]"])
     assert set(recipe.teacher_signals_config().roles) == {"transfer", "validation", "test"}
     assert recipe.teacher_tokens_config().roles == ("validation",)
+
+
+def test_the_target_language_or_all_languages_choose_the_step():
+    """A student of eight languages whose step 99 texts of one of them chose, by chance."""
+    by_target = read_recipe("sib200_languages", ("student.validate_on=target",))
+    by_all = read_recipe("sib200_languages", ("student.validate_on=all",))
+    for config in ("student_config", "pseudo_label_config", "zero_shot_config"):
+        assert getattr(by_target, config)(0).validation_language == "zh"
+        assert getattr(by_all, config)(0).validation_language is None
+    assert "de" in by_all.student_languages
