@@ -34,7 +34,7 @@ from tasks.training.objective_config import ObjectiveConfig
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 4
+VERSION = 5
 
 
 class Config(StageConfig):
