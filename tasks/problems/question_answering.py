@@ -160,8 +160,8 @@ class QuestionAnswering(UnitProblem):
     ) -> dict[str, float]:
         """`answer_f1` of units, `exact_match`, in [0, 1] a context; `loss` in nats a bound.
 
-        With the threshold that these rows give, as the model is delivered: what a student takes from
-        an unsure teacher is spread over units, and "no answer", which is one slot, would win of itself.
+        With the threshold that these rows give, as the model is delivered: what a student takes
+        from an unsure teacher is spread over units, and "no answer", one slot, would win of itself.
         """
         del labels
         assert answers.units is not None

@@ -140,7 +140,7 @@ def test_the_threshold_of_no_answer_is_the_one_that_validation_rows_ask_for():
         for context in contexts(table, logits, answers.units)
     }
     assert spans == {A: (1, 1), B: (0, 0), C: None}
-    # The step is chosen by what is delivered: at a threshold of 0 it would be 2/3, or 0 for a student
-    # that takes its doubts from an unsure teacher, at every step.
+    # The step is chosen by what is delivered: at a threshold of 0 it would be 2/3 here, or 0 for a
+    # student that takes its doubts from an unsure teacher, at every step.
     scores = PROBLEM.score(table, logits, answers, labels=["start", "end"])
     assert scores["answer_f1"] == scores["exact_match"] == 1.0
