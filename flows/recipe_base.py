@@ -7,6 +7,7 @@ handed to each stage by the `..._config` methods.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -99,13 +100,13 @@ class RecipeBase(Frozen):
     registration: Registration = Field(description="the registry and the gates before it")
 
     @property
+    @abstractmethod
     def problem_name(self) -> Any:
         """The recipe's `problem`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _configs(self) -> Iterator[StageConfig]:
         """The configurations of all stages that every run has."""
-        raise NotImplementedError
 
     def _check_configs(self) -> None:
         """Build each stage's configuration once, so that what one refuses is told now."""

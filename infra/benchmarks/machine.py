@@ -43,9 +43,9 @@ def describe() -> dict:
     }
 
 
-def today() -> str:
-    """Date and commit."""
-    return f"{datetime.now(UTC).date().isoformat()}, commit {_commit()}"
+def moment(machine: dict) -> str:
+    """When it was, of what `describe` gave: date and commit."""
+    return f"{machine['date']}, commit {machine['commit']}"
 
 
 def _cpu_flags() -> set[str]:

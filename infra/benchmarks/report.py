@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from infra.benchmarks import plots
+from infra.benchmarks.machine import moment
 
 NAMES = {
     "decant": "**Decant**",
@@ -147,13 +148,12 @@ def _epoch_rates(result: Mapping) -> list[str]:
 
 def _when(result: Mapping) -> list[str]:
     """What of a section was measured at another time than the rest."""
-    machine = result["machine"]
-    now = f"{machine['date']}, commit {machine['commit']}"
+    now = moment(result["machine"])
     earlier: dict[str, list[str]] = {}
-    for name, moment in result.get("when", {}).items():
-        if moment != now and (name != "rates" or result["rates"]):
-            earlier.setdefault(moment, []).append(NAMES.get(name, "samples a second"))
-    told = "; ".join(f"{moment}: {', '.join(names)}" for moment, names in earlier.items())
+    for name, then in result["when"].items():
+        if then != now and (name != "rates" or result["rates"]):
+            earlier.setdefault(then, []).append(NAMES.get(name, "samples a second"))
+    told = "; ".join(f"{then}: {', '.join(names)}" for then, names in earlier.items())
     return [f"Measured at another time: {told}.".replace("**", ""), ""] if told else []
 
 
@@ -167,9 +167,8 @@ def _several_seeds(result: Mapping, target: Path) -> list[str]:
         "As the recipe trains them: the teacher reads each text once for all students, and they "
         "are trained side by side, one thread each. The others train them one after the other "
         "with all threads; their teacher reads in every step, or once where the cache is written "
-        "by hand. "
-        "Rows, maths, validation and what is "
-        f"counted as above; medians of {num_rounds} rounds in turns, *times* is of rounds. Seconds "
+        "by hand. Rows, maths, validation and what is counted as above; "
+        f"medians of {num_rounds} rounds in turns, *times* is of rounds. Seconds "
         f"to a score: until each student had reached its own ({targets} %), chosen as above.",
         "",
         "| system | s to the scores | times | s in all | times | best accuracy of each student |",

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from infra.benchmarks import engine
-from infra.benchmarks.machine import describe, today
+from infra.benchmarks.machine import describe, moment
 from infra.benchmarks.material import Material, prepare
 from infra.benchmarks.rounds import Rate, Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
@@ -41,6 +41,7 @@ def run(settings: Settings, section: str) -> dict:
         raise SystemExit(
             "needs infra/benchmarks/requirements.txt: start it with infra/benchmarks/run"
         )
+    now = moment(describe())
     material = prepare(settings, section)
     teacher = material.teacher()
     say("  teacher signals, for the checks and the cached variants")
@@ -49,9 +50,8 @@ def run(settings: Settings, section: str) -> dict:
     say(f"  first-batch losses agree: {agreement}")
     kept = _measured_before(settings, section, material.record(), agreement)
     curves = _curves(settings, material, teacher, examples, kept.get("curves", {}))
-    now = today()
-    when = {name: kept.get("when", {}).get(name, now) for name in (*curves, "rates")}
-    when |= {name: now for name in settings.systems or when}
+    again, before = settings.systems or (*curves, "rates"), kept.get("when", {})
+    when = {name: now if name in again else before.get(name, now) for name in (*curves, "rates")}
     if "rates" in settings.systems or not settings.systems:
         rates = _rates(settings, material, teacher, examples)
         kept["rates"] = {name: rate.record() for name, rate in rates.items()}
@@ -67,7 +67,7 @@ def run(settings: Settings, section: str) -> dict:
         "signal_agreement": engine.signal_agreement(material, teacher, examples),
         "targets": targets(curves, num_texts=len(material.validation)),
         "curves": {name: asdict(curve) for name, curve in curves.items()},
-        "when": {name: when[name] for name in when if name in (*curves, "rates")},
+        "when": when,
         "rates": kept.get("rates", {}),
         "ratios": kept.get("ratios", {}),
     }

@@ -40,6 +40,10 @@ class SpanChoice:
     margin: float
     confidence: float
 
+    def decided(self, null_threshold: float) -> tuple[int, int] | None:
+        """First and last unit, or None where "no answer" is ahead by more than the threshold."""
+        return None if self.margin > null_threshold else (self.first, self.last)
+
 
 def choose_span(
     start_logits_U: FloatArray,

@@ -9,6 +9,7 @@ Shapes: B batch, L length, D width, C classes, S segments of packed texts.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from tasks.modeling.texts import Texts
 HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
 
 
-class EncoderWithHead(nn.Module):
+class EncoderWithHead(nn.Module, ABC):
     """An encoder, dropout and a linear head: what all our networks have, and what is saved of them.
 
     Args:
@@ -71,9 +72,9 @@ class EncoderWithHead(nn.Module):
         # An encoder with a norm on top counts the states before it as its last layer's.
         return (*outputs.hidden_states[:-1], outputs.last_hidden_state)
 
+    @abstractmethod
     def answers(self, states: Tensor, texts: Texts) -> Tensor:
         """Logits (A, C) from the encoder's last states, in the layout of `texts`."""
-        raise NotImplementedError
 
 
 class EncoderClassifier(EncoderWithHead):

@@ -53,9 +53,12 @@ class PairEncoder(EncoderWithHead):
             texts, attention_mask_BL = texts.input_ids, texts.attention_mask_BL
         assert attention_mask_BL is not None, "pairs are padded, and need their mask"
         apart = read_apart(texts, attention_mask_BL)
-        assert apart.attention_mask_BL is not None
-        states = self.hidden_states(apart)
-        first_BD, second_BD = POOLINGS[self.pooling](states, apart.attention_mask_BL).chunk(2)
+        return self.answers(self.hidden_states(apart), apart)
+
+    def answers(self, states: Tensor, texts: Texts) -> Tensor:
+        """Logits (B, C) from the states of `read_apart`'s texts: first ones, then second ones."""
+        assert texts.attention_mask_BL is not None
+        first_BD, second_BD = POOLINGS[self.pooling](states, texts.attention_mask_BL).chunk(2)
         return self.head(self.dropout(compared(first_BD, second_BD)))
 
 

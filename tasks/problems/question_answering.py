@@ -28,7 +28,12 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
-from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span, tune_null_threshold
+from tasks.metrics.answer_spans import (
+    MAX_ANSWER_UNITS,
+    SpanChoice,
+    choose_span,
+    tune_null_threshold,
+)
 from tasks.modeling.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
 from tasks.problems.text_units import UnitProblem
@@ -143,17 +148,7 @@ class QuestionAnswering(UnitProblem):
 
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
         """`null_threshold`: how far "no answer" must be ahead of the best span to win."""
-        assert answers.units is not None
-        gold = _gold_spans(table)
-        margins, if_answered, if_refused = [], [], []
-        for context in contexts(table, logits, answers.units):
-            start_U, end_U = context.logits_U2.T
-            choice = choose_span(start_U, end_U, null_logit=float(context.null_2.sum()))
-            wanted = gold[context.example_id]
-            margins.append(choice.margin)
-            if_answered.append(_overlap((choice.first, choice.last), wanted))
-            if_refused.append(float(wanted is None))
-        return {"null_threshold": tune_null_threshold(margins, if_answered, if_refused)}
+        return {"null_threshold": _null_threshold(_choices(table, logits, answers))}
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
@@ -164,13 +159,11 @@ class QuestionAnswering(UnitProblem):
         from an unsure teacher is spread over units, and "no answer", one slot, would win of itself.
         """
         del labels
-        assert answers.units is not None
-        gold = _gold_spans(table)
-        threshold = self.thresholds(table, logits, answers)["null_threshold"]
+        choices = _choices(table, logits, answers)
+        threshold = _null_threshold(choices)
         f1s, exact = [], []
-        for context in contexts(table, logits, answers.units):
-            decided = best_span(context, null_threshold=threshold)
-            wanted = gold[context.example_id]
+        for choice, wanted in choices:
+            decided = choice.decided(threshold)
             exact.append(decided == wanted)
             f1s.append(_overlap(decided, wanted))
         return {
@@ -218,10 +211,31 @@ def best_span(
         max_units: units of an answer at most.
         null_threshold: by how much "no answer" must be ahead to win.
     """
+    return _choice(context, max_units=max_units).decided(null_threshold)
+
+
+def _choice(context: Context, *, max_units: int = MAX_ANSWER_UNITS) -> SpanChoice:
     start_U, end_U = context.logits_U2.T
     null_logit = float(context.null_2.sum())
-    found = choose_span(start_U, end_U, null_logit=null_logit, max_units=max_units)
-    return None if found.margin > null_threshold else (found.first, found.last)
+    return choose_span(start_U, end_U, null_logit=null_logit, max_units=max_units)
+
+
+def _choices(
+    table: pa.Table, logits: np.ndarray, answers: Answers
+) -> list[tuple[SpanChoice, tuple[int, int] | None]]:
+    """What is chosen in each context, and what was wanted."""
+    assert answers.units is not None
+    gold = _gold_spans(table)
+    found = contexts(table, logits, answers.units)
+    return [(_choice(context), gold[context.example_id]) for context in found]
+
+
+def _null_threshold(choices: Sequence[tuple[SpanChoice, tuple[int, int] | None]]) -> float:
+    return tune_null_threshold(
+        [choice.margin for choice, _ in choices],
+        [_overlap((choice.first, choice.last), wanted) for choice, wanted in choices],
+        [float(wanted is None) for _, wanted in choices],
+    )
 
 
 def _gold_spans(table: pa.Table) -> dict[str, tuple[int, int] | None]:

@@ -8,6 +8,7 @@ texts in its own language, as in the other problems. References are the corpus's
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,7 @@ _DIGEST_CHARS = 16
 
 
 @dataclass(frozen=True)
-class WrittenTexts:
+class WrittenTexts(ABC):
     """See `tasks.comparison.problem.ComparedProblem`."""
 
     material: Material
@@ -46,13 +47,13 @@ class WrittenTexts:
     """Whether the student reads the source language, as the teacher does."""
 
     @property
+    @abstractmethod
     def measures(self) -> tuple[Measure, ...]:
         """The primary one first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
         """Statistics of all metrics."""
-        raise NotImplementedError
 
     def answer_teacher(self) -> Answers:
         """What the teacher wrote for the test rows in its language."""

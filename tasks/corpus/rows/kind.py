@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ class Tokenized:
     num_windows: int | None = None
 
 
-class RowKind:
+class RowKind(ABC):
     """One kind of row. Subclasses state what differs; the defaults are those of a plain text."""
 
     corpus_contract = "corpus"
@@ -165,12 +166,12 @@ class RowKind:
     training_columns: tuple[str, ...] = ()
     """Columns of the corpus that `training_texts` reads beside the texts and their languages."""
 
+    @abstractmethod
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
         """Normalise and judge a row; `counts` takes removed characters by kind and `repairs`.
 
         Raises: UnfitError if the row breaks a rule.
         """
-        raise NotImplementedError
 
     def ledger_labels(self, piece: pa.Table) -> list[str | None] | np.ndarray:
         """What rows of one text must agree on: names, or codes of annotations (-1 for none)."""
