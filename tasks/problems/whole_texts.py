@@ -52,8 +52,9 @@ class WholeTextProblem(Problem):
 
     def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """One answer a row."""
-        del num_labels
-        return as_matrix(signals[self.signal_column]), np.ones(len(signals), dtype=np.int64)
+        logits = as_matrix(signals[self.signal_column])
+        assert logits.shape[1] == num_labels
+        return logits, np.ones(len(signals), dtype=np.int64)
 
     def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
         """example_id, logits as lists of fixed size."""

@@ -281,9 +281,10 @@ class _remote:  # noqa: N801  # reads as a verb at its use
 
 def _no_server_answered(error: BaseException | None) -> bool:
     """Whether a client says so in a class of its own, which is none of Python's own."""
+    if type(error).__module__ == "botocore.exceptions":
+        return True
     return any(
-        kind.__module__ == "botocore.exceptions"
-        or (kind.__module__.startswith("httpx") and kind.__name__ == "TransportError")
+        kind.__module__.startswith("httpx") and kind.__name__ == "TransportError"
         for kind in type(error).__mro__
     )
 
