@@ -67,7 +67,9 @@ def run(settings: Settings, section: str) -> dict:
     material = prepare(settings, "train-quickstart")
     teacher = material.teacher()
     examples = engine.with_signals(material, teacher)
-    num_students = settings.pick(material.recipe.num_seeds, 1)
+    students = [
+        material.student_of(number) for number in range(settings.pick(material.recipe.num_seeds, 1))
+    ]
     config = material.config.training
     shared = {
         "chosen": np.arange(len(examples)),
@@ -77,26 +79,21 @@ def run(settings: Settings, section: str) -> dict:
 
     def cached() -> Trained:
         seconds, logits = hugging_face.teacher_pass(material, teacher)
+        options = {"teacher_logits": logits, **shared}
         return in_turn(
-            material,
-            num_students,
-            lambda one: hugging_face.train(
-                one, teacher, "tuned_cached", teacher_logits=logits, **shared
-            ),
+            students,
+            lambda one: hugging_face.train(one, teacher, "tuned_cached", **options),
             passed=seconds,
         )
 
     systems = {
-        "decant": lambda: decant(material, num_students),
+        "decant": lambda: decant(material, students),
         "trainer_tuned_cached": cached,
         "trainer_tuned": lambda: in_turn(
-            material,
-            num_students,
-            lambda one: hugging_face.train(one, teacher, "tuned", **shared),
+            students, lambda one: hugging_face.train(one, teacher, "tuned", **shared)
         ),
         "textbrewer": lambda: in_turn(
-            material,
-            num_students,
+            students,
             lambda one: text_brewer.train(one, teacher, hard_labels=examples.labels, **shared),
         ),
     }
@@ -110,7 +107,7 @@ def run(settings: Settings, section: str) -> dict:
     targets = [min(scores) - TOLERANCE - 1e-9 for scores in zip(*bests, strict=True)]
     return {
         "material": material.record(),
-        "num_students": num_students,
+        "num_students": len(students),
         "targets": targets,
         "systems": {
             name: {
@@ -131,21 +128,21 @@ def import_beforehand() -> None:
     child.join()
 
 
-def in_turn(material: Material, num_students: int, train, *, passed: float = 0.0) -> Trained:
+def in_turn(students: list[Material], train, *, passed: float = 0.0) -> Trained:
     """One student after the other, each by `train`, which gives its curve.
 
     Args:
         passed: seconds that all of them needed first.
     """
     points = []
-    for number in range(num_students):
-        curve = train(material.student_of(number))
+    for one in students:
+        curve = train(one)
         points.append(tuple((passed + at, step, score) for at, step, score in curve.points))
         passed += curve.seconds
     return Trained(passed, tuple(points))
 
 
-def decant(material: Material, num_students: int) -> Trained:
+def decant(material: Material, students: list[Material]) -> Trained:
     """Signals once, then the students side by side, into an empty store as a run does it."""
     training = material.config.training.model_copy(
         update={"validations_per_epoch": _VALIDATIONS_PER_EPOCH, "patience": 10_000}
@@ -163,8 +160,8 @@ def decant(material: Material, num_students: int) -> Trained:
             store=store,
         ).artifact
 
-        def build(number: int, run) -> Points:
-            config = material.student_of(number).config.model_copy(update={"training": training})
+        def build(student: Material, run) -> Points:
+            config = student.config.model_copy(update={"training": training})
             inputs = {"tokens": tokens, "signals": signals}
             began = time.perf_counter() - started
             path = run(distillation.STAGE, config, inputs, store=store).artifact.path
@@ -176,9 +173,7 @@ def decant(material: Material, num_students: int) -> Trained:
                 for entry in history["validations"]
             )
 
-        jobs = [Job(f"student-{number}", partial(build, number)) for number in range(num_students)]
+        jobs = [Job(f"student-{one.number}", partial(build, one)) for one in students]
         run_side_by_side(jobs, limit=cpu_count(), on_failure=say)
         seconds = time.perf_counter() - started
-    points = [job.given for job in jobs]
-    assert None not in points
-    return Trained(seconds, tuple(point for point in points if point))
+    return Trained(seconds, tuple(job.given or () for job in jobs))
