@@ -2,20 +2,21 @@
 
     texts        "turn on the light", "打开the fan"       a chunk of some thousand
     pieces       ▁turn ▁on ▁the ▁light 打开 the ▁fan
-    different    each goes to the model once
+    different    each is read once: by merging.py if the model is byte pairs, else by the library
 
 Most of a tokenizer's time goes into expressions that find these pieces. Here characters are looked
 up in a table and pieces found by comparing neighbours, in NumPy. The ids stay those of the library,
 because a text takes this way only if that is known:
 
 - `tokenizing.train_tokenizer` made the tokenizer: only then are its rules for pieces ours to know;
-- every character of the text stands alone: it neither joins its neighbours under Unicode's normal
-  forms nor begins a special token, and the tokenizer itself was asked what it makes of it.
+- every character of the text stands alone: it does not join its neighbours under Unicode's normal
+  forms, and the tokenizer itself was asked what it makes of it;
+- no special token stands in it.
 
-All other texts are given to the tokenizer whole. Measured on one core, ids included: random Chinese
-texts of 9 characters, no two alike, 90,000 -> 175,000 texts a second. Words of BERT's and
-XLM-RoBERTa's tokenizers were tried too (2026-11-24, 18,000 sentences in 12 languages): 0.8 against
-1.1 s and 1.5 against 0.8 s; most words occur once in a chunk, so those are left alone.
+All other texts are given to the tokenizer whole. What the pieces are worth is told in merging.py.
+Words of BERT's and XLM-RoBERTa's tokenizers were tried too (2026-11-24, 18,000 sentences in 12
+languages): 0.8 against 1.1 s and 1.5 against 0.8 s; most words occur once in a chunk, so those are
+left alone.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from __future__ import annotations
 import json
 import threading
 import unicodedata
+from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from tasks.corpus.merging import Merger, TokenizedTexts, merger_of
 from tasks.corpus.tokenizing import MAX_UNSPACED_CHARS, MAX_WORD_CHARS, trained_steps
 
 if TYPE_CHECKING:
@@ -42,13 +45,6 @@ _NUM_CODE_POINTS = 0x110000
 _WORD_START = "▁"
 # For fewer texts, such as one asked of a server, the tables are not worth their making.
 _MIN_TEXTS = 64
-
-
-class TokenizedTexts(NamedTuple):
-    """Ids of texts, one after the other: int32 (tokens,), and int64 (texts,) how many each has."""
-
-    ids: np.ndarray
-    lengths: np.ndarray
 
 
 class PieceReader:
@@ -66,7 +62,8 @@ class PieceReader:
         if self._rules is None or len(strings) < _MIN_TEXTS:
             return _read(self._tokenizer, strings)
         # A space before each text keeps the pieces of two texts apart, and marks a first word.
-        codes = np.frombuffer((" " + " ".join(strings)).encode("utf-32-le"), np.uint32)
+        joined = " " + " ".join(strings)
+        codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
         classes = self._classes(codes)
         chars = np.fromiter(map(len, strings), np.int64, len(strings)) + 1
         firsts = np.cumsum(chars) - chars
@@ -80,6 +77,7 @@ class PieceReader:
         text_of = np.repeat(np.arange(len(strings)), chars)[starts]
         whole = np.zeros(len(strings), bool)
         whole[text_of[sizes > _MOST_CHARS[kinds]]] = True
+        whole[self._rules.holding_added_tokens(strings, joined)] = True
         kept = (kinds != _SPACE) & ~whole[text_of]
         in_pieces = np.repeat(kept, sizes)
         marked = kept & (kinds == _WORD)
@@ -87,7 +85,7 @@ class PieceReader:
         in_pieces[starts[marked] - 1] = True
         pieces = _strings(self._char_of[codes[in_pieces]], (sizes + marked)[kept])
         pieces = pieces.dictionary_encode()
-        read = _read(self._rules.piece_tokenizer, pieces.dictionary.to_pylist())
+        read = self._rules.read(pieces.dictionary)
         order, text_of = pieces.indices.to_numpy(), text_of[kept]
         if whole.any():
             # Each text read whole is one more piece, put where its text stands.
@@ -99,7 +97,7 @@ class PieceReader:
             order, text_of = order[by_text], text_of[by_text]
             read = TokenizedTexts(*map(np.concatenate, zip(read, rest, strict=True)))
         lengths = np.bincount(text_of, read.lengths[order], len(strings)).astype(np.int64)
-        return TokenizedTexts(_gathered(read, order), lengths)
+        return TokenizedTexts(read.take(order).ids, lengths)
 
     def _classes(self, codes: np.ndarray) -> np.ndarray:
         """Class of each character; characters not met before are looked at."""
@@ -125,9 +123,33 @@ class _Rules:
     def __init__(self, tokenizer: Tokenizer, steps: tuple[Any, Any]) -> None:
         from tokenizers import Tokenizer as Reader
 
-        self.piece_tokenizer = Reader(tokenizer.model)
+        self._piece_tokenizer = Reader(tokenizer.model)
         self._normalizer, self._splitter = steps
-        self._own_splitter, self._begin = tokenizer.pre_tokenizer, _first_chars(tokenizer)
+        self._own_splitter = tokenizer.pre_tokenizer
+        added = tokenizer.get_added_tokens_decoder().values()
+        # Such tokens are found in a text as it was written, before all else.
+        self._verbatim = [token.content for token in added if not token.normalized]
+        normalized = [token.content for token in added if token.normalized]
+        self._begin = _first_chars(normalized, tokenizer.normalizer)
+
+    def holding_added_tokens(self, strings: list[str], joined: str) -> list[int]:
+        """Places of `strings` that hold one of the tokenizer's added tokens as it is spelled."""
+        found = [token for token in self._verbatim if token in joined]
+        if not found:
+            return []
+        return [place for place, one in enumerate(strings) if any(token in one for token in found)]
+
+    @cached_property
+    def _merger(self) -> Merger | None:
+        return merger_of(self._piece_tokenizer)
+
+    def read(self, pieces: pa.StringArray) -> TokenizedTexts:
+        """The ids of different pieces."""
+        strings = pieces.to_pylist()
+        if self._merger is None:
+            return _read(self._piece_tokenizer, strings)
+        codes = np.frombuffer("".join(strings).encode("utf-32-le"), np.uint32)
+        return self._merger.read(codes, np.fromiter(map(len, strings), np.int64, len(strings)))
 
     def look_at(self, char: str) -> tuple[int, str]:
         """Class of a character, and what it becomes."""
@@ -178,12 +200,10 @@ def _described(normalizer: Any, pre_tokenizer: Any) -> dict[str, Any]:
     return json.loads(shell.to_str())
 
 
-def _first_chars(tokenizer: Tokenizer) -> set[str]:
-    """First characters of special and added tokens, which are found before texts are cut."""
-    contents = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
-    normalizer: Any = tokenizer.normalizer
-    contents += [normalizer.normalize_str(content).lstrip() for content in contents]
-    return {content[0] for content in contents if content}
+def _first_chars(contents: list[str], normalizer: Any) -> set[str]:
+    """First characters of tokens that are found in normalised text, before it is cut."""
+    spelled = [*contents, *(normalizer.normalize_str(content).lstrip() for content in contents)]
+    return {content[0] for content in spelled if content}
 
 
 def _stands_alone(char: str) -> bool:
@@ -214,11 +234,3 @@ def _strings(codes: np.ndarray, sizes: np.ndarray) -> pa.Array:
     ends = np.concatenate([[0], np.cumsum(widths)])[np.concatenate([[0], np.cumsum(sizes)])]
     buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(sizes), buffers)
-
-
-def _gathered(read: TokenizedTexts, order: np.ndarray) -> np.ndarray:
-    """The ids of the pieces `order`, one after the other."""
-    lengths = read.lengths[order]
-    starts = (np.cumsum(read.lengths) - read.lengths)[order]
-    ends = np.cumsum(lengths)
-    return read.ids[np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())]

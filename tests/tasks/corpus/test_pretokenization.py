@@ -7,7 +7,7 @@ from functools import cache
 
 import pyarrow as pa
 import pytest
-from tokenizers import pre_tokenizers
+from tokenizers import AddedToken, pre_tokenizers
 
 from tasks.corpus import pretokenization
 from tasks.corpus.home_assistant import HomeAssistantSource, sample
@@ -61,7 +61,18 @@ ODD_TEXTS = [
         "กำ",
         "नमस्ते दुनिया",
     ),
-    *("[MASK] [UNK]", "a [SEP] b", "<mask> <s>", "▁a▁ b", "a\u00a0b\tc\nd", "´a b´ ¨", "\ufffd a"),
+    *(
+        "[MASK] [UNK]",
+        "a [SEP] b",
+        "a[SEP]b",
+        "<mask> <s>",
+        "[mask] [1] [",
+        "[ＭＡＳＫ] ［MASK]",
+        "▁a▁ b",
+        "a\u00a0b\tc\nd",
+        "´a b´ ¨",
+        "\ufffd a",
+    ),
     *(
         "👍🏽 👩\u200d💻 🏻 x",
         "\u200bа\ufeffb",
@@ -144,6 +155,24 @@ def test_real_texts_are_read_by_pieces(tokenizer, monkeypatch):
     found(tokenizer, texts)
     assert not {text for text in whole if text in texts and " " in text}
     assert len(whole) < len(set(texts))
+
+
+def test_added_tokens_found_in_normalised_text_get_the_ids_of_the_library():
+    """<Name>, ＜name＞ and <NAME> are one token then, and pieces would take them apart."""
+    tokenizer = trained("bpe")
+    tokenizer.add_tokens([AddedToken("<Name>", normalized=True)])
+    texts = [
+        f"{text} {odd}" for text in real_texts() for odd in ("<Name>", "＜name＞", "<NAME>", "<")
+    ]
+    assert found(tokenizer, texts) == expected(tokenizer, texts)
+
+
+def test_texts_with_brackets_are_read_by_pieces(monkeypatch):
+    """[1] of an encyclopedia is no [MASK]: two thirds of such texts fell back to the slow way."""
+    tokenizer = trained("bpe")
+    monkeypatch.setattr(pretokenization, "_read", None)
+    texts = [f"turn on[1] the light {number}" for number in range(100)]
+    assert found(tokenizer, texts) == expected(tokenizer, texts)
 
 
 def test_a_tokenizer_of_another_kind_reads_texts_whole():
