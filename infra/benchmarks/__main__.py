@@ -14,12 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-from infra.benchmarks.settings import HERE, Settings, say
+from infra.benchmarks.settings import HERE, Settings, needs_sib200, say
 
 SECTIONS = {
     "train-quickstart": ("training", "distillation to equal quality, quickstart data"),
     "train-sib200": ("training", "the same on sib200, with a multilingual teacher"),
     "train-seeds": ("several_seeds", "the quickstart's three students, as a recipe trains them"),
+    "train-seeds-sib200": ("several_seeds", "those of sib200"),
     "tokenize": ("tokenizing", "texts to token ids in Parquet"),
     "load": ("loading", "training batches from Parquet"),
     "score": ("scoring", "a student's answers to many texts"),
@@ -54,7 +55,7 @@ def _section(name: str, settings: Settings, *, again: bool) -> list[str]:
     if target.exists() and not again and not settings.tiny:
         say(f"{name}: has a result, skipped (name it to measure it again)")
         return []
-    if name == "train-sib200" and not (settings.sib200 and settings.multilingual_model):
+    if needs_sib200(name) and not (settings.sib200 and settings.multilingual_model):
         say(f"{name}: skipped, needs --sib200 DIR and --multilingual-model DIR")
         return []
     say(f"{name}: {SECTIONS[name][1]}")

@@ -22,7 +22,7 @@ from data_contracts.artifacts import Artifact
 from flows.pipeline import pour
 from flows.recipe import Recipe
 from flows.recipe_files import SHIPPED
-from infra.benchmarks.settings import Settings, say
+from infra.benchmarks.settings import Settings, needs_sib200, say
 from tasks import distillation
 from tasks.corpus.tables import read_table
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer
@@ -167,6 +167,13 @@ class Material:
         """The same rows for another of the recipe's students."""
         return replace(self, number=number)
 
+    def with_epochs(self, num_epochs: int) -> Material:
+        """The same rows, teacher and first weights, and another number of passes."""
+        student = self.recipe.student
+        training = student.training.model_copy(update={"num_epochs": num_epochs})
+        student = student.model_copy(update={"training": training})
+        return replace(self, recipe=self.recipe.model_copy(update={"student": student}))
+
 
 class _EnoughError(Exception):
     """Everything that was asked for is there."""
@@ -174,7 +181,7 @@ class _EnoughError(Exception):
 
 def prepare(settings: Settings, section: str) -> Material:
     """Build, or find, the artifacts behind a training section."""
-    recipe = _sib200(settings) if section == "train-sib200" else quickstart(settings)
+    recipe = _sib200(settings) if needs_sib200(section) else quickstart(settings)
     store = ArtifactStore(settings.work / "home")
     artifacts: dict[str, Artifact] = {}
 

@@ -44,6 +44,11 @@ class Settings:
         return tiny if self.tiny else full
 
 
+def needs_sib200(section: str) -> bool:
+    """Whether a section trains on SIB-200, and so needs its folder and a multilingual encoder."""
+    return section.endswith("sib200")
+
+
 def say(message: str) -> None:
     """A line of progress with the time of day."""
     print(f"{time.strftime('%H:%M:%S')}  {message}", flush=True)
