@@ -11,7 +11,6 @@ from flows.scoring_steps import score_in_shards
 from flows.sharding import ShardsOn, sharding
 from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.device import cpu_count
-from tasks.serving.networks import resolve_variant
 from tasks.serving.scoring import ScoringConfig, ScoringReport
 
 
@@ -42,7 +41,7 @@ def score(
         workers: cores for processes; all if not given. Changes no answer.
     """
     workers = workers or cpu_count()
-    on_gpu = None if resolve_variant(config.variant) == "safetensors" else False
+    on_gpu = None if config.variant == "safetensors" else False
     with redacted_errors(), sharding(shards_on, workers=workers, on_gpu=on_gpu):
         return score_in_shards(
             model, source, Path(output), config, rows_per_shard=rows_per_shard, call=run_as_task

@@ -55,9 +55,7 @@ def score_in_shards(
     step = _Steps(store, call)
     with delivered_model(model) as folder:
         student = step("model", MODEL_STAGE, ModelConfig(folder=str(folder)))
-    settings = config_for(
-        source, config, model=student.path / "model", rows_per_shard=rows_per_shard
-    )
+    settings = config_for(source, config, rows_per_shard=rows_per_shard)
     scores = step("scores", STAGE, settings, model=student)
     with exclusive_lock(store.root / "locks" / f"{fingerprint(str(output.resolve()))}.lock"):
         _deliver(scores, output)

@@ -28,7 +28,6 @@ from tasks.runtime.fingerprint import file_digest
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.serving.answering import Model, answering
-from tasks.serving.networks import resolve_variant
 from tasks.serving.scored_rows import ScoringCounts, output_schema, write_answers
 from tasks.serving.scoring import ScoringConfig, check_unscored, input_columns, network_of
 from tasks.serving.text_parts import part_batches, split_texts
@@ -57,7 +56,7 @@ class Config(StageConfig):
     file_names: tuple[str, ...] = Field(
         description="names of these files, which the output tells with every row"
     )
-    scoring: ScoringConfig = Field(description="how; its variant and precision are resolved")
+    scoring: ScoringConfig = Field(description="how; its precision is resolved")
     rows_per_shard: int = Field(
         100_000,
         ge=1,
@@ -77,16 +76,13 @@ class ShardConfig(StageConfig):
     scoring: ScoringConfig = Field(description="as in Config, without what concerns the whole")
 
 
-def config_for(source: str, scoring: ScoringConfig, *, model: Path, rows_per_shard: int) -> Config:
+def config_for(source: str, scoring: ScoringConfig, *, rows_per_shard: int) -> Config:
     """The configuration for the files at `source`, with what this machine decides resolved.
 
-    Args:
-        model: the student's folder: whether it has an int8 graph.
     Raises: SourceError if no file is there, or a name does not tell its format.
     """
     from tasks.runtime.device import resolve_precision
 
-    scoring = scoring.model_copy(update={"variant": resolve_variant(scoring.variant, model)})
     if scoring.variant == "safetensors":
         precision = resolve_precision(scoring.precision)
         scoring = scoring.model_copy(update={"precision": precision})

@@ -30,7 +30,7 @@ NAMES = {
     "datasets_map": "datasets.map, processes",
     "datasets_map_rust_threads": "datasets.map, one process, Rust threads",
     "decant_open": "Decant, Parquet files to examples",
-    "decant_int8": "Decant, `decant score`, int8",
+    "decant_int8": "**Decant**, `decant score`, int8",
     "decant_torch": "Decant, `decant score`, torch",
     "pipeline": "transformers.pipeline, batch 1 (its default)",
     "pipeline_32": "transformers.pipeline, batch 32",
@@ -249,8 +249,7 @@ def _scoring(result: Mapping, target: Path) -> list[str]:
         lines += [
             f"Student {shape}, texts of mean {tokens} tokens; tokens/s are texts/s times that. "
             "Decant's time is file to file, with reading, normalising and writing; the others' "
-            "begins and ends in memory. *times* is against what `decant score` chooses here: "
-            f"{NAMES[found['default']].rpartition(' ')[2]}.",
+            "begins and ends in memory.",
             "",
             *_rates(found["rates"], found["ratios"], "texts/s", tokens=tokens),
             "",

@@ -1,6 +1,6 @@
 """A student's answers to many texts: `decant score` against what a user would run instead.
 
-    decant_torch, decant_int8   file in, file out: reading, normalising and writing are counted
+    decant_int8, decant_torch   file in, file out: reading, normalising and writing are counted
     pipeline, pipeline_32       transformers.pipeline on BertForSequenceClassification, equal shape
     onnx_fp32, onnx_int8        one session, batches of 32 in order, as optimum runs them
     sentence_transformers       encode: embeddings instead of answers
@@ -36,7 +36,6 @@ from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.device import thread_count
-from tasks.serving.networks import resolve_variant
 from tasks.serving.onnx_export import export_onnx, quantize_int8, write_onnx
 from tasks.serving.scoring import ScoringConfig, score
 
@@ -50,7 +49,6 @@ _SHAPES = {
         num_layers=6, hidden_size=384, num_heads=12, intermediate_size=1536
     ),
 }
-_FORMS = {"safetensors": "decant_torch", "onnx_int8": "decant_int8"}
 # Texts a round by shape: a few seconds for the slowest system.
 _TEXTS = {"2 x 192": 3000, "6 x 384": 300}
 # Decant's runs hold a set-up (reading the model), so they get more texts than those in memory.
@@ -94,8 +92,7 @@ def _measure(settings: Settings, shape: StudentArchitecture, num_texts: int, fol
 
         return work
 
-    systems = {name: ours(variant) for variant, name in _FORMS.items()}
-    default = _FORMS[resolve_variant("auto", model)]
+    systems = {"decant_int8": ours("onnx_int8"), "decant_torch": ours("safetensors")}
     classifier = sequence_classifier(model, tokenizer)
     systems["pipeline"] = lambda: _pipeline(classifier, texts[: max(20, num_texts // 10)], 1)
     systems[f"pipeline_{_BATCH_SIZE}"] = lambda: _pipeline(classifier, texts, _BATCH_SIZE)
@@ -108,13 +105,12 @@ def _measure(settings: Settings, shape: StudentArchitecture, num_texts: int, fol
     rates = measure(systems, num_rounds=settings.num_rounds, say=lambda t: say(f"    {t}"))
     return {
         "texts": num_texts,
-        "default": default,
         "tokens_per_text": round(tokens / num_texts, 2),
         "rates": {name: rate.record() for name, rate in rates.items()},
         "ratios": {
-            name: ratio(rates[default], rate).record()
+            name: ratio(rates["decant_int8"], rate).record()
             for name, rate in rates.items()
-            if name != default
+            if name != "decant_int8"
         },
     }
 

@@ -23,26 +23,9 @@ import pyarrow as pa
 
 from data_contracts.errors import SourceError
 from tasks.modeling.units import Units
-from tasks.runtime.device import resolve_precision, thread_count
+from tasks.runtime.device import thread_count
 
 Variant = Literal["onnx_int8", "safetensors"]
-_INT8_GRAPH = "model.int8.onnx"
-
-
-def resolve_variant(requested: Variant | Literal["auto"], folder: Path | None = None) -> Variant:
-    """`auto` becomes the faster form on this hardware: the int8 graph, unless bf16 is native here.
-
-    With native bf16 the weights as they were evaluated are read 1.6 to 2.1 times as fast as the
-    int8 graph (infra/benchmarks/speed.md). A form answers in its own way, so whoever spreads work
-    over machines resolves it once.
-
-    Args:
-        folder: the delivered model's, which may have no int8 graph: writers of texts have none.
-    """
-    if requested != "auto":
-        return requested
-    has_graph = folder is None or (folder / _INT8_GRAPH).is_file()
-    return "safetensors" if resolve_precision("auto") == "bf16" or not has_graph else "onnx_int8"
 
 
 class Network(Protocol):
@@ -76,7 +59,7 @@ def load_network(
     """
     if variant == "onnx_int8":
         return OnnxNetwork(
-            folder / _INT8_GRAPH, pad_token_id=pad_token_id, batch_tokens=batch_tokens
+            folder / "model.int8.onnx", pad_token_id=pad_token_id, batch_tokens=batch_tokens
         )
     return TorchNetwork(
         folder, pad_token_id=pad_token_id, batch_tokens=batch_tokens, precision=precision
@@ -142,6 +125,7 @@ class TorchNetwork:
     ) -> None:
         """Read the weights; see `load_network`."""
         from tasks.problems import load_model
+        from tasks.runtime.device import resolve_precision
         from tasks.training.loop import place
 
         self._model = load_model(folder).to(place())

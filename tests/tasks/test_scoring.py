@@ -42,7 +42,7 @@ def run(exported, store, folder, *, progress=None, **settings):
     model = scoring.ModelConfig(folder=str(exported.path / "model"))
     student = run_stage(scoring.MODEL_STAGE, model, {}, store=store).artifact
     how = ScoringConfig(**{"id_column": "key"} | settings)
-    config = scoring.config_for(str(folder), how, model=student.path / "model", rows_per_shard=1)
+    config = scoring.config_for(str(folder), how, rows_per_shard=1)
     return run_stage(
         scoring.STAGE, config, {"model": student}, store=store, progress=progress
     ).artifact

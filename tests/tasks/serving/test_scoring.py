@@ -16,7 +16,6 @@ import pytest
 
 from data_contracts.errors import ContractViolation, CorruptArtifact, SourceError, UserError
 from tasks.runtime.progress import SilentProgress
-from tasks.serving import networks
 from tasks.serving.portable.text_classifier import TextClassifier
 from tasks.serving.scoring import ScoringConfig, score
 
@@ -65,37 +64,6 @@ def test_answers_are_those_of_the_served_model(model, downloaded, tmp_path, vari
     assert report.num_truncated == 1
     assert report.labels == dict(expected["label"].value_counts())
     assert report.texts_per_second > 0
-
-
-@pytest.mark.parametrize(
-    ("native_bf16", "graph", "expected"),
-    [
-        (False, True, "onnx_int8"),
-        (True, True, "safetensors"),
-        (False, False, "safetensors"),
-    ],
-)
-def test_the_faster_form_is_chosen_by_the_hardware_and_what_is_there(
-    model, tmp_path, monkeypatch, native_bf16, graph, expected
-):
-    """Half the speed by default, or a default that fails for every model without an int8 graph."""
-    precision = "bf16" if native_bf16 else "fp32"
-    monkeypatch.setattr(
-        networks, "resolve_precision", lambda asked: precision if asked == "auto" else asked
-    )
-    folder = tmp_path / "model"
-    shutil.copytree(model, folder)
-    if not graph:
-        (folder / "model.int8.onnx").unlink()
-    assert networks.resolve_variant("auto", folder) == expected
-    assert networks.resolve_variant("onnx_int8", folder) == "onnx_int8"
-    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": text} for text in TEXTS])
-    answers = []
-    for name, variant in (("auto", "auto"), ("named", expected)):
-        config = ScoringConfig(variant=variant, precision="fp32", probabilities=True)
-        score(folder, str(source), tmp_path / name, config)
-        answers.append(pq.read_table(tmp_path / name))
-    assert answers[0].equals(answers[1])
 
 
 def write_rows(folder, file_format, texts):
