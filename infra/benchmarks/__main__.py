@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infra/benchmarks/run",
         description="Measure Decant against what a user would pick instead.",
-        epilog="\n".join(f"  {name:<18}{words}" for name, (_, words) in SECTIONS.items()),
+        epilog="\n".join(f"  {name:<20}{words}" for name, (_, words) in SECTIONS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     known = [*SECTIONS, "all", "report"]

@@ -188,17 +188,23 @@ def targets(curves: dict[str, engine.Curve], *, num_texts: int) -> list[dict]:
     """Scores that every system reached at some time, and the seconds until it did.
 
     Args:
-        num_texts: validation texts. Half a point of 99 texts is half a text: there a second target
-            is what one text more that is wrong leaves.
+        num_texts: validation texts; see `tolerances`.
     """
     lowest = min(max(score for _, _, score in curve.points) for curve in curves.values())
-    tolerances = [TOLERANCE, *([1 / num_texts] if 1 / num_texts > TOLERANCE else [])]
     found = []
-    for tolerance in tolerances:
+    for tolerance in tolerances(num_texts):
         score = lowest - tolerance - 1e-9
         seconds = {name: seconds_to(curve, score) for name, curve in curves.items()}
         found.append({"tolerance": tolerance, "score": score, "seconds": seconds})
     return found
+
+
+def tolerances(num_texts: int) -> list[float]:
+    """How far below the lowest best accuracy a target lies: half a point.
+
+    Half a point of 99 texts is half a text: there a second target leaves one text more wrong.
+    """
+    return [TOLERANCE, *([1 / num_texts] if 1 / num_texts > TOLERANCE else [])]
 
 
 def seconds_to(curve: engine.Curve, score: float) -> float:
