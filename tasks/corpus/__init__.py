@@ -29,10 +29,11 @@
     tables.py           the one way Parquet is written and read
     tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
                         of which sampling.py takes a bounded number
-    encoding.py         texts -> token ids, in Rust threads; pretokenization.py: without its regular
-                        expressions; unit_encoding.py: with the places of units; pair_encoding.py:
-                        two texts; window_encoding.py: a question and a long context;
-                        token_counts.py: what it came to
+    encoding.py         texts -> token ids, in threads; pretokenization.py: without the library's
+                        regular expressions; merging.py: and without its merges;
+                        unit_encoding.py: with the places of units; pair_encoding.py: two texts;
+                        window_encoding.py: a question and a long context; token_counts.py: what
+                        it came to
     words.py            words of a text, Chinese ones by a dictionary: what is hidden whole
     languages.py        which language tags a language covers
 

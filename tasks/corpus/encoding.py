@@ -1,6 +1,7 @@
 """Texts -> token ids as Arrow lists, without a Python loop over tokens.
 
-    texts ──chunks of 4,096──► pieces ──► encode_batch_fast (Rust, outside the interpreter's lock)
+    texts ──chunks of 4,096──► pieces ──► merging.py (NumPy) if byte pairs were learned here,
+                                          else encode_batch_fast (Rust); mostly without the lock
           ──► one flat array of ids and its lengths ──► cut to length, framed ──► list<int32>
 
 Threads take whole chunks and results are joined in order, so the ids do not depend on how many

@@ -11,9 +11,12 @@ because a text takes this way only if that is known:
 - `tokenizing.train_tokenizer` made the tokenizer: only then are its rules for pieces ours to know;
 - every character of the text stands alone: it does not join its neighbours under Unicode's normal
   forms, and the tokenizer itself was asked what it makes of it;
-- no special token stands in it.
+- no added token stands in it as it is spelled, nor the first character of one that is looked for
+  after normalising.
 
-All other texts are given to the tokenizer whole. What the pieces are worth is told in merging.py.
+All other texts are given to the tokenizer whole. Cutting in NumPy took random Chinese texts of 9
+characters, no two alike, from 90,000 to 175,000 a second on one core, with the library's merges;
+what merging.py adds is told there.
 Words of BERT's and XLM-RoBERTa's tokenizers were tried too (2026-11-24, 18,000 sentences in 12
 languages): 0.8 against 1.1 s and 1.5 against 0.8 s; most words occur once in a chunk, so those are
 left alone.
@@ -149,7 +152,7 @@ class _Rules:
         if self._merger is None:
             return _read(self._piece_tokenizer, strings)
         codes = np.frombuffer("".join(strings).encode("utf-32-le"), np.uint32)
-        return self._merger.read(codes, np.fromiter(map(len, strings), np.int64, len(strings)))
+        return self._merger.encode(codes, np.fromiter(map(len, strings), np.int64, len(strings)))
 
     def look_at(self, char: str) -> tuple[int, str]:
         """Class of a character, and what it becomes."""

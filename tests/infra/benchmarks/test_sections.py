@@ -13,6 +13,7 @@ import pytest
 
 from infra.benchmarks import machine, memory, report, scoring, synthetic, tokenizing
 from infra.benchmarks.settings import Settings
+from infra.benchmarks.several_seeds import Trained
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,6 +49,36 @@ def test_synthetic_texts_are_distinct_and_as_long_as_real_ones():
     assert len(set(texts)) > 2490
     lengths = np.array([len(text) for text in texts])
     assert abs(lengths.mean() / np.mean([max(6, len(text)) for text in real]) - 1) < 0.05
+
+
+def test_seconds_to_scores_are_those_of_trainings_that_stop_there():
+    """A system that goes on to the end is charged for it, or one that waits for a core is not."""
+    curve = ((2.0, 10, 0.5), (4.0, 20, 0.9), (6.0, 30, 0.8))
+    scores = [0.9, 0.5, 0.7]
+    one_by_one = Trained(20.0, (curve,) * 3, shared_seconds=1.0)
+    assert one_by_one.seconds_to(scores) == 1 + 4 + 2 + 4
+    # Two at a time: the first takes 4, the second 2, and the third begins after the second.
+    two = Trained(20.0, (curve,) * 3, shared_seconds=1.0, num_side_by_side=2)
+    assert two.seconds_to(scores) == 1 + 2 + 4
+    assert two.best == [0.9, 0.9, 0.9]
+
+
+def test_students_of_a_recipe_are_told_with_the_command_that_measures_them(settings, tmp_path):
+    """A table that nobody can reproduce, or times of one column under another."""
+    targets = [
+        {"tolerance": 0.005, "scores": [0.8], "seconds": {"decant": [2.0], "textbrewer": [10.0]}},
+        {"tolerance": 0.01, "scores": [0.7], "seconds": {"decant": [1.0], "textbrewer": [7.0]}},
+    ]
+    systems = {
+        "decant": {"seconds": [4.0], "best": [0.81]},
+        "textbrewer": {"seconds": [12.0], "best": [0.805]},
+    }
+    found = {"material": {"epochs": 8}, "num_students": 1, "targets": targets, "systems": systems}
+    keep(settings, "train-seeds-sib200", found)
+    text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
+    assert "| TextBrewer GeneralDistiller | 10.0 | 5.0 | 7.0 | 7.0 | 12.0 | 3.0 | 80.50 % |" in text
+    assert "8 epochs instead of the recipe's 20" in text
+    assert "`infra/benchmarks/run train-seeds-sib200 --sib200 DIR --multilingual-model DIR`" in text
 
 
 @pytest.mark.slow
