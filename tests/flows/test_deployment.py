@@ -3,6 +3,8 @@
 import json
 import signal
 import socket
+import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -16,11 +18,19 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def ask(url, body=None):
+def ask(url, body=None, *, patience_seconds=60):
+    """The server's answer; a server waiting for its database says 503, and is asked again."""
     request = urllib.request.Request(url, headers={"Content-Type": "application/json"})
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(request, data, timeout=60) as answer:
-        return json.loads(answer.read())
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            with urllib.request.urlopen(request, data, timeout=60) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > until:
+                raise
+        time.sleep(1)
 
 
 def test_a_served_recipe_runs_from_its_form(tiny, prefect_home):
