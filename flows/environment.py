@@ -30,6 +30,8 @@ _DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+# What happens in a run is shown by progress of our own, and its end told in three lines.
+_RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 _CHATTY_LOGGERS = ("alembic", "mlflow", "httpx", "datasets", "transformers", "matplotlib", "onnx")
 
 
@@ -62,6 +64,7 @@ def quieten() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.WARNING)  # loggers below the root may let more through
+        handler.addFilter(lambda record: not record.name.startswith(_RUN_LOGGERS))
         handler.addFilter(RedactingFilter())
     for name in _CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -72,8 +72,10 @@ def check_limits(
     if total.num_unknown > max_unknown_rate * total.num_tokens:
         raise RecipeError(
             f"{total.num_unknown:,} of {total.num_tokens:,} tokens are unknown to the tokenizer",
-            rule=f"at most {max_unknown_rate:.0%} may be (max_unknown_rate)",
-            remedy=f"use a tokenizer for {', '.join(languages)}, or train one (kind: bpe)",
+            rule=f"at most {max_unknown_rate:.0%} may be (max_unknown_rate of this reader)",
+            remedy=f"use a tokenizer for {', '.join(languages)}; one that is trained (kind: bpe) "
+            "or trimmed knows the characters of train and transfer rows: give more of those, or "
+            "raise max_unknown_rate",
         )
 
 

@@ -193,7 +193,7 @@ def run_stage(
 
     def on_wait() -> None:
         waited.append(True)
-        progress.say(f"{stage.name}: another run is building this; waiting for it")
+        progress.say(f"{stage.name}: being built by another step or run; waiting for it")
 
     with store.lock(parts, on_wait=on_wait):
         # Whoever waited was after the same result, so even a forced run takes what it waited for.

@@ -70,6 +70,12 @@ def _in_folder(uri: str) -> Path:
     for candidate in (folder, folder / "model"):
         if (candidate / _SERVING_FILE).is_file():
             return candidate
+    if not folder.exists():
+        raise SourceError(
+            f"there is no folder {folder}",
+            rule="texts are scored by a registered model, or the folder that the step export wrote",
+            remedy=f"give models:/{folder.name}@champion if that is a registered name",
+        )
     raise SourceError(
         f"{folder} holds no delivered student: there is no {_SERVING_FILE}",
         rule="texts are scored by a registered model, or the folder that the step export wrote",

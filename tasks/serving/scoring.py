@@ -31,6 +31,7 @@ from tasks.serving.networks import Network, Variant, load_network
 from tasks.serving.scored_rows import ScoringCounts, output_schema, write_answers
 from tasks.serving.texts import text_files
 
+_OTHER_FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")
 FileFormat = Literal["parquet", "jsonl", "csv", "tsv"]
 
 
@@ -128,6 +129,12 @@ def score(
             f"{output} is the input itself",
             rule="the output replaces what lies at its path",
             remedy="name another file",
+        )
+    if output.suffix.lower() in _OTHER_FORMATS:
+        raise UserError(
+            f"{output} is named as {output.suffix[1:].upper()}, and answers are written as Parquet",
+            rule="the output is a Parquet file",
+            remedy=f"name it {output.with_suffix('.parquet').name}",
         )
     network = network_of(read, config)
     started = time.monotonic()

@@ -37,6 +37,20 @@ def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("prefect")
+@pytest.mark.timeout(600)
+def test_a_mistake_that_is_met_within_prefect_is_three_lines_too(decant, tiny):
+    """A hundred lines of Prefect's own code above the three that help, by default."""
+    column = "data.sources.0.columns={text: text, label: topik}"
+    done = decant("run", tiny / "recipe.yaml", "--set", column)
+    assert done.returncode == 2, done.stderr
+    assert "error:  en-train.csv has no column 'topik'" in done.stderr
+    assert "rule:   its columns are: text, label" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "ERROR" not in done.stderr + done.stdout
+
+
 def test_errors_show_no_secrets(decant):
     """A log of a failed run would publish the key of the data bucket."""
     uri = "teacher.model=https://me:canary-4711@host/model"

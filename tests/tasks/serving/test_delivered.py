@@ -36,7 +36,7 @@ def test_a_changed_download_is_refused(copy):
         ("models:/served@nobody", UserError, "no version or alias 'nobody'"),
         ("models:/never-made@champion", UserError, "no model 'never-made'"),
         ("models:/a/b/c", UserError, "does not name a version"),
-        ("somewhere/else", SourceError, "no serving.json"),
+        ("somewhere/else", SourceError, "there is no folder somewhere/else"),
     ],
 )
 def test_what_names_no_student_is_told(registered, registry_home, uri, kind, said):

@@ -199,6 +199,14 @@ def test_the_input_is_not_overwritten(model, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_answers_are_not_written_under_the_name_of_another_format(model, tmp_path):
+    """Parquet in answers.csv: the next program reads noise."""
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
+    with pytest.raises(UserError, match=r"named as CSV.*\n.*\n.*answers\.parquet"):
+        score(model, str(source), tmp_path / "answers.csv")
+    assert not (tmp_path / "answers.csv").exists()
+
+
 def test_a_folder_that_is_no_student_is_told(tmp_path):
     """A JSON traceback for a wrong path."""
     source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
