@@ -195,4 +195,5 @@ def decant(material: Material, students: list[Material]) -> Trained:
         run_side_by_side(jobs, limit=limit, on_failure=say)
         seconds = time.perf_counter() - started
     points = tuple(job.given for job in jobs if job.given)
+    assert len(points) == len(jobs)
     return Trained(seconds, points, shared_seconds, min(limit, len(jobs)))

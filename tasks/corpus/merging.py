@@ -98,6 +98,8 @@ class Merger:
             left = (np.cumsum(within) - 1)[left]
             tokens, ranks = tokens[within], ranks[within]
             places, lengths = places[joins], lengths[joins] - 1
+            # Before a piece stands the separator of another (before the first, the last one's):
+            # in no pair, so its rank stays what it was.
             ranks[left] = self._ranks.of(tokens[left], tokens[left + 1])
             ranks[left - 1] = self._ranks.of(tokens[left - 1], tokens[left])
         order, lengths, tokens = map(np.concatenate, zip(*done, strict=True))

@@ -10,6 +10,7 @@ and counting run over the code points of a whole batch: a Python step a text cos
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ import numpy as np
 
 _SEPARATOR, _IDEOGRAPH = 1, 2
 _NEWLINE, _SPACE = 0x0A, 0x20
-_NUM_CODE_POINTS = 0x110000
 _BITS = 21  # of a code point
 
 
@@ -113,8 +113,8 @@ def _kinds() -> np.ndarray:
     """Flags of every code point, uint8, (0x110000,); made once, in about 0.1 s."""
     import regex
 
-    every = "".join(map(chr, range(_NUM_CODE_POINTS)))
-    kinds = np.zeros(_NUM_CODE_POINTS, np.uint8)
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    kinds = np.zeros(sys.maxunicode + 1, np.uint8)
     for pattern, flag in (
         (r"[\p{P}\p{S}\p{Z}\p{C}]+", _SEPARATOR),
         (r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]+", _IDEOGRAPH),

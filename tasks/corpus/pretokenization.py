@@ -25,6 +25,7 @@ left alone.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import unicodedata
 from functools import cached_property
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 _SPACE, _WORD, _RUN, _SINGLE, _UNSAFE, _UNKNOWN = range(6)
 # Longest run of each class: longer ones are cut by the tokenizer, none may be unsafe.
 _MOST_CHARS = np.array([2**62, MAX_WORD_CHARS, MAX_UNSPACED_CHARS, 1, 0])
-_NUM_CODE_POINTS = 0x110000
 _WORD_START = "▁"
 # For fewer texts, such as one asked of a server, the tables are not worth their making.
 _MIN_TEXTS = 64
@@ -107,8 +107,8 @@ class PieceReader:
         assert self._rules is not None
         with self._learning:
             if not len(self._class_of):
-                self._class_of = np.full(_NUM_CODE_POINTS, _UNKNOWN, np.uint8)
-                self._char_of = np.zeros(_NUM_CODE_POINTS, np.uint32)
+                self._class_of = np.full(sys.maxunicode + 1, _UNKNOWN, np.uint8)
+                self._char_of = np.zeros(sys.maxunicode + 1, np.uint32)
             classes = self._class_of[codes]
             if (unknown := classes == _UNKNOWN).any():
                 for code in np.unique(codes[unknown]).tolist():

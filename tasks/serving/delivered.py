@@ -70,14 +70,10 @@ def _in_folder(uri: str) -> Path:
     for candidate in (folder, folder / "model"):
         if (candidate / _SERVING_FILE).is_file():
             return candidate
-    if not folder.exists():
-        raise SourceError(
-            f"there is no folder {folder}",
-            rule="texts are scored by a registered model, or the folder that the step export wrote",
-            remedy=f"give models:/{folder.name}@champion if that is a registered name",
-        )
+    fact = f"{folder} holds no delivered student: there is no {_SERVING_FILE}"
     raise SourceError(
-        f"{folder} holds no delivered student: there is no {_SERVING_FILE}",
+        fact if folder.exists() else f"there is no folder {folder}",
         rule="texts are scored by a registered model, or the folder that the step export wrote",
-        remedy="give models:/name@champion, or run the recipe: decant run",
+        remedy=f"give models:/{folder.name}@champion if {folder.name} is a registered name, or run "
+        "the recipe: decant run",
     )
