@@ -205,6 +205,11 @@ class Recipe(RecipeBase):
         return self.problem
 
     @property
+    def trains_no_kd(self) -> bool:
+        """Whether some baseline is a student without distillation (the report's kind `no_kd`)."""
+        return self.baselines.pseudo_labels
+
+    @property
     def teachers(self) -> dict[str, Teacher]:
         """All teachers by name; the first, which students may start from, is `teacher`."""
         return {FIRST: self.teacher, **self.co_teachers}

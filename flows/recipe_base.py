@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from data_contracts.artifacts import Frozen
+from data_contracts.errors import RecipeError
 from tasks import evaluation, export, ingestion, registration, tokenization
 from tasks.corpus.tokenizing import TrimmedTokenizer
 from tasks.runtime.device import resolve_precision
@@ -104,6 +105,11 @@ class RecipeBase(Frozen):
     def problem_name(self) -> Any:
         """The recipe's `problem`."""
 
+    @property
+    @abstractmethod
+    def trains_no_kd(self) -> bool:
+        """Whether some baseline is a student without distillation (the report's kind `no_kd`)."""
+
     @abstractmethod
     def _configs(self) -> Iterator[StageConfig]:
         """The configurations of all stages that every run has."""
@@ -115,6 +121,23 @@ class RecipeBase(Frozen):
         except ValidationError as error:
             found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError("; ".join(found)) from None
+
+    def check_gates(self) -> None:
+        """Refuse a gate that nothing of the recipe could be measured by, before hours of training.
+
+        Asked by whole runs: studies of many students build parts that never come to the gates.
+
+        Raises: RecipeError, if a gain over no distillation is asked of a recipe without that.
+        """
+        threshold = dict(self.registration)["gates"].min_gain_over_no_kd
+        if threshold is not None and not self.trains_no_kd:
+            raise RecipeError(
+                f"registration.gates.min_gain_over_no_kd is {threshold:g}, but recipe {self.name} "
+                "trains no student without distillation",
+                rule="a gate that was not measured refuses the student, after all is trained",
+                remedy="set registration.gates.min_gain_over_no_kd to null, or switch "
+                "baselines.pseudo_labels on",
+            )
 
     def locations(self) -> tuple[str, ...]:
         """URIs of all sources and models that the recipe names, each once."""

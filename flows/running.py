@@ -250,9 +250,10 @@ def run_pipeline(
 ) -> dict[str, Artifact]:
     """Run every step of `recipe`; the artifact of each, by step name.
 
-    Raises: UserError if the options name a step that the recipe does not have, and whatever a stage
-        raises; finished steps stay cached.
+    Raises: UserError if the options name a step that the recipe does not have or a gate could not
+        be measured, and whatever a stage raises; finished steps stay cached.
     """
+    recipe.check_gates()
     names = step_names(recipe)
     for name in (*options.force, *((options.start_from,) if options.start_from else ())):
         if name not in names:

@@ -158,6 +158,11 @@ class Seq2SeqRecipe(RecipeBase):
         return self.problem
 
     @property
+    def trains_no_kd(self) -> bool:
+        """Whether some baseline is a student without distillation (the report's kind `no_kd`)."""
+        return self.baselines.pseudo_labels or self.baselines.no_kd
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages of the texts that are read."""
         if self.teacher.languages:

@@ -30,6 +30,7 @@ def validate(
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
+    chosen.check_gates()
     missing: list[DecantError] = []
     for uri in chosen.locations():
         try:

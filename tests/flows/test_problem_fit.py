@@ -79,7 +79,6 @@ STS = {
             {"teacher": {"training": {"num_epochs": 1, "batch_size": 8, "learning_rate": 0.1}}},
             r"teacher\.training is given",
         ),
-        ({"registration": {"gates": {}}}, r"min_gain_over_no_kd is -3"),
         ({"data": {"sources": [{"name": "sts", "language": "zh", **STS}]}}, "none of which the t"),
     ],
 )

@@ -300,3 +300,31 @@ def test_the_target_language_or_all_languages_choose_the_step():
         assert getattr(by_target, config)(0).validation_language == "zh"
         assert getattr(by_all, config)(0).validation_language is None
     assert "de" in by_all.student_languages
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+def test_no_shipped_recipe_asks_for_a_gain_over_students_it_does_not_train(name):
+    """Hours of training, refused at the registry by a gate that nothing was measured for."""
+    read_recipe(name).check_gates()
+
+
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("quickstart", ["baselines.pseudo_labels=false"]),
+        ("sentence_embedding", ["registration.gates.min_gain_over_no_kd=-3"]),
+        ("translation", ["baselines.pseudo_labels=false", "baselines.no_kd=false"]),
+    ],
+)
+def test_a_gain_over_no_student_is_refused_before_anything_is_trained(name, off):
+    """As above, in a recipe of the user's own."""
+    recipe = read_recipe(name, off)
+    with pytest.raises(RecipeError, match="trains no student without distillation"):
+        recipe.check_gates()
+    read_recipe(name, [*off, "registration.gates.min_gain_over_no_kd=null"]).check_gates()
+
+
+def test_either_baseline_of_texts_is_enough_for_a_gain_over_no_distillation():
+    """A recipe without gold texts could never pass the gate, though pseudo-labels measure it."""
+    for name in ("pseudo_labels", "no_kd"):
+        read_recipe("translation", [f"baselines.{name}=false"]).check_gates()
