@@ -1,4 +1,4 @@
-"""`decant validate`: the recipe's fields and the places it names, without running anything."""
+"""`decant validate`: the recipe's fields, and the places and columns it names; nothing is run."""
 
 from typing import Annotated
 
@@ -7,7 +7,9 @@ from cyclopts import Parameter
 from data_contracts.errors import DecantError, RecipeError
 from flows.environment import prepare_environment, quieten
 from flows.pipeline import step_names
+from flows.recipe_base import RecipeBase
 from flows.recipe_files import read_recipe
+from tasks.corpus.sources import check_readable, locations
 from tasks.runtime.locations import local_files, scheme
 
 
@@ -18,7 +20,8 @@ def validate(
 ) -> None:
     """Check a recipe and its sources without running anything.
 
-    Files on this machine must exist; remote ones are not asked for.
+    Files on this machine must exist and have the columns that the recipe names, of which the first
+    rows are read; remote ones are not asked for.
 
     Parameters
     ----------
@@ -31,17 +34,29 @@ def validate(
     quieten()
     chosen = read_recipe(recipe, set_)
     chosen.check_gates()
+    _check_places(chosen)
+    print(f"recipe {chosen.name} is valid: {len(step_names(chosen))} steps")
+
+
+def _check_places(recipe: RecipeBase) -> None:
+    """Raise RecipeError with all that is not there, or SourceError of a source that is not so."""
     missing: list[DecantError] = []
-    for uri in chosen.locations():
+    for uri in recipe.locations():
         try:
-            if scheme(uri) in ("file", "pkg"):
+            if _is_here(uri):
                 local_files(uri)
         except DecantError as error:
             missing.append(error)
     if missing:
         raise RecipeError(
-            f"recipe {recipe}: " + "; ".join(error.fact for error in missing),
+            f"recipe {recipe.name}: " + "; ".join(error.fact for error in missing),
             rule=missing[0].rule,
             remedy=missing[0].remedy,
         )
-    print(f"recipe {chosen.name} is valid: {len(step_names(chosen))} steps")
+    for source in recipe.corpus_config().sources:
+        if all(map(_is_here, locations(source))):
+            check_readable(source)
+
+
+def _is_here(uri: str) -> bool:
+    return scheme(uri) in ("file", "pkg")

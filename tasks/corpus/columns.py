@@ -192,6 +192,11 @@ class ParallelFile(Frozen):
         default=ParallelColumns(), description="which of its columns holds what"
     )
 
+    @property
+    def mapping(self) -> dict[str, str]:
+        """What is wanted -> column of the file; `key` among it."""
+        return {**self.columns.model_dump(exclude_none=True), "key": self.key}
+
 
 def has_parallel_text(problem: ProblemType) -> bool:
     """Whether rows of `problem` may bring their meaning in another language."""

@@ -80,9 +80,8 @@ class ParallelTexts:
     def _other_rows(self) -> Iterator[list[tuple[str, str, str | None]]]:
         parallel = self.source.parallel
         assert parallel is not None
-        columns = parallel.columns.model_dump(exclude_none=True)
         for path in local_files(parallel.uri):
-            for batch in read_file(self.source.format, path, {**columns, _KEY: parallel.key}):
+            for batch in read_file(self.source.format, path, parallel.mapping):
                 yield [
                     (str(row.others[_KEY]), row.text, row.others.get("text_b"))
                     for _, row in batch.rows()

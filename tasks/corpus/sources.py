@@ -286,6 +286,19 @@ def read_file(format: FileFormat, path: Path, columns: ColumnMapping) -> Iterato
         yield from read_delimited(path, columns, delimiter=delimiter)
 
 
+def check_readable(source: FileSource | HomeAssistantCommands) -> None:
+    """Read the first rows of a source and of its parallel file, and nothing after them.
+
+    Raises: SourceError if a file is not of its format, or lacks a column that the source names.
+    """
+    if not isinstance(source, FileSource):
+        return
+    next(read_rows(source, source_files(source)[0]), None)
+    if source.parallel is not None:
+        path = local_files(source.parallel.uri)[0]
+        next(read_file(source.format, path, source.parallel.mapping), None)
+
+
 def _sampled(source: HomeAssistantCommands) -> Iterator[RawBatch]:
     from tasks.corpus.raw_rows import BATCH_ROWS, RawBatch
 

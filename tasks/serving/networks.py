@@ -7,7 +7,8 @@ Texts are sorted by length and cut into batches of a token budget, so that paddi
 cent whatever the lengths. For the int8 graph a batch is one task of a thread pool and computes on
 one thread: products of a small student are too small to share between cores, and so its answers do
 not depend on their number. An int8 activation's scale is taken over its batch, so an answer moves
-within rounding when its neighbours change; the same file gives the same answers.
+within rounding when its neighbours change; the same file gives the same answers, and equal texts
+that are read together the same one.
 
 Shapes: B batch, L length, C classes, A answers (texts, or the units read out of them).
 """
@@ -24,6 +25,7 @@ import pyarrow as pa
 from data_contracts.errors import SourceError
 from tasks.modeling.units import Units
 from tasks.runtime.device import thread_count
+from tasks.training.ragged import RaggedIds
 
 Variant = Literal["onnx_int8", "safetensors"]
 
@@ -90,18 +92,24 @@ class OnnxNetwork:
 
     def logits(self, input_ids: pa.ListArray, units: Units | None = None) -> np.ndarray:
         """See `Network`."""
-        offsets = np.asarray(input_ids.offsets, dtype=np.int64)
-        values = np.asarray(input_ids.values, dtype=np.int32)
-        batches = token_batches(np.diff(offsets), self._batch_tokens)
+        texts = RaggedIds.from_arrow(input_ids)
+        # Equal texts of heads over texts are read once, and answered alike.
+        read_as = np.arange(len(texts)) if units is not None else texts.first_equals()
+        pending = np.unique(read_as)
+        batches = [
+            pending[rows] for rows in token_batches(texts.lengths[pending], self._batch_tokens)
+        ]
 
         def answer(rows: np.ndarray) -> np.ndarray:
-            ids_BL, mask_BL = padded(values, offsets, rows, pad_token_id=self._pad_token_id)
+            ids_BL, mask_BL = padded(
+                texts.values, texts.offsets, rows, pad_token_id=self._pad_token_id
+            )
             feed = {"input_ids": ids_BL, "attention_mask": mask_BL}
             logits = np.asarray(self._session.run(["logits"], feed)[0], dtype=np.float32)
             if units is None:
                 return logits
-            texts = np.repeat(np.arange(len(rows)), units.counts(rows))
-            return logits[texts, units.positions[units.of(rows)]]
+            places = np.repeat(np.arange(len(rows)), units.counts(rows))
+            return logits[places, units.positions[units.of(rows)]]
 
         found = list(self._threads.map(answer, batches))
         width = found[0].shape[1] if found else 0
@@ -109,7 +117,7 @@ class OnnxNetwork:
         logits = np.empty((num_answers, width), dtype=np.float32)
         for rows, logits_AC in zip(batches, found, strict=True):
             logits[rows if units is None else units.of(rows)] = logits_AC
-        return logits
+        return logits if units is not None else logits[read_as]
 
 
 class TorchNetwork:

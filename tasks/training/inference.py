@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ def predict_logits(
     model.eval()
     logits: np.ndarray | None = None
     # Equal texts of heads over texts are read once: translation pairs repeat a fifth of theirs.
-    read_as = np.arange(len(input_ids)) if units is not None else _first_equals(input_ids)
+    read_as = np.arange(len(input_ids)) if units is not None else input_ids.first_equals()
     pending = np.unique(read_as)
     progress.advance(len(input_ids) - len(pending))
     try:
@@ -117,15 +116,6 @@ def predict_logits(
         model.train(was_training)
     assert logits is not None
     return logits if units is not None else logits[read_as]
-
-
-def _first_equals(input_ids: RaggedIds) -> np.ndarray:
-    """For each text the first with the same tokens, itself perhaps: int64, (texts,)."""
-    first: dict[bytes, int] = {}
-    bounds = pairwise(input_ids.offsets.tolist())
-    texts = (input_ids.values[start:stop].tobytes() for start, stop in bounds)
-    found = (first.setdefault(text, row) for row, text in enumerate(texts))
-    return np.fromiter(found, np.int64, len(input_ids))
 
 
 def predict_rows(

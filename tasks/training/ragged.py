@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,14 @@ class RaggedIds:
     def lengths(self) -> np.ndarray:
         """Tokens of each text, int64 or int32, (texts,)."""
         return np.diff(self.offsets) if self.stored_lengths is None else self.stored_lengths
+
+    def first_equals(self) -> np.ndarray:
+        """For each text the first one of the same tokens, itself perhaps: int64, (texts,)."""
+        first: dict[bytes, int] = {}
+        bounds = pairwise(self.offsets.tolist())
+        texts = (self.values[start:stop].tobytes() for start, stop in bounds)
+        found = (first.setdefault(text, row) for row, text in enumerate(texts))
+        return np.fromiter(found, np.int64, len(self))
 
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray | pa.Array) -> RaggedIds:

@@ -53,6 +53,15 @@ def test_a_mistake_that_is_met_within_prefect_is_three_lines_too(decant, tiny):
     assert "ERROR" not in done.stderr + done.stdout
 
 
+def test_validate_finds_a_column_that_a_file_does_not_have(decant, tiny):
+    """Said to be valid, and refused by the first step of the run."""
+    recipe = tiny / "recipe.yaml"
+    assert "is valid" in decant("validate", recipe, check=0).stdout
+    done = decant("validate", recipe, "--set", "data.sources.1.columns.text=sentence")
+    assert done.returncode == 2
+    assert "has no column 'sentence'" in done.stderr
+
+
 def test_errors_show_no_secrets(decant):
     """A log of a failed run would publish the key of the data bucket."""
     uri = "teacher.model=https://me:canary-4711@host/model"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.errors import SourceError
-from tasks.corpus.sources import Source, read_rows, source_files
+from tasks.corpus.sources import Source, check_readable, read_rows, source_files
 from tasks.corpus.text_formats import MAX_LINE_BYTES
 
 
@@ -248,3 +248,17 @@ def test_mapped_parallel_text_is_read(tmp_path):
     )
     (batch,) = read_rows(source, source_files(source)[0])
     assert (batch.texts, batch.parallel_texts) == (["你好"], ["hello"])
+
+
+def test_a_parallel_file_is_looked_into_as_well(tmp_path):
+    """A recipe said to be valid, and an hour of fine-tuning before the key is missed."""
+    (tmp_path / "zh.csv").write_text("text,row\n你好,1\n", encoding="utf-8")
+    (tmp_path / "en.csv").write_text("text,number\nhello,1\n", encoding="utf-8")
+    parallel = {"uri": str(tmp_path / "en.csv"), "key": "row"}
+    fields = {"role": "transfer", "language": "zh", "parallel_language": "en"}
+    columns = {"text": "text"}
+    source = _source(tmp_path / "zh.csv", "csv", columns=columns, parallel=parallel, **fields)
+    with pytest.raises(SourceError, match=r"en\.csv has no column 'row'"):
+        check_readable(source)
+    (tmp_path / "en.csv").write_text("text,row\nhello,1\n", encoding="utf-8")
+    check_readable(source)

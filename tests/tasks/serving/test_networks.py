@@ -63,6 +63,20 @@ def test_answers_do_not_depend_on_the_number_of_threads(exported, monkeypatch):
     assert np.array_equal(*found)
 
 
+@pytest.mark.parametrize("variant", ["onnx_int8", "safetensors"])
+def test_equal_texts_get_equal_answers_wherever_they_stand(exported, variant):
+    """The same opinion twice in a file, positive above and neutral below: an int8 scale is its
+    batch's, and the batches differed."""
+    texts = ragged(np.random.default_rng(3), 40, 16)
+    order = np.random.default_rng(4).permutation(np.tile(np.arange(40), 5))
+    network = load_network(exported.path / "model", variant, pad_token_id=0, batch_tokens=64)
+    logits = network.logits(pa.array([texts[row] for row in order], pa.list_(pa.int32())))
+    once = network.logits(pa.array([texts[row] for row in np.unique(order)], pa.list_(pa.int32())))
+    for row in range(40):
+        assert len(np.unique(logits[order == row], axis=0)) == 1
+    assert np.abs(logits - once[order]).max() < 0.05 * np.ptp(once)
+
+
 def test_a_folder_without_the_graph_is_named(tmp_path):
     """onnxruntime says NO_SUCHFILE and a path inside a temporary folder."""
     with pytest.raises(SourceError, match=r"no model\.int8\.onnx"):
