@@ -123,7 +123,7 @@ class RecipeBase(Frozen):
             raise ValueError("; ".join(found)) from None
 
     def check_gates(self) -> None:
-        """Refuse a gate that nothing of the recipe could be measured by, before hours of training.
+        """Refuse a gate for which the recipe measures nothing, before hours of training.
 
         Asked by whole runs: studies of many students build parts that never come to the gates.
 
