@@ -33,7 +33,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1
+VERSION = 2
 _MAX_LENGTH_TOKENS = 128  # of a text whose language is judged
 
 Weighting = Literal["uniform", "fixed", "validation", "similarity", "confidence"]
@@ -179,7 +179,10 @@ def combine_signals(
         )
     }
     text = json.dumps(
-        {"weighting": config.combination.weighting, "teachers": told}, indent=2, sort_keys=True
+        {"weighting": config.combination.weighting, "teachers": told},
+        allow_nan=False,
+        indent=2,
+        sort_keys=True,
     )
     (workspace.output / "combination.json").write_text(text + "\n", encoding="utf-8")
     facts = {f"share_{name}": round(found["mean_share"], 3) for name, found in told.items()}

@@ -57,7 +57,7 @@ def averaged(
             sure, 1/C for one that knows nothing.
         average: of `probabilities` (then the result is their logarithm, up to a constant), or of
             `logits`: a geometric mean, which the surest teacher dominates.
-    Returns: float32, (A, C); and the mean share of each teacher, float64, (K,).
+    Returns: float32, (A, C); and the mean share of each teacher, float64, (K,), 0 without answers.
     """
     logits_KAC = torch.from_numpy(opinions.logits_KAC).double()
     read_KA = torch.from_numpy(opinions.read_KA)
@@ -94,7 +94,8 @@ def averaged(
             parts.append(found_CU.T)
             shares.append(shares_KC)
         found_AC, shares_KA = torch.cat(parts), torch.cat(shares, 1)
-    return found_AC.float().numpy(), shares_KA.mean(1).numpy()
+    mean_shares_K = shares_KA.sum(1) / max(1, shares_KA.shape[1])
+    return found_AC.float().numpy(), mean_shares_K.numpy()
 
 
 def _entropy(logits_KPC: Tensor) -> Tensor:

@@ -148,6 +148,19 @@ def test_validation_figures_weigh_teachers(signals, combine, publish, store):
     assert told["teacher"]["mean_share"] == pytest.approx(1.75 / 3, abs=1e-6)
 
 
+def test_a_part_that_no_teacher_reads_does_not_hide_what_each_counted(signals, combine):
+    """Shares of NaN in the report, and in a JSON file that other readers refuse."""
+    nothing = texts(IDS[:1], [[0.0, 0.0, 0.0]]).slice(0, 0)
+    parts = {PART: texts(IDS[:1], [[2.0, 0.0, -1.0]]), "test/part-00000.parquet": nothing}
+    inputs = {
+        f"signals_{name}": signals(name, parts, ["a", "b", "c"]) for name in ("teacher", "other")
+    }
+    artifact = combine(inputs)
+    told = json.loads((artifact.path / "combination.json").read_text())["teachers"]
+    assert [told[name]["mean_share"] for name in ("teacher", "other")] == [0.5, 0.5]
+    assert rows_of(artifact, "test/part-00000.parquet") == {}
+
+
 def test_several_labels_a_text_are_averaged_each_alone(signals, combine):
     """A softmax over labels of which several hold: two topics halve one another."""
     inputs = {
