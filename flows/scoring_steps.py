@@ -1,7 +1,7 @@
 """Batch scoring in shards: the student into the store, its answers shard by shard, into a folder.
 
     models:/name@champion ─► model ─┐
-    files ──────────────────────────┴─► scores ─► OUTPUT/part-NNNNN.parquet, scores.json
+    files ──────────────────────────┴─► scores ─► OUTPUT/part-NNNNN.parquet, _scores.json
 
 Both steps are stages of the store, so a run that is killed goes on where it was, and a run with
 nothing new scores nothing. The answers are copied out of the store at the end, all at once.

@@ -27,6 +27,7 @@ from typing import IO, Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 _START_SECONDS = 120
@@ -47,7 +48,10 @@ def main() -> None:
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     mlflow.set_tracking_uri(tracking)
     uri = f"models:/{asked.model}@champion"
-    about = Model.load(uri)
+    try:
+        about = Model.load(uri)
+    except MlflowException as error:
+        parser.error(f"{tracking} has no champion called {asked.model}: {error.message}")
     schema = about.get_input_schema()
     if schema is None:
         parser.error(f"{asked.model} was registered without a signature: what it reads is unknown")

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
-from data_contracts.errors import SourceError
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
 from tasks.corpus.deduplication import DeduplicationConfig
@@ -44,6 +43,7 @@ from tasks.corpus.sources import (
     Source,
     check_source,
     locations,
+    no_rows,
     read_rows,
     source_files,
 )
@@ -151,7 +151,8 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     if kind.names_column is not None:
         fixed = fixed_names is not None
         names = set_aside_unknown_names(files, kind, rows, verdicts, fixed=fixed)
-    workspace.progress.say(f"{int(verdicts.kept().sum()):,} of {len(verdicts.outcome):,} rows stay")
+    num_read = sum(file.num_rows for file in files)
+    workspace.progress.say(f"{int(verdicts.kept().sum()):,} of {num_read:,} rows stay")
     counts = _write_rows(config, files, rows, verdicts, workspace)
     table = workspace.work / "quarantine.parquet"  # survives a failed run, for its reader
     write_quarantine(
@@ -234,11 +235,7 @@ def _prepare_files(
     rows.finish()
     for file in files:
         if not file.num_rows:
-            raise SourceError(
-                f"{file.origin.label!r} has no rows",
-                rule="a source holds at least one row",
-                remedy="check the file, or take the source out of the recipe",
-            )
+            raise no_rows(file.origin)
     return rows
 
 

@@ -24,7 +24,7 @@ from data_contracts.errors import GateRefused, UserError
 from data_contracts.evaluation import EvaluationReport, Gate
 from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.serving.gates import GatesConfig
+from tasks.serving.gates import FIELD_OF, GatesConfig
 from tasks.serving.records import AliasChange, VersionRecord, safe_name
 
 VERSION = 3
@@ -247,14 +247,16 @@ def _gates(
 
 def _refused(config: Config, gates: Sequence[Gate], run_id: str) -> GateRefused:
     failed = [gate for gate in gates if not gate.passed]
-    lines = [
-        f"{gate.name}: {_figure(gate.value)}, allowed {_figure(gate.threshold)} ({gate.detail})"
-        for gate in failed
-    ]
+    lines = []
+    for gate in failed:
+        field = f", {FIELD_OF[gate.name]}" if gate.name in FIELD_OF else ""
+        limit = f"{_figure(gate.value)}, allowed {_figure(gate.threshold)}{field}"
+        lines.append(f"{gate.name}: {limit} ({gate.detail})")
     return GateRefused(
         f"{config.model_name} did not pass {len(failed)} of {len(gates)} gates and was not "
         "registered:\n  " + "\n  ".join(lines),
-        rule="a student is registered only if it passes every gate that the recipe declares",
+        rule="a student is registered only if it passes every gate of registration.gates, those "
+        "included that a recipe leaves as they are",
         remedy="train longer or on more text, enlarge the student, or give more test examples if "
         "an interval is wide; to accept this student anyway, change registration.gates in the "
         f"recipe. All figures are in MLflow run {run_id}",

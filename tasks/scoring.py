@@ -12,7 +12,7 @@ machines of one kind with equal threads, whose products are rounded alike. The t
 in the work directory only as long as the run lasts, or after a kill until the next one.
 
     scores: part-NNNNN.parquet   a row a row of input, in order; columns as in that module
-            scores.json          the counts: rows in = rows with an answer + rows with a reason
+            _scores.json         the counts: rows in = rows with an answer + rows with a reason
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tasks.serving.text_parts import part_batches, split_texts
 from tasks.serving.texts import text_files
 
 VERSION = 2
-SUMMARY = "scores.json"
+SUMMARY = "_scores.json"  # the underscore hides it from readers of Parquet folders
 _PART = "part.parquet"
 _COUNTS = "counts.json"
 

@@ -3,7 +3,7 @@
 from flows.environment import prepare_environment, quieten
 
 
-def promote(model: str, *, version: str = "challenger") -> None:
+def promote(model: str, version: str = "challenger") -> None:
     """Make a registered version the champion; the former one becomes `previous`.
 
     Parameters

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from data_contracts.errors import UserError
 from flows.environment import prepare_environment, quieten
 from flows.recipe_files import read_recipe
 from flows.servers import end_in_order_on_sigterm, free_port, prefect_server
@@ -40,6 +41,9 @@ def serve(
     prepare_environment(console_logs=True)
     quieten()
     chosen = read_recipe(recipe, set_)
+    chosen.check_gates()
+    if cron is not None:
+        _check_cron(cron)
     end_in_order_on_sigterm()
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     home().mkdir(parents=True, exist_ok=True)
@@ -52,3 +56,18 @@ def serve(
         deployment = name or chosen.name
         print(f"deployment distill/{deployment} at {os.environ['PREFECT_API_URL']}", flush=True)
         serve_recipe(chosen, name=deployment, cron=cron)
+
+
+def _check_cron(cron: str) -> None:
+    """Raise UserError if Prefect does not read `cron`: before a server is started for it."""
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError as error:
+        given = len(cron.split())
+        raise UserError(
+            f"--cron {cron!r} is no schedule" + (f": it has {given} fields" if given != 5 else ""),
+            rule="five fields: minute, hour, day of the month, month, day of the week, in UTC",
+            remedy='such as --cron "0 3 * * *", every night at three',
+        ) from error

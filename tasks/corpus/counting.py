@@ -95,7 +95,7 @@ def check_rates(
             f"were set aside: {top}",
             rule=f"{says}: at most {limit:.1%} of a source's rows",
             remedy=f"look at {table}, which lists each row with source, line and reason; then "
-            "correct the source or raise max_quarantine_rate",
+            "correct the source or raise data.max_quarantine_rate",
         )
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
+from data_contracts.errors import SourceError
 from tasks.corpus.columns import (
     Columns,
     ParallelFile,
@@ -287,16 +288,29 @@ def read_file(format: FileFormat, path: Path, columns: ColumnMapping) -> Iterato
 
 
 def check_readable(source: FileSource | HomeAssistantCommands) -> None:
-    """Read the first rows of a source and of its parallel file, and nothing after them.
+    """Read the first rows of each file of a source and of its parallel ones, and nothing else.
 
-    Raises: SourceError if a file is not of its format, or lacks a column that the source names.
+    Raises: SourceError if a file is not of its format, has no rows, or lacks a column that the
+        source names.
     """
     if not isinstance(source, FileSource):
         return
-    next(read_rows(source, source_files(source)[0]), None)
+    for file in source_files(source):
+        first = next(read_rows(source, file), None)
+        if first is None or not first.num_rows:
+            raise no_rows(file)
     if source.parallel is not None:
-        path = local_files(source.parallel.uri)[0]
-        next(read_file(source.format, path, source.parallel.mapping), None)
+        for path in local_files(source.parallel.uri):
+            next(read_file(source.format, path, source.parallel.mapping), None)
+
+
+def no_rows(file: SourceFile) -> SourceError:
+    """The error for a file of a source that holds nothing but perhaps a header."""
+    return SourceError(
+        f"{file.label!r} has no rows",
+        rule="a source holds at least one row",
+        remedy="check the file, or take the source out of the recipe",
+    )
 
 
 def _sampled(source: HomeAssistantCommands) -> Iterator[RawBatch]:

@@ -108,6 +108,8 @@ def _spanning(lines: Lines, text: str, delimiter: str, width: int) -> list[str] 
 def _header(path: Path, lines: Lines, delimiter: str) -> list[str]:
     for _, line in lines:
         if line and line.strip():
+            if b"\0" in line:
+                raise _not_utf8(path)
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
@@ -128,6 +130,12 @@ def _header(path: Path, lines: Lines, delimiter: str) -> list[str]:
 
 
 def _position(path: Path, header: Sequence[str], column: str) -> int:
+    if len(header) == 1 and any(separator in header[0] for separator in ",;\t|"):
+        raise SourceError(
+            f"{path.name} has no column {column!r}: its header is one cell, {header[0]!r}",
+            rule="cells of the format csv end at a comma, those of tsv at a tab",
+            remedy="correct the source's format, or write the file with one of these separators",
+        )
     if header.count(column) != 1:
         raise no_column(path, column, header)
     return header.index(column)
@@ -268,7 +276,7 @@ def _decoded(number: int, line: bytes | None, batch: RawBatch) -> str | None:
 
 def _not_utf8(path: Path) -> SourceError:
     return SourceError(
-        f"{path.name} is not UTF-8 text (UTF-16, or compressed)",
+        f"{path.name} is not UTF-8 text (but perhaps Windows-1252, UTF-16, or compressed)",
         rule="CSV, TSV and JSON lines are read as plain UTF-8",
         remedy="save or unpack it as UTF-8 text",
     )

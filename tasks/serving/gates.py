@@ -26,6 +26,16 @@ from data_contracts.artifacts import Frozen
 from data_contracts.evaluation import Comparison, EvaluationReport, Gate, SystemKind
 
 INT8_VARIANT = "onnx_int8"
+FIELD_OF = {
+    "non_inferior_to_teacher": "max_drop_vs_teacher",
+    "gain_over_no_kd": "min_gain_over_no_kd",
+    "latency_ms_p50": "max_latency_ms_p50",
+    "size_mb": "max_size_mb",
+    "int8_agreement": "min_int8_agreement",
+    "not_worse_than_champion": "not_worse_than_champion_by",
+}
+"""Gate → the field of `GatesConfig` with its threshold; `training_complete` has none."""
+
 _Figure = Literal["estimate", "interval"]
 
 

@@ -330,7 +330,8 @@ class Registry:
             raise UserError(
                 f"{model_name!r} has no previous champion to go back to",
                 rule="rollback exchanges the aliases champion and previous",
-                remedy="promote a version by number: decant promote; decant status lists them",
+                remedy="promote a version by number: decant promote NAME VERSION; decant status "
+                "lists them",
             )
         champion, previous = aliases[CHAMPION], aliases[PREVIOUS]
         # Champion first: whoever rolls back has a bad model in production now.

@@ -108,6 +108,9 @@ def score(
 ) -> ScoringReport:
     """Label the texts of `source` with the student in `model` and write them to `output`.
 
+    Equal texts among 8,192 rows in a row of one file get the same answer to the bit; others may
+    differ within the rounding of int8 or bf16, which depends on the texts they are read beside.
+
     Args:
         model: a delivered student's folder (see `tasks.serving.delivered`).
         source: URI of a file, folder or glob of files of one format.
@@ -129,6 +132,12 @@ def score(
             f"{output} is the input itself",
             rule="the output replaces what lies at its path",
             remedy="name another file",
+        )
+    if output.is_dir():
+        raise UserError(
+            f"{output} is a folder",
+            rule="the output is one Parquet file, unless the work is cut into shards",
+            remedy=f"name a file, such as {output / 'answers.parquet'}, or give --shards-on",
         )
     if output.suffix.lower() in _OTHER_FORMATS:
         raise UserError(

@@ -1,7 +1,9 @@
 """The `decant` command as a process: exit codes, errors without tracebacks, what asking costs."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,7 @@ def test_help_lists_commands_and_exit_codes(decant):
         ("run", "quickstart", "--no-orchestrator", "--set", "baselines.pseudo_labels=false"),
         ("report", "never-run"),
         ("score", "no-such-folder", "texts.jsonl", "answers.parquet"),
+        ("serve", "quickstart", "--cron", "0 3 * *"),
     ],
 )
 def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
@@ -60,6 +63,32 @@ def test_validate_finds_a_column_that_a_file_does_not_have(decant, tiny):
     done = decant("validate", recipe, "--set", "data.sources.1.columns.text=sentence")
     assert done.returncode == 2
     assert "has no column 'sentence'" in done.stderr
+
+
+def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
+    """The second file of a month, written by another program; or a file with a header alone."""
+    many = tmp_path / "many"
+    many.mkdir()
+    shutil.copy(tiny / "en-train.csv", many / "a.csv")
+    (many / "b.csv").write_text("sentence;label\nhello;on\n", encoding="utf-8")
+    at_many = ("--set", f"data.sources.0.uri={many}/*.csv")
+    done = decant("validate", tiny / "recipe.yaml", *at_many)
+    assert done.returncode == 2
+    assert "b.csv has no column" in done.stderr
+    assert "one cell, 'sentence;label'" in done.stderr
+    (many / "b.csv").write_text("text,label\n", encoding="utf-8")
+    done = decant("validate", tiny / "recipe.yaml", *at_many)
+    assert done.returncode == 2
+    assert "'en-train/b.csv' has no rows" in done.stderr
+
+
+def test_a_home_that_cannot_be_made_is_named(decant, tiny):
+    """A traceback of three levels for a folder that belongs to somebody else."""
+    decant.home = Path("/proc/nobody/home")
+    done = decant("run", tiny / "recipe.yaml")
+    assert done.returncode == 2
+    assert "cannot be made" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_errors_show_no_secrets(decant):

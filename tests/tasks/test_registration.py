@@ -129,24 +129,28 @@ print((made.path / "record.json").read_text())
 
 
 @pytest.mark.parametrize(
-    ("figures", "gate"),
+    ("figures", "gate", "field"),
     [
         (
             {"delivered_vs_teacher": {"safetensors": (-0.06, -0.12)}},
             "non_inferior_to_teacher",
+            "max_drop_vs_teacher",
         ),
-        ({"vs_no_kd": (-0.05, -0.08)}, "gain_over_no_kd"),
-        ({"latency": 80.0}, "latency_ms_p50"),
-        ({"size": 200_000_000}, "size_mb"),
-        ({"agreement": 0.9}, "int8_agreement"),
+        ({"vs_no_kd": (-0.05, -0.08)}, "gain_over_no_kd", "min_gain_over_no_kd"),
+        ({"latency": 80.0}, "latency_ms_p50", "max_latency_ms_p50"),
+        ({"size": 200_000_000}, "size_mb", "max_size_mb"),
+        ({"agreement": 0.9}, "int8_agreement", "min_int8_agreement"),
     ],
 )
-def test_a_student_that_fails_a_gate_is_on_record_but_not_registered(register, figures, gate):
+def test_a_student_that_fails_a_gate_is_on_record_but_not_registered(
+    register, figures, gate, field
+):
     """A gate that only warns lets the bad student into production."""
     name = f"refused-{gate}".replace("_", "-")
     with pytest.raises(GateRefused, match=gate) as refused:
         register(name, **figures)
     assert "registration.gates" in refused.value.remedy
+    assert f", {field} (" in refused.value.fact
     assert versions(name) == []
     registry = Registry()
     runs = registry.client.search_runs(

@@ -185,7 +185,14 @@ def test_a_missing_column_names_those_that_exist(tmp_path, format_, content):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", "text,label\na,b".encode("utf-16"), b"\x1f\x8b\x08\x00 packed"]
+    "content",
+    [
+        b"",
+        "text,label\na,b".encode("utf-16"),
+        b"\x1f\x8b\x08\x00 packed",
+        b"PK\x03\x04\x14\x00 a workbook",
+        "Größe,label\na,b".encode("cp1252"),
+    ],
 )
 def test_a_file_that_is_not_utf8_text_is_the_users_mistake(tmp_path, content):
     """An Excel export in UTF-16 became a quarantine of 40,000 rows."""
@@ -196,6 +203,14 @@ def test_a_file_that_is_not_utf8_text_is_the_users_mistake(tmp_path, content):
     path.write_bytes(b"no parquet")
     with pytest.raises(SourceError):
         _read(path, "parquet")
+
+
+def test_another_separator_is_told_as_such(tmp_path):
+    """ "Name one of these columns", of which there was one, called body;topic."""
+    path = tmp_path / "rows.csv"
+    path.write_text("body;topic\nhello;on\n", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"its header is one cell, 'body;topic'\n.*comma"):
+        _read(path, "csv", columns={"text": "body", "label": "topic"})
 
 
 def test_parquet_of_the_wrong_type_names_the_type(tmp_path):

@@ -207,6 +207,14 @@ def test_answers_are_not_written_under_the_name_of_another_format(model, tmp_pat
     assert not (tmp_path / "answers.csv").exists()
 
 
+def test_a_folder_is_no_place_for_one_file_of_answers(model, tmp_path):
+    """A traceback after an hour, when all has been scored."""
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"out is a folder\n.*\n.*answers\.parquet.*--shards-on"):
+        score(model, str(source), tmp_path / "out")
+
+
 def test_a_folder_that_is_no_student_is_told(tmp_path):
     """A JSON traceback for a wrong path."""
     source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
