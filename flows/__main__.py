@@ -4,6 +4,7 @@ Each command lies in a module of its own that is imported only when the command 
 `decant --help` costs a quarter of a second instead of the ten that prefect, mlflow and torch take.
 """
 
+import errno
 import sys
 import traceback
 
@@ -94,10 +95,31 @@ def _run(arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if not _is_about_home(error):
+            print(redact(traceback.format_exc()), file=sys.stderr)
+            return 1
+        _tell(
+            f"{error.filename} cannot be made: {error.strerror}",
+            "artifacts, runs and models are kept below DECANT_HOME",
+            "set DECANT_HOME to a folder that this user may write to",
+        )
+        return errors.UserError.exit_code
     except Exception:
         print(redact(traceback.format_exc()), file=sys.stderr)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _is_about_home(error: OSError) -> bool:
+    """Whether it is that our own folder, or one above it, cannot be made."""
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS):
+        return False
+    from tasks.runtime.locations import home
+
+    return isinstance(error.filename, str) and (
+        not home().exists() and home().is_relative_to(error.filename)
+    )
 
 
 def _tell(fact: str, rule: str, remedy: str) -> None:

@@ -105,10 +105,9 @@ class RecipeBase(Frozen):
     def problem_name(self) -> Any:
         """The recipe's `problem`."""
 
-    @property
     @abstractmethod
-    def trains_no_kd(self) -> bool:
-        """Whether some baseline is a student without distillation (the report's kind `no_kd`)."""
+    def unmeasured_gates(self) -> dict[str, str]:
+        """Fields of `registration.gates` that the report cannot answer, and what it lacks."""
 
     @abstractmethod
     def _configs(self) -> Iterator[StageConfig]:
@@ -127,17 +126,16 @@ class RecipeBase(Frozen):
 
         Asked by whole runs: studies of many students build parts that never come to the gates.
 
-        Raises: RecipeError, if a gain over no distillation is asked of a recipe without that.
+        Raises: RecipeError
         """
-        threshold = dict(self.registration)["gates"].min_gain_over_no_kd
-        if threshold is not None and not self.trains_no_kd:
-            raise RecipeError(
-                f"registration.gates.min_gain_over_no_kd is {threshold:g}, but recipe {self.name} "
-                "trains no student without distillation",
-                rule="a gate that was not measured refuses the student, after all is trained",
-                remedy="set registration.gates.min_gain_over_no_kd to null, or switch "
-                "baselines.pseudo_labels on",
-            )
+        gates = dict(dict(self.registration)["gates"])
+        for field, lack in self.unmeasured_gates().items():
+            if gates[field] is not None:
+                raise RecipeError(
+                    f"registration.gates.{field} is {gates[field]:g}, but the recipe {lack}",
+                    rule="a gate that was not measured refuses the student, after all is trained",
+                    remedy=f"set registration.gates.{field} to null, or change what it lacks",
+                )
 
     def locations(self) -> tuple[str, ...]:
         """URIs of all sources and models that the recipe names, each once."""

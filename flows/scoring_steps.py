@@ -30,6 +30,7 @@ from tasks.serving.scored_rows import ScoringCounts
 from tasks.serving.scoring import ScoringConfig, ScoringReport
 
 _PART = re.compile(r"part-\d{5,}\.parquet")
+_FORMER_SUMMARY = "scores.json"  # folders written before 2026-11-26 have it
 
 
 def score_in_shards(
@@ -102,8 +103,9 @@ def _refuse_foreign(output: Path) -> None:
             f"{output} is {kind} is no folder that scores were written to", rule=rule, remedy=remedy
         )
     found = {entry.name for entry in output.iterdir()}
-    others = sorted(name for name in found - {SUMMARY} if not _PART.fullmatch(name))
-    if found and (others or SUMMARY not in found):
+    summaries = found & {SUMMARY, _FORMER_SUMMARY}
+    others = sorted(name for name in found - summaries if not _PART.fullmatch(name))
+    if found and (others or not summaries):
         raise UserError(
             f"{output} holds {others[0] if others else 'parts'}, and is no folder that scores "
             "were written to",

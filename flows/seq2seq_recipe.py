@@ -157,10 +157,14 @@ class Seq2SeqRecipe(RecipeBase):
         """The recipe's `problem`."""
         return self.problem
 
-    @property
-    def trains_no_kd(self) -> bool:
-        """Whether some baseline is a student without distillation (the report's kind `no_kd`)."""
-        return self.baselines.pseudo_labels or self.baselines.no_kd
+    def unmeasured_gates(self) -> dict[str, str]:
+        """Fields of `registration.gates` that the report cannot answer, and what it lacks."""
+        lacks = {"min_int8_agreement": f"is of {self.problem}, delivered without an int8 form"}
+        if not (self.baselines.pseudo_labels or self.baselines.no_kd):
+            lacks["min_gain_over_no_kd"] = (
+                "trains no student without distillation (baselines.pseudo_labels, baselines.no_kd)"
+            )
+        return lacks
 
     @property
     def languages(self) -> tuple[str, ...]:

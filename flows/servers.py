@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from data_contracts.errors import TransientError, UserError
+from data_contracts.errors import TransientError
 from tasks.runtime.locations import home
 
 LOOPBACK = "127.0.0.1"
@@ -126,15 +126,7 @@ def _require_answer() -> None:
 
 def _make_prefect_home() -> None:
     # Prefect makes its home, but not the folders above it, and then waits two minutes in vain.
-    folder = Path(os.environ["PREFECT_HOME"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be made: {error.strerror}",
-            rule="runs, models and Prefect's records are kept below DECANT_HOME",
-            remedy="set DECANT_HOME to a folder that this user may write to",
-        ) from error
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def end_in_order_on_sigterm() -> None:

@@ -51,7 +51,7 @@ def main() -> None:
     try:
         about = Model.load(uri)
     except MlflowException as error:
-        parser.error(f"{tracking} has no champion called {asked.model}: {error.message}")
+        parser.error(f"{uri} cannot be read: {error.message}")
     schema = about.get_input_schema()
     if schema is None:
         parser.error(f"{asked.model} was registered without a signature: what it reads is unknown")

@@ -249,9 +249,11 @@ def _refused(config: Config, gates: Sequence[Gate], run_id: str) -> GateRefused:
     failed = [gate for gate in gates if not gate.passed]
     lines = []
     for gate in failed:
-        field = f", {FIELD_OF[gate.name]}" if gate.name in FIELD_OF else ""
-        limit = f"{_figure(gate.value)}, allowed {_figure(gate.threshold)}{field}"
-        lines.append(f"{gate.name}: {limit} ({gate.detail})")
+        line = f"{gate.name}: {_figure(gate.value)}, allowed {_figure(gate.threshold)}"
+        if gate.name in FIELD_OF:
+            field = FIELD_OF[gate.name]
+            line += f" by {field}: {getattr(config.gates, field):g}"
+        lines.append(f"{line} ({gate.detail})")
     return GateRefused(
         f"{config.model_name} did not pass {len(failed)} of {len(gates)} gates and was not "
         "registered:\n  " + "\n  ".join(lines),

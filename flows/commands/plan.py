@@ -29,7 +29,9 @@ def plan(
     """
     prepare_environment()
     quieten()
-    steps = make_plan(read_recipe(recipe, set_), ArtifactStore(home()))
+    chosen = read_recipe(recipe, set_)
+    chosen.check_gates()
+    steps = make_plan(chosen, ArtifactStore(home()))
     console = output()
     for step in steps:
         if step.artifact is not None:

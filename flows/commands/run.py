@@ -73,6 +73,7 @@ def run(
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
+    chosen.check_gates()
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())

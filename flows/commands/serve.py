@@ -42,8 +42,8 @@ def serve(
     quieten()
     chosen = read_recipe(recipe, set_)
     chosen.check_gates()
-    if cron is not None:
-        _check_cron(cron)
+    if cron is not None and len(cron.split()) != 5:  # told before a server is started for it
+        raise _no_schedule(cron)
     end_in_order_on_sigterm()
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     home().mkdir(parents=True, exist_ok=True)
@@ -51,23 +51,20 @@ def serve(
         if "PREFECT_API_URL" not in os.environ:
             api = stack.enter_context(prefect_server(free_port(port)))
             os.environ["PREFECT_API_URL"] = api
-        from flows.deployment import serve_recipe
+        # Prefect's settings are fixed at its import: not before the server's address is among them.
+        from flows.deployment import is_schedule, serve_recipe
 
+        if cron is not None and not is_schedule(cron):
+            raise _no_schedule(cron)
         deployment = name or chosen.name
         print(f"deployment distill/{deployment} at {os.environ['PREFECT_API_URL']}", flush=True)
         serve_recipe(chosen, name=deployment, cron=cron)
 
 
-def _check_cron(cron: str) -> None:
-    """Raise UserError if Prefect does not read `cron`: before a server is started for it."""
-    from prefect.client.schemas.schedules import CronSchedule
-
-    try:
-        CronSchedule(cron=cron)
-    except ValueError as error:
-        given = len(cron.split())
-        raise UserError(
-            f"--cron {cron!r} is no schedule" + (f": it has {given} fields" if given != 5 else ""),
-            rule="five fields: minute, hour, day of the month, month, day of the week, in UTC",
-            remedy='such as --cron "0 3 * * *", every night at three',
-        ) from error
+def _no_schedule(cron: str) -> UserError:
+    given = len(cron.split())
+    return UserError(
+        f"--cron {cron!r} is no schedule" + (f": it has {given} fields" if given != 5 else ""),
+        rule="five fields: minute, hour, day of the month, month, day of the week, in UTC",
+        remedy='such as --cron "0 3 * * *", every night at three',
+    )

@@ -9,7 +9,7 @@ from flows.environment import prepare_environment, quieten
 from flows.pipeline import step_names
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import read_recipe
-from tasks.corpus.sources import check_readable, locations
+from tasks.corpus.sources import FileSource, check_parallel_readable, check_readable
 from tasks.runtime.locations import local_files, scheme
 
 
@@ -54,8 +54,10 @@ def _check_places(recipe: RecipeBase) -> None:
             remedy=missing[0].remedy,
         )
     for source in recipe.corpus_config().sources:
-        if all(map(_is_here, locations(source))):
+        if isinstance(source, FileSource) and _is_here(source.uri):
             check_readable(source)
+        if isinstance(source, FileSource) and source.parallel and _is_here(source.parallel.uri):
+            check_parallel_readable(source)
 
 
 def _is_here(uri: str) -> bool:

@@ -64,7 +64,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """The commit, and whether code differs from it: sections that were measured before do not."""
+    """The commit, and `-dirty` if tracked files differ, results of sections just measured aside."""
     folder = Path(__file__).parent
     written = (f":(exclude){folder / name}" for name in ("results", "speed*"))
     commit = _git("rev-parse", "--short", "HEAD")

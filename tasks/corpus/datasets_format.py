@@ -48,7 +48,7 @@ def _load(folder: Path) -> Any:
 
     try:
         dataset = load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise SourceError(
             f"{folder.name} is no data set saved by `datasets`: {str(error).splitlines()[0]}",
             rule="format: datasets names a folder that Dataset.save_to_disk wrote",

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.corpus.raw_rows import RawBatch
-from tasks.corpus.sources import FileSource, read_file
-from tasks.runtime.locations import local_files
+from tasks.corpus.sources import FileSource, parallel_files, read_file
 
 _KEY = "key"
 
@@ -80,8 +79,9 @@ class ParallelTexts:
     def _other_rows(self) -> Iterator[list[tuple[str, str, str | None]]]:
         parallel = self.source.parallel
         assert parallel is not None
-        for path in local_files(parallel.uri):
-            for batch in read_file(self.source.format, path, parallel.mapping):
+        for file in parallel_files(self.source):
+            assert file.path is not None
+            for batch in read_file(self.source.format, file.path, parallel.mapping):
                 yield [
                     (str(row.others[_KEY]), row.text, row.others.get("text_b"))
                     for _, row in batch.rows()

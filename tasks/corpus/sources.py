@@ -236,17 +236,26 @@ def source_files(source: FileSource | HomeAssistantCommands) -> list[SourceFile]
     """
     if isinstance(source, HomeAssistantCommands):
         return [SourceFile(source.name, None)]
-    paths = local_files(source.uri)
-    if source.format == "datasets":
-        return [SourceFile(source.name, Path(os.path.commonpath([one.parent for one in paths])))]
+    return _files_at(source.uri, source.format, source.name)
+
+
+def parallel_files(source: FileSource) -> list[SourceFile]:
+    """The files behind `source.parallel`, likewise; none if it has no such file."""
+    if source.parallel is None:
+        return []
+    return _files_at(source.parallel.uri, source.format, f"{source.name}, parallel")
+
+
+def _files_at(uri: str, format: FileFormat, name: str) -> list[SourceFile]:
+    paths = local_files(uri)
+    if format == "datasets":
+        return [SourceFile(name, Path(os.path.commonpath([one.parent for one in paths])))]
     if len(paths) > 1:
         paths = [path for path in paths if not path.name.startswith((".", "_"))] or paths
     if len(paths) == 1:
-        return [SourceFile(source.name, paths[0])]
+        return [SourceFile(name, paths[0])]
     folder = Path(os.path.commonpath([path.parent for path in paths]))
-    return [
-        SourceFile(f"{source.name}/{path.relative_to(folder).as_posix()}", path) for path in paths
-    ]
+    return [SourceFile(f"{name}/{path.relative_to(folder).as_posix()}", path) for path in paths]
 
 
 def read_rows(source: FileSource | HomeAssistantCommands, file: SourceFile) -> Iterator[RawBatch]:
@@ -287,21 +296,36 @@ def read_file(format: FileFormat, path: Path, columns: ColumnMapping) -> Iterato
         yield from read_delimited(path, columns, delimiter=delimiter)
 
 
-def check_readable(source: FileSource | HomeAssistantCommands) -> None:
-    """Read the first rows of each file of a source and of its parallel ones, and nothing else.
+def check_readable(source: FileSource) -> None:
+    """Read the first rows of each file of a source, and nothing after them.
 
-    Raises: SourceError if a file is not of its format, has no rows, or lacks a column that the
-        source names.
+    Raises: SourceError if a file is not of its format, lacks a column that the source names, or
+        has no row that can be read among its first ones.
     """
-    if not isinstance(source, FileSource):
-        return
     for file in source_files(source):
-        first = next(read_rows(source, file), None)
-        if first is None or not first.num_rows:
-            raise no_rows(file)
-    if source.parallel is not None:
-        for path in local_files(source.parallel.uri):
-            next(read_file(source.format, path, source.parallel.mapping), None)
+        _check_first(file, read_rows(source, file))
+
+
+def check_parallel_readable(source: FileSource) -> None:
+    """`check_readable` for the files of `source.parallel`, if it has some."""
+    for file in parallel_files(source):
+        assert file.path is not None
+        assert source.parallel is not None
+        _check_first(file, read_file(source.format, file.path, source.parallel.mapping))
+
+
+def _check_first(file: SourceFile, batches: Iterator[RawBatch]) -> None:
+    first = next(batches, None)
+    if first is None or not first.num_rows:
+        raise no_rows(file)
+    if not first.lines:
+        broken = first.rejected[0]
+        raise SourceError(
+            f"none of the first {first.num_rows:,} rows of {file.label!r} can be read: "
+            f"line {broken.line}: {broken.reason}, {broken.detail}",
+            rule="a source is written as its format says, with the columns it names",
+            remedy="correct the source's format, columns or file",
+        )
 
 
 def no_rows(file: SourceFile) -> SourceError:

@@ -130,13 +130,14 @@ def _header(path: Path, lines: Lines, delimiter: str) -> list[str]:
 
 
 def _position(path: Path, header: Sequence[str], column: str) -> int:
-    if len(header) == 1 and any(separator in header[0] for separator in ",;\t|"):
-        raise SourceError(
-            f"{path.name} has no column {column!r}: its header is one cell, {header[0]!r}",
-            rule="cells of the format csv end at a comma, those of tsv at a tab",
-            remedy="correct the source's format, or write the file with one of these separators",
-        )
     if header.count(column) != 1:
+        if len(header) == 1 and any(separator in header[0] for separator in ",;\t|"):
+            raise SourceError(
+                f"{path.name} has no column {column!r}: its header is one cell, {header[0]!r}",
+                rule="cells of the format csv end at a comma, those of tsv at a tab",
+                remedy="correct the source's format, or write the file with one of these "
+                "separators",
+            )
         raise no_column(path, column, header)
     return header.index(column)
 

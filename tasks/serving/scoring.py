@@ -108,8 +108,9 @@ def score(
 ) -> ScoringReport:
     """Label the texts of `source` with the student in `model` and write them to `output`.
 
-    Equal texts among 8,192 rows in a row of one file get the same answer to the bit; others may
-    differ within the rounding of int8 or bf16, which depends on the texts they are read beside.
+    Of a model with one answer a text, equal texts in one batch of the reader (8,192 rows at most)
+    get the same answer to the bit. Others may differ within the rounding of int8 or bf16, which
+    depends on the texts they are read beside.
 
     Args:
         model: a delivered student's folder (see `tasks.serving.delivered`).

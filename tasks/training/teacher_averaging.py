@@ -84,7 +84,8 @@ def averaged(
         pairs, shares_KA = one(yes_no.flatten(1, 2), read_KA.repeat_interleave(num_classes, dim=1))
         found_AC = (pairs[:, 0] - pairs[:, 1]).view(logits_KAC.shape[1:])
     else:
-        parts, shares = [torch.empty((0, logits_KAC.shape[2]), dtype=torch.float64)], []
+        parts = [torch.empty((0, logits_KAC.shape[2]), dtype=torch.float64)]
+        shares = [torch.empty((len(base_K), 0), dtype=torch.float64)]
         sizes = opinions.counts.tolist()
         for logits_KUC, read_KU in zip(
             logits_KAC.split(sizes, 1), read_KA.split(sizes, 1), strict=True

@@ -82,11 +82,21 @@ def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
     assert "'en-train/b.csv' has no rows" in done.stderr
 
 
-def test_a_home_that_cannot_be_made_is_named(decant, tiny):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run",),
+        ("run", "--no-orchestrator"),
+        ("serve",),
+        ("tune", "quickstart", "--no-orchestrator"),
+    ],
+)
+def test_a_home_that_cannot_be_made_is_named(decant, tiny, arguments):
     """A traceback of three levels for a folder that belongs to somebody else."""
     decant.home = Path("/proc/nobody/home")
-    done = decant("run", tiny / "recipe.yaml")
-    assert done.returncode == 2
+    recipe = () if "quickstart" in arguments else (tiny / "recipe.yaml",)
+    done = decant(*arguments, *recipe)
+    assert done.returncode == 2, done.stderr
     assert "cannot be made" in done.stderr
     assert "Traceback" not in done.stderr
 

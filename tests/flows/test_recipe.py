@@ -317,7 +317,7 @@ def test_no_shipped_recipe_asks_for_a_gain_over_students_it_does_not_train(name)
     ],
 )
 def test_a_gain_over_no_student_is_refused_before_anything_is_trained(name, off):
-    """As above, in a recipe of the user's own."""
+    """A night of a user's own recipe, lost to a default that nobody wrote into it."""
     recipe = read_recipe(name, off)
     with pytest.raises(RecipeError, match="trains no student without distillation"):
         recipe.check_gates()
@@ -328,3 +328,10 @@ def test_either_baseline_of_texts_is_enough_for_a_gain_over_no_distillation():
     """A recipe without gold texts could never pass the gate, though pseudo-labels measure it."""
     for name in ("pseudo_labels", "no_kd"):
         read_recipe("translation", [f"baselines.{name}=false"]).check_gates()
+
+
+def test_agreement_of_an_int8_form_is_not_asked_of_a_student_without_one():
+    """The default gate of classifiers, in a recipe of texts that does not mention it."""
+    recipe = read_recipe("translation", ["registration.gates.min_int8_agreement=0.98"])
+    with pytest.raises(RecipeError, match="delivered without an int8 form"):
+        recipe.check_gates()

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.scoring import SUMMARY
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("prefect")]
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("prefect_ray") is None, reason="the extra `ray` is not installed"
@@ -100,7 +102,7 @@ def test_what_was_no_scores_is_not_replaced(finished, texts, tmp_path, what):
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("mine")
     if what == "beside earlier scores":
-        (output / "scores.json").write_text("{}")
+        (output / SUMMARY).write_text("{}")
     done = decant("score", MODEL, texts, output, "--rows-per-shard", 1)
     assert done.returncode == 2, done.stderr
     assert "is no folder that scores were written to" in done.stderr

@@ -150,7 +150,7 @@ def test_a_student_that_fails_a_gate_is_on_record_but_not_registered(
     with pytest.raises(GateRefused, match=gate) as refused:
         register(name, **figures)
     assert "registration.gates" in refused.value.remedy
-    assert f", {field} (" in refused.value.fact
+    assert f" by {field}: {dict(GatesConfig())[field]:g} (" in refused.value.fact
     assert versions(name) == []
     registry = Registry()
     runs = registry.client.search_runs(

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.errors import SourceError
-from tasks.corpus.sources import Source, check_readable, read_rows, source_files
+from tasks.corpus.sources import (
+    Source,
+    check_parallel_readable,
+    check_readable,
+    read_rows,
+    source_files,
+)
 from tasks.corpus.text_formats import MAX_LINE_BYTES
 
 
@@ -211,6 +217,8 @@ def test_another_separator_is_told_as_such(tmp_path):
     path.write_text("body;topic\nhello;on\n", encoding="utf-8")
     with pytest.raises(SourceError, match=r"its header is one cell, 'body;topic'\n.*comma"):
         _read(path, "csv", columns={"text": "body", "label": "topic"})
+    good, _ = _read(path, "csv", role="transfer", columns={"text": "body;topic"})
+    assert good == {2: ("hello;on", None)}
 
 
 def test_parquet_of_the_wrong_type_names_the_type(tmp_path):
@@ -273,7 +281,26 @@ def test_a_parallel_file_is_looked_into_as_well(tmp_path):
     fields = {"role": "transfer", "language": "zh", "parallel_language": "en"}
     columns = {"text": "text"}
     source = _source(tmp_path / "zh.csv", "csv", columns=columns, parallel=parallel, **fields)
-    with pytest.raises(SourceError, match=r"en\.csv has no column 'row'"):
-        check_readable(source)
-    (tmp_path / "en.csv").write_text("text,row\nhello,1\n", encoding="utf-8")
     check_readable(source)
+    with pytest.raises(SourceError, match=r"en\.csv has no column 'row'"):
+        check_parallel_readable(source)
+    (tmp_path / "en.csv").write_text("text,row\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="'mine, parallel' has no rows"):
+        check_parallel_readable(source)
+    (tmp_path / "en.csv").write_text("text,row\nhello,1\n", encoding="utf-8")
+    check_parallel_readable(source)
+
+
+@pytest.mark.parametrize(
+    ("format_", "content", "columns"),
+    [
+        ("jsonl", "text,label\nhello,on\n", {"text": "text", "label": "label"}),
+        ("conll", "London B-LOC\n\n", {"words": "1", "tags": "9"}),
+    ],
+)
+def test_a_file_of_which_no_row_can_be_read_is_told(tmp_path, format_, content, columns):
+    """Valid, it was said, of a file in another format; then all of its rows were set aside."""
+    path = tmp_path / "rows"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(SourceError, match="none of the first"):
+        check_readable(_source(path, format_, columns=columns))
