@@ -1,4 +1,4 @@
-"""Which fields of a recipe its problem can use."""
+"""Which fields of a recipe its problem can use, and which gates its report can answer."""
 
 from __future__ import annotations
 
@@ -96,3 +96,13 @@ def _check_pairs(recipe: Recipe) -> None:
                 f"{name} looks at one vector a row, but with pairs: apart there are two: leave "
                 f"{name} out, or read pairs together"
             )
+
+
+def unmeasured_gates(recipe: Recipe) -> dict[str, str]:
+    """Fields of `registration.gates` that the report cannot answer, and what the recipe lacks."""
+    if recipe.baselines.pseudo_labels:
+        return {}
+    lack = "trains no student without distillation"
+    if recipe.problem == "sentence_embedding":  # where that baseline is refused
+        return {"min_gain_over_no_kd": f"{lack}, as there are no labels"}
+    return {"min_gain_over_no_kd": f"{lack} (baselines.pseudo_labels)"}

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 
 from flows.layer_fit import check_layers
 from flows.mutual_steps import check_mutual, mutual_config
-from flows.problem_fit import check_problem
+from flows.problem_fit import check_problem, unmeasured_gates
 from flows.recipe_base import (
     Reading,
     RecipeBase,
@@ -206,12 +206,7 @@ class Recipe(RecipeBase):
 
     def unmeasured_gates(self) -> dict[str, str]:
         """Fields of `registration.gates` that the report cannot answer, and what it lacks."""
-        if self.baselines.pseudo_labels:
-            return {}
-        lack = "trains no student without distillation"
-        if self.problem == "sentence_embedding":  # where that baseline is refused
-            return {"min_gain_over_no_kd": f"{lack}, as there are no labels"}
-        return {"min_gain_over_no_kd": f"{lack} (baselines.pseudo_labels)"}
+        return unmeasured_gates(self)
 
     @property
     def teachers(self) -> dict[str, Teacher]:
