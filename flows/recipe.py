@@ -254,9 +254,8 @@ class Recipe(RecipeBase):
 
     def teacher_tokens_config(self, name: str = FIRST) -> tokenization.Config:
         """For the step teacher-tokens: the rows that the teacher is fine-tuned on."""
-        unlabelled: tuple[Role, ...] = (
-            ("transfer",) if dict(self.teachers[name])["adversary"] else ()
-        )
+        adversary = dict(self.teachers[name])["adversary"]
+        unlabelled: tuple[Role, ...] = ("transfer",) if adversary else ()
         if dict(self.teachers[name])["training"] is None:
             return self._teacher_tokens(name, ("validation",))
         return self._teacher_tokens(name, ("train", "validation", *unlabelled))

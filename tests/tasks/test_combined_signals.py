@@ -15,7 +15,6 @@ from tasks.corpus.tables import read_table, write_table
 from tasks.problems import PROBLEMS
 from tasks.runtime.stages import run_stage
 from tasks.training.signal_join import SignalJoin
-from tasks.training.teacher_averaging import Opinions, averaged
 
 PART = "transfer/part-00000.parquet"
 IDS = [f"{row:032x}" for row in range(4)]
@@ -401,13 +400,3 @@ def test_what_no_weighting_reads_is_refused():
     Combination.model_validate({"weighting": "similarity", "encoder": "pkg://x/y", "max_texts": 9})
     with pytest.raises(ValueError, match="encoder and max_texts is given and weighting is uniform"):
         Combination.model_validate({"encoder": "pkg://x/y", "max_texts": 9})
-
-
-@pytest.mark.parametrize("distribution", ["classes", "binary", "units"])
-def test_no_answers_are_averaged_to_none(distribution):
-    """A part of texts that nobody reads ends the run, or makes every share NaN."""
-    nothing = Opinions(
-        np.zeros((2, 0, 3), np.float32), np.zeros((2, 0), bool), np.zeros(0, np.int64)
-    )
-    logits, shares = averaged(nothing, np.ones(2), distribution=distribution)
-    assert (logits.shape, shares.tolist()) == ((0, 3), [0.0, 0.0])
