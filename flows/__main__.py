@@ -95,17 +95,14 @@ def _run(arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 0
-    except OSError as error:
-        if not _is_about_home(error):
-            print(redact(traceback.format_exc()), file=sys.stderr)
-            return 1
-        _tell(
-            f"{error.filename} cannot be made: {error.strerror}",
-            "artifacts, runs and models are kept below DECANT_HOME",
-            "set DECANT_HOME to a folder that this user may write to",
-        )
-        return errors.UserError.exit_code
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and _is_about_home(error):
+            _tell(
+                f"{error.filename} cannot be made: {error.strerror}",
+                "artifacts, runs and models are kept below DECANT_HOME",
+                "set DECANT_HOME to a folder that this user may write to",
+            )
+            return errors.UserError.exit_code
         print(redact(traceback.format_exc()), file=sys.stderr)
         return 1
     return result if isinstance(result, int) else 0
@@ -117,9 +114,9 @@ def _is_about_home(error: OSError) -> bool:
         return False
     from tasks.runtime.locations import home
 
-    return isinstance(error.filename, str) and (
-        not home().exists() and home().is_relative_to(error.filename)
-    )
+    if home().exists() or not isinstance(error.filename, str):
+        return False
+    return home().is_relative_to(error.filename)
 
 
 def _tell(fact: str, rule: str, remedy: str) -> None:

@@ -53,10 +53,11 @@ def _check_places(recipe: RecipeBase) -> None:
             rule=missing[0].rule,
             remedy=missing[0].remedy,
         )
-    for source in recipe.corpus_config().sources:
-        if isinstance(source, FileSource) and _is_here(source.uri):
+    sources = [one for one in recipe.corpus_config().sources if isinstance(one, FileSource)]
+    for source in sources:
+        if _is_here(source.uri):
             check_readable(source)
-        if isinstance(source, FileSource) and source.parallel and _is_here(source.parallel.uri):
+        if source.parallel is not None and _is_here(source.parallel.uri):
             check_parallel_readable(source)
 
 
