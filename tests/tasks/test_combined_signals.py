@@ -152,12 +152,10 @@ def test_a_part_that_no_teacher_reads_does_not_hide_what_each_counted(signals, c
     """Shares of NaN in the report, and in a JSON file that other readers refuse."""
     nothing = texts(IDS[:1], [[0.0, 0.0, 0.0]]).slice(0, 0)
     parts = {PART: texts(IDS[:1], [[2.0, 0.0, -1.0]]), "test/part-00000.parquet": nothing}
-    inputs = {
-        f"signals_{name}": signals(name, parts, ["a", "b", "c"]) for name in ("teacher", "other")
-    }
-    artifact = combine(inputs)
+    both = {f"signals_{name}": signals(name, parts, ["a", "b", "c"]) for name in ("one", "two")}
+    artifact = combine(both)
     told = json.loads((artifact.path / "combination.json").read_text())["teachers"]
-    assert [told[name]["mean_share"] for name in ("teacher", "other")] == [0.5, 0.5]
+    assert [told[name]["mean_share"] for name in ("one", "two")] == [0.5, 0.5]
     assert rows_of(artifact, "test/part-00000.parquet") == {}
 
 

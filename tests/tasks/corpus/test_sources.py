@@ -212,7 +212,7 @@ def test_a_file_that_is_not_utf8_text_is_the_users_mistake(tmp_path, content):
 
 
 def test_another_separator_is_told_as_such(tmp_path):
-    """ "Name one of these columns", of which there was one, called body;topic."""
+    """The remedy was to name one of the columns, of which there was one, called body;topic."""
     path = tmp_path / "rows.csv"
     path.write_text("body;topic\nhello;on\n", encoding="utf-8")
     with pytest.raises(SourceError, match=r"its header is one cell, 'body;topic'\n.*comma"):
