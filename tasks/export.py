@@ -22,7 +22,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 
 INT8_FILE = "model.int8.onnx"
 SERVING_FILE = "serving.json"
@@ -72,6 +72,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     from tasks.problems import PROBLEMS, SEQ2SEQ_PROBLEMS, load_model
     from tasks.serving.onnx_export import export_onnx, predict_onnx, write_onnx
     from tasks.serving.parity import AGREEMENTS
+    from tasks.serving.quantization import noisy_products
     from tasks.training.inference import predict_rows
 
     student, tokens = inputs["student"].path, inputs["tokens"].path
@@ -126,7 +127,8 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         logits = predict_onnx(int8_graph, input_ids, pad_token_id=pad_token_id, units=answers.units)
         return AGREEMENTS[problem.name](rows, answers, logits, expected, serving)
 
-    int8_graph, agreement, num_answers, embeddings = _quantize(config, graph, agrees)
+    in_fp32 = noisy_products(graph, input_ids, pad_token_id=pad_token_id)
+    int8_graph, agreement, num_answers, embeddings = _quantize(config, graph, in_fp32, agrees)
     write_onnx(int8_graph, model_folder / INT8_FILE)
     parity = {
         "max_abs_logit_difference": difference,
@@ -134,6 +136,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         "num_answers": num_answers,
         "num_rows": len(rows),
         "int8_embeddings": embeddings,
+        "products_in_fp32": in_fp32,
         "size_bytes": {
             "safetensors": sum(path.stat().st_size for path in model_folder.glob("*.safetensors")),
             "onnx_int8": (model_folder / INT8_FILE).stat().st_size,
@@ -148,20 +151,20 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     )
 
 
-def _quantize(config, graph, agrees):
+def _quantize(config, graph, in_fp32, agrees):
     """The smallest int8 graph that agrees: (graph, agreement, answers compared, whether embeddings
     are 8-bit)."""
-    from tasks.serving.onnx_export import quantize_int8
+    from tasks.serving.quantization import quantize_int8
 
     agreement, num_answers = 0.0, 0
     for embeddings in (True, False):
-        int8_graph = quantize_int8(graph, embeddings=embeddings)
+        int8_graph = quantize_int8(graph, embeddings=embeddings, in_fp32=in_fp32)
         agreement, num_answers = agrees(int8_graph)
         if agreement >= config.min_int8_agreement:
             return int8_graph, agreement, num_answers, embeddings
     raise ContractViolation(
         f"the int8 graph gives {agreement:.2%} of {num_answers} answers to validation rows like "
-        "the network, with embeddings in fp32",
+        f"the network, with embeddings and {len(in_fp32)} products in fp32",
         rule=f"at least {config.min_int8_agreement:.2%} are asked for (min_int8_agreement)",
         remedy="train longer (unsure answers flip first), widen the student, or lower "
         "export.min_int8_agreement if that loss is acceptable",

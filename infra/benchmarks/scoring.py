@@ -36,7 +36,8 @@ from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.device import thread_count
-from tasks.serving.onnx_export import export_onnx, quantize_int8, write_onnx
+from tasks.serving.onnx_export import export_onnx, write_onnx
+from tasks.serving.quantization import quantize_int8
 from tasks.serving.scoring import ScoringConfig, score
 
 _NUM_LABELS = 40

@@ -1,19 +1,15 @@
-"""A network as an ONNX graph, and its int8 form: bytes that depend on the weights only.
+"""A network as an ONNX graph: bytes that depend on the weights only.
 
-    network ── trace ──► fp32 graph ── dynamic quantisation ──► int8 graph, about 1/4 of the size
+    network ── trace ──► fp32 graph ── quantization.py ──► int8 graph, about 1/4 of the size
 
 The TorchScript tracer is used, not the newer `dynamo` exporter: for a student of 1.2M parameters it
 takes 0.3 s instead of 6 to 7, and writes no source paths into the graph (torch 2.13). What
 tracing can get wrong, a value frozen at the traced shape, is what the export stage's parity check
 looks for: other batch sizes, lengths and paddings than the traced ones.
-
-Weights are unsigned 8-bit with one scale a column. Signed weights are a little faster where the
-processor has VNNI but saturate silently on AVX2, so one file would answer differently by machine.
 """
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,7 +20,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -74,25 +69,7 @@ def export_onnx(model: nn.Module) -> onnx.ModelProto:
             )
         finally:
             model.train(was_training)
-        return _anonymous(onnx.load(path))
-
-
-def quantize_int8(graph: onnx.ModelProto, *, embeddings: bool) -> onnx.ModelProto:
-    """The graph with 8-bit weights in its matrix products and, if asked, its embedding tables.
-
-    Activations are quantised while it runs, one scale a tensor, so no calibration data is needed.
-    """
-    operators = ["MatMul", "Gather"] if embeddings else ["MatMul"]
-    with tempfile.TemporaryDirectory() as folder, _quiet_root_logger():
-        path = Path(folder) / "model.int8.onnx"
-        quantize_dynamic(
-            graph,
-            path,
-            op_types_to_quantize=operators,
-            per_channel=True,
-            weight_type=QuantType.QUInt8,
-        )
-        return _anonymous(onnx.load(path))
+        return anonymous(onnx.load(path))
 
 
 def predict_onnx(
@@ -114,6 +91,24 @@ def predict_onnx(
     source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
     session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
     logits = []
+    num_read = 0
+    for feed in padded_batches(input_ids, pad_token_id=pad_token_id, batch_size=batch_size):
+        found = np.asarray(session.run([OUTPUT_NAME], feed)[0])
+        if units is None:
+            logits.append(found)
+        else:
+            logits += [
+                of_tokens[units.positions[units.of(np.array([num_read + row]))]]
+                for row, of_tokens in enumerate(found)
+            ]
+        num_read += len(found)
+    return np.concatenate(logits)
+
+
+def padded_batches(
+    input_ids: Sequence[np.ndarray], *, pad_token_id: int, batch_size: int = 32
+) -> Iterator[dict[str, np.ndarray]]:
+    """What a graph reads of texts, pass by pass, in the order given: int64, (batch, length)."""
     for start in range(0, len(input_ids), batch_size):
         texts = input_ids[start : start + batch_size]
         ids = np.full((len(texts), max(map(len, texts))), pad_token_id, dtype=np.int64)
@@ -121,16 +116,7 @@ def predict_onnx(
         for row, text in enumerate(texts):
             ids[row, : len(text)] = text
             mask[row, : len(text)] = 1
-        feed = dict(zip(INPUT_NAMES, (ids, mask), strict=True))
-        found = np.asarray(session.run([OUTPUT_NAME], feed)[0])
-        if units is None:
-            logits.append(found)
-        else:
-            logits += [
-                of_tokens[units.positions[units.of(np.array([start + row]))]]
-                for row, of_tokens in enumerate(found)
-            ]
-    return np.concatenate(logits)
+        yield dict(zip(INPUT_NAMES, (ids, mask), strict=True))
 
 
 def write_onnx(graph: onnx.ModelProto, path: Path) -> None:
@@ -138,7 +124,7 @@ def write_onnx(graph: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
 
-def _anonymous(graph: onnx.ModelProto) -> onnx.ModelProto:
+def anonymous(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Drop what tells of the writer and not of the network."""
     for field in ("producer_name", "producer_version", "doc_string", "domain"):
         graph.ClearField(field)
@@ -161,15 +147,3 @@ def _eager(model: nn.Module) -> Iterator[None]:
     finally:
         for encoder, implementation in zip(encoders, before, strict=True):
             encoder.set_attn_implementation(implementation or "eager")
-
-
-@contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """onnxruntime advises a pre-processing step on the root logger; it brings nothing here."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -16,7 +16,8 @@ from tasks.modeling.static_embeddings import (
     start_from,
 )
 from tasks.problems import load_model
-from tasks.serving.onnx_export import export_onnx, predict_onnx, quantize_int8
+from tasks.serving.onnx_export import export_onnx, predict_onnx
+from tasks.serving.quantization import quantize_int8
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(16))]
 SHAPE = StaticArchitecture(init="static", hidden_size=8)
