@@ -1,9 +1,11 @@
 """The training loop: exact resume, early stopping, preemption, and what a step really computes."""
 
 import json
+import math
 import os
 import shutil
 import signal
+import time
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ import torch
 from data_contracts.errors import Preempted, TrainingDiverged
 from tasks.problems.text_classification import class_scores
 from tasks.runtime.progress import SilentProgress
+from tasks.training import loop
 from tasks.training.batches import make_step
-from tasks.training.checkpoints import load_checkpoint
+from tasks.training.checkpoints import load_checkpoint, save_checkpoint
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
@@ -176,8 +179,9 @@ def test_sigterm_saves_a_checkpoint_and_resumes_exactly(toy, tmp_path):
     assert calm.history() == rough.history()
 
 
-def test_a_corrupt_checkpoint_is_passed_over_for_its_predecessor(toy, tmp_path):
+def test_a_corrupt_checkpoint_is_passed_over_for_its_predecessor(toy, tmp_path, monkeypatch):
     """Loading a torn checkpoint trains on from garbage, silently."""
+    monkeypatch.setattr(loop, "_LARGEST_SHARE_SAVING", math.inf)  # after every validation
     with pytest.raises(CrashError):
         run(toy, tmp_path / "rough", stop=StopAfter(4, crash))
     newest = sorted((tmp_path / "rough" / "checkpoints").glob("step-*"))[-1]
@@ -190,6 +194,22 @@ def test_a_corrupt_checkpoint_is_passed_over_for_its_predecessor(toy, tmp_path):
     undisturbed, _ = run(toy, tmp_path / "calm")
     resumed, _ = run(toy, tmp_path / "rough")
     assert equal(undisturbed, resumed)
+
+
+def test_writing_checkpoints_does_not_become_what_training_does(toy, tmp_path, monkeypatch):
+    """A student that validates often spends its time on a slow disk; one that writes none loses
+    all it learned when it is killed."""
+    written = []
+
+    def slowly(*arguments, **options):
+        written.append(options["step"])
+        time.sleep(1.0)
+        save_checkpoint(*arguments, **options)
+
+    monkeypatch.setattr(loop, "save_checkpoint", slowly)
+    _, result = run(toy, tmp_path)
+    assert len(result.state.validations) > 1
+    assert written == [result.state.validations[0]["step"]]
 
 
 def test_checkpoints_hold_no_pickle(toy, tmp_path):
