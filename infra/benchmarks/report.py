@@ -185,6 +185,11 @@ def _several_seeds(section: str, result: Mapping) -> list[str]:
         columns.insert(0, (points, target["seconds"]))
         scores = ", ".join(f"{100 * score:.1f}" for score in target["scores"])
         lines[-1] += f" *{points}*: in all, had each training stopped at its score ({scores} %)."
+        columns.insert(0, (f"one, {points}", target["seconds_of_one"]))
+    beside = "" if on_sib200 else " (Decant's with another one beside it)"
+    lines[-1] += (
+        f" *one*: the same of one student with signals of its own, in the mean over them{beside}."
+    )
     lines[-1] += " Scores lie so many points below the lowest best of the systems."
     heads = "".join(f" s, {head} | times |" for head, _ in columns)
     lines += ["", f"| system |{heads} best accuracy of each student |"]

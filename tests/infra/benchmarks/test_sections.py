@@ -57,6 +57,7 @@ def test_seconds_to_scores_are_those_of_trainings_that_stop_there():
     scores = [0.9, 0.5, 0.7]
     one_by_one = Trained(20.0, (curve,) * 3, shared_seconds=1.0)
     assert one_by_one.seconds_to(scores) == 1 + 4 + 2 + 4
+    assert one_by_one.seconds_of_one(scores) == 1 + (4 + 2 + 4) / 3
     # Two at a time: the first takes 4, the second 2, and the third begins after the second.
     two = Trained(20.0, (curve,) * 3, shared_seconds=1.0, num_side_by_side=2)
     assert two.seconds_to(scores) == 1 + 2 + 4
@@ -66,8 +67,18 @@ def test_seconds_to_scores_are_those_of_trainings_that_stop_there():
 def test_students_of_a_recipe_are_told_with_the_command_that_measures_them(settings, tmp_path):
     """A table that nobody can reproduce, or times of one column under another."""
     targets = [
-        {"tolerance": 0.005, "scores": [0.8], "seconds": {"decant": [2.0], "textbrewer": [10.0]}},
-        {"tolerance": 0.01, "scores": [0.7], "seconds": {"decant": [1.0], "textbrewer": [7.0]}},
+        {
+            "tolerance": 0.005,
+            "scores": [0.8],
+            "seconds": {"decant": [2.0], "textbrewer": [10.0]},
+            "seconds_of_one": {"decant": [1.5], "textbrewer": [3.0]},
+        },
+        {
+            "tolerance": 0.01,
+            "scores": [0.7],
+            "seconds": {"decant": [1.0], "textbrewer": [7.0]},
+            "seconds_of_one": {"decant": [1.0], "textbrewer": [9.0]},
+        },
     ]
     systems = {
         "decant": {"seconds": [4.0], "best": [0.81]},
@@ -76,7 +87,8 @@ def test_students_of_a_recipe_are_told_with_the_command_that_measures_them(setti
     found = {"material": {"epochs": 8}, "num_students": 1, "targets": targets, "systems": systems}
     keep(settings, "train-seeds-sib200", found)
     text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
-    assert "| TextBrewer GeneralDistiller | 10.0 | 5.0 | 7.0 | 7.0 | 12.0 | 3.0 | 80.50 % |" in text
+    numbers = "3.0 | 2.0 | 10.0 | 5.0 | 9.0 | 9.0 | 7.0 | 7.0 | 12.0 | 3.0"
+    assert f"| TextBrewer GeneralDistiller | {numbers} | 80.50 % |" in text
     assert "8 epochs instead of the recipe's 20" in text
     assert "`infra/benchmarks/run train-seeds-sib200 --sib200 DIR --multilingual-model DIR`" in text
 
