@@ -142,6 +142,14 @@ MUTANTS = {
         "losses/topk", "losses/test_topk",
         "(spread + (tail_B - spread) / temperature)", "(tail_B)",
     ),
+    "other divergences of tokens softened twice": (
+        "losses/topk", "losses/test_topk",
+        "mask_B, temperature=1.0, normalizer", "mask_B, temperature=temperature, normalizer",
+    ),
+    "a teacher that rules out tokens without a floor": (
+        "losses/topk", "losses/test_topk",
+        "log_p_BE.clamp(min=_LEAST_LOG_PROB).to(log_q_BE.dtype)", "log_p_BE.to(log_q_BE.dtype)",
+    ),
     "teachers' logits averaged": (
         "losses/teachers", "losses/test_teachers", 'if average == "logits":', "if True:",
     ),

@@ -6,8 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.training.losses.divergences import soft_target_loss
-from tasks.training.losses.topk import SparseTargets, topk_kl_loss
+from tasks.training.losses.divergences import (
+    jsd_loss,
+    reverse_kl_loss,
+    skew_kl_loss,
+    skew_reverse_kl_loss,
+    soft_target_loss,
+    total_variation_loss,
+)
+from tasks.training.losses.topk import (
+    COARSE_LOSSES,
+    SparseTargets,
+    coarse_loss,
+    coarsened,
+    topk_kl_loss,
+)
 
 
 def stored(teacher, k, temperature=1.0):
@@ -152,3 +165,132 @@ def test_what_does_not_fit_is_refused(logits):
         topk_kl_loss(student, fewer, temperature=1.0, normalizer=1)
     with pytest.raises(ValueError, match="temperature"):
         topk_kl_loss(student, targets, temperature=0.0, normalizer=1)
+
+
+def kl(p, q):
+    return float((p * np.log(p / q)).sum())
+
+
+def mixture(p, q, share):
+    return share * p + (1 - share) * q
+
+
+# kind, its parameters, the loss over the whole vocabulary, and the divergence written by hand
+KINDS = {
+    "kl": ({}, soft_target_loss, kl),
+    "reverse_kl": ({}, reverse_kl_loss, lambda p, q: kl(q, p)),
+    "jsd": (
+        {"beta": 0.3}, jsd_loss,
+        lambda p, q: 0.3 * kl(p, mixture(p, q, 0.3)) + 0.7 * kl(q, mixture(p, q, 0.3)),
+    ),
+    "skew_kl": ({"skew": 0.2}, skew_kl_loss, lambda p, q: kl(p, mixture(p, q, 0.2))),
+    "skew_reverse_kl": (
+        {"skew": 0.2}, skew_reverse_kl_loss, lambda p, q: kl(q, mixture(q, p, 0.2)),
+    ),
+    "total_variation": ({}, total_variation_loss, lambda p, q: float(np.abs(p - q).sum() / 2)),
+}  # fmt: skip
+
+
+def coarse(kind, student, targets, mask=None, *, temperature=1.0, normalizer):
+    """A divergence of logits and signals, as training computes it."""
+    both = coarsened(student, targets, mask, temperature=temperature)
+    options = {"temperature": temperature, "normalizer": normalizer, **KINDS[kind][0]}
+    return coarse_loss(kind, *both, mask, **options)
+
+
+def test_every_kind_is_tested():
+    """A divergence added to the table alone: no test below would know it."""
+    assert set(KINDS) == set(COARSE_LOSSES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_a_divergence_of_all_tokens_is_the_dense_one(logits, kind, temperature):
+    """k = V is the check on everything else: a difference there is a bias everywhere."""
+    student, teacher = (one.double() for one in logits)
+    parameters, dense, _ = KINDS[kind]
+    options = {"temperature": temperature, "normalizer": 5}
+    for k in (8, 7):  # a tail of one token is that token
+        found = coarse(kind, student, stored(teacher, k), **options)
+        expected = dense(student, teacher, **options, **parameters)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-9), k
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_divergence_sees_the_rest_as_one_event(promises, logits, kind, temperature):
+    """In float64 by hand, token by token: the T², the direction, the tail of each side."""
+
+    def by_hand(student, teacher):
+        order = np.argsort(-teacher)
+        p = np.exp(teacher) / np.exp(teacher).sum()
+        rest = p[order[3:]].sum()
+        p = np.append(p[order[:3]], np.full(5, rest / 5)) ** (1 / temperature)
+        p = np.append(p[:3], p[3:].sum()) / p.sum()
+        q = np.exp(student / temperature) / np.exp(student / temperature).sum()
+        q = np.append(q[order[:3]], q[order[3:]].sum())
+        return KINDS[kind][2](p, q) * temperature**2
+
+    def loss(student, teacher, mask, *, normalizer):
+        options = {"temperature": temperature, "normalizer": normalizer}
+        return coarse(kind, student, stored(teacher, 3), mask, **options)
+
+    promises.equals(loss, by_hand, *logits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_no_divergence_grows_when_tokens_are_put_together(logits, kind, k):
+    """A sum over events that are none, or over one twice, exceeds the divergence of all tokens."""
+    student, teacher = (one.double() for one in logits)
+    parameters, dense, _ = KINDS[kind]
+    whole = dense(student, teacher, temperature=1.0, normalizer=1, **parameters).item()
+    found = coarse(kind, student, stored(teacher, k), normalizer=1).item()
+    assert -1e-12 <= found <= whole * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [3, 8])
+def test_every_divergence_keeps_what_losses_promise(promises, logits, kind, k):
+    def loss(student, teacher, mask, *, normalizer):
+        targets = stored(teacher, k)
+        return coarse(kind, student, targets, mask, temperature=2.0, normalizer=normalizer)
+
+    promises.has_the_gradient_of_finite_differences(loss, *logits)
+    promises.ignores_what_is_masked(loss, *logits)
+    promises.adds_up_over_passes(loss, *logits)
+    promises.does_not_mind_axes(loss, *logits)
+    promises.leaves_the_teacher_alone(loss, *logits)
+    promises.is_the_same_under_autocast(loss, *logits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 3, 4])
+def test_every_divergence_stays_finite_in_16_bits(promises, extremes, kind, k):
+    """Logits of ±1e4 in bfloat16: inf - inf in one position ends a training of days."""
+
+    def of_logits(student, teacher, mask, *, normalizer):
+        return coarse(kind, student, stored(teacher.float(), k), mask, normalizer=normalizer)
+
+    promises.stays_finite(of_logits, *extremes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_divergence_bears_a_teacher_that_rules_out_the_rest(logits, kind):
+    """KL(student || teacher) is infinite there: the floor of the teacher keeps it a number."""
+    student, teacher = logits
+    targets = stored(teacher, 3)
+    sure = SparseTargets(targets.ids_NK, targets.log_probs_NK, torch.full((6,), -torch.inf))
+    leaf = student.clone().requires_grad_()
+    value = coarse(kind, leaf, sure, temperature=2.0, normalizer=6)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(leaf.grad).all()
+    assert leaf.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_divergence_of_a_student_from_itself(promises, kind):
+    teacher = promises.draw(2, 20_000, seed=53).bfloat16()
+    value = coarse(kind, teacher.clone(), stored(teacher.float(), 16), normalizer=2).item()
+    assert -1e-6 <= value <= 1e-5
