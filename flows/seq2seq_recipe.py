@@ -87,6 +87,11 @@ class Distillation(seq2seq_student.ObjectiveConfig):
         default=("train",), min_length=1, description="roles of the rows the student is trained on"
     )
 
+    @property
+    def objective(self) -> seq2seq_student.ObjectiveConfig:
+        """The fields of the training objective, in the form they were given in."""
+        return seq2seq_student.ObjectiveConfig.model_validate(self.model_dump(exclude={"train_on"}))
+
 
 class Baselines(Frozen):
     """Systems the student is compared with; each costs as much as a student a seed."""
@@ -117,12 +122,13 @@ class Seq2SeqRecipe(RecipeBase):
         _check_training("teacher", dict(self.teacher)["training"])
         _check_training("student", dict(self.student)["training"])
         if self.student.tokenizer is not None and (
-            self.distillation.alpha > 0 or self.student_needs_teacher
+            self.distillation.compares_distributions or self.student_needs_teacher
         ):
             raise ValueError(
-                "student.tokenizer differs from the teacher's, but distillation.alpha is "
-                f"{self.distillation.alpha} or the student starts from the teacher or learns on "
-                "policy: leave student.tokenizer out, or set alpha and on_policy.share to 0"
+                "student.tokenizer differs from the teacher's, but distillation.alpha is above 0, "
+                "distillation.terms compare distributions over tokens, or the student starts from "
+                "the teacher or learns on policy: leave student.tokenizer out, or set alpha and "
+                "on_policy.share to 0"
             )
         self._check_configs()
         return self
@@ -218,8 +224,7 @@ class Seq2SeqRecipe(RecipeBase):
 
     def student_config(self, i: int) -> seq2seq_student.Config:
         """For the step student-seed-i."""
-        fields = fields_of(self.distillation, seq2seq_student.ObjectiveConfig)
-        return self._student(i, seq2seq_student.ObjectiveConfig(**fields))
+        return self._student(i, self.distillation.objective)
 
     def pseudo_label_config(self, i: int) -> seq2seq_student.Config:
         """For the step pseudo-labels-seed-i: the teacher's texts, without its doubts."""

@@ -3,7 +3,8 @@
     tokens (transfer, validation) + teacher_signals (+ teacher) → student
         model/  history.json  training.json        as in tasks.seq2seq_teacher
 
-    word level      alpha > 0: the teacher's distribution over each token of the target text
+    word level      alpha > 0, or terms that compare distributions: the teacher's opinion of each
+                    token of the target text
     sequence level  targets teacher: its own texts are the targets, and need no gold ones
     interpolation   the same, if the signals were taken of the hypothesis closest to gold
     on policy       some steps are on texts that the student writes itself
@@ -16,10 +17,16 @@ References: Kim & Rush 2016, arXiv:1606.07947; Agarwal et al. 2024, arXiv:2306.1
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.seq2seq_config import (
@@ -31,6 +38,9 @@ from tasks.modeling.seq2seq_config import (
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
+from tasks.training.objective_config import Temperature
+from tasks.training.schedules import Schedule, values_of
+from tasks.training.sequence_objective_config import Share, TokenTerm, token_blend
 
 VERSION = 3
 
@@ -52,18 +62,23 @@ class OnPolicyConfig(Frozen):
     )
 
 
-class ObjectiveConfig(Frozen):
-    """What the student is trained to match."""
+_SHORT_FORM = ("alpha", "temperature")
 
-    alpha: float = Field(
+
+class ObjectiveConfig(Frozen):
+    """What the student is trained to match: a blend of two terms over tokens, or a list of them."""
+
+    alpha: Share = Field(
         default=0.5,
-        ge=0,
-        le=1,
-        description="weight of the teacher's distributions over tokens; 1 - alpha goes to the "
-        "target text",
+        description="weight of the teacher's distributions over tokens, number or schedule; "
+        "1 - alpha goes to the target text",
     )
-    temperature: float = Field(
-        default=1.0, gt=0, le=100, description="softens both distributions; 1 leaves them as is"
+    temperature: Temperature = Field(
+        default=1.0,
+        description="softens both distributions, number or schedule; 1 leaves them as is",
+    )
+    terms: tuple[TokenTerm, ...] = Field(
+        default=(), description="weighted loss terms over tokens, instead of alpha and temperature"
     )
     targets: Literal["gold", "teacher"] = Field(
         default="teacher",
@@ -74,10 +89,61 @@ class ObjectiveConfig(Frozen):
         default=OnPolicyConfig(), description="steps on the student's own texts"
     )
 
+    @model_validator(mode="after")
+    def _one_form(self) -> ObjectiveConfig:
+        short = [name for name in _SHORT_FORM if name in self.model_fields_set]
+        if self.terms and short:
+            raise ValueError(
+                f"{', '.join(short)} and {len(self.terms)} terms are both given, but they are "
+                "two forms of one loss: leave the terms out, or write the first as terms of kind "
+                "kl and hard"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _terms_say_something(self) -> ObjectiveConfig:
+        if self.terms and not any(max(values_of(term.weight)) > 0 for term in self.terms):
+            raise ValueError("all terms have weight 0: nothing would be learned")
+        counts = Counter(term.title for term in self.terms)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(
+                f"several terms are reported as {', '.join(twice)}: give each a name of its own"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_used(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Written as one of the two forms, so that it can be read again, and keys stay apart."""
+        unused = _SHORT_FORM if self.terms else ("terms",)
+        return {name: value for name, value in serialize(self).items() if name not in unused}
+
+    @property
+    def loss_terms(self) -> tuple[TokenTerm, ...]:
+        """The terms of either form."""
+        return self.terms or token_blend(self.alpha, self.temperature)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the history tells weights, temperatures and shares of the terms.
+
+        It does not of two numbers: such students have the bytes they had before there were terms.
+        """
+        return bool(self.terms) or any(
+            isinstance(value, Schedule) for value in (self.alpha, self.temperature)
+        )
+
+    @property
+    def compares_distributions(self) -> bool:
+        """Whether the student learns from the teacher's distributions over tokens."""
+        return any(
+            term.reads_teacher_logits and max(values_of(term.weight)) > 0
+            for term in self.loss_terms
+        )
+
     @property
     def needs_signals(self) -> bool:
         """Whether training reads teacher signals at all."""
-        return self.alpha > 0 or self.targets == "teacher"
+        return self.compares_distributions or self.targets == "teacher"
 
 
 class Config(StageConfig):
@@ -106,10 +172,11 @@ class Config(StageConfig):
 
     @model_validator(mode="after")
     def _own_texts_need_a_divergence(self) -> Config:
-        if self.objective.on_policy.share > 0 and self.objective.alpha == 0:
+        if self.objective.on_policy.share > 0 and not self.objective.compares_distributions:
             raise ValueError(
-                "on_policy.share is above 0 and alpha is 0: the student's own texts are learnt "
-                "from through the teacher's distributions alone; set alpha above 0"
+                "on_policy.share is above 0, but no term compares distributions: the student's own "
+                "texts are learnt from through the teacher's distributions alone; set alpha above "
+                "0, or add a term such as kl"
             )
         return self
 
@@ -151,7 +218,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         config.train_on,
         targets=objective.targets,
         signals=inputs["signals"] if objective.needs_signals else None,
-        with_topk=objective.alpha > 0,
+        with_topk=objective.compares_distributions,
         workspace=workspace,
     )
     if teacher is not None:
@@ -183,10 +250,10 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
         Seq2SeqObjective(
             network=network,
             vocab_size=read_seq2seq_tokens(tokens).vocab_size,
-            alpha=objective.alpha,
-            temperature=objective.temperature,
+            loss_terms=objective.loss_terms,
             label_smoothing=config.training.label_smoothing,
             on_policy=on_policy,
+            is_told=objective.is_told,
         ),
         config.training,
         problem=SEQ2SEQ_PROBLEMS[config.problem],

@@ -78,6 +78,7 @@ def train_teacher(
     from tasks.training.seq2seq_mapping import map_seq2seq_examples
     from tasks.training.seq2seq_objective import Seq2SeqObjective
     from tasks.training.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequence_objective_config import token_blend
 
     tokens = inputs["tokens"].path
     examples = map_seq2seq_examples(
@@ -103,7 +104,7 @@ def train_teacher(
         Seq2SeqObjective(
             network=network,
             vocab_size=read_seq2seq_tokens(tokens).vocab_size,
-            alpha=0.0,
+            loss_terms=token_blend(0.0),
             label_smoothing=config.training.label_smoothing,
         ),
         config.training,

@@ -45,7 +45,9 @@
     seq2seq_tokens.py     encoder-decoders: sizes and end mark of what they read
     seq2seq_mapping.py    their rows on disk: sources, targets, signals → seq2seq_examples.py
     seq2seq_init.py       a network before its first step; seq2seq_objective.py: its loss
+    sequence_objective_config.py  terms of that loss as the recipe lists them
     seq2seq_fitting.py    all of it for a stage; seq2seq_asking.py: a teacher's texts and opinions
+    sequence_probe.py     how much each term pulls, at validations
     writing.py            texts for many sources
 
     teacher_opinions.py   several teachers' signals side by side

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from data_contracts.artifacts import Frozen
-from tasks.training.schedules import Schedule
+from tasks.training.schedules import Schedule, values_of
 
 LabelSource = Literal["teacher", "gold", "source"]
 _MAX_WEIGHT = 1e4
@@ -36,18 +36,14 @@ _LABELS = (
 )
 
 
-def _values(value: float | Schedule) -> tuple[float, ...]:
-    return (value.start, value.end) if isinstance(value, Schedule) else (value,)
-
-
 def _is_weight(value: float | Schedule) -> float | Schedule:
-    if not all(0 <= one <= _MAX_WEIGHT for one in _values(value)):
+    if not all(0 <= one <= _MAX_WEIGHT for one in values_of(value)):
         raise ValueError(f"a weight must lie in [0, {_MAX_WEIGHT:g}] at all times")
     return value
 
 
 def _is_temperature(value: float | Schedule) -> float | Schedule:
-    if not all(0 < one <= _MAX_TEMPERATURE for one in _values(value)):
+    if not all(0 < one <= _MAX_TEMPERATURE for one in values_of(value)):
         raise ValueError(
             f"a temperature divides the logits: it must lie in (0, {_MAX_TEMPERATURE:g}] at all "
             "times"
@@ -257,7 +253,7 @@ class ObjectiveConfig(Frozen):
             raise ValueError(
                 f"alpha is {self.alpha} but hard_labels is 'none': set alpha to 1 or name labels"
             )
-        if self.terms and not any(max(_values(term.weight)) > 0 for term in self.terms):
+        if self.terms and not any(max(values_of(term.weight)) > 0 for term in self.terms):
             raise ValueError("all terms have weight 0: nothing would be learned")
         return self
 

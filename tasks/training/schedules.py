@@ -32,6 +32,11 @@ class Schedule(Frozen):
     )
 
 
+def values_of(value: float | Schedule) -> tuple[float, ...]:
+    """What `value` starts and ends at: between lies all that it ever is."""
+    return (value.start, value.end) if isinstance(value, Schedule) else (value,)
+
+
 def value_at(value: float | Schedule, step: int, *, total_steps: int) -> float:
     """What `value` is at a step.
 

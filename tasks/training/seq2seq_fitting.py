@@ -5,7 +5,8 @@
         history.json   training.json            as `fitting.fit` does
 
 Each validation measures the loss of all validation rows and the texts written for some of them,
-greedily: beam search would cost as much as the training between two validations.
+greedily: beam search would cost as much as the training between two validations. Of an objective
+that is told it also measures how much each term pulls (`sequence_probe`).
 """
 
 from __future__ import annotations
@@ -31,17 +32,20 @@ from tasks.modeling.texts import moved
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
+from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import current_ranks
 from tasks.training.examples import read_rows
 from tasks.training.language_sampling import language_facts
 from tasks.training.layouts import Layout, padded_layout
 from tasks.training.loop import train
+from tasks.training.losses import hard_label_loss
 from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import Seq2SeqObjective
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens
-from tasks.training.sequence_losses import over_vocabulary, token_terms
+from tasks.training.sequence_losses import over_vocabulary
+from tasks.training.sequence_probe import SequenceProbe
 from tasks.training.writing import load_reader, to_texts, write
 
 pc: Any = pyarrow.compute
@@ -91,13 +95,21 @@ def fit_seq2seq(
         decoding,
         validation_texts,
     )
-    config = config.model_copy(update={"selection": chosen_by})
     precision = resolve_precision(config.precision)
+    config = config.model_copy(update={"selection": chosen_by, "precision": precision})
 
     def validate(candidate: nn.Module) -> dict[str, float]:
         assert isinstance(candidate, Seq2SeqNetwork)
         return validation.figures(candidate, precision=precision)
 
+    probe = SequenceProbe(
+        examples,
+        objective,
+        config,
+        pad_token_id=facts.pad_token_id,
+        planned_steps=num_steps(len(examples), config.batch_size) * config.num_epochs,
+        seed=seed,
+    )
     result = train(
         network,
         examples,
@@ -109,6 +121,7 @@ def fit_seq2seq(
         work=workspace.work,
         progress=workspace.progress,
         layout=padded_layout(grouped=config.group_by_length),
+        probe=probe if objective.is_told else None,
     )
     folder = workspace.output / "model"
     save_seq2seq(network.model, folder, decoding)
@@ -212,9 +225,9 @@ class _Validation:
                     labels_BL = batch.labels_BL.to(device)
                     states_ND = network(moved(batch.source, device), labels_BL)
                     terms = over_vocabulary(
-                        lambda logits, labels: token_terms(
-                            logits, labels, alpha=0.0, num_tokens=float(num_tokens)
-                        ),
+                        lambda logits, labels: {
+                            "loss": hard_label_loss(logits, labels, normalizer=float(num_tokens))
+                        },
                         states_ND,
                         matrix_VD[:size],
                         None if bias_V is None else bias_V[:size],

@@ -20,7 +20,8 @@ References: Kim & Rush 2016, arXiv:1606.07947 (word-level distillation).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,12 +29,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.training.losses import hard_label_loss
-from tasks.training.losses.topk import SparseTargets, topk_kl_loss
+from tasks.training.losses.topk import SparseTargets, coarse_loss, coarsened
 
 _CHUNK_LOGITS = 1 << 22
 """Logits of a chunk: 16 MB in float32, and losses hold about four such arrays at a time."""
 
 Terms = Callable[..., Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class SettledTerm:
+    """A loss term over tokens as it is at one step: numbers where a recipe may have schedules.
+
+    Args:
+        title: under which it is told, as loss_<title>.
+        kind: hard, or one of `losses.topk.COARSE_LOSSES`.
+        weight: >= 0; at 0 the term is not computed.
+        temperature: of divergences, > 0.
+        parameters: that only this kind has.
+    """
+
+    title: str
+    kind: str
+    weight: float
+    temperature: float = 1.0
+    parameters: Mapping[str, float] = field(default_factory=dict)
 
 
 def token_terms(
@@ -44,40 +64,104 @@ def token_terms(
     tail_N: Tensor | None = None,
     mask_N: Tensor | None = None,
     *,
-    alpha: float,
-    temperature: float = 1.0,
+    terms: Sequence[SettledTerm],
     label_smoothing: float = 0.0,
     num_tokens: float | Tensor,
     num_taught: float | Tensor = 1.0,
 ) -> dict[str, Tensor]:
-    """alpha · T² · KL(teacher || student) + (1 - alpha) · CE of the tokens in one chunk.
+    """The weighted sum of loss terms over the tokens in one chunk.
 
     Args:
         labels_N: int64, IGNORE_INDEX where there is none.
-        ids_NK, log_probs_NK, tail_N: a teacher's `SparseTargets`, needed if alpha > 0.
+        ids_NK, log_probs_NK, tail_N: a teacher's `SparseTargets`, needed by divergences.
         mask_N: bool, tokens of which the teacher was asked.
+        terms: what is added up.
         num_tokens, num_taught: labelled tokens, and tokens with signals, of the whole step.
-    Returns: `loss` to differentiate, and the unweighted `loss_kd`, `loss_hard`.
+    Returns: `loss` to differentiate, and each term unweighted as `loss_<title>`, 0 if its weight
+        is 0.
     """
     zero = logits_NV.new_zeros((), dtype=torch.float32)
-    soft, hard = zero, zero
-    if alpha > 0:
-        assert ids_NK is not None, "alpha > 0 without teacher signals"
-        assert log_probs_NK is not None
-        assert tail_N is not None
-        assert mask_N is not None
-        soft = topk_kl_loss(
-            logits_NV,
-            SparseTargets(ids_NK, log_probs_NK, tail_N),
-            mask_N,
-            temperature=temperature,
-            normalizer=num_taught,
-        )
-    if alpha < 1:
-        hard = hard_label_loss(
-            logits_NV, labels_N, normalizer=num_tokens, label_smoothing=label_smoothing
-        )
-    return {"loss": alpha * soft + (1 - alpha) * hard, "loss_kd": soft, "loss_hard": hard}
+    found = {f"loss_{term.title}": zero for term in terms}
+    loss: Tensor | None = None
+    for term, value in _evaluated(
+        logits_NV, labels_N, ids_NK, log_probs_NK, tail_N, mask_N, terms=terms,
+        label_smoothing=label_smoothing, num_tokens=num_tokens, num_taught=num_taught,
+    ):  # fmt: skip
+        found[f"loss_{term.title}"] = value
+        loss = term.weight * value if loss is None else loss + term.weight * value
+    # A step whose weights are all 0 has a gradient, of zero.
+    return {"loss": logits_NV.float().sum() * 0.0 if loss is None else loss, **found}
+
+
+def token_pulls(
+    logits_NV: Tensor,
+    labels_N: Tensor,
+    *signals: Tensor | None,
+    terms: Sequence[SettledTerm],
+    **settings: Any,
+) -> dict[str, Tensor]:
+    """How much each term pulls at the logits of one chunk, in squares, which chunks add up.
+
+    Args:
+        labels_N, signals, settings: as `token_terms` takes them.
+    Returns: `pull_<title>`, the squared L2 norm of the term's weighted gradient in the logits, 0
+        if its weight is 0; and a `loss` of 0.
+    """
+    zero = logits_NV.new_zeros((), dtype=torch.float32)
+    found = {f"pull_{term.title}": zero for term in terms}
+    with torch.enable_grad():
+        leaf = logits_NV.detach().requires_grad_()
+        for term, value in _evaluated(leaf, labels_N, *signals, terms=terms, **settings):
+            # Terms of one temperature share what they start from.
+            (gradient,) = torch.autograd.grad(term.weight * value, leaf, retain_graph=True)
+            found[f"pull_{term.title}"] = gradient.float().square().sum()
+    return {"loss": zero, **found}
+
+
+def _evaluated(
+    logits_NV: Tensor,
+    labels_N: Tensor,
+    ids_NK: Tensor | None = None,
+    log_probs_NK: Tensor | None = None,
+    tail_N: Tensor | None = None,
+    mask_N: Tensor | None = None,
+    *,
+    terms: Sequence[SettledTerm],
+    label_smoothing: float,
+    num_tokens: float | Tensor,
+    num_taught: float | Tensor,
+) -> Iterator[tuple[SettledTerm, Tensor]]:
+    """Each term that has a weight, with its value."""
+    # Arrays over the vocabulary are made once a temperature, not once a term.
+    coarse: dict[float, tuple[Tensor, Tensor]] = {}
+    for term in terms:
+        if term.weight == 0:
+            continue
+        if term.kind == "hard":
+            value = hard_label_loss(
+                logits_NV, labels_N, normalizer=num_tokens, label_smoothing=label_smoothing
+            )
+        else:
+            assert ids_NK is not None, f"{term.title} without teacher signals"
+            assert log_probs_NK is not None
+            assert tail_N is not None
+            assert mask_N is not None
+            if term.temperature not in coarse:
+                coarse[term.temperature] = coarsened(
+                    logits_NV,
+                    SparseTargets(ids_NK, log_probs_NK, tail_N),
+                    mask_N,
+                    temperature=term.temperature,
+                )
+            value = coarse_loss(
+                term.kind,
+                *coarse[term.temperature],
+                mask_N,
+                temperature=term.temperature,
+                normalizer=num_taught,
+                **term.parameters,
+            )
+        yield term, value
 
 
 def over_vocabulary(
@@ -100,6 +184,10 @@ def over_vocabulary(
         chunk_tokens: tokens a chunk, for tests; as many as keep a chunk small if not given.
     """
     chunk = chunk_tokens or max(1, _CHUNK_LOGITS // len(matrix_VD))
+    if not torch.is_grad_enabled():
+        # The function below sees only that a weight is trained, and would take its gradient.
+        matrix_VD = matrix_VD.detach()
+        bias_V = None if bias_V is None else bias_V.detach()
     names: list[str] = []
     loss, others = _OverVocabulary.apply(
         states_ND, matrix_VD, bias_V, terms, tuple(per_token), chunk, names

@@ -11,9 +11,11 @@ from tasks import seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table
 from tasks.modeling.seq2seq import Seq2SeqNetwork, load_seq2seq, output_projection
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq
+from tasks.runtime.progress import SilentProgress
+from tasks.runtime.stages import run_stage
 from tasks.training.layouts import padded_layout
 from tasks.training.losses.topk import topk_kl_loss
-from tests.tasks.twelve_words import SMALL, WORDS, history, training, weights
+from tests.tasks.twelve_words import DECODING, SMALL, WORDS, history, training, weights
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(text_world):
@@ -82,6 +84,90 @@ def test_steps_on_the_students_own_texts_ask_the_teacher(text_world):
     assert made.content_digest == again.content_digest
 
 
+FADING = {"kind": "cosine", "start": 0.9, "end": 0.1}
+LISTED = {
+    "terms": [
+        {"kind": "skew_kl", "weight": FADING, "temperature": {"start": 3.0, "end": 1.0}},
+        {"kind": "total_variation", "name": "near", "weight": 0.2},
+        {"kind": "hard", "weight": 0.5},
+    ]
+}
+
+
+@pytest.mark.parametrize("on_policy", [0.0, 0.5])
+def test_the_history_tells_each_term_its_weight_and_its_share(text_world, on_policy):
+    """Curves of a sum say nothing of its parts, nor why they move."""
+    made = text_world.student(
+        {**LISTED, "on_policy": {"share": on_policy, "k": 8}}, signals=text_world.signals,
+        training=training(3), **({"teacher": text_world.teacher} if on_policy else {}),
+    )  # fmt: skip
+    found = history(made)
+    steps, planned = found["steps"], 3 * 256 // 16
+    assert steps[-1]["step"] == planned
+    # At the last step, by the end of each schedule; before, by the cosine itself.
+    assert steps[-1]["weight_skew_kl"] == 0.1
+    assert steps[-1]["temperature_skew_kl"] == 1.0
+    first = steps[0]["step"] - 1
+    fade = (1 + np.cos(np.pi * first / (planned - 1))) / 2
+    assert steps[0]["weight_skew_kl"] == pytest.approx(0.1 + 0.8 * fade)
+    for entry in steps:
+        assert entry["weight_near"] == 0.2
+        assert entry["weight_hard"] == 0.5
+        assert min(entry["loss_skew_kl"], entry["loss_near"], entry["loss_hard"]) > 0
+    for entry in found["validations"]:
+        shares = [entry[f"share_{name}"] for name in ("skew_kl", "near", "hard")]
+        assert min(shares) > 0
+        assert sum(shares) == pytest.approx(1.0)
+
+
+def test_a_history_of_two_numbers_is_as_it_was(text_world):
+    """New lines are other bytes: every student of an unchanged recipe would be another."""
+    made = text_world.student({"alpha": 0.5}, signals=text_world.signals)
+    names = {name for entry in history(made)["steps"] for name in entry}
+    assert names == {"step", "loss", "loss_kd", "loss_hard", "learning_rate"}
+    assert not any("share" in name for name in history(made)["validations"][-1])
+
+
+class StopError(Exception):
+    pass
+
+
+class StopAtSecond(SilentProgress):
+    """Ends a training as a crash would, at its second validation."""
+
+    def validated(self, number, figures):
+        del figures
+        if number == 2:
+            raise StopError
+
+
+def test_schedules_go_on_where_a_crash_left_them(text_world):
+    """A schedule that begins anew after a resume: a student that no recipe describes."""
+    config = seq2seq_student.Config(
+        problem="translation", target_language="zh", architecture=SMALL, objective=LISTED,
+        decoding=DECODING, training=training(4, validations_per_epoch=1),
+    )  # fmt: skip
+    inputs = {"tokens": text_world.tokens, "signals": text_world.signals}
+    lines = []
+
+    class Heard(SilentProgress):
+        def say(self, message):
+            lines.append(message)
+
+    def run(**options):
+        stage = seq2seq_student.STAGE
+        return run_stage(stage, config, inputs, store=text_world.store, **options).artifact
+
+    with pytest.raises(StopError):
+        run(progress=StopAtSecond())
+    resumed = run(progress=Heard())
+    assert any("resuming at step 16" in line for line in lines)
+    told, kept = history(resumed), weights(resumed)
+    undisturbed = run(force=True)
+    assert history(undisturbed) == told
+    assert all(torch.equal(kept[name], value) for name, value in weights(undisturbed).items())
+
+
 def test_distributions_of_other_tokens_are_refused(text_world):
     """Ids of another vocabulary are valid ids: nothing but a digest tells them apart."""
     words = (*WORDS[:4], *reversed(WORDS[4:]))
@@ -122,6 +208,12 @@ def test_objectives_that_cannot_learn_are_refused():
         seq2seq_student.Config(
             problem="generation", target_language="en", architecture=SMALL,
             objective={"alpha": 0.0, "on_policy": {"share": 0.5}}, training=training(1),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="no term compares distributions"):
+        seq2seq_student.Config(
+            problem="generation", target_language="en", architecture=SMALL,
+            objective={"terms": [{"kind": "hard"}], "on_policy": {"share": 0.5}},
+            training=training(1),
         )  # fmt: skip
     with pytest.raises(ValueError, match="not a teacher"):
         seq2seq_teacher.Config(

@@ -6,7 +6,7 @@
     logits.py        MSE of logits, standardised logits, decoupled KD (DKD)
     correlations.py  DIST: Pearson within and between classes
     multi_label.py   one yes or no a class: Bernoulli KL, and its cross-entropy
-    topk.py          teachers stored as top-k and a tail: word-level distillation
+    topk.py          teachers stored as top-k and a tail: word-level distillation by divergences
     teachers.py      several teachers as one
     hidden.py        MSE and cosine of hidden states (bridged by tasks/training/projections.py)
     attention.py     attention scores, attention distributions, MiniLMv2 relations
@@ -26,9 +26,9 @@ all, which the tests hold against float64 references:
 
 Recipes reach them through `distillation.terms` (hard, divergences, logits, correlations,
 multi_label; `tasks.training.unit_distributions` makes answer spans such distributions),
-`distillation.targets` of texts (topk), `combination` (teachers) and `student.matching` (hidden,
-attention, geometry, contrast). Only the translation pairs of `embeddings` are for programs of one's
-own.
+`distillation.terms` of written texts (hard, topk), `combination` (teachers) and `student.matching`
+(hidden, attention, geometry, contrast). Only the translation pairs of `embeddings` are for programs
+of one's own.
 """
 
 from tasks.training.losses.divergences import soft_target_loss

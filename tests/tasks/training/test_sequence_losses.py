@@ -5,8 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from tasks.training.losses import IGNORE_INDEX
+from tasks.training.losses.divergences import jsd_loss, reverse_kl_loss, total_variation_loss
 from tasks.training.losses.topk import SparseTargets, topk_kl_loss
-from tasks.training.sequence_losses import over_vocabulary, token_terms
+from tasks.training.sequence_losses import (
+    SettledTerm,
+    over_vocabulary,
+    token_pulls,
+    token_terms,
+)
 from tasks.training.token_signals import from_topk, likeliest, to_topk
 from tasks.training.topk_signals import TopKCodec
 
@@ -25,6 +31,10 @@ def dense_kl(student, teacher, temperature=1.0):
     p = (teacher.double() / temperature).log_softmax(-1)
     q = (student.double() / temperature).log_softmax(-1)
     return (p.exp() * (p - q)).sum(-1) * temperature**2
+
+
+def blended(alpha, temperature=1.0):
+    return SettledTerm("kd", "kl", alpha, temperature), SettledTerm("hard", "hard", 1 - alpha)
 
 
 def all_of(tensor):
@@ -114,13 +124,13 @@ def test_masked_tokens_add_nothing_whatever_stands_there():
     leaf = student.clone().requires_grad_()
     terms = token_terms(
         leaf, labels, targets.ids_NK, targets.log_probs_NK, targets.tail_N, mask,
-        alpha=0.5, num_tokens=3, num_taught=3,
+        terms=blended(0.5), num_tokens=3, num_taught=3,
     )  # fmt: skip
     terms["loss"].backward()
     alone = sparse(teacher[mask], 4)
     expected = token_terms(
         student[mask], labels[mask], alone.ids_NK, alone.log_probs_NK, alone.tail_N,
-        all_of(alone.tail_N), alpha=0.5, num_tokens=3, num_taught=3,
+        all_of(alone.tail_N), terms=blended(0.5), num_tokens=3, num_taught=3,
     )  # fmt: skip
     assert terms["loss"].item() == pytest.approx(expected["loss"].item(), rel=1e-6)
     assert leaf.grad[~mask].abs().max() == 0.0
@@ -170,7 +180,7 @@ def whole(states, matrix, bias, labels, targets, mask):
 def chunked(states, matrix, bias, labels, targets, mask, chunk):
     return over_vocabulary(
         lambda logits, *rest: token_terms(
-            logits, *rest, alpha=0.7, temperature=2.0, label_smoothing=0.1,
+            logits, *rest, terms=blended(0.7, 2.0), label_smoothing=0.1,
             num_tokens=17, num_taught=17,
         ),
         states,
@@ -254,6 +264,118 @@ def test_validation_takes_no_gradient():
     with torch.no_grad():
         terms = chunked(states, matrix.requires_grad_(), bias, labels, targets, mask, 5)
     assert not terms["loss"].requires_grad
+    seen = []
+
+    def watched(logits, labels):
+        seen.append(logits.requires_grad)
+        return {"loss": logits.sum()}
+
+    with torch.no_grad():
+        over_vocabulary(watched, states, matrix, bias, (labels,))
+    # An output matrix that is trained is no reason: half a validation went into its gradient.
+    assert seen == [False]
+
+
+TERMS = (
+    SettledTerm("reverse", "reverse_kl", 0.4, 2.0),
+    SettledTerm("jsd", "jsd", 0.3, 2.0, {"beta": 0.2}),
+    SettledTerm("near", "total_variation", 0.2, 1.0),
+    SettledTerm("hard", "hard", 0.1),
+)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 23])
+def test_a_list_of_terms_is_the_weighted_sum_of_dense_losses(chunk):
+    """Terms of one temperature share their arrays, chunks are summed: against neither, in
+    float64, with all tokens kept."""
+    states, matrix, bias, labels, targets, mask = (
+        value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+        for value in problem(k=40)
+    )
+    leaves = [value.clone().requires_grad_() for value in (states, matrix, bias)]
+    found = over_vocabulary(
+        lambda logits, *rest: token_terms(
+            logits, *rest, terms=TERMS, label_smoothing=0.1, num_tokens=17, num_taught=17
+        ),
+        *leaves,
+        (labels, targets.ids_NK, targets.log_probs_NK.double(), targets.tail_N.double(), mask),
+        chunk_tokens=chunk,
+    )
+    found["loss"].backward()
+    others = [value.clone().requires_grad_() for value in (states, matrix, bias)]
+    logits = (others[0] @ others[1].T + others[2])[mask]
+    teacher = torch.empty_like(logits).scatter(
+        1, targets.ids_NK[mask], targets.log_probs_NK[mask].double()
+    )
+    apart = {
+        "reverse": reverse_kl_loss(logits, teacher, temperature=2.0, normalizer=17),
+        "jsd": jsd_loss(logits, teacher, temperature=2.0, normalizer=17, beta=0.2),
+        "near": total_variation_loss(logits, teacher, temperature=1.0, normalizer=17),
+        "hard": F.cross_entropy(logits, labels[mask], reduction="sum", label_smoothing=0.1) / 17,
+    }
+    expected = sum(term.weight * apart[term.title] for term in TERMS)
+    expected.backward()
+    assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    for title, value in apart.items():
+        assert found[f"loss_{title}"].item() == pytest.approx(value.item(), rel=1e-6), title
+    for leaf, other in zip(leaves, others, strict=True):
+        torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-6, atol=1e-9)
+
+
+def test_terms_of_one_temperature_share_what_is_as_large_as_the_vocabulary():
+    """Four terms must not take four times the memory of one: arrays are counted as autograd keeps
+    them."""
+
+    def kept(*terms):
+        sizes = {}
+        logits, targets = draw(30, 400, seed=1).requires_grad_(), sparse(draw(30, 400, seed=2), 5)
+
+        def keep(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            token_terms(
+                logits, torch.zeros(30, dtype=torch.long), targets.ids_NK, targets.log_probs_NK,
+                targets.tail_N, all_of(targets.tail_N), terms=terms, num_tokens=30,
+            )  # fmt: skip
+        return sum(size for size in sizes.values() if size >= 30 * 400)
+
+    one = kept(SettledTerm("kd", "kl", 1.0, 2.0))
+    assert one > 0
+    assert kept(*(SettledTerm(kind, kind, 1.0, 2.0) for kind in ("kl", "reverse_kl", "jsd"))) == one
+
+
+def test_a_term_without_weight_costs_nothing_and_is_told_as_nothing():
+    """A teacher's signals asked for by a weight of 0: students without any could not be trained."""
+    states, matrix, _, labels, *_ = problem()
+    terms = blended(0.0)
+    found = token_terms(states @ matrix.T, labels, terms=terms, num_tokens=17)
+    assert found["loss_kd"].item() == 0.0
+    assert found["loss"].item() == found["loss_hard"].item() > 0
+    nothing = (SettledTerm("hard", "hard", 0.0),)
+    leaf = (states @ matrix.T).requires_grad_()
+    token_terms(leaf, labels, terms=nothing, num_tokens=17)["loss"].backward()
+    assert leaf.grad.abs().max() == 0.0
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 23])
+def test_pulls_are_the_norms_of_each_term_s_gradient_in_the_logits(chunk):
+    """Norms of chunks added up, and not their squares, make a long text pull harder."""
+    states, matrix, bias, labels, targets, mask = problem()
+    signals = (labels, targets.ids_NK, targets.log_probs_NK, targets.tail_N, mask)
+    settings = {"label_smoothing": 0.1, "num_tokens": 17, "num_taught": 17}
+    with torch.no_grad():
+        found = over_vocabulary(
+            lambda logits, *rest: token_pulls(logits, *rest, terms=TERMS, **settings),
+            states, matrix.requires_grad_(), bias, signals, chunk_tokens=chunk,
+        )  # fmt: skip
+    for term in TERMS:
+        leaf = (states @ matrix.detach().T + bias).requires_grad_()
+        token_terms(leaf, *signals, terms=[term], **settings)["loss"].backward()
+        expected = leaf.grad.square().sum().item()
+        assert found[f"pull_{term.title}"].item() == pytest.approx(expected, rel=1e-4)
+    assert found["loss"].item() == 0.0
 
 
 def test_tokens_that_are_not_aligned_are_refused():
