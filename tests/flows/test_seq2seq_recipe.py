@@ -13,7 +13,7 @@ from flows.recipe_files import check_recipe, encoder_recipe, read_recipe
 from flows.seq2seq_recipe import Seq2SeqRecipe
 from tests.flows.recipe_probes import all_models
 
-NAMES = ("translation", "summarization", "generation")
+NAMES = ("translation", "summarization", "generation", "translation_losses")
 
 
 def refusal(*overrides, name="translation"):
@@ -70,6 +70,36 @@ def test_students_read_the_teachers_tokens_unless_they_have_their_own():
     assert "leave student.tokenizer out" in refusal(own)
     texts = read_recipe("translation", [own, "distillation.alpha=0"])
     assert texts.student_tokens_config() != texts.teacher_tokens_config()
+
+
+def test_terms_reach_the_student_and_nobody_else():
+    """A list that baselines are trained with too, or that the student never sees."""
+    plain, listed = read_recipe("translation"), read_recipe("translation_losses")
+    config = listed.student_config(0)
+    assert [term.kind for term in config.objective.terms] == ["jsd", "reverse_kl", "hard"]
+    assert config.objective.targets == plain.student_config(0).objective.targets
+    assert listed.pseudo_label_config(0) == plain.pseudo_label_config(0)
+    assert listed.no_kd_config(0) == plain.no_kd_config(0)
+    assert listed.teacher_signals_config() == plain.teacher_signals_config()
+
+
+def test_one_vocabulary_is_asked_for_where_a_term_compares_distributions():
+    """Ids of two vocabularies compared, or a student of texts alone that is refused its own."""
+    own = "student.tokenizer={kind: bpe, vocab_size: 500}"
+    assert "leave student.tokenizer out" in refusal(own, name="translation_losses")
+    texts = "distillation.terms=[{kind: hard}]"
+    assert read_recipe("translation_losses", [own, texts]).student_config(0)
+    assert "alpha, temperature and 1 terms are both given" in refusal(texts)
+
+
+def test_alpha_and_temperature_may_move():
+    """A schedule that is refused in the short form, or that loses its shape on the way."""
+    falling = "{kind: cosine, start: 0.9, end: 0.1}"
+    recipe = read_recipe("translation", [f"distillation.alpha={falling}"])
+    kd, hard = recipe.student_config(0).objective.loss_terms
+    assert (kd.weight.kind, kd.weight.start, kd.weight.end) == ("cosine", 0.9, 0.1)
+    assert hard.weight.end == 0.9
+    assert "alpha is 2, but" in refusal("distillation.alpha=2")
 
 
 def test_the_teacher_is_an_input_only_where_it_is_asked_or_copied():
