@@ -186,6 +186,23 @@ MUTANTS = {
     "a schedule without its end": (
         "schedules", "test_schedules", "        return value.end\n", "        return value.start\n",
     ),
+    "a weight of a term over tokens forgotten": (
+        "sequence_losses", "test_sequence_losses",
+        "loss is None else loss + term.weight * value", "loss is None else loss + value",
+    ),
+    "one divergence for terms of every temperature": (
+        "sequence_losses", "test_sequence_losses",
+        "if term.temperature not in coarse:",
+        "coarse = {term.temperature: v for v in coarse.values()}\n            if not coarse:",
+    ),
+    "the step forgotten by a term over tokens": (
+        "seq2seq_objective", "test_seq2seq_objective",
+        "value_at(term.weight, step, total_steps", "value_at(term.weight, 0, total_steps",
+    ),
+    "the student's own texts as labels": (
+        "seq2seq_objective", "test_seq2seq_objective",
+        'weight=0.0 if term.kind == "hard" else', 'weight=term.weight if term.kind == "hard" else',
+    ),
     # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
     "signals of a teacher in training mode": (
         "inference", "test_inference", "    model.eval()\n", "    model.train()\n",

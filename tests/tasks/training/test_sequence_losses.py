@@ -322,6 +322,29 @@ def test_a_list_of_terms_is_the_weighted_sum_of_dense_losses(chunk):
         torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-6, atol=1e-9)
 
 
+def test_terms_in_16_bits_are_finite_and_near_those_in_32():
+    """Logits of a step in bfloat16, states that grew: inf - inf in one token ends a training."""
+
+    def evaluated(scale, **autocast):
+        states, matrix, bias, labels, targets, mask = problem()
+        leaf = (states * scale).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, **autocast):
+            terms = over_vocabulary(
+                lambda logits, *rest: token_terms(
+                    logits, *rest, terms=TERMS, num_tokens=17, num_taught=17
+                ),
+                leaf, matrix, bias, chunk_tokens=5,
+                per_token=(labels, targets.ids_NK, targets.log_probs_NK, targets.tail_N, mask),
+            )  # fmt: skip
+        terms["loss"].backward()
+        return terms["loss"], leaf.grad
+
+    rough, exact = evaluated(1.0)[0], evaluated(1.0, enabled=False)[0]
+    assert rough.item() == pytest.approx(exact.item(), rel=0.02)
+    for value in evaluated(1e4):
+        assert torch.isfinite(value).all()
+
+
 def test_terms_of_one_temperature_share_what_is_as_large_as_the_vocabulary():
     """Four terms must not take four times the memory of one: arrays are counted as autograd keeps
     them."""
