@@ -18,7 +18,7 @@ from tasks.training.layer_matching import with_matching
 from tasks.training.layer_views import read_layers
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AttentionTerm, LayerTerm, RelationTerm
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.passes import pad
@@ -59,6 +59,40 @@ def test_layers_are_paired_by_rule():
     assert given.pairs(3, 12) == ((0, 0), (3, 11))
     with pytest.raises(RecipeError, match="which have 2 and 12"):
         given.pairs(2, 12)
+
+
+def test_the_k_topmost_layers_are_paired_from_the_top():
+    """The k lowest, or the top of one with the middle of the other: half of a paper's method."""
+    assert LayerTerm(kind="cka", layers={"last": 2}).pairs(3, 12) == ((2, 11), (3, 12))
+    assert LayerTerm(kind="cka", layers={"last": 3}).pairs(3, 12) == ((1, 10), (2, 11), (3, 12))
+    relations = RelationTerm(kind="relations", layers={"last": 2})
+    assert relations.pairs(4, 2) == ((3, 1), (4, 2))
+    for sizes in ((3, 12), (12, 3)):
+        with pytest.raises(RecipeError) as refused:
+            LayerTerm(kind="cka", layers={"last": 4}).pairs(*sizes)
+        assert f"has {sizes[0]} and the teacher {sizes[1]}" in str(refused.value)
+        assert "set last to 3 at most" in str(refused.value)
+    for wrong in (0, -1, 1.5, "all"):
+        with pytest.raises(ValueError, match=r"LastLayers\.last"):
+            LayerTerm(kind="cka", layers={"last": wrong})
+
+
+def test_one_topmost_layer_is_one_recipe_however_it_is_spelled():
+    """`last` and `{last: 1}` with two keys: the same student trained twice."""
+    short, long = (LayerTerm(kind="cka", layers=given) for given in ("last", {"last": 1}))
+    assert short.model_dump_json() == long.model_dump_json()
+    assert '"layers":"last"' in short.model_dump_json()
+    kept = LayerTerm(kind="cka", layers={"last": 2})
+    assert LayerTerm.model_validate_json(kept.model_dump_json()) == kept
+
+
+def test_attention_is_not_compared_with_embeddings_by_rule():
+    """Uniform of a student twice as deep: layer 0 of the teacher, read as its topmost."""
+    attention = AttentionTerm(kind="attention", layers="uniform")
+    assert attention.pairs(3, 2) == ((1, 1), (2, 1), (3, 2))
+    with pytest.raises(RecipeError, match="layer 1 of the student's 6"):
+        attention.pairs(6, 3)
+    assert LayerTerm(kind="cka").pairs(6, 3)[0] == (1, 0)
 
 
 def naive(student, teacher, kind):
