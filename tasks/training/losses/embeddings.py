@@ -93,7 +93,11 @@ def contrastive_loss(
     Returns: scalar, nats per text.
     Raises: ValueError if the shapes differ or the temperature is not positive.
     References: van den Oord et al. 2018, arXiv:1807.03748, equation 4; Tian et al. 2020,
-        arXiv:1910.10699 (teacher and student as the two views).
+        arXiv:1910.10699 (teacher and student as the two views). There, and in torchdistill's
+        CRDLoss, thousands of wrong answers come from a memory bank of all training texts, the loss
+        is NCE over them, and both sides pass a trained layer first; the bank is state as large as
+        the data, and holds vectors of weights long gone. Here wrong answers are the pass's own, so
+        the two losses have no value in common.
     """
     check_same_shape(student_embeddings_BD, teacher_embeddings_BD, what="embeddings")
     check_mask(mask_B, student_embeddings_BD)
