@@ -2,6 +2,7 @@
 
     student of 3 layers, teacher of 12    uniform   1-4  2-8  3-12
                                           last      3-12
+                                          {last: 2}         2-11  3-12
                                           [[2, 6], [3, 12]]   just so
 
 Layer 0 are the embeddings, layer i the output of the i-th Transformer layer. Terms over texts
@@ -12,19 +13,43 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
 from tasks.training.objective_config import Weight
 
 Layer = Annotated[int, Field(ge=0)]
-Pairs = Literal["uniform", "last"] | tuple[tuple[Layer, Layer], ...]
 Vectors = Literal["queries", "keys", "values"]
 _LAYERS = (
     "pairs of layers (student's, teacher's), counted from 1; or every student layer against the "
-    "teacher's at the same height (uniform), or the topmost two (last)"
+    "teacher's at the same height (uniform), the topmost of both (last), or the k topmost of both, "
+    "each against the one as far below the top ({last: k})"
 )
+
+
+class LastLayers(Frozen):
+    """The topmost layers of both networks, paired in order: the top with the top.
+
+    References: Sun et al. 2019, arXiv:1908.09355, section 3 (PKD-Last).
+    """
+
+    last: int = Field(
+        ge=1, description="how many of the topmost layers are compared; both networks have as many"
+    )
+
+
+def _shortest(
+    layers: Literal["uniform", "last"] | LastLayers | tuple[tuple[int, int], ...],
+) -> Literal["uniform", "last"] | LastLayers | tuple[tuple[int, int], ...]:
+    """`{last: 1}` as `last`: what means the same has one key."""
+    return "last" if layers == LastLayers(last=1) else layers
+
+
+Pairs = Annotated[
+    Literal["uniform", "last"] | LastLayers | tuple[tuple[Layer, Layer], ...],
+    AfterValidator(_shortest),
+]
 
 
 class MatchingTerm(Frozen):
@@ -45,31 +70,55 @@ class MatchingTerm(Frozen):
         layers = dict(self)["layers"]
         if layers == ():
             raise ValueError("layers is empty: name at least one pair")
-        if self.reads_attention and any(0 in pair for pair in layers if not isinstance(pair, str)):
+        pairs = layers if isinstance(layers, tuple) else ()
+        if self.reads_attention and any(0 in pair for pair in pairs):
             raise ValueError("layer 0 are the embeddings, which attend to nothing: count from 1")
         return self
 
     def pairs(self, student: int, teacher: int) -> tuple[tuple[int, int], ...]:
         """(student layer, teacher layer) of networks with so many layers.
 
-        Raises: RecipeError if a layer is not there.
+        Raises: RecipeError if a layer is not there, or is none that the term can compare.
         """
         layers: Pairs = dict(self)["layers"]
-        if layers == "last":
-            return ((student, teacher),)
+        if isinstance(layers, tuple):
+            return _explicit(layers, student, teacher)
         if layers == "uniform":
-            return tuple(
-                (layer, round(layer * teacher / student)) for layer in range(1, student + 1)
+            return self._uniform(student, teacher)
+        count = layers.last if isinstance(layers, LastLayers) else 1
+        if count > min(student, teacher):
+            raise RecipeError(
+                f"{self.title} compares the last {count} layers, but the student has {student} and "
+                f"the teacher {teacher}",
+                rule="layers: {last: k} pairs the k topmost layers of both, one by one",
+                remedy=f"set last to {min(student, teacher)} at most, or use layers: uniform",
             )
-        for mine, theirs in layers:
-            if mine > student or theirs > teacher:
-                raise RecipeError(
-                    f"a layer term compares layer {mine} of the student with layer {theirs} of the "
-                    f"teacher, which have {student} and {teacher}",
-                    rule="layers are counted from 1; 0 are the embeddings",
-                    remedy="correct student.matching",
-                )
-        return layers
+        return tuple((student - below, teacher - below) for below in reversed(range(count)))
+
+    def _uniform(self, student: int, teacher: int) -> tuple[tuple[int, int], ...]:
+        pairs = tuple((layer, round(layer * teacher / student)) for layer in range(1, student + 1))
+        if self.reads_attention and pairs[0][1] == 0:
+            raise RecipeError(
+                f"{self.title} compares layer 1 of the student's {student} at the height of the "
+                f"embeddings of the teacher, which has {teacher}",
+                rule="layer 0 are the embeddings, which attend to nothing",
+                remedy="name pairs of layers, or use layers: last",
+            )
+        return pairs
+
+
+def _explicit(
+    layers: tuple[tuple[int, int], ...], student: int, teacher: int
+) -> tuple[tuple[int, int], ...]:
+    for mine, theirs in layers:
+        if mine > student or theirs > teacher:
+            raise RecipeError(
+                f"a layer term compares layer {mine} of the student with layer {theirs} of the "
+                f"teacher, which have {student} and {teacher}",
+                rule="layers are counted from 1; 0 are the embeddings",
+                remedy="correct student.matching",
+            )
+    return layers
 
 
 class LayerTerm(MatchingTerm):

@@ -11,7 +11,7 @@
     hidden.py        MSE and cosine of hidden states (bridged by tasks/training/projections.py)
     attention.py     attention scores, attention distributions, MiniLMv2 relations
     geometry.py      how texts lie to one another: linear CKA, RKD distances and angles
-    embeddings.py    sentence embeddings: translation pairs, in-batch contrast
+    embeddings.py    sentence embeddings: the teacher's place, in-batch contrast
 
 Students come first, teachers second, then a bool mask of the positions that count. One rule for
 all, which the tests hold against float64 references:
@@ -25,10 +25,10 @@ all, which the tests hold against float64 references:
 * the teacher is a constant: no gradient flows into it.
 
 Recipes reach them through `distillation.terms` (hard, divergences, logits, correlations,
-multi_label; `tasks.training.unit_distributions` makes answer spans such distributions),
+multi_label, embeddings; `tasks.training.unit_distributions` makes answer spans such distributions),
 `distillation.terms` of written texts (hard, topk), `combination` (teachers) and `student.matching`
-(hidden, attention, geometry, contrast). Only the translation pairs of `embeddings` are for programs
-of one's own.
+(hidden, attention, geometry, contrast). tests/tasks/training/losses/TRAPS.md tells which test holds
+which trap that another toolkit fell into.
 """
 
 from tasks.training.losses.divergences import soft_target_loss

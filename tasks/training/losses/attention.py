@@ -40,7 +40,9 @@ def attention_score_loss(
         normalizer: number of valid tokens in the whole step.
     Returns: scalar, squared scores per token.
     Raises: ValueError if the shapes differ or do not fit the mask.
-    References: Jiao et al. 2020, arXiv:1909.10351, equation 7.
+    References: Jiao et al. 2020, arXiv:1909.10351, equation 7. TextBrewer's att_mse_sum_loss adds
+        the heads up: of H heads H**2 times this loss of means, and no scale that networks of
+        different numbers of heads share.
     """
     student, teacher, pairs_BLL = _checked(student_scores_BHLL, teacher_scores_BHLL, mask_BL)
     squares_BLL = (student - teacher).square().mean(1)
@@ -58,7 +60,10 @@ def attention_probability_loss(
     """KL(teacher || student) of where each token looks; takes scores, as `attention_score_loss`.
 
     Returns: scalar, nats per token, averaged over heads.
-    References: Wang et al. 2020, arXiv:2002.10957, equation 6.
+    References: Wang et al. 2020, arXiv:2002.10957, equation 6. TextBrewer's att_ce_loss is this
+        loss and the teacher's entropy, but for padding: that stays in its softmax. att_ce_mean_loss
+        softens the mean of the heads' scores, which no head looks by; where numbers of heads
+        differ, layers are compared here by the mean of the heads' distributions.
     """
     student, teacher, pairs_BLL = _checked(student_scores_BHLL, teacher_scores_BHLL, mask_BL)
     return _looking_kl(student, teacher, pairs_BLL, mask_BL) / normalizer

@@ -1,4 +1,4 @@
-"""Sentence embeddings: translations at the teacher's place, and contrast within a pass.
+"""Sentence embeddings: texts at the teacher's place, and contrast within a pass.
 
 Shapes: B texts, D width (the student's embeddings projected to the teacher's, if they differ).
 """
@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.training.losses.hidden import hidden_mse_loss
 from tasks.training.losses.positions import (
     check_mask,
     check_same_shape,
@@ -19,55 +18,33 @@ from tasks.training.losses.positions import (
 )
 
 
-def translation_pair_loss(
-    source_embeddings_BD: Tensor,
-    target_embeddings_BD: Tensor,
+@full_precision
+def embedding_distance_loss(
+    student_embeddings_BD: Tensor,
     teacher_embeddings_BD: Tensor,
     mask_B: Tensor | None = None,
     *,
     normalizer: float | Tensor,
 ) -> Tensor:
-    """The student places a sentence and its translation where the teacher places the sentence.
-
-    Args:
-        source_embeddings_BD: the student's, of sentences in the teacher's language.
-        target_embeddings_BD: the student's, of their translations.
-        teacher_embeddings_BD: the teacher's, of the sentences.
-        mask_B: bool, (texts,): which of them count; all if not given.
-        normalizer: number of valid pairs in the whole step.
-    Returns: scalar: both squared distances, averaged over the width. (Sentence Transformers
-        averages over the two columns as well: half of this.)
-    Raises: ValueError if the shapes differ.
-    References: Reimers & Gurevych 2020, arXiv:2004.09813, equation 1.
-    """
-    source = hidden_mse_loss(
-        source_embeddings_BD, teacher_embeddings_BD, mask_B, normalizer=normalizer
-    )
-    target = hidden_mse_loss(
-        target_embeddings_BD, teacher_embeddings_BD, mask_B, normalizer=normalizer
-    )
-    return source + target
-
-
-@full_precision
-def embedding_distance_loss(
-    student_embeddings_BD: Tensor, teacher_embeddings_BD: Tensor, *, normalizer: float | Tensor
-) -> Tensor:
     """Squared distance of the student's vector of a text from the teacher's.
 
     Summed over the width, so that it does not shrink with it: D times the mean squared error of
-    equation 1, and 2 - 2 cos of vectors of unit length.
+    equation 1, and 2 - 2 cos of vectors of unit length. A translation pair are two rows with one
+    teacher vector, that of the source: then this is D times the mean over both columns, which is
+    Sentence Transformers' MSELoss.
 
     Args:
         student_embeddings_BD, teacher_embeddings_BD: float, (texts, width).
-        normalizer: number of texts in the whole step.
+        mask_B: bool, (texts,): which of them count; all if not given.
+        normalizer: number of valid texts in the whole step.
     Returns: scalar, a text.
     Raises: ValueError if the shapes differ.
     References: Reimers & Gurevych 2020, arXiv:2004.09813, equation 1.
     """
     check_same_shape(student_embeddings_BD, teacher_embeddings_BD, what="embeddings")
-    apart_BD = student_embeddings_BD - constant(teacher_embeddings_BD)
-    return apart_BD.square().sum() / normalizer
+    check_mask(mask_B, student_embeddings_BD)
+    student = cleared(student_embeddings_BD, mask_B)
+    return (student - cleared(constant(teacher_embeddings_BD), mask_B)).square().sum() / normalizer
 
 
 @full_precision
@@ -93,7 +70,11 @@ def contrastive_loss(
     Returns: scalar, nats per text.
     Raises: ValueError if the shapes differ or the temperature is not positive.
     References: van den Oord et al. 2018, arXiv:1807.03748, equation 4; Tian et al. 2020,
-        arXiv:1910.10699 (teacher and student as the two views).
+        arXiv:1910.10699 (teacher and student as the two views). There, and in torchdistill's
+        CRDLoss, thousands of wrong answers come from a memory bank of all training texts, the loss
+        is NCE over them, and both sides pass a trained layer first; the bank is state as large as
+        the data, and holds vectors of weights long gone. Here wrong answers are the pass's own, so
+        the two losses have no value in common.
     """
     check_same_shape(student_embeddings_BD, teacher_embeddings_BD, what="embeddings")
     check_mask(mask_B, student_embeddings_BD)

@@ -12,17 +12,19 @@ from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.texts import Texts
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
+from tasks.training.checkpoints import load_checkpoint
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import TrainingProbe
 from tasks.training.layer_matching import with_matching
 from tasks.training.layer_views import read_layers
 from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
-from tasks.training.matching_config import LayerTerm
+from tasks.training.matching_config import AttentionTerm, LayerTerm, RelationTerm
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.passes import pad
 from tasks.training.ragged import RaggedIds
+from tasks.training.stepping import Stepper
 
 OBJECTIVE = Objective(blend(1.0, 2.0))
 
@@ -59,6 +61,40 @@ def test_layers_are_paired_by_rule():
     assert given.pairs(3, 12) == ((0, 0), (3, 11))
     with pytest.raises(RecipeError, match="which have 2 and 12"):
         given.pairs(2, 12)
+
+
+def test_the_k_topmost_layers_are_paired_from_the_top():
+    """The k lowest, or the top of one with the middle of the other: half of a paper's method."""
+    assert LayerTerm(kind="cka", layers={"last": 2}).pairs(3, 12) == ((2, 11), (3, 12))
+    assert LayerTerm(kind="cka", layers={"last": 3}).pairs(3, 12) == ((1, 10), (2, 11), (3, 12))
+    relations = RelationTerm(kind="relations", layers={"last": 2})
+    assert relations.pairs(4, 2) == ((3, 1), (4, 2))
+    for sizes in ((3, 12), (12, 3)):
+        with pytest.raises(RecipeError) as refused:
+            LayerTerm(kind="cka", layers={"last": 4}).pairs(*sizes)
+        assert f"has {sizes[0]} and the teacher {sizes[1]}" in str(refused.value)
+        assert "set last to 3 at most" in str(refused.value)
+    for wrong in (0, -1, 1.5, "all"):
+        with pytest.raises(ValueError, match=r"LastLayers\.last"):
+            LayerTerm(kind="cka", layers={"last": wrong})
+
+
+def test_one_topmost_layer_is_one_recipe_however_it_is_spelled():
+    """`last` and `{last: 1}` with two keys: the same student trained twice."""
+    short, long = (LayerTerm(kind="cka", layers=given) for given in ("last", {"last": 1}))
+    assert short.model_dump_json() == long.model_dump_json()
+    assert '"layers":"last"' in short.model_dump_json()
+    kept = LayerTerm(kind="cka", layers={"last": 2})
+    assert LayerTerm.model_validate_json(kept.model_dump_json()) == kept
+
+
+def test_attention_is_not_compared_with_embeddings_by_rule():
+    """Uniform of a student twice as deep: layer 0 of the teacher, read as its topmost."""
+    attention = AttentionTerm(kind="attention", layers="uniform")
+    assert attention.pairs(3, 2) == ((1, 1), (2, 1), (3, 2))
+    with pytest.raises(RecipeError, match="layer 1 of the student's 6"):
+        attention.pairs(6, 3)
+    assert LayerTerm(kind="cka").pairs(6, 3)[0] == (1, 0)
 
 
 def naive(student, teacher, kind):
@@ -123,14 +159,13 @@ def test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is(toy, tmp
         num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", selection="loss"
     )
 
-    def run(work, crash_at=None):
+    def run(work, seen, crash_at=None):
         student, guide = toy["model"](), teacher()
         before = {name: weight.clone() for name, weight in guide.state_dict().items()}
         network, objective = with_matching(
             student, guide, OBJECTIVE, (LayerTerm(kind=kind),), examples.input_ids.lengths
         )
         start = [bridge.weight.clone() for bridge in network.projections]
-        seen = []
 
         def validate(candidate):
             candidate.eval()
@@ -153,12 +188,109 @@ def test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is(toy, tmp
         assert f"loss_{kind}" in result.state.steps[-1]
         return student, network.state_dict()
 
-    student, calm = run(tmp_path / "calm")
+    student, calm = run(tmp_path / "calm", [])
     assert not any("projection" in name for name in student.state_dict())
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "rough", crash_at=1)
-    _, rough = run(tmp_path / "rough")
+        run(tmp_path / "rough", seen := [], crash_at=2)
+    assert load_checkpoint(tmp_path / "rough" / "checkpoints").state["step"] > 0
+    _, rough = run(tmp_path / "rough", seen)
     assert all(torch.equal(calm[name], rough[name]) for name in calm)
+
+
+def test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher(toy, tmp_path):
+    """A teacher of a gigabyte written beside its student at each validation, or trained by its
+    optimizer."""
+    examples = read_by_both(toy["examples"]())
+    student, seen = toy["model"](), []
+    network, objective = with_matching(
+        student, teacher(), OBJECTIVE, (LayerTerm(kind="hidden_mse"),), examples.input_ids.lengths
+    )
+
+    def validate(_):
+        seen.append(1)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return {"loss": 1.0}
+
+    config = TrainingConfig(
+        num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", selection="loss"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            network, examples, objective, config, pad_token_id=0, validate=validate, seed=5,
+            work=tmp_path, progress=SilentProgress(),
+        )  # fmt: skip
+    found = load_checkpoint(tmp_path / "checkpoints")
+    bridges = {f"projections.{number}.weight" for number in range(2)}
+    assert set(found.model) == {f"student.{name}" for name in student.state_dict()} | bridges
+    assert set(found.best) <= set(found.model)
+    moments = [value.numel() for name, value in found.optimizer.items() if "exp_avg_sq" in name]
+    assert sum(moments) == sum(weight.numel() for weight in network.parameters())
+
+
+def test_bridges_are_clipped_with_the_student(toy):
+    """Bridges left out of the norm: one step of a fresh bridge moves the student a mile."""
+    examples = read_by_both(toy["examples"](8))
+    term = LayerTerm(kind="hidden_mse", weight=50.0)
+    step = make_step(examples, np.arange(8), layout=Layout("padded", 0), pad_token_id=0)
+
+    def made():
+        return with_matching(
+            toy["model"](dropout=0.0), teacher(width=96, dropout=0.0), OBJECTIVE, (term,),
+            examples.input_ids.lengths,
+        )  # fmt: skip
+
+    network, objective = made()
+    (batch,) = step.passes
+    objective.terms(network.train(), batch, step)["loss"].backward()
+    gradients = {name: weight.grad for name, weight in network.named_parameters()}
+    squares = {name: float(g.double().square().sum()) for name, g in gradients.items()}
+    norm = sum(squares.values()) ** 0.5
+    of_bridges = sum(value for name, value in squares.items() if "projections" in name)
+    assert of_bridges > 0.01 * norm**2
+    network, objective = made()
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    config = TrainingConfig(
+        num_epochs=1, learning_rate=1e-3, precision="fp32", max_grad_norm=norm / 4
+    )
+    Stepper(
+        network, network, objective, torch.optim.SGD(network.parameters(), lr=1.0), config,
+        examples=examples, pad_token_id=0, layout=step.layout,
+    )(step)  # fmt: skip
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(
+            before[name] - weight.detach(), gradients[name] / 4, rtol=1e-3, atol=1e-6
+        )
+
+
+def test_two_networks_matched_in_one_process_do_not_know_each_other(toy):
+    """Settings kept on a class: the second training of a study changes the first."""
+    examples = read_by_both(toy["examples"](8))
+    step = make_step(examples, np.arange(8), layout=Layout("padded", 0), pad_token_id=0)
+    (batch,) = step.passes
+    chosen = [
+        (LayerTerm(kind="hidden_mse", weight=0.3), blend(0.6, 2.0)),
+        (LayerTerm(kind="cka", layers={"last": 2}), blend(0.1, 5.0)),
+    ]
+    written = [term.model_dump_json() for term, _ in chosen]
+
+    def made(number):
+        term, task = chosen[number]
+        network, objective = with_matching(
+            toy["model"](dropout=0.0), teacher(dropout=0.0), Objective(task), (term,),
+            examples.input_ids.lengths,
+        )  # fmt: skip
+        return network.train(), objective
+
+    def told(network, objective):
+        found = objective.terms(network, batch, step)
+        return {name: float(value.detach()) for name, value in found.items()}
+
+    alone = [told(*made(number)) for number in (0, 1)]
+    first, second = made(0), made(1)
+    first[1].over(10).terms(first[0], batch, step)["loss"].backward()
+    assert [told(*first), told(*second), told(*first)] == [alone[0], alone[1], alone[0]]
+    assert [term.model_dump_json() for term, _ in chosen] == written
 
 
 def test_gradient_shares_of_layer_terms_are_those_of_backward_passes(toy):

@@ -15,6 +15,7 @@ from tasks.modeling.token_heads import EncoderTokenClassifier
 from tasks.modeling.units import Units
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
+from tasks.training.checkpoints import load_checkpoint
 from tasks.training.config import TrainingConfig
 from tasks.training.layer_matching import with_matching
 from tasks.training.layer_views import read_layers
@@ -266,8 +267,8 @@ def test_bridges_over_tokens_are_trained_and_resumed_and_left_behind(toy, tmp_pa
     )
     terms = (TERMS["token_mse"], TERMS["relations"])
 
-    def run(work, crash_at=None):
-        student, guide, seen = toy["model"](), teacher(), []
+    def run(work, seen, crash_at=None):
+        student, guide = toy["model"](), teacher()
         network, objective = with_matching(
             student, guide, OBJECTIVE, terms, examples.input_ids.lengths
         )
@@ -294,10 +295,11 @@ def test_bridges_over_tokens_are_trained_and_resumed_and_left_behind(toy, tmp_pa
         assert not any("projection" in name for name in student.state_dict())
         return network.state_dict()
 
-    calm = run(tmp_path / "calm")
+    calm = run(tmp_path / "calm", [])
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "rough", crash_at=1)
-    rough = run(tmp_path / "rough")
+        run(tmp_path / "rough", seen := [], crash_at=2)
+    assert load_checkpoint(tmp_path / "rough" / "checkpoints").state["step"] > 0
+    rough = run(tmp_path / "rough", seen)
     assert all(torch.equal(calm[name], rough[name]) for name in calm)
 
 

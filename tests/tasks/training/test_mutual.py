@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from tasks.training.batches import make_step
+from tasks.training.config import TrainingConfig
 from tasks.training.layouts import Layout
 from tasks.training.mutual import MutualObjective, Peers, shared_rows
 from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
+from tasks.training.stepping import Stepper
 
 TASK = Objective(blend(0.0, labels="gold"))
 
@@ -61,3 +63,20 @@ def test_each_peer_learns_the_mean_of_the_others_who_are_constants(toy, count):
         torch.testing.assert_close(
             peer.head.bias.grad.double(), mine.grad.sum(0), rtol=1e-3, atol=1e-6
         )
+
+
+def test_every_peer_trains_with_its_dropout_whatever_was_validated(toy):
+    """Peers in a list, put in evaluation mode by what asked the first of them, stay so."""
+    network, objective, step = together(toy, 3)
+    read_in = []
+    for peer in network.peers:
+        peer.register_forward_hook(
+            lambda module, *_: read_in.append({one.training for one in module.modules()})
+        )
+    network.eval()
+    Stepper(
+        network, network, objective, torch.optim.SGD(network.parameters(), lr=0.1),
+        TrainingConfig(num_epochs=1, learning_rate=0.1, precision="fp32"),
+        examples=objective.rows, pad_token_id=0, layout=step.layout,
+    )(step)  # fmt: skip
+    assert read_in == [{True}] * 3

@@ -206,6 +206,32 @@ def test_chunks_give_the_loss_and_gradients_of_the_whole(chunk):
         torch.testing.assert_close(leaf.grad.double(), reference.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_sixteen_bits_change_the_loss_by_their_rounding_only(chunk, autocast):
+    """Loss and softmax of a vocabulary in bf16, or chunks added up in it: three digits, then two.
+
+    The reference reads what bf16 keeps of the same numbers; logits are rounded once more, to a
+    256th of themselves.
+    """
+    states, matrix, bias, labels, targets, mask = problem()
+    rounded = [value.bfloat16() for value in (states, matrix, bias)]
+    kept = [value.float() if autocast else value for value in rounded]
+    leaves = [value.clone().requires_grad_() for value in kept]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        terms = chunked(*leaves, labels, targets, mask, chunk)
+    terms["loss"].backward()
+    references = [value.double().requires_grad_() for value in rounded]
+    expected = whole(*references, labels, targets, mask)
+    expected.backward()
+    assert {value.dtype for value in terms.values()} == {torch.float32}
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=5e-3)
+    for leaf, reference in zip(leaves, references, strict=True):
+        assert leaf.grad.dtype == leaf.dtype
+        apart = (leaf.grad.double() - reference.grad).norm() / reference.grad.norm()
+        assert apart < 2e-2
+
+
 def test_terms_are_told_without_a_gradient_and_add_up_to_the_loss():
     states, matrix, bias, labels, targets, mask = problem()
     terms = chunked(states, matrix.requires_grad_(), bias, labels, targets, mask, 5)

@@ -12,6 +12,9 @@ def draw(*shape, seed, scale=2.0, dtype=torch.float32):
     return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale).to(dtype)
 
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
 class Promises:
     """Checks that hold for any loss that adds up over positions."""
 
@@ -87,8 +90,22 @@ class Promises:
         assert folded.item() == pytest.approx(flat.item(), rel=1e-6)
 
     @staticmethod
-    def stays_finite(loss, student, teacher):
-        for dtype in (torch.float32, torch.bfloat16):
+    def computes_sixteen_bits_in_float32(loss, student, teacher):
+        """What was rounded on its way in is not rounded again."""
+        for dtype in (torch.bfloat16, torch.float16):
+            leaf, teaches = student.to(dtype).requires_grad_(), teacher.to(dtype)
+            found = loss(leaf, teaches, None, normalizer=3)
+            found.backward()
+            exact = leaf.detach().double().requires_grad_()
+            expected = loss(exact, teaches.double(), None, normalizer=3)
+            expected.backward()
+            assert found.dtype == torch.float32
+            assert found.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+            torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=1e-2, atol=1e-4)
+
+    @staticmethod
+    def stays_finite(loss, student, teacher, dtypes=DTYPES):
+        for dtype in dtypes:
             leaf = student.to(dtype, copy=True).requires_grad_()
             value = loss(leaf, teacher.to(dtype), None, normalizer=1)
             value.backward()

@@ -146,16 +146,79 @@ def test_extremes_a_fixed_teacher_and_autocast(promises, made, name):
     assert -1e-6 <= loss(teacher.bfloat16(), teacher.bfloat16(), None, normalizer=7).item() <= 1e-6
 
 
-def test_scores_are_text_brewer_s_for_texts_of_one_length(pinned):
+@pytest.fixture
+def heads(pinned):
+    """Scores of one text of three tokens, two heads: (1, 2, 3, 3), student and teacher."""
+    student, teacher = pinned
+    return (
+        torch.stack([student[:, :3], teacher[:, 1:]])[None],
+        torch.stack([teacher[:, :3], student[:, 1:]])[None] * 0.5,
+    )
+
+
+def two_of_three():
+    """The last of the three tokens is padding."""
+    return torch.tensor([[True, True, False]])
+
+
+def test_scores_are_text_brewer_s_for_texts_of_one_length(heads):
     """TextBrewer 0.2.1.post1 att_mse_loss, a mask given: 2.0596875. Where lengths differ it counts
     pairs of tokens, so a text of twice the length four times; here each token counts once.
     """
-    student, teacher = pinned
-    heads_student = torch.stack([student[:, :3], teacher[:, 1:]])[None]
-    heads_teacher = torch.stack([teacher[:, :3], student[:, 1:]])[None] * 0.5
-    mask = torch.tensor([[True, True, False]])
-    found = attention_score_loss(heads_student, heads_teacher, mask, normalizer=2)
+    found = attention_score_loss(*heads, two_of_three(), normalizer=2)
     assert found.item() == pytest.approx(2.0596875, rel=1e-9)
+
+
+def test_scores_over_heads_are_text_brewer_s_sums_by_the_square_of_the_heads(heads):
+    """TextBrewer 0.2.1.post1 att_mse_sum_loss, a mask given: sums over two heads are twice the
+    means, so four times our loss; of two heads against twelve they would be on two scales.
+    """
+    means = [one.mean(1, keepdim=True) for one in heads]
+    found = attention_score_loss(*means, two_of_three(), normalizer=2)
+    assert 2**2 * found.item() == pytest.approx(7.9156249999999995, rel=1e-9)
+    found = attention_score_loss(*means, torch.ones(1, 3, dtype=torch.bool), normalizer=3)
+    assert 2**2 * found.item() == pytest.approx(7.912222222222223, rel=1e-9)
+
+
+def entropy(scores, length=3, seen=3):
+    """Mean over heads and looking tokens, of softmaxes over the first `seen` tokens."""
+    rows = [scores[0, head, i, :seen].numpy() for head in range(scores.shape[1])
+            for i in range(length)]  # fmt: skip
+    return np.mean([-(softmax(row) * np.log(softmax(row))).sum() for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("over_heads", "brewed"), [(False, 1.7310597014687852), (True, 1.6864096408431468)]
+)
+def test_distributions_of_texts_of_one_length_are_text_brewer_s(heads, over_heads, brewed):
+    """TextBrewer 0.2.1.post1 att_ce_loss and, of means over heads, att_ce_mean_loss, all of a mask
+    true: cross-entropies, so our KL and the teacher's entropy, which a perfect student keeps.
+    """
+    if over_heads:
+        heads = [one.mean(1, keepdim=True) for one in heads]
+    found = attention_probability_loss(*heads, torch.ones(1, 3, dtype=torch.bool), normalizer=3)
+    assert found.item() + entropy(heads[1]) == pytest.approx(brewed, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("over_heads", "brewed"), [(False, 1.3090388129890473), (True, 1.2781377872660205)]
+)
+def test_padding_has_no_part_of_the_distributions_unlike_text_brewer_s(heads, over_heads, brewed):
+    """TextBrewer 0.2.1.post1 att_ce_loss, att_ce_mean_loss: the mask leaves padding in the softmax
+    and takes it out of the sum, so that what is left is no cross-entropy of distributions.
+    """
+    if over_heads:
+        heads = [one.mean(1, keepdim=True) for one in heads]
+    student, teacher = (one[0].numpy() for one in heads)
+    theirs = np.mean([
+        -(softmax(b)[:2] * np.log(softmax(a)[:2])).sum()
+        for mine, others in zip(student, teacher, strict=True)
+        for a, b in zip(mine[:2], others[:2], strict=True)
+    ])  # fmt: skip
+    assert theirs == pytest.approx(brewed, rel=1e-9)
+    found = attention_probability_loss(*heads, two_of_three(), normalizer=2)
+    ours = found.item() + entropy(heads[1], length=2, seen=2)
+    assert ours != pytest.approx(brewed, rel=5e-3)
 
 
 def test_what_cannot_be_compared_is_refused(made):

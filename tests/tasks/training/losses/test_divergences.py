@@ -121,6 +121,12 @@ def test_no_gradient_flows_into_the_teacher(promises, logits, loss):
     promises.leaves_the_teacher_alone(partial(loss, temperature=2.0), *logits)
 
 
+@each_loss
+def test_sixteen_bits_are_computed_in_float32(promises, logits, loss):
+    """Softmaxes of 16 bits have two to three digits, and a gradient made of their differences."""
+    promises.computes_sixteen_bits_in_float32(partial(loss, temperature=2.0), *logits)
+
+
 @each_divergence
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_student_that_is_its_teacher_has_no_loss(promises, loss, dtype):

@@ -94,6 +94,7 @@ def test_gradients_padding_and_precision(promises, states, loss):
     promises.ignores_what_is_masked(loss, *promises_of_one_width(states))
     promises.leaves_the_teacher_alone(loss, *states)
     promises.is_the_same_under_autocast(loss, *states)
+    promises.computes_sixteen_bits_in_float32(loss, *states)
 
 
 def promises_of_one_width(states):

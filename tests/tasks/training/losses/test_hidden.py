@@ -35,6 +35,7 @@ def test_states_are_compared_as_every_loss_promises(promises, states, name):
     promises.adds_up_over_passes(loss, *states)
     promises.does_not_mind_axes(loss, *states)
     promises.leaves_the_teacher_alone(loss, *states)
+    promises.computes_sixteen_bits_in_float32(loss, *states)
     promises.stays_finite(loss, 1e4 * states[0], -1e4 * states[1])
     promises.stays_finite(loss, torch.zeros(2, 3), torch.zeros(2, 3))
     assert loss(states[1].clone(), states[1], normalizer=6).item() == pytest.approx(0, abs=1e-6)

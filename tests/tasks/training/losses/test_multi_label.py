@@ -49,6 +49,7 @@ def test_the_soft_loss_keeps_what_losses_promise(promises, logits, extremes):
     promises.does_not_mind_axes(LOSS, *logits)
     promises.stays_finite(LOSS, *extremes)
     promises.leaves_the_teacher_alone(LOSS, *logits)
+    promises.computes_sixteen_bits_in_float32(LOSS, *logits)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
