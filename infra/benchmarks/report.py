@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from infra.benchmarks import plots, seeds_table
+from infra.benchmarks import gpu_figures, plots, seeds_table
 from infra.benchmarks.machine import moment
 from infra.benchmarks.settings import needs_sib200
 
@@ -66,6 +66,7 @@ def write_report(results: Path, target: Path) -> Path:
         ("load", _loading),
         ("score", _scoring),
         ("memory", _memory),
+        ("gpu", _gpu),
     ):
         if name in found:
             lines += _told(name, found[name], section, target)
@@ -279,6 +280,23 @@ def _memory(result: Mapping, target: Path) -> list[str]:
     return [*lines, "", "![memory and seconds](speed-memory.png)", "", *_colophon(result, "memory")]
 
 
+def _gpu(result: Mapping, target: Path) -> list[str]:
+    card = next(one for one in result["records"] if one["section"] == "peak")
+    return [
+        "## On a GPU",
+        "",
+        f"{card['device']}, torch {card['torch']}; texts of mean 27 tokens, a vocabulary of "
+        "250,000. Decant's students train on cached signals; the Trainer's teacher reads in every "
+        "step.",
+        "",
+        *gpu_figures.targets_table(result["targets"]).splitlines(),
+        "",
+        *gpu_figures.table(result["records"]).splitlines(),
+        "",
+        *_colophon(result, "gpu"),
+    ]
+
+
 def _rates(
     rates: Mapping[str, Mapping],
     ratios: Mapping[str, Mapping],
@@ -308,7 +326,7 @@ def _times(ratio: Mapping) -> str:
 def _colophon(result: Mapping, section: str) -> list[str]:
     machine = result["machine"]
     packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
-    no_rounds = section == "memory" or "systems" in result or not result.get("rates", True)
+    no_rounds = section in ("memory", "gpu") or "systems" in result or not result.get("rates", True)
     rounds = "" if no_rounds else f", {result['settings']['num_rounds']} rounds"
     return [
         f"<sub>{machine['date']}, commit {machine['commit']}; {machine['processor']}, "

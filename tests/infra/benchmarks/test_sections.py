@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from infra.benchmarks import machine, memory, report, scoring, synthetic, tokenizing
+from infra.benchmarks.gpu_figures import judged
 from infra.benchmarks.settings import Settings
 from infra.benchmarks.several_seeds import Trained
 
@@ -126,6 +127,21 @@ def test_a_result_without_a_field_of_today_is_named_and_the_others_are_told(sett
     line = next(line for line in text.splitlines() if line.startswith("train-seeds-sib200: "))
     assert "before 'points' was recorded" in line
     assert "`infra/benchmarks/run train-seeds-sib200 --sib200 DIR --multilingual-model DIR`" in line
+
+
+def test_a_gpu_is_told_with_its_targets(settings, tmp_path):
+    """A card that missed its target, in a table of tokens a second."""
+    records = [
+        {"section": "peak", "case": "8192 x 8192", "device": "NVIDIA X", "torch": "2.13"},
+        {"section": "training", "case": "small 6x384", "samples_s": 90_000},
+    ]
+    keep(settings, "gpu", {"records": records, "targets": judged(records)})
+    text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
+    assert "NVIDIA X, torch 2.13; " in text
+    assert "| samples a second, small student | >= 120,000 | 90,000 | **no** |" in text
+    assert "| training | small 6x384 | 90000 |" in text
+    assert "`infra/benchmarks/run gpu`" in text
+    assert "1 rounds" not in text
 
 
 def test_the_kept_results_are_rendered(tmp_path):
