@@ -34,7 +34,6 @@ def test_a_smoke_run_passes_every_section(tmp_path):
     measured = [record for record in records if record["section"] in ("training", "kernels")]
     assert all(record["samples_s"] > 0 for record in measured)
     assert "| section | case |" in child.stdout
-    assert [record["syncs"] for record in records if record["section"] == "syncs"] == [0]
     # Found among the records by their cases' names; what only a GPU has is not made up.
     told = {line.split(" | ")[0]: line for line in child.stdout.splitlines()}
     measured = next(record for record in records if record["section"] == "training")
@@ -43,6 +42,7 @@ def test_a_smoke_run_passes_every_section(tmp_path):
     )
     assert "not measured" not in told["| share of the measured peak, training the wide student"]
     assert "not measured" not in told["| share of the measured peak, the teacher reading"]
+    assert "not measured" in told["| waits for the device in a step"]
 
 
 def test_figures_are_held_against_their_targets():
