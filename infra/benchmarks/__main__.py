@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from infra.benchmarks.settings import HERE, Settings, needs_sib200, say
+from tasks.runtime.device import has_cuda
 
 SECTIONS = {
     "train-quickstart": ("training", "distillation to equal quality, quickstart data"),
@@ -25,17 +26,21 @@ SECTIONS = {
     "load": ("loading", "training batches from Parquet"),
     "score": ("scoring", "a student's answers to many texts"),
     "memory": ("memory", "peak memory and seconds against rows"),
+    "gpu": ("gpu", "the engine on a GPU, against its targets and Hugging Face Trainer"),
 }
 _CHILD = "--in-this-process"
 
 
 def main() -> int:
-    """Run the sections that the command line names; 1 if one of them failed."""
+    """Run the sections that the command line names; 1 if one failed, 2 if one cannot run here."""
     arguments = _parser().parse_args()
     settings = _settings(arguments)
     named = [name for name in arguments.sections if name not in ("all", "report")]
     if arguments.in_this_process:
         return _measure(named[0], settings)
+    if "gpu" in named and _lacks_gpu("gpu", settings):
+        say("gpu: no CUDA device, nothing to measure")
+        return 2
     failed = []
     if arguments.sections != ["report"]:
         for name in named or SECTIONS:
@@ -58,6 +63,9 @@ def _section(name: str, settings: Settings, *, again: bool) -> list[str]:
     if needs_sib200(name) and not (settings.sib200 and settings.multilingual_model):
         say(f"{name}: skipped, needs --sib200 DIR and --multilingual-model DIR")
         return []
+    if _lacks_gpu(name, settings):
+        say(f"{name}: no CUDA device, skipped")
+        return []
     say(f"{name}: {SECTIONS[name][1]}")
     started = time.monotonic()
     log = settings.work / "logs" / f"{name}.log"
@@ -73,6 +81,11 @@ def _section(name: str, settings: Settings, *, again: bool) -> list[str]:
         return [name]
     say(f"{name}: done in {seconds:.0f} s")
     return []
+
+
+def _lacks_gpu(name: str, settings: Settings) -> bool:
+    """Whether a section needs a GPU that this machine has not; smoke runs need none."""
+    return name == "gpu" and not settings.tiny and not has_cuda()
 
 
 def _measure(name: str, settings: Settings) -> int:

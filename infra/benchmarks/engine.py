@@ -16,16 +16,20 @@ import torch
 
 from infra.benchmarks.material import Material, distill_again
 from infra.benchmarks.rounds import Timed
+from tasks.modeling.classifier import EncoderClassifier
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import resolve_precision, thread_count
+from tasks.runtime.device import Precision, resolve_precision, thread_count
 from tasks.runtime.progress import SilentProgress
 from tasks.training import examples as rows
+from tasks.training.batches import epoch_order
 from tasks.training.config import TrainingConfig
 from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.ragged import RaggedIds
+
+_EPOCH_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -51,28 +55,21 @@ def full_run(
     Args:
         precision: of the student, instead of the recipe's.
 
-    Counted in: reading the teacher, validation, checkpoints, writing and hashing the artifacts.
+    Counted in: reading the teacher, validation, checkpoints, writing and hashing the artifacts;
+    a validation's moment is when it was over, before the student is written.
     """
     with tempfile.TemporaryDirectory() as folder:
         store = ArtifactStore(Path(folder))
-        steps, student = distill_again(
+        signals, training, clock, student = distill_again(
             material,
             store,
             validations_per_epoch=validations_per_epoch,
             precision=precision or material.config.training.precision,
         )
         history = json.loads((student / "history.json").read_text(encoding="utf-8"))
-    seconds, training = sum(steps.values()), steps["student-seed-0"]
-    last = max(entry["step"] for entry in history["validations"])
-    points = tuple(
-        (
-            seconds - training + training * entry["step"] / last,
-            int(entry["step"]),
-            float(entry["accuracy"]),
-        )
-        for entry in history["validations"]
-    )
-    return Curve(points, seconds, {"teacher signals": seconds - training, "training": training})
+    points = clock.points(history["validations"], later=signals)
+    parts = {"teacher signals": signals, "training": training}
+    return Curve(points, signals + training, parts)
 
 
 def signal_precision():
@@ -95,18 +92,16 @@ def signals_round(material: Material, teacher, chosen: np.ndarray) -> Timed:
 
 def training_round(material: Material, examples: rows.Examples, chosen: np.ndarray) -> Timed:
     """One epoch of the engine over the chosen rows, signals at hand, without validation."""
+    part = part_of(examples, chosen)
+    return Timed(len(chosen), train_epoch(material, part, material.student()))
+
+
+def train_epoch(material: Material, part: rows.Examples, model: EncoderClassifier) -> float:
+    """Seconds of one epoch of the engine over `part`; trains `model`, and never scores it."""
     torch.set_num_threads(thread_count())
-    part = rows.Examples(
-        None,
-        take(examples.input_ids, chosen),
-        examples.labels[chosen],
-        None if examples.teacher_logits is None else examples.teacher_logits[chosen],
-        examples.label_names,
-    )
     config: TrainingConfig = material.config.training.model_copy(
         update={"num_epochs": 1, "selection": "accuracy"}
     )
-    model = material.student()
     prepare_weights(model.backbone, config, seed=material.config.seed)
     with tempfile.TemporaryDirectory() as work:
         started = time.perf_counter()
@@ -117,20 +112,53 @@ def training_round(material: Material, examples: rows.Examples, chosen: np.ndarr
             config,
             pad_token_id=material.student_facts.pad_token_id,
             validate=lambda _: {"accuracy": 0.0},
-            seed=0,
+            seed=_EPOCH_SEED,
             work=Path(work),
             progress=SilentProgress(),
         )
-        return Timed(len(chosen), time.perf_counter() - started)
+        return time.perf_counter() - started
 
 
-def with_signals(material: Material, teacher) -> rows.Examples:
-    """The examples with the teacher's logits and its own choices as hard labels."""
+def order_of_rows(material: Material, part: rows.Examples) -> np.ndarray:
+    """The rows of `part` as `train_epoch` takes them, batch after batch."""
+    config = material.config.training
+    order = epoch_order(
+        part.input_ids.lengths,
+        batch_size=config.batch_size,
+        seed=_EPOCH_SEED,
+        epoch=0,
+        grouped=config.group_by_length,
+    )
+    return np.concatenate(list(order))
+
+
+def loss_of(material: Material, model: EncoderClassifier, part: rows.Examples) -> float:
+    """The loss of the recipe over all of `part`, a mean over its rows, in fp32."""
+    assert part.teacher_logits is not None
+    logits = predict_logits(model, part.input_ids, pad_token_id=material.student_facts.pad_token_id)
+    terms = objective(material)(
+        torch.from_numpy(logits),
+        torch.from_numpy(part.labels),
+        torch.from_numpy(part.teacher_logits),
+        num_examples=len(part),
+        num_labelled=len(part),
+    )
+    return float(terms["loss"])
+
+
+def with_signals(
+    material: Material, teacher, *, precision: Precision | None = None
+) -> rows.Examples:
+    """The examples with the teacher's logits and its own choices as hard labels.
+
+    Args:
+        precision: in which the teacher reads; if not given, as a recipe resolves it.
+    """
     logits = predict_logits(
         teacher,
         material.teacher_ids,
         pad_token_id=material.teacher_facts.pad_token_id,
-        precision=signal_precision(),
+        precision=precision or signal_precision(),
     )
     found = material.examples
     return rows.pseudo_labels(
@@ -138,17 +166,15 @@ def with_signals(material: Material, teacher) -> rows.Examples:
     )
 
 
-def signal_agreement(material: Material, teacher, examples: rows.Examples) -> dict[str, float]:
-    """How the logits in `examples` differ from the teacher's in fp32: what bf16 costs."""
-    assert examples.teacher_logits is not None
-    exact = predict_logits(
-        teacher, material.teacher_ids, pad_token_id=material.teacher_facts.pad_token_id
-    )
-    same = examples.teacher_logits.argmax(1) == exact.argmax(1)
+def signal_agreement(examples: rows.Examples, exact: rows.Examples) -> dict[str, float]:
+    """How the logits in `examples` differ from those in fp32 in `exact`: what bf16 costs."""
+    ours, theirs = examples.teacher_logits, exact.teacher_logits
+    assert ours is not None
+    assert theirs is not None
     return {
-        "same_choice": float(same.mean()),
-        "largest_difference": float(np.abs(examples.teacher_logits - exact).max()),
-        "standard_deviation": float(exact.std()),
+        "same_choice": float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        "largest_difference": float(np.abs(ours - theirs).max()),
+        "standard_deviation": float(theirs.std()),
     }
 
 
@@ -163,6 +189,17 @@ def validation_accuracy(material: Material, model) -> float:
         model, material.validation.input_ids, pad_token_id=material.student_facts.pad_token_id
     )
     return material.score(logits)
+
+
+def part_of(examples: rows.Examples, chosen: np.ndarray) -> rows.Examples:
+    """The chosen rows, in the order given."""
+    return rows.Examples(
+        None,
+        take(examples.input_ids, chosen),
+        examples.labels[chosen],
+        None if examples.teacher_logits is None else examples.teacher_logits[chosen],
+        examples.label_names,
+    )
 
 
 def take(ids: RaggedIds, chosen: np.ndarray) -> RaggedIds:

@@ -5,12 +5,14 @@
     python -m infra.benchmarks.gpu --sections equality training  some sections only
     python -m infra.benchmarks.gpu --device cpu --tiny           a smoke run: no figures
 
-Prints one JSON line a case and a Markdown table; exits 1 if a layout computes something else.
+Prints one JSON line a case, a Markdown table and what has a target against it; exits 1 if a layout
+computes something else. `infra/benchmarks/run gpu` does all and keeps the result for speed.md.
 
     equality   loss and gradient of each packed layout against padded texts, on this card
     peak       TFLOP/s of one large bf16 product: what shares are shares of
     training   students on cached signals, mean 27 tokens, 250k vocabulary: samples/s, share of
                the peak, loader idle time, memory; compiled, not compiled, as CUDA graphs
+    syncs      how often one step of training waits for the device, beyond its end
     kernels    rows, varlen and flex by length profile: the table of `choose_kernel`, end to end
     signals    a 12x768 teacher reading: tokens/s, share of the peak
     trainer    Hugging Face Trainer with a teacher in its compute_loss: as it comes (bf16,
@@ -31,8 +33,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,41 +41,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from infra.benchmarks.gpu_material import classifier, lognormal_texts, useful_flops
-from tasks.modeling.classifier import EncoderClassifier
+from infra.benchmarks.gpu_bench import FULL, TINY, Bench
+from infra.benchmarks.gpu_figures import Record, judged, table, targets_table
+from infra.benchmarks.gpu_material import useful_flops
+from infra.benchmarks.gpu_syncs import synchronisations
+from infra.benchmarks.settings import Settings, say
+from tasks.modeling.texts import pinned
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples
 from tasks.training.inference import predict_logits
-from tasks.training.layouts import Layout, packed_layout
+from tasks.training.layouts import Layout
 from tasks.training.loop import place, train
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
+from tasks.training.optimization import build_optimizer
 from tasks.training.stepping import Stepper
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is run; `tiny` for a smoke run on a CPU."""
-
-    texts: int = 200_000
-    vocabulary: int = 250_002
-    pass_tokens: int = 65_536
-    epochs: int = 2
-    student: tuple[int, int, int] = (6, 384, 12)  # layers, width, heads
-    wide_student: tuple[int, int, int] = (6, 768, 12)
-    teacher: tuple[int, int, int] = (12, 768, 12)
-    product: int = 8192
-    trainer_steps: int = 250
-
-
-FULL = Sizes()
-TINY = Sizes(
-    texts=96, vocabulary=300, pass_tokens=1024, epochs=1, student=(1, 32, 2),
-    wide_student=(1, 32, 2), teacher=(1, 32, 2), product=64, trainer_steps=6,
-)  # fmt: skip
 
 
 def main() -> int:
@@ -89,73 +71,42 @@ def main() -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif not torch.cuda.is_available():
         parser.error("no CUDA device: nothing to measure (--device cpu --tiny for a smoke run)")
-    bench = Bench(TINY if arguments.tiny else FULL, place())
     records = []
-    for name in arguments.sections:
-        for record in SECTIONS[name](bench):
-            records.append({"section": name, **record})
-            print(json.dumps(records[-1]), flush=True)
-            if arguments.out:
-                with arguments.out.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(records[-1]) + "\n")
-        bench.forget()
-    print("\n" + table(records))
+    for record in measured(arguments.sections, tiny=arguments.tiny):
+        records.append(record)
+        print(json.dumps(record), flush=True)
+        if arguments.out:
+            with arguments.out.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+    print(f"\n{table(records)}\n\n{targets_table(judged(records))}")
     return int(any(record.get("equal") is False for record in records))
 
 
-class Bench:
-    """Sizes, device and the measured peak, which later sections relate to."""
+def run(settings: Settings, section: str) -> dict:
+    """Measure everything for `infra/benchmarks/run`; JSON values. A smoke run needs no GPU.
 
-    def __init__(self, sizes: Sizes, device: torch.device) -> None:
-        """Nothing is measured yet."""
-        self.sizes, self.device = sizes, device
-        self.on_gpu = device.type == "cuda"
-        self.precision = "bf16" if self.on_gpu else "fp32"
-        self.peak_tflops: float | None = None
+    Raises: SystemExit if there is no CUDA device, or a layout computes something else.
+    """
+    if settings.tiny:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif not torch.cuda.is_available():
+        raise SystemExit("no CUDA device: nothing to measure")
+    records = []
+    for record in measured(SECTIONS, tiny=settings.tiny):
+        records.append(record)
+        say(f"  {json.dumps(record)}")
+    if wrong := [record["case"] for record in records if record.get("equal") is False]:
+        raise SystemExit(f"loss or gradient is not that of padded texts: {', '.join(wrong)}")
+    return {"records": records, "targets": judged(records)}
 
-    def examples(
-        self, mean: float = 27.0, longest: int = 128, texts: int | None = None
-    ) -> Examples:
-        """Texts of the sizes asked for."""
-        return lognormal_texts(
-            texts or self.sizes.texts, mean=mean, longest=longest, vocabulary=self.sizes.vocabulary
-        )
 
-    def model(self, shape: tuple[int, int, int], *, dropout: float = 0.0) -> EncoderClassifier:
-        """A classifier with random weights on the device."""
-        return classifier(shape, vocabulary=self.sizes.vocabulary, dropout=dropout).to(self.device)
-
-    def layouts(self, examples: Examples, batch_size: int) -> dict[str, Layout]:
-        """Each packed layout that trains on the device, by name."""
-        lengths = examples.input_ids.lengths
-        sizes: dict[str, Any] = {
-            "batch_size": batch_size, "grouped": False, "pass_tokens": self.sizes.pass_tokens,
-        }  # fmt: skip
-        width = -(-int(lengths.max()) // 128) * 128
-        found = {f"rows of {width}": packed_layout("rows", lengths, width=width, **sizes)}
-        found["varlen"] = packed_layout("varlen", lengths, **sizes)
-        if self.on_gpu:  # flex attention has no backward pass on a CPU
-            for block in (64, 128):
-                found[f"flex {block}"] = packed_layout("flex", lengths, width=block, **sizes)
-        return found
-
-    def share(self, tflops: float) -> float | None:
-        """Of the measured peak."""
-        return round(tflops / self.peak_tflops, 3) if self.peak_tflops else None
-
-    def memory(self) -> float | None:
-        """Most GiB allocated since last asked."""
-        if not self.on_gpu:
-            return None
-        found = torch.cuda.max_memory_allocated() / 2**30
-        torch.cuda.reset_peak_memory_stats()
-        return round(found, 1)
-
-    def forget(self) -> None:
-        """Drop compiled code and cached memory."""
-        torch._dynamo.reset()
-        if self.on_gpu:
-            torch.cuda.empty_cache()
+def measured(sections: Iterable[str], *, tiny: bool) -> Iterator[Record]:
+    """The records of the sections, one after the other, on the device that there is."""
+    bench = Bench(TINY if tiny else FULL, place())
+    for name in sections:
+        for record in SECTIONS[name](bench):
+            yield {"section": name, **record}
+        bench.forget()
 
 
 def equality(bench: Bench) -> Iterator[Record]:
@@ -205,10 +156,10 @@ def peak(bench: Bench) -> Iterator[Record]:
     left, right = (torch.randn(size, size, device=bench.device, dtype=dtype) for _ in range(2))
     best = math.inf
     for _ in range(8):
-        started = _clock(bench)
+        started = bench.clock()
         for _ in range(20):
             left @ right
-        best = min(best, (_clock(bench) - started) / 20)
+        best = min(best, (bench.clock() - started) / 20)
     bench.peak_tflops = 2 * size**3 / best / 1e12
     name = torch.cuda.get_device_name() if bench.on_gpu else "cpu"
     yield {
@@ -221,11 +172,36 @@ def training(bench: Bench) -> Iterator[Record]:
     """Students on cached signals through the product's loop, with the layout it chooses."""
     examples = bench.examples()
     modes = ("always", "never", "graphs") if bench.on_gpu else ("never",)
-    cases = [(bench.sizes.student, 0.0, mode) for mode in modes]
-    cases += [(bench.sizes.student, 0.1, modes[0]), (bench.sizes.wide_student, 0.0, modes[0])]
-    for shape, dropout, mode in cases:
-        name = f"{shape[0]}x{shape[1]} dropout {dropout} compile {mode}"
+    small, wide = ("small", bench.sizes.student), ("wide", bench.sizes.wide_student)
+    cases = [(small, 0.0, mode) for mode in modes]
+    cases += [(small, 0.1, modes[0]), (wide, 0.0, modes[0])]
+    for (size, shape), dropout, mode in cases:
+        name = f"{size} {shape[0]}x{shape[1]} dropout {dropout} compile {mode}"
         yield _trained(bench, name, examples, shape, dropout=dropout, mode=mode)
+
+
+def syncs(bench: Bench) -> Iterator[Record]:
+    """Waits for the device in one step of the engine, its batch in pinned memory as the loop's.
+
+    Each is a point where the device runs dry; the loop itself waits only to read its losses.
+    """
+    examples = bench.examples(texts=min(2048, bench.sizes.texts))
+    model = bench.model(bench.sizes.student)
+    layout = next(iter(bench.layouts(examples, len(examples)).values()))
+    config = TrainingConfig(num_epochs=1, learning_rate=1e-5, precision=bench.precision)
+    stepper = Stepper(
+        model, model, Objective(blend(0.5, 2.0)), build_optimizer(model, config), config,
+        examples=examples, pad_token_id=0, layout=layout,
+    )  # fmt: skip
+    step = make_step(examples, np.arange(len(examples)), layout=layout, pad_token_id=0)
+    if bench.on_gpu:
+        step = pinned(step)
+    stepper(step)  # builds the optimizer's state
+    bench.clock()
+    with synchronisations(on_gpu=bench.on_gpu) as found:
+        stepper(step)
+    count = len(found) if bench.on_gpu else None
+    yield {"case": "one step, not compiled", "syncs": count, "where": sorted(set(found))}
 
 
 def kernels(bench: Bench) -> Iterator[Record]:
@@ -236,7 +212,7 @@ def kernels(bench: Bench) -> Iterator[Record]:
         examples = bench.examples(mean, longest, texts)
         for heads in {bench.sizes.student[2], bench.sizes.student[2] // 2} if bench.on_gpu else {2}:
             shape = (*bench.sizes.student[:2], heads)
-            for kind, layout in bench.layouts(examples, _batch_size(bench, examples)).items():
+            for kind, layout in bench.layouts(examples, bench.batch_size(examples)).items():
                 name = f"mean {mean:.0f}, head {shape[1] // heads}, {kind}"
                 yield _trained(bench, name, examples, shape, mode=mode, layout=layout)
 
@@ -284,7 +260,7 @@ def trainer(bench: Bench) -> Iterator[Record]:
 
 
 SECTIONS = {
-    "equality": equality, "peak": peak, "training": training, "kernels": kernels,
+    "equality": equality, "peak": peak, "training": training, "syncs": syncs, "kernels": kernels,
     "signals": signals, "trainer": trainer,
 }  # fmt: skip
 
@@ -328,7 +304,7 @@ def _trained(
     os.environ["DECANT_COMPILE"] = mode
     model = bench.model(shape, dropout=dropout)
     lengths = examples.input_ids.lengths
-    batch_size = _batch_size(bench, examples)
+    batch_size = bench.batch_size(examples)
     if layout is None and not bench.on_gpu:
         layout = bench.layouts(examples, batch_size)["rows of 128"]
     config = TrainingConfig(
@@ -357,29 +333,6 @@ def _trained(
         "loader_idle": round(result.loader_wait_seconds / sum(each for _, each in steady), 4),
         "gib": bench.memory(), **result.layout.facts(), "batch_size": batch_size,
     }  # fmt: skip
-
-
-def _batch_size(bench: Bench, examples: Examples) -> int:
-    """Texts whose tokens nearly fill one pass."""
-    return max(1, int(bench.sizes.pass_tokens * 0.96 / examples.input_ids.lengths.mean()))
-
-
-def _clock(bench: Bench) -> float:
-    if bench.on_gpu:
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def table(records: list[Record]) -> str:
-    """The records as Markdown."""
-    columns = ("section", "case", "samples_s", "tokens_s", "tflops", "share_of_peak",
-               "loader_idle", "gib", "gradient_error", "equal", "failed", "skipped")  # fmt: skip
-    used = [name for name in columns if any(record.get(name) is not None for record in records)]
-    lines = ["| " + " | ".join(used) + " |", "|" + "---|" * len(used)]
-    for record in records:
-        cells = ["" if record.get(name) is None else str(record[name]) for name in used]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ once into the work folder (three minutes for the quickstart on two cores) and fo
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from flows.pipeline import pour
 from flows.recipe import Recipe
 from flows.recipe_files import SHIPPED
 from infra.benchmarks.settings import Settings, needs_sib200, say
+from infra.benchmarks.validation_clock import ValidationClock
 from tasks import distillation
 from tasks.corpus.tables import read_table
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer
@@ -167,10 +168,10 @@ class Material:
         """The same rows for another of the recipe's students."""
         return replace(self, number=number)
 
-    def with_epochs(self, num_epochs: int) -> Material:
-        """The same rows, teacher and first weights, and another number of passes."""
+    def with_training(self, **changes: Any) -> Material:
+        """The same rows, teacher and first weights, and other fields of the student's training."""
         student = self.recipe.student
-        training = student.training.model_copy(update={"num_epochs": num_epochs})
+        training = student.training.model_copy(update=changes)
         student = student.model_copy(update={"training": training})
         return replace(self, recipe=self.recipe.model_copy(update={"student": student}))
 
@@ -204,10 +205,11 @@ def prepare(settings: Settings, section: str) -> Material:
 
 def distill_again(
     material: Material, store: ArtifactStore, *, validations_per_epoch: int, precision: str
-) -> tuple[dict[str, float], Path]:
+) -> tuple[float, float, ValidationClock, Path]:
     """Teacher signals and student into an empty store, wired as the pipeline wires them.
 
-    Returns: seconds of each step, and the student's folder. The teacher reads the rows to train on
+    Returns: seconds of the teacher signals and of the student, the clock of the student's
+    validations, started when its step began, and its folder. The teacher reads the rows to train on
     alone, and training goes on to its last epoch.
     """
     training = material.config.training.model_copy(
@@ -222,6 +224,7 @@ def distill_again(
         _STUDENT: {"training": training},
     }
     seconds: dict[str, float] = {}
+    clocks: dict[str, ValidationClock] = {}
     built: dict[str, Artifact] = {}
 
     def step(name, stage, config, /, **inputs):
@@ -229,16 +232,19 @@ def distill_again(
             return material.artifacts[name]
         if name in changes:
             config = config.model_copy(update=changes[name])
-        started = time.perf_counter()
-        built[name] = run_stage(stage, config, inputs, store=store, workers=cpu_count()).artifact
-        seconds[name] = time.perf_counter() - started
+        clock = clocks[name] = ValidationClock()
+        built[name] = run_stage(
+            stage, config, inputs, store=store, progress=clock, workers=cpu_count()
+        ).artifact
+        seconds[name] = clock.seconds()
         if name == _STUDENT:
             raise _EnoughError
         return built[name]
 
     with contextlib.suppress(_EnoughError):
         pour(material.recipe, step)
-    return seconds, built[_STUDENT].path
+    taken = seconds.pop(_STUDENT)
+    return sum(seconds.values()), taken, clocks[_STUDENT], built[_STUDENT].path
 
 
 def quickstart(settings: Settings) -> Recipe:

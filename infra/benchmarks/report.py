@@ -7,11 +7,11 @@ printed like what is faster.
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
-from infra.benchmarks import plots
+from infra.benchmarks import gpu_figures, plots, seeds_table
 from infra.benchmarks.machine import moment
 from infra.benchmarks.settings import needs_sib200
 
@@ -57,32 +57,44 @@ def write_report(results: Path, target: Path) -> Path:
         "has no result yet.",
         "",
     ]
-    for name in ("train-quickstart", "train-sib200"):
-        if name in found:
-            lines += _training(name, found[name], target)
-    for name in ("train-seeds", "train-seeds-sib200"):
-        if name in found:
-            lines += _several_seeds(name, found[name])
     for name, section in (
+        ("train-quickstart", partial(_training, "train-quickstart")),
+        ("train-sib200", partial(_training, "train-sib200")),
+        ("train-seeds", partial(_several_seeds, "train-seeds")),
+        ("train-seeds-sib200", partial(_several_seeds, "train-seeds-sib200")),
         ("tokenize", _tokenizing),
         ("load", _loading),
         ("score", _scoring),
         ("memory", _memory),
+        ("gpu", _gpu),
     ):
         if name in found:
-            lines += section(found[name], target)
+            lines += _told(name, found[name], section, target)
     path = target / "speed.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
+def _told(
+    name: str, result: Mapping, section: Callable[[Mapping, Path], list[str]], target: Path
+) -> list[str]:
+    """A section; of a result that lacks a field that was not measured in its day, one line."""
+    try:
+        return section(result, target)
+    except KeyError as missing:
+        command = _command(result, name)
+        return [
+            f"{name}: measured before {missing} was recorded; `{command}` measures it again.",
+            "",
+        ]
+
+
 def _training(name: str, result: Mapping, target: Path) -> list[str]:
     material, aims = result["material"], result["targets"]
     whole = {system: curve["seconds"] for system, curve in result["curves"].items()}
-    plots.draw_curves(result, NAMES, target / f"speed-{name}.png")
     parts = result["curves"]["decant"]["parts"]
     agreement = result["loss_agreement"]
-    against_fp32 = result["signal_agreement"]
+    last, against_fp32 = result["last_loss_agreement"], result["signal_agreement"]
     lines = [
         f"## Distillation: {name.removeprefix('train-')}",
         "",
@@ -95,8 +107,9 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         f"{material['temperature']}. Decant's time holds teacher signals "
         f"({parts['teacher signals']:.1f} s, {result['signal_precision']}), validation, "
         "checkpoints and the published artifact; the others' holds validation (the same function), "
-        "not set-up. Imports are in nobody's. One run each; the moments of Decant's validations "
-        "are spread evenly over its training, start and end included.",
+        "not set-up. Imports are in nobody's. One run each. A score is reached when the validation "
+        f"that found it is over: so all are clocked, Decant's "
+        f"{len(result['curves']['decant']['points'])} too.",
         "",
         "Seconds to a validation accuracy that all reached: the lowest of the systems' bests, "
         + " or ".join(
@@ -126,13 +139,22 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         f"The first batch's loss is {agreement['decant']:.6f}; the others differ by "
         + ", ".join(f"{v:.1g} ({k})" for k, v in agreement.items() if k != "decant")
         + " (TextBrewer's after subtracting the teacher's entropy, which no student changes). "
-        f"Decant's signals against the teacher in fp32: the same choice for "
+        f"After {last['steps']} steps of each system's own loop over the same batches (fp32, no "
+        f"dropout, no warm-up) the loss over their rows is {last['decant']:.6f}, from "
+        f"{last['before']:.6f}; the others differ by {last['trainer']:.1g} (trainer), "
+        f"{last['textbrewer']:.1g} (textbrewer). "
+        "Decant's signals against the teacher in fp32: the same choice for "
         f"{against_fp32['same_choice']:.2%} of the rows, logits off by "
         f"{against_fp32['largest_difference']:.2g} at most (standard deviation "
         f"{against_fp32['standard_deviation']:.2g}).",
         "",
     ]
+    plots.draw_curves(result, NAMES, target / f"speed-{name}.png")
     return [*lines, *_when(result), *_colophon(result, name)]
+
+
+def _several_seeds(name: str, result: Mapping, target: Path) -> list[str]:
+    return [*seeds_table.lines(name, result, NAMES), *_colophon(result, name)]
 
 
 def _epoch_rates(result: Mapping) -> list[str]:
@@ -158,52 +180,6 @@ def _when(result: Mapping) -> list[str]:
             earlier.setdefault(then, []).append(NAMES.get(name, "samples a second"))
     told = "; ".join(f"{then}: {', '.join(names)}" for then, names in earlier.items())
     return [f"Measured at another time: {told}.".replace("**", ""), ""] if told else []
-
-
-def _several_seeds(section: str, result: Mapping) -> list[str]:
-    ours, material = result["systems"]["decant"], result["material"]
-    num_rounds = len(ours["seconds"])
-    on_sib200 = needs_sib200(section)
-    trained = "side by side, one thread each"
-    if on_sib200:
-        trained = f"one after the other, for {material['epochs']} epochs instead of the recipe's 20"
-    measured = "one run each"
-    if num_rounds > 1:
-        measured = f"medians of {num_rounds} rounds in turns, *times* is of rounds"
-    lines = [
-        f"## Distillation: {'sib200' if on_sib200 else 'quickstart'}, "
-        f"{result['num_students']} students",
-        "",
-        "All students that the recipe asks for. Decant's teacher reads each text once for all of "
-        f"them; they are trained {trained}. The others train them one after the other with all "
-        "threads; their teacher reads in every step, or once where the cache is written by hand. "
-        f"Rows, maths, validation and what is counted as above; {measured}.",
-    ]
-    columns = [("in all", {name: found["seconds"] for name, found in result["systems"].items()})]
-    for target in reversed(result["targets"]):
-        points = f"{100 * target['tolerance']:.1f} below"
-        columns.insert(0, (points, target["seconds"]))
-        scores = ", ".join(f"{100 * score:.1f}" for score in target["scores"])
-        lines[-1] += f" *{points}*: in all, had each training stopped at its score ({scores} %)."
-        columns.insert(0, (f"one, {points}", target["seconds_of_one"]))
-    beside = "" if on_sib200 else " (Decant's with another one beside it)"
-    lines[-1] += (
-        f" *one*: the same of one student with signals of its own, in the mean over them{beside}."
-    )
-    lines[-1] += " Scores lie so many points below the lowest best of the systems."
-    heads = "".join(f" s, {head} | times |" for head, _ in columns)
-    lines += ["", f"| system |{heads} best accuracy of each student |"]
-    lines.append("|---|" + "---:|---:|" * len(columns) + "---|")
-    for system, found in result["systems"].items():
-        cells = [NAMES[system]]
-        for _, seconds in columns:
-            cells.append(f"{statistics.median(seconds[system]):.1f}")
-            pairs = zip(seconds[system], seconds["decant"], strict=True)
-            times = statistics.median(theirs / own for theirs, own in pairs)
-            cells.append("" if system == "decant" else f"{times:.1f}")
-        cells.append(", ".join(f"{100 * score:.2f}" for score in found["best"]) + " %")
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *_colophon(result, section)]
 
 
 def _on_whole_vocabulary(result: Mapping) -> list[str]:
@@ -304,6 +280,23 @@ def _memory(result: Mapping, target: Path) -> list[str]:
     return [*lines, "", "![memory and seconds](speed-memory.png)", "", *_colophon(result, "memory")]
 
 
+def _gpu(result: Mapping, target: Path) -> list[str]:
+    card = next(one for one in result["records"] if one["section"] == "peak")
+    return [
+        "## On a GPU",
+        "",
+        f"{card['device']}, torch {card['torch']}; texts of mean 27 tokens, a vocabulary of "
+        "250,000. Decant's students train on cached signals; the Trainer's teacher reads in every "
+        "step.",
+        "",
+        *gpu_figures.targets_table(result["targets"]).splitlines(),
+        "",
+        *gpu_figures.table(result["records"]).splitlines(),
+        "",
+        *_colophon(result, "gpu"),
+    ]
+
+
 def _rates(
     rates: Mapping[str, Mapping],
     ratios: Mapping[str, Mapping],
@@ -331,20 +324,25 @@ def _times(ratio: Mapping) -> str:
 
 
 def _colophon(result: Mapping, section: str) -> list[str]:
-    machine, settings = result["machine"], result["settings"]
+    machine = result["machine"]
     packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
-    rows = ""
-    if section == "memory":
-        rows = " --rows " + ",".join(map(str, settings["memory_rows"]))
-    elif needs_sib200(section):
-        rows = " --sib200 DIR --multilingual-model DIR"
-    no_rounds = section == "memory" or "systems" in result or not result.get("rates", True)
-    rounds = "" if no_rounds else f", {settings['num_rounds']} rounds"
+    no_rounds = section in ("memory", "gpu") or "systems" in result or not result.get("rates", True)
+    rounds = "" if no_rounds else f", {result['settings']['num_rounds']} rounds"
     return [
         f"<sub>{machine['date']}, commit {machine['commit']}; {machine['processor']}, "
         f"{machine['cores']} cores, {machine['threads']} threads, "
         f"{' '.join(machine['flags'])}, {machine['memory_gib']} GiB, {machine['system']}, Python "
         f"{machine['python']}; {packages}{rounds}, {result['seconds']:.0f} s. "
-        f"`infra/benchmarks/run {section}{rows}`</sub>",
+        f"`{_command(result, section)}`</sub>",
         "",
     ]
+
+
+def _command(result: Mapping, section: str) -> str:
+    """What measures a section again."""
+    options = ""
+    if section == "memory":
+        options = " --rows " + ",".join(map(str, result["settings"]["memory_rows"]))
+    elif needs_sib200(section):
+        options = " --sib200 DIR --multilingual-model DIR"
+    return f"infra/benchmarks/run {section}{options}"

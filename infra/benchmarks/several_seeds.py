@@ -6,9 +6,10 @@ the peers starts them one after the other (with every thread: side by side they 
 cores that one training fills already). Imports are in nobody's time: a run imports what its
 children need while the first steps are built, so here the helper process is waited for beforehand.
 
-Times are told of the whole, and as if each training had stopped at its score. Students of sib200
-are given 8 epochs instead of the recipe's 20: in `train-sib200` every system but Decant had its
-best accuracy by then (Decant lacked two texts of 99), and twelve trainings to the end take an hour.
+Times are told of the whole, and as if each training had stopped at its score: when the validation
+that found it was over. Students of sib200 are given 8 epochs instead of the recipe's 20: in
+`train-sib200` every system but Decant had its best accuracy by then (Decant lacked two texts of
+99), and twelve trainings to the end take an hour.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from infra.benchmarks import engine
 from infra.benchmarks.material import Material, prepare
 from infra.benchmarks.settings import Settings, needs_sib200, say
 from infra.benchmarks.training import tolerances, validation_steps
+from infra.benchmarks.validation_clock import ValidationClock
 from tasks import distillation, teacher_signals
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
@@ -91,7 +93,7 @@ def run(settings: Settings, section: str) -> dict:
 
     material = prepare(settings, section)
     if needs_sib200(section):
-        material = material.with_epochs(settings.pick(_SIB200_EPOCHS, 1))
+        material = material.with_training(num_epochs=settings.pick(_SIB200_EPOCHS, 1))
     teacher = material.teacher()
     examples = engine.with_signals(material, teacher)
     students = [
@@ -154,7 +156,11 @@ def run(settings: Settings, section: str) -> dict:
         "num_students": len(students),
         "targets": targets,
         "systems": {
-            name: {"seconds": [one.seconds for one in found], "best": found[0].best}
+            name: {
+                "seconds": [one.seconds for one in found],
+                "best": found[0].best,
+                "points": found[0].points,
+            }
             for name, found in rounds.items()
         },
     }
@@ -204,15 +210,12 @@ def decant(material: Material, students: list[Material]) -> Trained:
         def build(student: Material, run) -> Points:
             config = student.config.model_copy(update={"training": training})
             inputs = {"tokens": tokens, "signals": signals, **copied}
-            began = time.perf_counter()
-            path = run(distillation.STAGE, config, inputs, store=store).artifact.path
-            took = time.perf_counter() - began
+            clock = ValidationClock()
+            path = run(
+                distillation.STAGE, config, inputs, store=store, progress=clock
+            ).artifact.path
             history = json.loads((path / "history.json").read_text(encoding="utf-8"))
-            last = max(entry["step"] for entry in history["validations"])
-            return tuple(
-                (took * entry["step"] / last, int(entry["step"]), float(entry["accuracy"]))
-                for entry in history["validations"]
-            )
+            return clock.points(history["validations"])
 
         jobs = [Job(f"student-{one.number}", partial(build, one)) for one in students]
         limit = cpu_count() if distillation.on_one_thread(material.config) else 1

@@ -5,6 +5,7 @@
     tuned_bf16    the same under bf16 autocast
     tuned_cached  tuned, with the teacher's logits kept in the data set beforehand (`train_cached`
                   counts the pass of the teacher that makes them)
+    in_order      the same, batches in the order given: to compare results, not times
 
 Same rows, token ids, initial student, batch size, learning rate and schedule as Decant's. The hard
 labels are the teacher's choices there too.
@@ -29,6 +30,7 @@ from infra.benchmarks.material import Material
 from tasks.runtime.device import thread_count
 
 VARIANTS = ("default", "tuned", "tuned_bf16", "tuned_cached")
+_SAMPLING = {"default": "random", "in_order": "sequential"}
 
 
 def kd_loss(
@@ -131,8 +133,13 @@ def train(
     num_epochs: int,
     validate_at: frozenset[int] = frozenset(),
     teacher_logits: np.ndarray | None = None,
+    student: nn.Module | None = None,
 ) -> engine.Curve:
-    """Train a fresh student on the chosen rows; imports, data set and Trainer's set-up untimed."""
+    """Train on the chosen rows; imports, data set and Trainer's set-up untimed.
+
+    Args:
+        student: trained in place; a fresh one of the material if not given.
+    """
     torch.set_num_threads(thread_count())
     config, objective = material.config.training, material.config.objective
     is_default = variant == "default"
@@ -141,7 +148,7 @@ def train(
         "teacher_input_ids": engine.as_lists(engine.take(material.teacher_ids, chosen)),
     }
     columns["length"] = [len(row) for row in columns["input_ids"]]
-    if variant == "tuned_cached":
+    if variant in ("tuned_cached", "in_order"):
         del columns["teacher_input_ids"]
         assert teacher_logits is not None
         columns["teacher_logits"] = teacher_logits[chosen].tolist()
@@ -159,7 +166,7 @@ def train(
             lr_scheduler_type="linear",
             seed=material.config.seed,
             bf16=variant == "tuned_bf16",
-            train_sampling_strategy="random" if is_default else "group_by_length",
+            train_sampling_strategy=_SAMPLING.get(variant, "group_by_length"),
             length_column_name="length",
             remove_unused_columns=False,
             use_cpu=not torch.cuda.is_available(),
@@ -172,7 +179,7 @@ def train(
             teacher=teacher.eval().to(arguments.device),
             alpha=objective.alpha,
             temperature=objective.temperature,
-            model=material.plain_student(),
+            model=student or material.plain_student(),
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             data_collator=Collator(

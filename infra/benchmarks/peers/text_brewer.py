@@ -81,12 +81,19 @@ def train(
     num_epochs: int,
     hard_labels: np.ndarray,
     validate_at: frozenset[int] = frozenset(),
+    student: nn.Module | None = None,
+    in_order: bool = False,
 ) -> engine.Curve:
-    """Train a fresh student on the chosen rows; imports and set-up are not timed."""
+    """Train on the chosen rows; imports and set-up are not timed.
+
+    Args:
+        student: trained in place; a fresh one of the material if not given.
+        in_order: take the rows as they are given, not shuffled.
+    """
     torch.set_num_threads(thread_count())
     config = material.config.training
-    student = material.plain_student()
-    loader = _loader(material, chosen, hard_labels)
+    student = student or material.plain_student()
+    loader = _loader(material, chosen, hard_labels, shuffle=not in_order)
     num_steps = len(loader) * num_epochs
     with tempfile.TemporaryDirectory() as folder:
         system = distiller(material, teacher.eval(), student, folder)
@@ -130,7 +137,9 @@ class _Steps:
         return batch
 
 
-def _loader(material: Material, chosen: np.ndarray, hard_labels: np.ndarray) -> DataLoader:
+def _loader(
+    material: Material, chosen: np.ndarray, hard_labels: np.ndarray, *, shuffle: bool
+) -> DataLoader:
     student = engine.as_lists(engine.take(material.examples.input_ids, chosen))
     teacher = engine.as_lists(engine.take(material.teacher_ids, chosen))
     rows = list(zip(student, teacher, hard_labels[chosen].tolist(), strict=True))
@@ -147,7 +156,7 @@ def _loader(material: Material, chosen: np.ndarray, hard_labels: np.ndarray) -> 
     return DataLoader(
         rows,
         batch_size=material.config.training.batch_size,
-        shuffle=True,
+        shuffle=shuffle,
         generator=generator,
         collate_fn=collate,
     )

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from infra.benchmarks import machine, memory, report, scoring, synthetic, tokenizing
+from infra.benchmarks.gpu_figures import judged
 from infra.benchmarks.settings import Settings
 from infra.benchmarks.several_seeds import Trained
 
@@ -81,16 +82,79 @@ def test_students_of_a_recipe_are_told_with_the_command_that_measures_them(setti
         },
     ]
     systems = {
-        "decant": {"seconds": [4.0], "best": [0.81]},
-        "textbrewer": {"seconds": [12.0], "best": [0.805]},
+        "decant": {"seconds": [4.0], "best": [0.81], "points": [[[2.0, 5, 0.7], [3.9, 9, 0.81]]]},
+        "textbrewer": {"seconds": [12.0], "best": [0.805], "points": [[[11.0, 9, 0.805]]]},
     }
     found = {"material": {"epochs": 8}, "num_students": 1, "targets": targets, "systems": systems}
     keep(settings, "train-seeds-sib200", found)
     text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
     numbers = "3.0 | 2.0 | 10.0 | 5.0 | 9.0 | 9.0 | 7.0 | 7.0 | 12.0 | 3.0"
     assert f"| TextBrewer GeneralDistiller | {numbers} | 80.50 % |" in text
+    assert "validation (2 times each)" in text
     assert "8 epochs instead of the recipe's 20" in text
     assert "`infra/benchmarks/run train-seeds-sib200 --sib200 DIR --multilingual-model DIR`" in text
+
+
+def test_rounds_of_several_students_are_told_with_their_quartiles(settings, tmp_path):
+    """A ratio of 4.2 on a shared machine that was 2 in the round before."""
+    ours, theirs = [2.0, 4.0, 3.0], [12.0, 12.0, 12.0]
+    found = {
+        "material": {"epochs": 2},
+        "num_students": 1,
+        "targets": [],
+        "systems": {
+            "decant": {"seconds": ours, "best": [0.8], "points": [[[1.0, 5, 0.8]]]},
+            "textbrewer": {"seconds": theirs, "best": [0.9], "points": [[[9.0, 5, 0.9]]]},
+        },
+    }
+    keep(settings, "train-seeds", found)
+    text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
+    assert "| **Decant** | 3.0 [2.5, 3.5] |  | 80.00 % |" in text
+    # Times of the rounds: 6, 3, 4.
+    assert "| TextBrewer GeneralDistiller | 12.0 [12.0, 12.0] | 4.0 [3.5, 5.0] | 90.00 % |" in text
+
+
+def test_a_result_without_a_field_of_today_is_named_and_the_others_are_told(settings, tmp_path):
+    """An hour of measuring that ends in KeyError: 'points', with no report of anything."""
+    old = {"decant": {"seconds": [4.0], "best": [0.8]}}
+    found = {"material": {"epochs": 8}, "num_students": 1, "targets": [], "systems": old}
+    keep(settings, "train-seeds-sib200", found)
+    new = {"decant": {**old["decant"], "points": [[[1.0, 5, 0.8]]]}}
+    keep(settings, "train-seeds", {**found, "systems": new})
+    text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
+    assert "| **Decant** | 4.0 |  | 80.00 % |" in text
+    assert "## Distillation: sib200" not in text
+    line = next(line for line in text.splitlines() if line.startswith("train-seeds-sib200: "))
+    assert "before 'points' was recorded" in line
+    assert "`infra/benchmarks/run train-seeds-sib200 --sib200 DIR --multilingual-model DIR`" in line
+
+
+def test_a_gpu_is_told_with_its_targets(settings, tmp_path):
+    """A card that missed its target, in a table of tokens a second."""
+    records = [
+        {"section": "peak", "case": "8192 x 8192", "device": "NVIDIA X", "torch": "2.13"},
+        {"section": "training", "case": "small 6x384", "samples_s": 90_000},
+    ]
+    keep(settings, "gpu", {"records": records, "targets": judged(records)})
+    text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
+    assert "NVIDIA X, torch 2.13; " in text
+    assert "| samples a second, small student | >= 120,000 | 90,000 | **no** |" in text
+    assert "| training | small 6x384 | 90000 |" in text
+    assert "`infra/benchmarks/run gpu`" in text
+    assert "1 rounds" not in text
+
+
+def test_the_kept_results_are_rendered(tmp_path):
+    """A report that nobody can write from the figures the repository ships."""
+    results = ROOT / "infra" / "benchmarks" / "results"
+    text = report.write_report(results, tmp_path).read_text(encoding="utf-8")
+    names = sorted(path.stem for path in results.glob("*.json"))
+    assert "score" in names
+    for name in names:
+        assert text.count(f"`infra/benchmarks/run {name}`") == 1 or re.search(
+            rf"`infra/benchmarks/run {name} --", text
+        ), name
+    assert re.search(r"\*\*Decant\*\*, `decant score`, int8 \| [\d,]+ \[", text)
 
 
 @pytest.mark.slow
@@ -163,6 +227,9 @@ def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
             "alpha": 0.8, "temperature": 2.0, "teacher_tokens_mean": 8.0,
         },
         "loss_agreement": {"decant": 1.0, "trainer": 1e-7},
+        "last_loss_agreement": {
+            "steps": 30, "before": 1.0, "decant": 0.25, "trainer": 2e-7, "textbrewer": 0.0,
+        },
         "signal_precision": "fp32",
         "signal_agreement": {
             "same_choice": 1.0,
@@ -181,6 +248,9 @@ def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
         "| Hugging Face Trainer KD, tuned | 20.0 | 5.0 | 9.0 | 2.2 | 20.0 | 5.0 | 89.00 % |" in text
     )
     assert "less 0.5 points (fixed beforehand) or less 1.0 points (one text)" in text
+    assert "so all are clocked, Decant's 2 too." in text
+    assert "After 30 steps" in text
+    assert "is 0.250000, from 1.000000; the others differ by 2e-07 (trainer), 0 (text" in text
     assert (
         "Measured at another time: 2020-01-01, commit abc: Hugging Face Trainer KD, tuned, " in text
     )
