@@ -219,7 +219,7 @@ def _on_whole_vocabulary(result: Mapping) -> list[str]:
 
 
 def _tokenizing(result: Mapping, target: Path) -> list[str]:
-    return [
+    lines = [
         "## Tokenization to Parquet",
         "",
         f"{result['rows']:,} texts of the quickstart's length profile, the same tokenizer file, "
@@ -228,8 +228,16 @@ def _tokenizing(result: Mapping, target: Path) -> list[str]:
         "",
         *_rates(result["rates"], result["ratios"], "rows/s"),
         "",
-        *_colophon(result, "tokenize"),
     ]
+    for case in result.get("further", []):
+        lines += [
+            f"{case['rows']:,} texts ({case['texts']}), tokenizer: {case['tokenizer']}; the rest "
+            "as above:",
+            "",
+            *_rates(case["rates"], case["ratios"], "rows/s"),
+            "",
+        ]
+    return [*lines, *_colophon(result, " ".join(["tokenize", *result.get("options", [])]))]
 
 
 def _loading(result: Mapping, target: Path) -> list[str]:
