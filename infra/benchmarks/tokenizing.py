@@ -74,25 +74,25 @@ def cases(settings: Settings, folder: Path) -> Iterator[Case]:
     random = folder / "random.parquet"
     synthetic.write_parquet(random, settings.pick(150_000, 5_000), commands)
     yield Case("synthetic commands", "byte pairs, 2,000, trained here", random, trained)
-    multilingual = None
+    multilingual: tuple[str, Path] | None = None
     if settings.multilingual_model is not None:
-        given = PretrainedTokenizer(uri=str(settings.multilingual_model))
-        multilingual = load_tokenizer(given)
-        name = f"the multilingual model's, {multilingual.get_vocab_size():,}"
-        pretrained = _saved(multilingual, folder / "pretrained")
+        given = load_tokenizer(PretrainedTokenizer(uri=str(settings.multilingual_model)))
+        title = f"the multilingual model's, {given.get_vocab_size():,}"
+        multilingual = title, _saved(given, folder / "pretrained")
         commands = list(dict.fromkeys(synthetic.real_texts(rows_per_intent=1000)))
         texts = numbered(commands, settings.pick(50_000, 2_000))
         source = _written(texts, folder / "commands.parquet")
-        yield Case("the quickstart's commands, numbered", name, source, pretrained)
+        yield Case("the quickstart's commands, numbered", title, source, multilingual[1])
     if settings.sib200 is not None:
         texts = synthetic.sentences(settings.sib200)[: settings.pick(1_000_000, 1_000)]
         source = _written(texts, folder / "sentences.parquet")
         config = TrainedTokenizer(kind="bpe", vocab_size=settings.pick(16_000, 8_000))
         own = _saved(train_tokenizer(config, texts), folder / "trained-on-sentences")
-        title = f"byte pairs, {config.vocab_size:,}, trained here"
-        yield Case("sentences in many languages", title, source, own)
+        tokenizers = [(f"byte pairs, {config.vocab_size:,}, trained here", own)]
         if multilingual is not None:
-            yield Case("sentences in many languages", name, source, pretrained)
+            tokenizers.append(multilingual)
+        for title, file in tokenizers:
+            yield Case("sentences in many languages", title, source, file)
 
 
 def numbered(texts: list[str], num_rows: int) -> list[str]:
