@@ -68,8 +68,8 @@ def step(model, optimizer, batch: Batch, objective: Objective) -> float:
         logits,
         batch.labels_A,
         batch.teacher_logits_AC,
-        num_examples=batch.num_examples,
-        num_labelled=batch.num_examples,
+        num_examples=batch.num_answers,
+        num_labelled=batch.num_answers,
     )
     optimizer.zero_grad(set_to_none=True)
     terms["loss"].backward()

@@ -195,7 +195,7 @@ def _on_whole_vocabulary(result: Mapping) -> list[str]:
 
 
 def _tokenizing(result: Mapping, target: Path) -> list[str]:
-    return [
+    lines = [
         "## Tokenization to Parquet",
         "",
         f"{result['rows']:,} texts of the quickstart's length profile, the same tokenizer file, "
@@ -204,8 +204,16 @@ def _tokenizing(result: Mapping, target: Path) -> list[str]:
         "",
         *_rates(result["rates"], result["ratios"], "rows/s"),
         "",
-        *_colophon(result, "tokenize"),
     ]
+    for case in result.get("further", []):
+        lines += [
+            f"{case['rows']:,} texts ({case['texts']}), tokenizer: {case['tokenizer']}; the rest "
+            "as above:",
+            "",
+            *_rates(case["rates"], case["ratios"], "rows/s"),
+            "",
+        ]
+    return [*lines, *_colophon(result, " ".join(["tokenize", *result.get("options", [])]))]
 
 
 def _loading(result: Mapping, target: Path) -> list[str]:
@@ -214,13 +222,19 @@ def _loading(result: Mapping, target: Path) -> list[str]:
         "",
         f"Padded batches of an epoch in random order, from {result['rows']:,} rows; one thread.",
         "",
-        "| batch | Decant rows/s | DataLoader over datasets, rows/s | times |",
-        "|---:|---:|---:|---:|",
+        "| examples | batch | Decant rows/s | DataLoader over datasets, rows/s | times |",
+        "|---|---:|---:|---:|---:|",
     ]
-    for size in (32, 256):
-        ours, theirs = result["rates"][f"decant_{size}"], result["rates"][f"dataloader_{size}"]
-        ratio = result["ratios"][f"dataloader_{size}"]
-        lines.append(f"| {size} | {_figure(ours)} | {_figure(theirs)} | {_times(ratio)} |")
+    mapped = "mapped files with teacher logits (the DataLoader reads none)"
+    for kind, words in (("", "in memory, no logits"), ("mapped_", mapped)):
+        for size in (32, 256):
+            if f"decant_{kind}{size}" not in result["rates"]:
+                continue
+            ours, theirs = (
+                result["rates"][name] for name in (f"decant_{kind}{size}", f"dataloader_{size}")
+            )
+            times = _times(result["ratios"][f"dataloader_{kind}{size}"])
+            lines.append(f"| {words} | {size} | {_figure(ours)} | {_figure(theirs)} | {times} |")
     opened = _figure(result["rates"]["decant_open"])
     return [
         *lines,

@@ -33,6 +33,18 @@ def real_texts(rows_per_intent: int = 40) -> list[str]:
     return [command.text for command in sample(source)]
 
 
+def sentences(folder: Path) -> list[str]:
+    """Every different sentence of `<split>.<language>.parquet` files, file by file.
+
+    Raises: SystemExit if there are none.
+    """
+    paths = sorted(folder.glob("*.*.parquet"))
+    found = [text for path in paths for text in pq.read_table(path)["text"].to_pylist()]
+    if not found:
+        raise SystemExit(f"{folder} holds no <split>.<language>.parquet with sentences")
+    return list(dict.fromkeys(found))
+
+
 def blocks(
     num_rows: int, texts: Sequence[str], *, seed: int = 0, block_rows: int = _BLOCK_ROWS
 ) -> Iterator[pa.Array]:
