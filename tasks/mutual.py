@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.training.examples import Examples
     from tasks.training.mutual_fitting import Peer
 
-VERSION = 2
+VERSION = 3
 
 
 class PeerConfig(Frozen):
