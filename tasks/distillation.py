@@ -23,13 +23,14 @@ from tasks.modeling.config import (
     Architecture,
     EncoderProblem,
 )
-from tasks.runtime.device import is_small_step, process_count, trains_on_one_thread
+from tasks.runtime.device import is_small_step, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objective_config import ObjectiveConfig
+from tasks.training.pass_terms import processes_for
 
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
@@ -97,7 +98,8 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     that case with `inputs["teacher_tokens"]`, as it reads the same rows; `inputs["adapted"]` if the
     student starts from an encoder that has read unlabelled text (tasks.adaptation).
     """
-    if not _is_small(config) and (processes := process_count()) > 1:
+    terms = (*config.objective.loss_terms, *config.matching)
+    if not _is_small(config) and (processes := processes_for(terms, workspace.progress)) > 1:
         from tasks.training.launching import run_in_ranks
 
         function = "tasks.distillation:distill"

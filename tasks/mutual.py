@@ -21,11 +21,11 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem
-from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import ObjectiveConfig
+from tasks.training.pass_terms import processes_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.training.examples import Examples
     from tasks.training.mutual_fitting import Peer
 
-VERSION = 2
+VERSION = 3
 
 
 class PeerConfig(Frozen):
@@ -93,7 +93,7 @@ def learn_together(
     teacher or starts from its layers, `inputs["adapted"]` if the first peer starts from an encoder
     that has read unlabelled text.
     """
-    if (processes := process_count()) > 1:
+    if (processes := processes_for(config.objective.loss_terms, workspace.progress)) > 1:
         from tasks.training.launching import run_in_ranks
 
         function = "tasks.mutual:learn_together"

@@ -63,6 +63,24 @@ class Attended:
     scaling: float
 
 
+class Recording:
+    """What attention reads, layer after layer.
+
+    No list, for FSDP2 hands each sharded layer copies of all lists, and what is added is lost.
+    """
+
+    def __init__(self) -> None:
+        """Of no layer yet."""
+        self._layers: list[Attended] = []
+
+    def append(self, layer: Attended) -> None:
+        """Note what the next layer reads."""
+        self._layers.append(layer)
+
+    def __getitem__(self, layer: int) -> Attended:
+        return self._layers[layer]
+
+
 def choose_kernel(
     *,
     mean_length: float,
@@ -152,7 +170,7 @@ def packed_attention(
     sliding_window: int | None = None,
     max_length_q: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
-    recorded: list[Attended] | None = None,
+    recorded: Recording | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """The registered function: (B, H, L, D) queries, keys, values → (B, L, H, D).

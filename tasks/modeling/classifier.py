@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tasks.modeling.attention import Attended, encoder_inputs, first_position, install
+from tasks.modeling.attention import Recording, encoder_inputs, first_position, install
 from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
 from tasks.modeling.texts import Texts
@@ -58,7 +58,7 @@ class EncoderWithHead(nn.Module, ABC):
         return self.backbone(**inputs).last_hidden_state
 
     def all_hidden_states(
-        self, texts: Texts, recorded: list[Attended] | None = None
+        self, texts: Texts, recorded: Recording | None = None
     ) -> tuple[Tensor, ...]:
         """States of the embeddings and of each layer, the last as `hidden_states` gives them.
 

@@ -29,6 +29,7 @@
     ema.py                a student beside the running average of itself; ema_config.py
     inference.py          logits of many texts, in row order
     diagnostics.py        what goes wrong without an error: figures at validations, warnings
+    gradient_shares.py    how much each loss term pulls
     precision_probe.py    what bf16 is worth on this processor, for the record
 
     mapped_texts.py       unlabelled texts → flat files that are mapped, with their words
@@ -61,6 +62,7 @@
 
     distributed.py        one step over several processes: DDP or FSDP2, the gradient of one process
     launching.py          torchrun around a stage's function; ranks.py is what each process runs
+    pass_terms.py         losses over the texts of a pass, which processes would share out
 
 Nothing here knows a tracker or an orchestrator; progress goes to a listener.
 """

@@ -29,6 +29,7 @@ from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import Step
 from tasks.training.class_weights import class_weights
 from tasks.training.examples import Batch, Examples
+from tasks.training.gradient_shares import shares_of
 from tasks.training.losses import hard_label_loss
 from tasks.training.objectives import Objective
 
@@ -89,7 +90,10 @@ class AdversarialNetwork(nn.Module):
         if not self.training:
             return self.classifier(texts)
         assert strength is not None, "the objective names lambda"
-        pooled_SD = self.classifier.pooled(texts)
+        return self.judged(self.classifier.pooled(texts), strength)
+
+    def judged(self, pooled_SD: Tensor, strength: Tensor) -> Tensor:
+        """What head and adversary say of text vectors, (S, C + G)."""
         logits_SC = self.classifier.head(self.classifier.dropout(pooled_SD))
         groups_SG = self.adversary(reverse_gradient(pooled_SD, strength))
         return torch.cat([logits_SC.float(), groups_SG.float()], 1)
@@ -113,21 +117,45 @@ class AdversarialObjective:
 
     def terms(self, forward: Callable[..., Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """The task's terms; `loss_adversary` in nats a text, of which random guessing has log G."""
-        assert batch.groups_B is not None, "rows are mapped with their groups"
+        both = forward(batch.texts, self._lambda(step))
+        told = self._told(both, batch, step)
+        found = self.task.terms(lambda _: self._logits(both), batch, step)
+        return {**found, "loss": found["loss"] + told, "loss_adversary": told.detach()}
+
+    def gradient_shares(
+        self, network: AdversarialNetwork, batch: Batch, step: Step
+    ) -> dict[str, Tensor]:
+        """How much each term pulls at the text vectors: `share_<name>`, together 1.
+
+        See `gradient_shares`. `share_adversary` is that of the reversed gradient, which grows with
+        lambda: the adversary does not reach the logits. The encoder is not run backward.
+        """
+        with torch.no_grad():
+            pooled_SD = network.classifier.pooled(batch.texts)
+        with torch.enable_grad():
+            leaf = pooled_SD.detach().requires_grad_()
+            both = network.judged(leaf, self._lambda(step))
+            pulls = self.task.weighted(self._logits(both), batch, step)
+            pulls["adversary"] = self._told(both, batch, step)
+            return shares_of(pulls, leaf)
+
+    def _lambda(self, step: Step) -> Tensor:
         strength = self.config.strength(step.number, total_steps=self.total_steps)
         # On its device without a wait, as a number that is no part of a compiled graph.
-        lambda_ = torch.full((), strength, device=self.group_weights_G.device)
-        both = forward(batch.texts, lambda_)
-        num_groups = len(self.group_weights_G)
-        groups_BG = both[: len(batch.groups_B), -num_groups:]
-        told = hard_label_loss(
-            groups_BG,
+        return torch.full((), strength, device=self.group_weights_G.device)
+
+    def _logits(self, both: Tensor) -> Tensor:
+        return both[:, : -len(self.group_weights_G)]
+
+    def _told(self, both: Tensor, batch: Batch, step: Step) -> Tensor:
+        """Cross-entropy of the groups, nats a text."""
+        assert batch.groups_B is not None, "rows are mapped with their groups"
+        return hard_label_loss(
+            both[: len(batch.groups_B), -len(self.group_weights_G) :],
             batch.groups_B,
             normalizer=len(step.rows),
             class_weights_C=self.group_weights_G,
         )
-        found = self.task.terms(lambda _: both[:, :-num_groups], batch, step)
-        return {**found, "loss": found["loss"] + told, "loss_adversary": told.detach()}
 
     def to(self, device: torch.device) -> AdversarialObjective:
         """The same with its weights on `device`."""

@@ -1,7 +1,8 @@
 """What goes wrong in a distillation without an error, measured cheaply and told with its cause.
 
-    at each validation   share of each loss term in the gradient (at the logits; in the weights, if
-                         layers are compared); likeness of text vectors
+    at each validation   share of each loss term in the gradient (at the logits; in the text vectors
+                         below an adversary; in the weights, if layers are compared); likeness of
+                         text vectors
     once, before         the teacher's certainty; how many tokens the student reads for its one
 
 The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
@@ -30,10 +31,10 @@ from tasks.corpus.tables import read_table
 from tasks.metrics.calibration import entropy, top_probabilities
 from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
-from tasks.training.batches import Step, make_step
+from tasks.training.batches import Rows, Step, make_step
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Batch, Examples
-from tasks.training.layer_matching import MatchedNetwork, MatchingObjective
+from tasks.training.gradient_shares import SharedPull
 from tasks.training.layouts import Layout
 from tasks.training.objectives import Objective
 from tasks.training.unit_distributions import as_distributions
@@ -73,7 +74,8 @@ class TrainingProbe:
         pad_token_id: of its tokenizer.
         planned_steps: that schedules run over.
         seed: of the draw.
-        beside: `objective` with layer terms, if there are any: their shares are told, too.
+        beside: `objective` with the terms of layers, average or adversary, if there are any: their
+            shares are told, too.
     """
 
     def __init__(
@@ -85,16 +87,10 @@ class TrainingProbe:
         pad_token_id: int,
         planned_steps: int,
         seed: int,
-        beside: MatchingObjective | None = None,
+        beside: SharedPull | None = None,
     ) -> None:
         """Draw the texts."""
-        # Distinct numbers without a permutation of all rows, which may be millions.
-        draws = generator(seed, "probe").integers(len(examples), size=_PROBED_TEXTS)
-        rows = np.unique(draws)
-        longest = int(examples.input_ids.lengths[rows].max())
-        # Padded: terms over tokens read no other layout.
-        layout = Layout("padded", len(rows) * longest)
-        self._step = make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
+        self._step = probed_step(examples, pad_token_id=pad_token_id, seed=seed)
         self._objective = objective.over(planned_steps)
         self._beside = None if beside is None else beside.over(planned_steps)
         self._is_bf16 = config.precision == "bf16"
@@ -132,7 +128,7 @@ class TrainingProbe:
         device = batch.labels_A.device
         with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
             # Weights that are spread over processes are whole in the network's own forward alone.
-            if isinstance(model, MatchedNetwork) and self._beside and not _is_sharded(model):
+            if self._beside is not None and not _is_sharded(model):
                 return self._beside.to(device).gradient_shares(model, batch, step)
             with torch.no_grad():
                 logits_AC = model(batch.texts)[: batch.num_answers]
@@ -152,6 +148,17 @@ class TrainingProbe:
             num_labelled=step.num_labelled,
             step=step.number,
         )
+
+
+def probed_step(examples: Rows, *, pad_token_id: int, seed: int) -> Step:
+    """A fixed draw of rows in one padded pass, the same for the same seed."""
+    # Distinct numbers without a permutation of all rows, which may be millions.
+    draws = generator(seed, "probe").integers(len(examples), size=_PROBED_TEXTS)
+    rows = np.unique(draws)
+    longest = int(examples.input_ids.lengths[rows].max())
+    # Padded: terms over tokens read no other layout.
+    layout = Layout("padded", len(rows) * longest)
+    return make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
 
 
 def _is_sharded(model: nn.Module) -> bool:

@@ -207,8 +207,12 @@ def _shard(model: nn.Module, size: int) -> nn.Module:
 
 
 def _layers(model: nn.Module) -> Iterable[nn.Module]:
-    """The repeated layers: weights are gathered one of them at a time."""
-    for module in model.modules():
+    """The repeated layers: weights are gathered one of them at a time.
+
+    The innermost first: peers are a list of networks, each with a list of layers, and what is in
+    an outer one's part cannot be sharded again.
+    """
+    for module in reversed(list(model.modules())):
         if isinstance(module, nn.ModuleList):
             yield from module
 

@@ -26,6 +26,7 @@ from tasks.modeling.texts import Texts
 from tasks.training.batches import Step
 from tasks.training.ema_config import EMAConfig
 from tasks.training.examples import Batch
+from tasks.training.gradient_shares import shares_of
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
 
@@ -97,13 +98,27 @@ class SelfTaughtObjective:
         """The task's terms, and `loss_ema`, unweighted, in nats an answer."""
         logits, theirs = forward(batch.texts)
         found = self.task.terms(lambda _: logits, batch, step)
-        taught = replace(batch, teacher_logits_AC=theirs[: batch.num_answers].detach())
-        learned = self._term.terms(lambda _: logits, taught, step)
+        learned = self._term.terms(lambda _: logits, _taught_by(theirs, batch), step)
         return {
             **found,
             "loss": found["loss"] + learned["loss"],
             "loss_ema": learned["loss_ema"],
         }
+
+    def gradient_shares(
+        self, network: SelfTaughtNetwork, batch: Batch, step: Step
+    ) -> dict[str, Tensor]:
+        """How much each term pulls at the logits: `share_<name>`, `share_ema` too, together 1.
+
+        See `gradient_shares`. No network is run backward.
+        """
+        with torch.no_grad():
+            logits, theirs = network.student(batch.texts), network.average(batch.texts)
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            pulls = self.task.weighted(leaf, batch, step)
+            pulls |= self._term.weighted(leaf, _taught_by(theirs, batch), step)
+            return shares_of(pulls, leaf)
 
     @property
     def _term(self) -> Objective:
@@ -126,3 +141,8 @@ class SelfTaughtObjective:
     def settings(self, step: int) -> dict[str, float]:
         """Those of the task, and weight and temperature of the average's term."""
         return {**self.task.settings(step), **self._term.settings(step)}
+
+
+def _taught_by(theirs: Tensor, batch: Batch) -> Batch:
+    """`batch` with the average's logits in the place of the teacher's."""
+    return replace(batch, teacher_logits_AC=theirs[: batch.num_answers].detach())

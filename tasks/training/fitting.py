@@ -38,7 +38,7 @@ from tasks.training.ema_config import EMAConfig
 from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
 from tasks.training.language_sampling import language_facts
-from tasks.training.layer_matching import MatchingObjective, with_matching
+from tasks.training.layer_matching import with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.matching_config import AnyMatchingTerm
@@ -123,7 +123,7 @@ def fit(
             pad_token_id=pad_token_id,
             planned_steps=num_steps(len(examples), config.batch_size) * config.num_epochs,
             seed=seed,
-            beside=minimised if isinstance(minimised, MatchingObjective) else None,
+            beside=None if isinstance(minimised, Objective) else minimised,
         )
     result = train(
         network,

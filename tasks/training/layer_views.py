@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tasks.modeling.attention import Attended
+from tasks.modeling.attention import Attended, Recording
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.modeling.texts import Texts
 from tasks.training.losses.positions import at_least_float32
@@ -36,7 +36,7 @@ def read_layers(
 
     Text vectors are those of a model that pools; attention that of one which `can_pack`.
     """
-    recorded: list[Attended] = []
+    recorded = Recording()
     reads_attention = any(view in _OF_ATTENTION for view, _ in wanted)
     states = model.all_hidden_states(texts, recorded if reads_attention else None)
     found: dict[tuple[View, int], Tensor] = {}

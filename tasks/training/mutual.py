@@ -30,6 +30,7 @@ from tasks.modeling.texts import Texts
 from tasks.modeling.units import ranges
 from tasks.training.batches import Step
 from tasks.training.examples import Batch, Examples
+from tasks.training.gradient_shares import shares_of
 from tasks.training.layouts import Layout
 from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import KLTerm
@@ -207,8 +208,7 @@ class MutualObjective:
         total: Tensor | float = 0.0
         found: dict[str, Tensor] = {}
         for k, (task, own) in enumerate(zip(self.tasks, batch.batches, strict=True)):
-            num_examples, num_labelled = self.rows.of_peer(k, step.rows)
-            counted = replace(step, num_examples=num_examples, num_labelled=num_labelled)
+            counted = self._counted(k, step)
             terms = task.terms(lambda _, own_logits=logits[k]: own_logits, own, counted)
             learned = self._learned(shared, k, num_shared, step.number)
             total = total + terms.pop("loss") + weight * learned
@@ -216,6 +216,32 @@ class MutualObjective:
             found.update({_name(k, name): term for name, term in terms.items()})
         assert isinstance(total, Tensor), "no peers"
         return {"loss": total, **found}
+
+    def gradient_shares(self, network: Peers, batch: PeerBatch, step: Step) -> dict[str, Tensor]:
+        """How much each term pulls at its peer's logits: `share_<name>`, together 1 of each peer.
+
+        See `gradient_shares`. Those of others than the first as `peer_<k>_share_<name>`. No network
+        is run backward.
+        """
+        with torch.no_grad():
+            all_logits = network([one.texts for one in batch.batches])
+        weight = value_at(self.mutual.weight, step.number, total_steps=self.total_steps)
+        num_shared = self.rows.num_shared(step.rows)
+        found: dict[str, Tensor] = {}
+        with torch.enable_grad():
+            leaves = [one.detach().requires_grad_() for one in all_logits]
+            shared = [one[own.places] for one, own in zip(leaves, batch.shared, strict=True)]
+            for k, (task, own) in enumerate(zip(self.tasks, batch.batches, strict=True)):
+                pulls = task.weighted(leaves[k], own, self._counted(k, step))
+                pulls["mutual"] = weight * self._learned(shared, k, num_shared, step.number)
+                shares = shares_of(pulls, leaves[k])
+                found.update({_name(k, name): share for name, share in shares.items()})
+        return found
+
+    def _counted(self, k: int, step: Step) -> Step:
+        """`step` with what loss sums of peer k are divided by."""
+        num_examples, num_labelled = self.rows.of_peer(k, step.rows)
+        return replace(step, num_examples=num_examples, num_labelled=num_labelled)
 
     def _learned(self, shared: Sequence[Tensor], k: int, num_shared: int, step: int) -> Tensor:
         """Mean over the others of T² · KL(other || peer k)."""

@@ -3,13 +3,14 @@
 The step is chosen by the validation figure of the first peer, which is the student that is
 delivered. Figures of the others stand beside it in the history as `peer_<k>_<figure>`; of a teacher
 among the peers also how far it has drifted: `peer_<k>_drift_<figure>`, its figure less that of its
-former self, and `peer_<k>_drift_kl`, mean KL(former self || now) of its answers, in nats.
+former self, and `peer_<k>_drift_kl`, mean KL(former self || now) of its answers, in nats. Of each
+network the history also tells the share of every loss term in the gradient at its logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from torch import nn
 from data_contracts.artifacts import StageSummary
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters
+from tasks.modeling.texts import moved
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
+from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
+from tasks.training.diagnostics import probed_step
 from tasks.training.examples import read_labels
 from tasks.training.fitting import (
     read_token_facts,
@@ -80,6 +84,40 @@ class _Examined:
         return self._task.score(self.rows, logits, answers, labels=self.labels)
 
 
+class _Probe:
+    """Looks into all peers at a validation: one forward pass over a fixed draw of their rows."""
+
+    def __init__(
+        self,
+        rows: PeerRows,
+        objective: MutualObjective,
+        config: TrainingConfig,
+        *,
+        precision: str,
+        seed: int,
+    ) -> None:
+        planned = num_steps(len(rows), config.batch_size) * config.num_epochs
+        self._objective = objective.over(planned)
+        self._step = probed_step(rows, pad_token_id=rows.pad_token_ids[0], seed=seed)
+        self._is_bf16 = precision == "bf16"
+
+    def __call__(self, network: nn.Module, step: int) -> dict[str, float]:
+        """`share_<term>`, of other peers `peer_<k>_share_<term>`, after `step` steps."""
+        assert isinstance(network, Peers)
+        device = next(network.parameters()).device
+        (batch,) = self._step.passes
+        was_training = network.training
+        network.eval()
+        try:
+            with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
+                shares = self._objective.to(device).gradient_shares(
+                    network, moved(batch, device), replace(self._step, number=step)
+                )
+        finally:
+            network.train(was_training)
+        return {name: float(share) for name, share in shares.items()}
+
+
 def fit_peers(
     peers: Sequence[Peer],
     rows: PeerRows,
@@ -132,6 +170,7 @@ def fit_peers(
         seed=seed,
         work=workspace.work,
         progress=workspace.progress,
+        probe=_Probe(rows, objective, config, precision=precision, seed=seed),
     )
     student = peers[0]
     num_trained = num_parameters(network, trainable=True)
@@ -143,7 +182,11 @@ def fit_peers(
         write_json(folder / "thresholds.json", task.thresholds(examined[0].rows, *said))
     state = result.state
     best = next(entry for entry in state.validations if entry["step"] == state.best_step)
-    others = {name: round(v, 4) for name, v in best.items() if name.startswith("peer_")}
+    others = {
+        name: round(value, 4)
+        for name, value in best.items()
+        if name.startswith("peer_") and "_share_" not in name  # the history tells these
+    }
     write_record(
         workspace.output,
         result,

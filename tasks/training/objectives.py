@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tasks.training.batches import Step
 from tasks.training.examples import Batch
+from tasks.training.gradient_shares import shares_of
 from tasks.training.losses import (
     IGNORE_INDEX,
     binary_hard_label_loss,
@@ -188,19 +189,15 @@ class Objective:
     ) -> dict[str, Tensor]:
         """How much each term pulls at the logits: `share_<name>`, together 1.
 
-        The share of the L2 norm of its weighted gradient in the sum of all terms' norms; terms that
-        pull against one another both count. No network is run backward. All 0 without a gradient.
+        See `gradient_shares`. No network is run backward. All 0 without a gradient.
         """
-        norms: dict[str, Tensor] = {}
         with torch.enable_grad():
             leaf = logits_BC.detach().requires_grad_()
-            for term, weight, value in self._evaluated(
+            evaluated = self._evaluated(
                 leaf, labels_B, teacher_logits_BC, num_examples, num_labelled, step
-            ):
-                (gradient,) = torch.autograd.grad(weight * value, leaf)
-                norms[f"share_{term.title}"] = gradient.float().norm()
-        total = torch.stack(list(norms.values())).sum()
-        return {name: norm / total.clamp(min=1e-30) for name, norm in norms.items()}
+            )
+            pulls = {term.title: weight * value for term, weight, value in evaluated}
+            return shares_of(pulls, leaf)
 
     def _evaluated(
         self,

@@ -26,6 +26,7 @@ FORMS = {
         r.student.training.language_temperature and len(r.student_languages) > 1
     ),
     "mutual learning": lambda r: r.mutual,
+    "mutual learning of teacher and student": lambda r: r.mutual and r.mutual.teacher,
     "self-distillation": lambda r: r.student.ema,
     "adaptation": lambda r: r.adaptation,
     "adversary": lambda r: r.student.adversary,

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import RecipeError
 from data_contracts.tables import arrow_schema, load_contract
-from tasks import tokenization
-from tasks.corpus.tables import write_table
+from tasks import teacher_signals, tokenization
+from tasks.corpus.tables import read_table, write_table
+from tasks.modeling.backbones import build_student_backbone
+from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.shards import Shard, run_shards
@@ -97,6 +101,38 @@ def test_shards_made_elsewhere_have_the_bytes_of_shards_made_here(where, tmp_pat
     there = in_flow(where, lambda: tokens(there_store))
     assert there.content_digest == here.content_digest
     assert len(list((tmp_path / "there/artifacts/tokens_shard").iterdir())) == 3
+
+
+def write_teacher(config, inputs, workspace):
+    """An encoder of random weights that reads these tokens."""
+    torch.manual_seed(0)
+    shape = StudentArchitecture(num_layers=1, hidden_size=32, num_heads=2, intermediate_size=32)
+    backbone = build_student_backbone(shape, vocab_size=120, pad_token_id=0, max_length_tokens=16)
+    model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.1)
+    save_classifier(model, workspace.output / "model", problem="text_classification")
+    (workspace.output / "model" / "labels.json").write_text('{"labels": ["off", "on"]}')
+    return StageSummary()
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_signals_made_elsewhere_have_the_bytes_of_signals_made_here(where, tmp_path):
+    """A teacher that says something else on another machine: every student is trained again."""
+    store = ArtifactStore(tmp_path / "made")
+    teacher = run_stage(Stage("teacher", 1, write_teacher), StageConfig(), {}, store=store).artifact
+    inputs = {"teacher": teacher, "tokens": tokens(store)}
+    config = teacher_signals.Config(roles=("transfer",), precision="fp32")
+
+    def signals(folder):
+        return run_stage(
+            teacher_signals.STAGE, config, inputs, store=ArtifactStore(folder)
+        ).artifact
+
+    here = signals(tmp_path / "here")
+    there = in_flow(where, lambda: signals(tmp_path / "there"))
+    assert there.content_digest == here.content_digest
+    assert len(list((tmp_path / "there/artifacts/teacher_signals_part").iterdir())) == 3
+    logits = read_table(here.path / "transfer" / "part-00000.parquet")["logits"].to_pylist()
+    assert len({tuple(row) for row in logits}) > 100, "a teacher that says one thing of all texts"
 
 
 @pytest.mark.parametrize("where", WHERE)

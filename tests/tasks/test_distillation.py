@@ -239,8 +239,12 @@ def test_the_average_of_a_self_taught_student_is_left_behind(made, store):
     student = run_stage(STAGE, wanted, inputs, store=store).artifact
     assert weights(student).keys() == weights(plain).keys()
     assert student.manifest.facts["parameters"] == plain.manifest.facts["parameters"]
-    (step,) = json.loads((student.path / "history.json").read_text())["steps"]
+    history = json.loads((student.path / "history.json").read_text())
+    (step,) = history["steps"]
     assert step["weight_ema"] == 1.0
+    shares = {name: value for name, value in history["validations"][0].items() if "share_" in name}
+    assert shares.keys() == {"share_hard", "share_ema"}
+    assert sum(shares.values()) == pytest.approx(1)
     # Before the first step the average is the student; without dropout's noise they agree.
     assert 0 <= step["loss_ema"] < 0.05
     with pytest.raises(ValueError, match=r"student\.adversary and student\.ema are both given"):

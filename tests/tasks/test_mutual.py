@@ -120,10 +120,13 @@ def test_peers_of_other_tokenizers_learn_from_the_same_rows(inputs, store):
     assert last["loss_mutual"] < 0.2
     best = next(v for v in history["validations"] if v["step"] == history["best_step"])
     assert best["accuracy"] >= 0.9
+    for prefix in ("", "peer_1_"):
+        assert best[f"{prefix}share_hard"] + best[f"{prefix}share_mutual"] == pytest.approx(1)
     assert history["validations"][-1]["peer_1_accuracy"] >= 0.9
     training = json.loads((student.path / "training.json").read_text())
     assert training["num_examples"] == ROWS - 1
     assert training["peers"]["peer_1_accuracy"] == pytest.approx(best["peer_1_accuracy"], abs=1e-4)
+    assert not any("share" in name for name in training["peers"])
     assert student.manifest.facts["peers"] == 2
     model = load_model(student.path / "model")
     assert model.backbone.config.hidden_size == 16, "the first peer is delivered"

@@ -13,6 +13,7 @@ from tasks.training.adversary import reverse_gradient, with_adversary
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
+from tasks.training.diagnostics import TrainingProbe
 from tasks.training.inference import predict_logits
 from tasks.training.layouts import Layout
 from tasks.training.loop import train
@@ -136,3 +137,45 @@ def test_one_group_is_nothing_to_tell_apart(toy):
     examples = replace(grouped(toy["examples"](6), ("zh",)), groups=np.zeros(6, dtype=np.int64))
     with pytest.raises(RecipeError, match="have the language zh"):
         with_adversary(toy["model"](), examples, OBJECTIVE, AdversaryConfig(), seed=0)
+
+
+def test_the_share_of_an_adversary_is_that_of_its_reversed_gradient(toy):
+    """An adversary that destroys what the task teaches, and no figure says which is stronger."""
+    examples = grouped(toy["examples"](24))
+    config = AdversaryConfig(max_lambda=3.0)
+    network, objective = with_adversary(
+        toy["model"](dropout=0.4), examples, OBJECTIVE, config, seed=3
+    )
+    probe = TrainingProbe(
+        examples, OBJECTIVE, TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32"),
+        pad_token_id=0, planned_steps=11, seed=1, beside=objective,
+    )  # fmt: skip
+    found = probe(network.train(), 5)
+    assert network.training
+    assert all(weight.grad is None for weight in network.parameters())
+    (batch,) = probe._step.passes
+    network.double().eval()
+    vectors = network.classifier.pooled(batch.texts).detach().requires_grad_()
+    logits, told = network.classifier.head(vectors), network.adversary(vectors)
+    teacher, groups = batch.teacher_logits_AC.double(), batch.groups_B
+    soft = torch.nn.functional.kl_div(
+        (logits / 2).log_softmax(1), (teacher / 2).softmax(1), reduction="batchmean"
+    )
+    # 24 texts, of which 16 and 8 are of the groups: each group counts as much as the other.
+    nats = torch.nn.functional.cross_entropy(told, groups, reduction="none")
+    weighted = nats * torch.tensor([24 / 32, 24 / 16], dtype=torch.float64)[groups]
+    pulls = {
+        "kd": 0.5 * 4 * soft,
+        "hard": 0.5 * torch.nn.functional.cross_entropy(logits, batch.labels_A),
+        "adversary": 3 * math.tanh(2.5) * weighted.sum() / len(groups),
+    }
+    norms = {
+        name: float(torch.autograd.grad(value, vectors, retain_graph=True)[0].norm())
+        for name, value in pulls.items()
+    }
+    shares = {name: share for name, share in found.items() if name.startswith("share_")}
+    assert shares == {
+        f"share_{name}": pytest.approx(norm / sum(norms.values()), rel=1e-3)
+        for name, norm in norms.items()
+    }
+    assert probe(network.float(), 0)["share_adversary"] == 0, "lambda starts at 0"

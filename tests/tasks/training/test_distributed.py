@@ -68,6 +68,27 @@ def test_gradients_of_two_ranks_sum_to_those_of_one_process(results, way):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("form", "prefix"),
+    [("matching", "student."), ("ema", "student."), ("adversary", "classifier."),
+     ("mutual", "peers.0.")],
+)  # fmt: skip
+def test_companions_train_over_ranks_as_in_one_process(results, form, prefix, way):
+    """A bridge to the teacher, an average, an adversary or a peer of which each rank has its own,
+    or sums that are divided by what one rank read."""
+    expected, found = results["one"][form], results[way][form]
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        scale = tensor.abs().max().clamp(min=1e-3)
+        # Terms that pull against one another leave small weights with the rounding of large ones.
+        assert float((found[name] - tensor).abs().max() / scale) < 1e-5, name
+    name = "backbone.encoder.layer.0.output.dense.weight"
+    alone = results["one"]["sgd"][name]
+    assert float((expected[prefix + name] - alone).abs().max()) > 1e-4, "the form has no effect"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["one", "ddp"])
 def test_gradients_of_rows_sum_to_the_dense_ones(results, way):
     """Embeddings updated by rows would drift apart over the ranks, or NCCL refuse them."""
@@ -88,11 +109,15 @@ def test_weights_updated_by_rows_are_not_sharded(toy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
-def test_the_loop_learns_in_two_ranks_what_it_learns_in_one(results, way):
+@pytest.mark.parametrize(
+    ("what", "networks"), [("fit", [""]), ("average", ["student.", "average."])]
+)
+def test_the_loop_learns_in_two_ranks_what_it_learns_in_one(results, what, networks, way):
     """Order, history or the chosen step would depend on how many machines were free."""
-    expected, found = results["one"]["fit"], results[way]["fit"]
+    expected, found = results["one"][what], results[way][what]
     torch.testing.assert_close(found["losses"], expected["losses"], rtol=1e-4, atol=0)
-    for name in ("head.weight", "backbone.embeddings.word_embeddings.weight"):
+    names = ("head.weight", "backbone.embeddings.word_embeddings.weight")
+    for name in (network + name for network in networks for name in names):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
 
 

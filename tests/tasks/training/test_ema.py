@@ -9,6 +9,7 @@ from tasks.problems.text_classification import class_scores
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
+from tasks.training.diagnostics import TrainingProbe
 from tasks.training.ema import SelfTaughtNetwork, SelfTaughtObjective
 from tasks.training.ema_config import EMAConfig
 from tasks.training.inference import predict_logits
@@ -123,3 +124,38 @@ def test_a_weight_of_zero_is_the_student_alone(toy, tmp_path):
     for name, tensor in network.student.state_dict().items():
         assert torch.equal(tensor, alone[name])
     assert any(not torch.equal(t, alone[n]) for n, t in other.student.state_dict().items())
+
+
+def test_the_share_of_the_average_is_that_of_gradients_taken_by_hand(toy):
+    """A student that learns from itself alone, in a history that shows its task alone."""
+    network = SelfTaughtNetwork(toy["model"](dropout=0.5), decay=0.9)
+    with torch.no_grad():
+        network.average.head.bias += torch.tensor([1.0, 0.0, -1.0])
+        network.average.head.weight *= 20.0
+    examples = toy["examples"](8)
+    objective = SelfTaughtObjective(TASK, EMAConfig(weight=0.5, temperature=3.0))
+    probe = TrainingProbe(
+        examples, TASK, TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32"),
+        pad_token_id=0, planned_steps=4, seed=1, beside=objective,
+    )  # fmt: skip
+    found = probe(network.train(), 2)
+    assert network.student.training
+    assert all(weight.grad is None for weight in network.parameters())
+    (batch,) = probe._step.passes
+    with torch.no_grad():
+        student = copy.deepcopy(network.student).eval()
+        mine, theirs = (one(batch.texts).double() for one in (student, network.average))
+    teacher, labels = batch.teacher_logits_AC.double(), batch.labels_A
+    # Gradients of cross-entropies in logits are differences of probabilities.
+    onehot = torch.nn.functional.one_hot(labels, 3)
+    pulls = {
+        "kd": 0.5 * 2 * ((mine / 2).softmax(1) - (teacher / 2).softmax(1)),
+        "hard": 0.5 * (mine.softmax(1) - onehot),
+        "ema": 0.5 * 3 * ((mine / 3).softmax(1) - (theirs / 3).softmax(1)),
+    }
+    norms = {name: float(pull.norm()) for name, pull in pulls.items()}
+    shares = {name: share for name, share in found.items() if name.startswith("share_")}
+    assert shares == {
+        f"share_{name}": pytest.approx(norm / sum(norms.values()), rel=1e-4)
+        for name, norm in norms.items()
+    }

@@ -80,3 +80,28 @@ def test_every_peer_trains_with_its_dropout_whatever_was_validated(toy):
         examples=objective.rows, pad_token_id=0, layout=step.layout,
     )(step)  # fmt: skip
     assert read_in == [{True}] * 3
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shares_are_those_of_gradients_taken_by_hand(toy, count):
+    """Peers that only copy one another, in a history from which nobody could tell."""
+    network, objective, step = together(toy, count)
+    (batch,) = step.passes
+    found = objective.gradient_shares(network.eval(), batch, step)
+    assert all(weight.grad is None for weight in network.parameters())
+    with torch.no_grad():
+        logits = [peer(own.texts).double()
+                  for peer, own in zip(network.peers, batch.batches, strict=True)]  # fmt: skip
+    expected = {}
+    for k, mine in enumerate(logits):
+        # Gradients of cross-entropies in logits are differences of probabilities.
+        hard = mine.softmax(1) - torch.nn.functional.one_hot(batch.batches[k].labels_A, 3)
+        others = [(other / 3).softmax(1) for j, other in enumerate(logits) if j != k]
+        mutual = 0.7 * 3 * ((mine / 3).softmax(1) - torch.stack(others).mean(0))
+        norms = {"hard": float(hard.norm()), "mutual": float(mutual.norm())}
+        prefix = f"peer_{k}_" if k else ""
+        expected |= {
+            f"{prefix}share_{name}": pytest.approx(norm / sum(norms.values()), rel=1e-4)
+            for name, norm in norms.items()
+        }
+    assert {name: float(share) for name, share in found.items()} == expected
