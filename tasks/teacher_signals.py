@@ -143,6 +143,7 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
         from tasks.training.fitting import read_token_facts
         from tasks.training.inference import predict_rows
         from tasks.training.loop import place
+        from tasks.training.precision_probe import precision_facts
 
         folder = inputs["teacher"].path / "model"
         head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
@@ -150,6 +151,7 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
         table = read_table(tokens / config.part, columns=list(problem.token_columns))
         workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
         num_labels, facts = head["num_labels"], read_token_facts(tokens)
+        precision = resolve_precision(config.precision)
         logits, answers = predict_rows(
             _loaded(folder, inputs["teacher"].content_digest).to(place()),
             problem,
@@ -157,7 +159,7 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
             num_labels=num_labels,
             pad_token_id=facts.pad_token_id,
             batch_tokens=config.batch_tokens,
-            precision=resolve_precision(config.precision),
+            precision=precision,
             planned_tokens=planned_tokens,
             max_length_tokens=facts.max_length_tokens,
             progress=workspace.progress,
@@ -166,7 +168,7 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
         signals = problem.signal_table(table, logits.reshape(-1, num_labels), answers)
         check_table(signals, problem.signals_contract)
         write_table(signals, workspace.output / "part.parquet")
-        return StageSummary(facts={"rows": len(table)})
+        return StageSummary(facts={"rows": len(table), **precision_facts(precision)})
 
     return score_part
 

@@ -133,3 +133,19 @@ def test_a_run_killed_between_two_parts_goes_on_with_the_second(made, store):
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     undisturbed = run_stage(STAGE, config, made, store=ArtifactStore(store.root / "other")).artifact
     assert resumed.content_digest == undisturbed.content_digest
+
+
+def test_what_bf16_was_worth_is_told_beside_each_part_and_defines_none(made, store, monkeypatch):
+    """A machine that emulates bf16 reads for days, and nothing says why; or a figure of the day in
+    the bytes, so that the same part is another artifact tomorrow."""
+    monkeypatch.setattr("tasks.training.precision_probe.has_cuda", lambda: False)
+    digests = set()
+    for speedup in (2.0, 0.5):
+        monkeypatch.setattr("tasks.training.precision_probe.bf16_speedup", lambda s=speedup: s)
+        config = Config(roles=("test",), precision="bf16")
+        run_stage(STAGE, config, made, store=store, force=True)
+        (part,) = store.root.rglob("part.parquet")
+        manifest = json.loads((part.parent / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["facts"] == {"rows": 1, "bf16_speedup": speedup}
+        digests.add((part.parent.name, manifest["content_digest"]))
+    assert len(digests) == 1
