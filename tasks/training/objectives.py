@@ -260,7 +260,9 @@ def _compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor |
     )
     if batch.text_of_answer_A is None:
         return logits_AC, labels, teacher
-    return as_distributions(logits_AC, labels, teacher, batch.text_of_answer_A)
+    return as_distributions(
+        logits_AC, labels, teacher, batch.text_of_answer_A, shape=batch.distributions
+    )
 
 
 __all__ = ["IGNORE_INDEX", "Objective", "StepObjective"]
