@@ -216,10 +216,12 @@ class Seq2SeqRecipe(RecipeBase):
         """For the step teacher-signals: whatever students are trained on is read too."""
         fields = dict(self.teacher.signals)
         roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, "test"))
-        return seq2seq_signals.Config(
-            target_language=self.target_language,
-            decoding=dict(self.teacher)["decoding"],
-            **{**fields, "roles": tuple(roles)},
+        return with_precision(
+            seq2seq_signals.Config(
+                target_language=self.target_language,
+                decoding=dict(self.teacher)["decoding"],
+                **{**fields, "roles": tuple(roles)},
+            )
         )
 
     def student_config(self, i: int) -> seq2seq_student.Config:

@@ -25,7 +25,7 @@ from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
-VERSION = 1
+VERSION = 2
 
 Role = Literal["train", "transfer", "validation", "test"]
 AskedTargets = Literal["gold", "sequence", "interpolation"]
@@ -62,6 +62,12 @@ class Config(StageConfig):
     )
     batch_texts: int = Field(
         default=64, ge=1, le=65536, description="texts a forward pass: bounds memory"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="arithmetic in which the teacher is asked about a text; auto is bf16 where the "
+        "hardware multiplies it natively. Texts are written in fp32: one rounding step by step "
+        "would choose other words",
     )
 
 
@@ -141,7 +147,9 @@ def _ask_about(tokens: Path):
         from tasks.corpus.tables import read_table, write_table
         from tasks.modeling.seq2seq import load_seq2seq
         from tasks.problems.seq2seq import Seq2SeqProblem
+        from tasks.runtime.device import resolve_precision
         from tasks.training.loop import place
+        from tasks.training.precision_probe import precision_facts
         from tasks.training.seq2seq_asking import ask_about_rows
         from tasks.training.seq2seq_mapping import check_same_tokens
 
@@ -150,6 +158,7 @@ def _ask_about(tokens: Path):
         table = read_table(tokens / config.part, columns=list(Seq2SeqProblem.token_columns))
         workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
         asked = config.asked
+        precision = resolve_precision(asked.precision)
         is_measured = config.part.split("/")[0] in ("validation", "test")
         signals = ask_about_rows(
             load_seq2seq(folder).to(place()),  # pyright: ignore[reportArgumentType]
@@ -162,12 +171,14 @@ def _ask_about(tokens: Path):
             k=asked.k,
             decoding=asked.decoding,
             batch_texts=asked.batch_texts,
+            precision=precision,
             progress=workspace.progress,
         )
         check_table(signals, Seq2SeqProblem.signals_contract)
         write_table(signals, workspace.output / "part.parquet")
         num_tokens = sum(map(len, signals["target_ids"].to_pylist()))
-        return StageSummary(facts={"rows": len(table), "target_tokens": num_tokens})
+        facts = {"rows": len(table), "target_tokens": num_tokens, **precision_facts(precision)}
+        return StageSummary(facts=facts)
 
     return ask
 

@@ -7,20 +7,26 @@
 
 Each part is an artifact of its own, keyed by the teacher's and the part's bytes: new data is scored
 alone, a kill costs one part, and every student, seed and tuning trial shares the result. Logits are
-float32 in evaluation mode: 4 bytes a class is nothing beside the forward pass that made them.
+float32 in evaluation mode: 4 bytes a class is nothing beside the forward pass that made them. A
+process loads the teacher once for all of its parts, and where all parts are read here, it is
+compiled if together they are worth it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.runtime.shards import Shard, run_shards
+from tasks.runtime.shards import SHARD_RUNNER, Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
+
+if TYPE_CHECKING:
+    from tasks.modeling.classifier import EncoderWithHead
 
 VERSION = 2
 
@@ -66,9 +72,14 @@ def read_signals(
         for role in config.roles
         for path in sorted((tokens.path / role).glob("*.parquet"))
     ]
+    # Elsewhere a process may read one part and end: only here do all parts share a network.
+    is_here = SHARD_RUNNER.get() is None
+    score_part = _score_part_of(
+        tokens.path, planned_tokens=_num_tokens(tokens.path, config.roles) if is_here else 0
+    )
     shards = [
         Shard(
-            Stage("teacher_signals_part", VERSION, _score_part_of(tokens.path)),
+            Stage("teacher_signals_part", VERSION, score_part),
             PartConfig(
                 batch_tokens=config.batch_tokens,
                 precision=config.precision,
@@ -80,19 +91,45 @@ def read_signals(
         for name in names
     ]
     num_rows = num_reused = 0
-    outcomes = run_shards(shards, workspace, progress=workspace.progress)
-    for name, outcome in zip(names, outcomes, strict=True):
-        target = workspace.output / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(outcome.artifact.path / "part.parquet", target)
-        num_rows += int(outcome.artifact.manifest.facts["rows"])
-        num_reused += outcome.cached
+    try:
+        outcomes = run_shards(shards, workspace, progress=workspace.progress)
+        for name, outcome in zip(names, outcomes, strict=True):
+            target = workspace.output / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(outcome.artifact.path / "part.parquet", target)
+            num_rows += int(outcome.artifact.manifest.facts["rows"])
+            num_reused += outcome.cached
+    finally:
+        _loaded.cache_clear()  # the device's memory belongs to the next step
     shutil.copyfile(teacher.path / "model" / "labels.json", workspace.output / "labels.json")
     return StageSummary(facts={"rows": num_rows, "parts_reused": num_reused})
 
 
-def _score_part_of(tokens: Path):
-    """The function of one part's stage; `tokens` is where the part lies, which defines nothing."""
+def _num_tokens(tokens: Path, roles: tuple[Role, ...]) -> int:
+    """Tokens of these roles, as far as tokens.json tells."""
+    import json
+
+    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    counts = facts.get("num_tokens", {})
+    return sum(counts.get(role, 0) for role in roles)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, content_digest: str) -> EncoderWithHead:
+    """The teacher in `folder`, on the CPU until it is moved; loaded once for all parts."""
+    from tasks.problems import load_model
+
+    del content_digest  # of the artifact: a forced run may put another teacher into the folder
+    return load_model(folder)
+
+
+def _score_part_of(tokens: Path, *, planned_tokens: int):
+    """The function of one part's stage.
+
+    Args:
+        tokens: where the part lies, which defines nothing.
+        planned_tokens: of all parts that this process reads; 0 if it is not known.
+    """
 
     def score_part(
         config: PartConfig, inputs: Mapping[str, Artifact], workspace: Workspace
@@ -101,33 +138,37 @@ def _score_part_of(tokens: Path):
 
         from data_contracts.tables import check_table
         from tasks.corpus.tables import read_table, write_table
-        from tasks.problems import PROBLEMS, load_model
+        from tasks.problems import PROBLEMS
         from tasks.runtime.device import resolve_precision
         from tasks.training.fitting import read_token_facts
         from tasks.training.inference import predict_rows
         from tasks.training.loop import place
+        from tasks.training.precision_probe import precision_facts
 
         folder = inputs["teacher"].path / "model"
         head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
         problem = PROBLEMS[head["problem"]]
         table = read_table(tokens / config.part, columns=list(problem.token_columns))
         workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
-        num_labels = head["num_labels"]
+        num_labels, facts = head["num_labels"], read_token_facts(tokens)
+        precision = resolve_precision(config.precision)
         logits, answers = predict_rows(
-            load_model(folder).to(place()),
+            _loaded(folder, inputs["teacher"].content_digest).to(place()),
             problem,
             table,
             num_labels=num_labels,
-            pad_token_id=read_token_facts(tokens).pad_token_id,
+            pad_token_id=facts.pad_token_id,
             batch_tokens=config.batch_tokens,
-            precision=resolve_precision(config.precision),
+            precision=precision,
+            planned_tokens=planned_tokens,
+            max_length_tokens=facts.max_length_tokens,
             progress=workspace.progress,
         )
         # A part may hold no row that the teacher can read: its logits then have no width either.
         signals = problem.signal_table(table, logits.reshape(-1, num_labels), answers)
         check_table(signals, problem.signals_contract)
         write_table(signals, workspace.output / "part.parquet")
-        return StageSummary(facts={"rows": len(table)})
+        return StageSummary(facts={"rows": len(table), **precision_facts(precision)})
 
     return score_part
 

@@ -181,7 +181,8 @@ MUTANTS = {
         "value_at(value, step, total_steps", "value_at(value, 0, total_steps",
     ),
     "labelled rows divided by all": (
-        "objectives", "test_objectives", "normalizer=num_labelled", "normalizer=len(labels_B)",
+        "objectives", "test_objectives",
+        'options["normalizer"] = num_labelled', 'options["normalizer"] = len(labels_B)',
     ),
     "a schedule without its end": (
         "schedules", "test_schedules", "        return value.end\n", "        return value.start\n",

@@ -21,7 +21,8 @@
        ▼
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
        ▼
-    stepping.py           one step in as many passes as memory asks for; compilation.py
+    stepping.py           one step in as many passes as memory asks for; compilation.py, and the
+                          loss terms with it: fused_objective.py
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
     mutual.py             networks that teach one another: their rows, their objective

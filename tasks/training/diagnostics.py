@@ -138,7 +138,7 @@ class TrainingProbe:
         labels, teacher = batch.labels_A, batch.teacher_logits_AC
         if batch.text_of_answer_A is not None:
             logits_AC, labels, teacher = as_distributions(
-                logits_AC, labels, teacher, batch.text_of_answer_A
+                logits_AC, labels, teacher, batch.text_of_answer_A, shape=batch.distributions
             )
         return objective.gradient_shares(
             logits_AC,

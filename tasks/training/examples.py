@@ -45,6 +45,7 @@ class Batch:
         teacher_logits_AC: float32 or None.
         text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
             units of a text; None elsewhere.
+        distributions: then the number of these texts and the answers of the longest.
         teacher_texts: the same B examples as the teacher reads them, padded; None unless it reads
             beside the student.
         groups_B: int64, where each text comes from; None unless that was asked for.
@@ -56,6 +57,7 @@ class Batch:
     text_of_answer_A: Tensor | None = None
     groups_B: Tensor | None = None
     teacher_texts: Texts | None = None
+    distributions: tuple[int, int] | None = None
 
     @property
     def num_answers(self) -> int:
@@ -150,11 +152,11 @@ class Examples:
         for one in passes:
             read = rows[one.members]
             answers = self.answers_of(read)
-            text_of_answer = None
+            text_of_answer = distributions = None
             if units is not None and self.distribution == "units":
-                text_of_answer = torch.from_numpy(
-                    np.repeat(np.arange(len(read)), units.counts(read))
-                )
+                counts = units.counts(read)
+                text_of_answer = torch.from_numpy(np.repeat(np.arange(len(read)), counts))
+                distributions = (len(read), int(counts.max()))
             yield Batch(
                 one.texts,
                 torch.from_numpy(self.labels[answers]),
@@ -164,6 +166,7 @@ class Examples:
                 None
                 if self.teacher_ids is None
                 else Texts(*pad(self.teacher_ids, read, pad_token_id=self.teacher_pad_id)),
+                distributions,
             )
 
 

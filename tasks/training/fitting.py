@@ -26,7 +26,7 @@ from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_clas
 from tasks.modeling.config import PairReading
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.problems.sentence_embedding import EMBEDDING
-from tasks.runtime.device import Precision, has_cuda, resolve_precision
+from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.adversary import with_adversary
 from tasks.training.adversary_config import AdversaryConfig
@@ -44,7 +44,7 @@ from tasks.training.losses import IGNORE_INDEX
 from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
-from tasks.training.precision_probe import bf16_speedup, contradiction
+from tasks.training.precision_probe import precision_facts
 from tasks.training.signal_join import SignalJoin
 
 
@@ -101,7 +101,7 @@ def fit(
     def validate(candidate: nn.Module) -> dict[str, float]:
         return task.score(rows, *said_by(candidate), labels=label_names)
 
-    measured = _measured(precision, workspace)
+    measured = precision_facts(precision, workspace.progress)
     prepare_weights(model.backbone, config, seed=seed)
     network, minimised = model, objective
     if adversary is not None:
@@ -255,16 +255,6 @@ def selection_of(problem: Problem, config: TrainingConfig) -> str:
             remedy="choose one of these",
         )
     return config.selection
-
-
-def _measured(precision: Precision, workspace: Workspace) -> dict[str, float]:
-    """What bf16 is worth on this CPU, for the record: it depends on the machine, not on the key."""
-    if precision != "bf16" or has_cuda():
-        return {}
-    speedup = bf16_speedup()
-    if warning := contradiction(speedup):
-        workspace.progress.say(warning)
-    return {"bf16_speedup": round(speedup, 2)}
 
 
 @dataclass(frozen=True)

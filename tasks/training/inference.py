@@ -47,6 +47,8 @@ def predict_logits(
     pad_token_id: int,
     batch_tokens: int = CPU_PASS_TOKENS,
     precision: str = "fp32",
+    planned_tokens: int = 0,
+    max_length_tokens: int = 0,
     progress: Progress | None = None,
     layout: Layout | None = None,
     units: Units | None = None,
@@ -58,6 +60,9 @@ def predict_logits(
         input_ids: token ids of each text.
         batch_tokens: padded tokens a pass at most on a CPU.
         precision: `fp32`, or `bf16` for autocast.
+        planned_tokens: of all calls with this very network, this one among them: what compiling it
+            is decided by. 0 if this is the only one.
+        max_length_tokens: no text of any of these calls is longer; then they share compiled code.
         layout: how texts are laid out, instead of the fastest way for the device.
         units: what is read out of each text, for heads over units.
     Returns: float32, (A, C), in the order given.
@@ -68,7 +73,8 @@ def predict_logits(
     if not len(input_ids):
         return np.empty((0, 0), dtype=np.float32)
     progress = progress or SilentProgress()
-    is_compiled = will_compile(model, num_tokens=int(input_ids.lengths.sum()))
+    num_tokens = int(input_ids.lengths.sum())
+    is_compiled = will_compile(model, num_tokens=max(num_tokens, planned_tokens))
     layout = layout or for_inference(
         model,
         input_ids,
@@ -76,6 +82,7 @@ def predict_logits(
         pad_token_id=pad_token_id,
         precision=precision,
         compiled=is_compiled,
+        max_length_tokens=max_length_tokens,
     )
     device = next(model.parameters()).device
     size_key = (str(device), sum(parameter.numel() for parameter in model.parameters()))

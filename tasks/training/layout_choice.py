@@ -6,6 +6,7 @@ signature but shown on a few real texts.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -57,11 +58,14 @@ def for_inference(
     pad_token_id: int,
     precision: str,
     compiled: bool,
+    max_length_tokens: int = 0,
 ) -> Layout:
     """The fastest layout for scoring all of `input_ids` where `model` lies.
 
     Args:
         pass_tokens: positions of a pass at most on a CPU; a GPU starts from what keeps it busy.
+        max_length_tokens: if other calls follow, no text of theirs or of this one is longer: a
+            longest text of each call's own would be another compiled graph each time.
     """
     if not _packs(model, input_ids, pad_token_id=pad_token_id):
         return Layout("bucketed", min(pass_tokens, max_tokens_per_pass() or pass_tokens))
@@ -70,7 +74,8 @@ def for_inference(
         lengths, model, attention_dropout=0.0, precision=precision, compiled=compiled
     )
     bound = max_tokens_per_pass() or _CUDA_SCORING_TOKENS
-    return scoring_layout(kind, lengths, width=width, pass_tokens=bound)
+    layout = scoring_layout(kind, lengths, width=width, pass_tokens=bound)
+    return replace(layout, longest=max(layout.longest, max_length_tokens))
 
 
 def _packs(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: int) -> bool:

@@ -35,6 +35,7 @@ from tasks.training.loop import train
 from tasks.training.losses import hard_label_loss
 from tasks.training.masked_texts import MaskedBatch, MaskedTexts
 from tasks.training.optimization import prepare_weights
+from tasks.training.precision_probe import precision_facts
 from tasks.training.sequence_losses import over_vocabulary
 
 _SCORED_TOKENS = 16384
@@ -61,6 +62,7 @@ def fit_language(
     config = config.model_copy(update={"selection": "loss"})
     pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
+    measured = precision_facts(precision, workspace.progress)
     model = MaskedLanguageModel(
         backbone, torch.from_numpy(learned.masking.candidates.astype(np.int64))
     )
@@ -103,6 +105,7 @@ def fit_language(
             "pretrained_head": has_head,
             "steps": state.step,
             "train_seconds": state.train_seconds,
+            **measured,
             **result.layout.facts(),
             "threads": result.num_threads,
         }

@@ -42,6 +42,7 @@ from tasks.training.mutual import MutualObjective, PeerRows, Peers
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
+from tasks.training.precision_probe import precision_facts
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def fit_peers(
     task = PROBLEMS[problem]
     config = config.model_copy(update={"selection": selection_of(task, config)})
     precision = resolve_precision(config.precision)
+    measured = precision_facts(precision, workspace.progress)
     examined = [_Examined(peer, task, precision) for peer in peers]
     device = place()
     former = {
@@ -205,6 +207,7 @@ def fit_peers(
             "parameters": num_parameters(student.model),
             "trained_parameters": num_trained,
             "train_seconds": state.train_seconds,
+            **measured,
             **{name: value for name, value in others.items() if name.endswith(shown)},
             **result.layout.facts(),
             "loader_wait_seconds": result.loader_wait_seconds,

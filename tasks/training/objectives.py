@@ -210,32 +210,39 @@ class Objective:
     ) -> Iterator[tuple[LossTerm, float, Tensor]]:
         """Each term with its weight at this step and its value."""
         for term in self.loss_terms:
+            options: dict[str, float] = {"normalizer": num_examples}
+            if isinstance(term, SoftenedTerm):
+                options["temperature"] = self._at(term.temperature, step)
             if term.kind == "hard":
-                value = self._hard(logits_BC, labels_B, num_labelled)
+                options["normalizer"] = num_labelled
             else:
                 assert teacher_logits_BC is not None, f"{term.title} without teacher logits"
-                losses = _BINARY_SOFT_LOSSES if self.is_binary else _SOFT_LOSSES
-                inputs = (logits_BC, teacher_logits_BC)
-                if term.kind == "decoupled":
-                    inputs = (*inputs, labels_B)
-                options = term.parameters()
-                if isinstance(term, SoftenedTerm):
-                    options["temperature"] = self._at(term.temperature, step)
-                value = losses[term.kind](*inputs, normalizer=num_examples, **options)
+            if options["normalizer"]:
+                value = self.loss_of(term)(logits_BC, labels_B, teacher_logits_BC, **options)
+            else:
+                # Joined to the graph, so that a step without a labelled row has a gradient of zero.
+                value = logits_BC.float().sum() * 0.0
             yield term, self._at(term.weight, step), value
 
-    def _hard(self, logits_BC: Tensor, labels_B: Tensor, num_labelled: int) -> Tensor:
-        if not num_labelled:
-            # Joined to the graph, so that a step without a labelled row has a gradient of zero.
-            return logits_BC.float().sum() * 0.0
-        loss = binary_hard_label_loss if self.is_binary else hard_label_loss
-        return loss(
-            logits_BC,
-            labels_B,
-            normalizer=num_labelled,
-            label_smoothing=self.label_smoothing,
-            class_weights_C=self.class_weights_C,
-        )
+    def loss_of(self, term: LossTerm) -> Callable[..., Tensor]:
+        """A term as a function of logits, labels and teacher's logits.
+
+        Also of what a step may change, by name: `normalizer` and, if it softens, `temperature`.
+        """
+        if term.kind == "hard":
+            hard = binary_hard_label_loss if self.is_binary else hard_label_loss
+            constant: dict[str, Any] = {
+                "label_smoothing": self.label_smoothing,
+                "class_weights_C": self.class_weights_C,
+            }
+            return lambda logits, labels, teacher, **rest: hard(logits, labels, **constant, **rest)
+        soft = (_BINARY_SOFT_LOSSES if self.is_binary else _SOFT_LOSSES)[term.kind]
+        constant = term.parameters()
+        if term.kind == "decoupled":
+            return lambda logits, labels, teacher, **rest: soft(
+                logits, teacher, labels, **constant, **rest
+            )
+        return lambda logits, labels, teacher, **rest: soft(logits, teacher, **constant, **rest)
 
     def _at(self, value: object, step: int) -> float:
         return value_at(value, step, total_steps=self.total_steps)  # type: ignore[arg-type]
@@ -250,7 +257,9 @@ def _compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor |
     )
     if batch.text_of_answer_A is None:
         return logits_AC, labels, teacher
-    return as_distributions(logits_AC, labels, teacher, batch.text_of_answer_A)
+    return as_distributions(
+        logits_AC, labels, teacher, batch.text_of_answer_A, shape=batch.distributions
+    )
 
 
 __all__ = ["IGNORE_INDEX", "Objective", "StepObjective"]

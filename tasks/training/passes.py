@@ -145,7 +145,8 @@ def _packed_passes(
     pass_of_text = placement.row // rows_per_pass
     order = np.argsort(pass_of_text, kind="stable")
     counts = np.bincount(pass_of_text)
-    max_texts = layout.max_texts or int(counts.max())
+    # A power of two, so that calls with a few texts more or less share compiled code.
+    max_texts = layout.max_texts or 1 << (int(counts.max()) - 1).bit_length()
     for stop, count in zip(np.cumsum(counts), counts, strict=True):
         members = order[stop - count : stop]
         inside = Placement(placement.row[members] % rows_per_pass, placement.column[members])

@@ -2,8 +2,8 @@
 
 Precision defines the result, so it is chosen by the processor's flags, which are the same every day
 (`tasks.runtime.device`). A flag can promise what a virtual machine does not keep; so whoever trains
-in bf16 on a CPU measures once, records the ratio among the facts of its result, and says so if bf16
-is the slower one.
+or reads in bf16 on a CPU measures once, records the ratio among the facts of its result, and says
+so if bf16 is the slower one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,32 @@ from functools import cache
 
 import torch
 
+from tasks.runtime.device import Precision, has_cuda
+from tasks.runtime.progress import Progress, SilentProgress
+
 # A product of 8 texts of 16 tokens in a width of 384: half a millisecond in fp32, and small enough
 # that a processor which emulates bf16 is done in time too.
 _SHAPE = (128, 384, 384)
 _BUDGET_SECONDS = 0.1
+
+
+def precision_facts(
+    precision: Precision,
+    progress: Progress = SilentProgress(),  # noqa: B008  # has no state
+) -> dict[str, float]:
+    """What bf16 is worth on this CPU, for a stage's facts; nothing in fp32 or on a GPU.
+
+    It depends on the machine, so it enters no key and no file of an artifact.
+
+    Args:
+        progress: hears it if bf16 is the slower one.
+    """
+    if precision != "bf16" or has_cuda():
+        return {}
+    speedup = bf16_speedup()
+    if warning := contradiction(speedup):
+        progress.say(warning)
+    return {"bf16_speedup": round(speedup, 2)}
 
 
 @cache

@@ -21,6 +21,7 @@ from data_contracts.tables import arrow_schema, load_contract
 from tasks.modeling.decoding import Hypothesis
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.problems.seq2seq import Seq2SeqProblem
+from tasks.runtime.device import Precision
 from tasks.runtime.progress import Progress
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.ragged import RaggedIds
@@ -43,6 +44,7 @@ def ask_about_rows(
     k: int,
     decoding: DecodingConfig,
     batch_texts: int,
+    precision: Precision,
     progress: Progress,
 ) -> pa.Table:
     """Signals of the rows of a tokens table, in its order, under the signals' contract.
@@ -52,6 +54,7 @@ def ask_about_rows(
         tokens: the artifact that the table is part of: tokenizer and sizes.
         targets, similarity: which text is asked about; see `tasks.seq2seq_signals`.
         writes_all: whether the teacher writes texts even where none is needed as a target.
+        precision: in which it is asked; it writes in fp32.
     """
     facts, reader = read_seq2seq_tokens(tokens), load_reader(tokens / "tokenizer")
     sources = RaggedIds.from_arrow(table["input_ids"])
@@ -93,6 +96,7 @@ def ask_about_rows(
         codec,
         pad_token_id=facts.pad_token_id,
         batch_texts=batch_texts,
+        precision=precision,
     )
     columns = {
         "example_id": table["example_id"],
@@ -117,6 +121,7 @@ def _opinions(
     *,
     pad_token_id: int,
     batch_texts: int,
+    precision: Precision,
 ) -> list[bytes]:
     """The packed signals of each row's target tokens."""
     device = next(teacher.parameters()).device
@@ -126,14 +131,15 @@ def _opinions(
         labels_BL = np.full((len(rows), max(lengths)), IGNORE_INDEX, dtype=np.int64)
         for place, row in enumerate(rows):
             labels_BL[place, : lengths[place]] = target_ids[row]
-        found = ask_teacher(
-            teacher,
-            ids_BL.to(device),
-            mask_BL.to(device),
-            torch.from_numpy(labels_BL).to(device),
-            k=codec.k,
-            vocab_size=codec.vocab_size,
-        )
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            found = ask_teacher(
+                teacher,
+                ids_BL.to(device),
+                mask_BL.to(device),
+                torch.from_numpy(labels_BL).to(device),
+                k=codec.k,
+                vocab_size=codec.vocab_size,
+            )
         encoded = codec.encode(to_topk(found))
         start = 0
         for row, length in zip(rows, lengths, strict=True):

@@ -40,6 +40,7 @@ from tasks.training.language_sampling import language_facts
 from tasks.training.layouts import Layout, padded_layout
 from tasks.training.loop import train
 from tasks.training.losses import hard_label_loss
+from tasks.training.precision_probe import precision_facts
 from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import Seq2SeqObjective
@@ -97,6 +98,7 @@ def fit_seq2seq(
     )
     precision = resolve_precision(config.precision)
     config = config.model_copy(update={"selection": chosen_by, "precision": precision})
+    measured = precision_facts(precision, workspace.progress)
 
     def validate(candidate: nn.Module) -> dict[str, float]:
         assert isinstance(candidate, Seq2SeqNetwork)
@@ -158,6 +160,7 @@ def fit_seq2seq(
             "steps": state.step,
             "parameters": num_parameters(network),
             "train_seconds": state.train_seconds,
+            **measured,
             **language_facts(examples.groups, examples.group_names, config.language_temperature),
             "loader_wait_seconds": result.loader_wait_seconds,
             "threads": result.num_threads,

@@ -19,6 +19,7 @@ from tasks.runtime.device import compile_mode
 from tasks.training.batches import Rows, Step, make_step
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import Ranks
+from tasks.training.fused_objective import fused
 from tasks.training.layouts import Layout
 from tasks.training.objectives import StepObjective
 from tasks.training.row_updates import clip_gradients
@@ -30,7 +31,7 @@ class Stepper:
     Args:
         model: the network whose weights `optimizer` changes; if it has a method `after_step`, that
             is called then.
-        forward: `model`, or a compiled form of it.
+        forward: `model`, or a compiled form of it; plain objectives are then compiled, too.
         layout: how passes are laid out; the attribute shrinks when memory runs out.
         ranks: the processes that share each step; `forward` reduces gradients over them.
     """
@@ -55,9 +56,11 @@ class Stepper:
         self._examples, self._pad_token_id = examples, pad_token_id
         self._ranks = ranks
         self._device = next(model.parameters()).device
-        self._objective = objective.to(self._device)
+        is_compiled = hasattr(forward, "_orig_mod")
+        objective = objective.to(self._device)
+        self._objective = fused(objective) if is_compiled else objective
         # A recorded graph writes gradients where its next replay writes: add them up elsewhere.
-        is_recorded = hasattr(forward, "_orig_mod") and compile_mode() == "graphs"
+        is_recorded = is_compiled and compile_mode() == "graphs"
         self._keep_buffers = self._device.type == "cuda" and is_recorded
         if self._keep_buffers:
             for parameter in model.parameters():

@@ -24,7 +24,12 @@ ABSENT = -1e4
 
 
 def as_distributions(
-    logits_A2: Tensor, labels_A: Tensor, teacher_logits_A2: Tensor | None, text_of_answer_A: Tensor
+    logits_A2: Tensor,
+    labels_A: Tensor,
+    teacher_logits_A2: Tensor | None,
+    text_of_answer_A: Tensor,
+    *,
+    shape: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Starts, then ends, of N texts: logits (2N, W), labels (2N,), teacher logits (2N, W).
 
@@ -33,20 +38,31 @@ def as_distributions(
         labels_A: int64: bit 1 marks a start, bit 2 an end; IGNORE_INDEX in unlabelled texts.
         teacher_logits_A2: float, (A, 2), or None.
         text_of_answer_A: int64, ascending from 0 without a gap.
+        shape: (N, W); a GPU is waited for to count them if they are not given.
     """
-    counts = torch.bincount(text_of_answer_A)
-    first = torch.cumsum(counts, 0) - counts
-    column = torch.arange(len(text_of_answer_A), device=counts.device) - first[text_of_answer_A]
-    shape = (2, len(counts), int(counts.max()))
+    num_texts, longest = shape or shape_of(text_of_answer_A)
+    places = torch.arange(len(text_of_answer_A), device=text_of_answer_A.device)
+    texts = torch.arange(num_texts, device=text_of_answer_A.device)
+    first = torch.searchsorted(text_of_answer_A, texts)
+    column = places - first[text_of_answer_A]
 
     def arranged(logits: Tensor) -> Tensor:
-        filled = logits.float().new_full(shape, ABSENT)
+        filled = logits.float().new_full((2, num_texts, longest), ABSENT)
         filled[:, text_of_answer_A, column] = logits.float().T
         return filled.flatten(0, 1)
 
-    labels = labels_A.new_full((2, len(counts)), IGNORE_INDEX)
+    labels = labels_A.new_full((2, num_texts), IGNORE_INDEX)
     for which, bit in enumerate((1, 2)):
         marked = (labels_A > 0) & (labels_A & bit > 0)
-        labels[which, text_of_answer_A[marked]] = column[marked]
+        # The largest, as IGNORE_INDEX is below all columns: which are marked need not be known.
+        labels[which].scatter_reduce_(
+            0, text_of_answer_A, column.where(marked, IGNORE_INDEX), "amax"
+        )
     teacher = None if teacher_logits_A2 is None else arranged(teacher_logits_A2)
     return arranged(logits_A2), labels.flatten(), teacher
+
+
+def shape_of(text_of_answer_A: Tensor) -> tuple[int, int]:
+    """(N, W): the texts and the units of the longest, by the text of each answer."""
+    counts = torch.bincount(text_of_answer_A)
+    return len(counts), int(counts.max())

@@ -83,6 +83,25 @@ def test_the_teacher_is_asked_about_the_text_that_was_chosen(text_world, targets
     assert all(len(row["hypotheses"]) == 3 for row in tested)  # evaluation reads them
 
 
+def test_bf16_asks_in_bf16_about_the_texts_of_fp32(text_world):
+    """A teacher that reads at half its device's speed; or one that writes other texts for it."""
+    exact, coarse = text_world.asked(), text_world.asked(precision="bf16")
+    facts = json.loads((exact.path / "topk.json").read_text("utf-8"))
+    codec = TopKCodec(facts["vocab_size"], facts["k"])
+    first, second = (
+        read_table(signals.path / "test" / "part-00000.parquet") for signals in (exact, coarse)
+    )
+    written = ["example_id", "target_text", "target_ids", "hypotheses", "hypothesis_scores"]
+    assert first.select(written).equals(second.select(written))
+    told = [
+        codec.decode(np.frombuffer(b"".join(table["topk"].to_pylist()), np.uint8))
+        for table in (first, second)
+    ]
+    likeliest = [np.exp(one.log_probs_NK[:, 0]) for one in told]
+    # Logits of bf16 carry 8 bits: some 1 % of a probability, never none.
+    assert 0 < np.abs(likeliest[0] - likeliest[1]).max() < 0.05
+
+
 def test_signals_are_the_same_bytes_every_time(text_world):
     first = text_world.signals
     assert text_world.asked(force=True).content_digest == first.content_digest

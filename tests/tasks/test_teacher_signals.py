@@ -11,6 +11,8 @@ from data_contracts.artifacts import StageSummary
 from tasks.corpus.tables import read_table, write_table
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.problems import load_model
+from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 from tasks.teacher_signals import STAGE, Config
 
@@ -38,7 +40,8 @@ def made(store):
         return StageSummary()
 
     def tokens(config, inputs, workspace):
-        for role, texts in {"transfer": [[2, 9, 3], [2, 7, 8, 3]], "test": [[2, 5, 3]]}.items():
+        roles = {"transfer": [[2, 9, 3], [2, 7, 8, 3]], "test": [[2, 5, 3]]}
+        for role, texts in roles.items():
             table = pa.table(
                 {
                     "example_id": [f"{role}{row}".encode().hex().zfill(32)[:32] for row in
@@ -48,7 +51,8 @@ def made(store):
                 }
             )  # fmt: skip
             write_table(table, workspace.output / role / "part-00000.parquet")
-        facts = {"vocab_size": 30, "pad_token_id": 0, "max_length_tokens": 16}
+        counts = {role: sum(map(len, texts)) for role, texts in roles.items()}
+        facts = {"vocab_size": 30, "pad_token_id": 0, "max_length_tokens": 16, "num_tokens": counts}
         (workspace.output / "tokens.json").write_text(json.dumps(facts))
         return StageSummary()
 
@@ -83,3 +87,65 @@ def test_forcing_the_stage_runs_the_teacher_again(made, store):
     again = run_stage(STAGE, config, made, store=store, force=True).artifact
     assert again.manifest.facts["parts_reused"] == 0
     assert again.content_digest == first.content_digest
+
+
+def test_one_network_reads_all_parts_and_all_their_tokens_decide_on_compiling(
+    made, store, monkeypatch
+):
+    """Hundreds of millions of tokens read uncompiled, or compiled anew for each part of them."""
+    loaded, asked = [], []
+
+    def load(folder):
+        loaded.append(folder)
+        return load_model(folder)
+
+    def ask(model, *, num_tokens):
+        asked.append(num_tokens)
+        return False
+
+    monkeypatch.setattr("tasks.problems.load_model", load)
+    monkeypatch.setattr("tasks.training.inference.will_compile", ask)
+    config = Config(roles=("transfer", "test"))
+    run_stage(STAGE, config, made, store=store)
+    assert (len(loaded), asked) == (1, [10, 10])
+    # The device's memory is the next step's: whoever asks again loads again.
+    run_stage(STAGE, config, made, store=store, force=True)
+    assert len(loaded) == 2
+
+
+class _DiesBeforeTest(SilentProgress):
+    """A listener that ends the run when the second part begins."""
+
+    def start(self, title, *, total, unit):
+        if "test/" in title:
+            raise KeyboardInterrupt
+
+
+def test_a_run_killed_between_two_parts_goes_on_with_the_second(made, store):
+    """Hours of a teacher's reading thrown away by a preemption, or other bytes after it."""
+    config = Config(roles=("transfer", "test"))
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(STAGE, config, made, store=store, progress=_DiesBeforeTest())
+    finished = {path: path.stat().st_mtime_ns for path in store.root.rglob("part.parquet")}
+    assert len(finished) == 1
+    resumed = run_stage(STAGE, config, made, store=store).artifact
+    assert resumed.manifest.facts["parts_reused"] == 1
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    undisturbed = run_stage(STAGE, config, made, store=ArtifactStore(store.root / "other")).artifact
+    assert resumed.content_digest == undisturbed.content_digest
+
+
+def test_what_bf16_was_worth_is_told_beside_each_part_and_defines_none(made, store, monkeypatch):
+    """A machine that emulates bf16 reads for days, and nothing says why; or a figure of the day in
+    the bytes, so that the same part is another artifact tomorrow."""
+    monkeypatch.setattr("tasks.training.precision_probe.has_cuda", lambda: False)
+    digests = set()
+    for speedup in (2.0, 0.5):
+        monkeypatch.setattr("tasks.training.precision_probe.bf16_speedup", lambda s=speedup: s)
+        config = Config(roles=("test",), precision="bf16")
+        run_stage(STAGE, config, made, store=store, force=True)
+        (part,) = store.root.rglob("part.parquet")
+        manifest = json.loads((part.parent / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["facts"] == {"rows": 1, "bf16_speedup": speedup}
+        digests.add((part.parent.name, manifest["content_digest"]))
+    assert len(digests) == 1

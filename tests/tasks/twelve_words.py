@@ -65,9 +65,8 @@ class TextWorld:
 
     def asked(self, *, tokens=None, force=False, **changes):
         """Signals of the teacher for the rows of `tokens`."""
-        config = seq2seq_signals.Config(
-            **{"target_language": "zh", "decoding": DECODING, "k": 5, "batch_texts": 10, **changes}
-        )
+        asked = {"target_language": "zh", "decoding": DECODING, "k": 5, "batch_texts": 10}
+        config = seq2seq_signals.Config(**{**asked, "precision": "fp32", **changes})
         inputs = {"teacher": self.teacher, "tokens": tokens or self.tokens}
         return self._made(seq2seq_signals, config, inputs, force=force)
 

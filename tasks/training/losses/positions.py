@@ -27,8 +27,11 @@ def at_least_float32(values: Tensor) -> Tensor:
 def constant(teacher: Tensor) -> Tensor:
     """The teacher's side of a loss: no gradient flows into it.
 
-    What `torch.inference_mode` made cannot be saved for a backward pass, so it is copied.
+    What `torch.inference_mode` made cannot be saved for a backward pass, so it is copied; compiled
+    code cannot ask, and whoever calls it gives none.
     """
+    if torch.compiler.is_compiling():
+        return teacher.detach()
     return teacher.clone() if teacher.is_inference() else teacher.detach()
 
 

@@ -5,7 +5,9 @@ import pyarrow as pa
 import pytest
 
 from data_contracts.errors import ContractViolation
-from tasks.training.examples import pseudo_labels, read_rows, unlabelled
+from tasks.modeling.units import Units
+from tasks.training.examples import Examples, pseudo_labels, read_rows, unlabelled
+from tasks.training.layouts import Layout
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.ragged import RaggedIds
 
@@ -25,6 +27,25 @@ def test_hard_labels_are_the_teachers_choice_or_none(toy):
     chosen = pseudo_labels(unlabelled(examples))
     assert np.array_equal(chosen.labels, examples.teacher_logits.argmax(1))
     assert (unlabelled(examples).labels[[0, 5, 11]] == IGNORE_INDEX).all()
+
+
+def test_passes_know_how_many_distributions_they_hold_and_the_longest():
+    """A window cut short, or one too many: the answer spans of a pass land on other units."""
+    counts, lengths = [2, 5, 1, 3], [6, 7, 5, 7]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    examples = Examples(
+        example_ids=None,
+        input_ids=RaggedIds(np.ones(sum(lengths), np.int32), np.cumsum([0, *lengths])),
+        labels=np.zeros(sum(counts), np.int64),
+        teacher_logits=None,
+        label_names=("start", "end"),
+        units=Units(offsets, np.zeros(sum(counts), np.int32)),
+        distribution="units",
+    )
+    passes = list(examples.batches(np.array([0, 2, 3]), Layout("bucketed", 14), pad_token_id=0))
+    # Longest first, two a pass: texts 3 and 0, then 2.
+    assert [one.distributions for one in passes] == [(2, 3), (1, 1)]
+    assert [one.text_of_answer_A.tolist() for one in passes] == [[0, 0, 0, 1, 1], [0]]
 
 
 def test_a_role_without_rows_is_refused(tmp_path):

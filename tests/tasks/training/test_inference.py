@@ -1,10 +1,14 @@
 """Logits of many texts: each as if it had been read alone."""
 
 import itertools
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from tasks.training import inference, layout_choice
 from tasks.training.inference import predict_logits
 
 
@@ -67,3 +71,37 @@ def test_no_texts_have_no_logits(toy):
     none = toy["examples"](rows=1).input_ids.__class__(np.zeros(0, np.int32), np.zeros(1, np.int64))
     found = predict_logits(toy["model"](), none, pad_token_id=0, precision="fp32")
     assert len(found) == 0
+
+
+def test_parts_share_compiled_code_whatever_their_longest_texts(toy, monkeypatch):
+    """A teacher compiled again for each of a thousand parts: minutes for seconds of reading.
+    (Laid out as on CUDA, traced and not turned into kernels: that needs the device.)"""
+    counter = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    monkeypatch.setattr(inference, "will_compile", lambda *_, **__: True)
+    monkeypatch.setattr(layout_choice, "_packs", lambda *_, **__: True)
+    monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "384")
+    examples, model = toy["examples"](rows=600), toy["model"]().eval()
+    ids, layouts = examples.input_ids, set()
+    for longest in (6, 7, 8, 9):
+        rows = np.flatnonzero(ids.lengths <= longest)[10 * longest :]
+        part = [ids.values[ids.offsets[row] : ids.offsets[row + 1]] for row in rows]
+        layouts.add(
+            layout_choice.for_inference(
+                model, inference.RaggedIds.from_arrow(pa.array(part, pa.list_(pa.int32()))),
+                pass_tokens=0, pad_token_id=0, precision="fp32", compiled=True,
+                max_length_tokens=16,
+            )
+        )  # fmt: skip
+        found = predict_logits(
+            model, part, pad_token_id=0, planned_tokens=10**9, max_length_tokens=16
+        )
+        alone = [model(*_padded(text))[0].detach().numpy() for text in part]
+        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+    # Kernels for longer texts compile the longest in, which the one traced here does not.
+    assert (counter.frame_count, len(layouts)) == (1, 1)
+
+
+def _padded(text):
+    ids = torch.from_numpy(text.astype(np.int64))[None]
+    return ids, torch.ones_like(ids)

@@ -51,6 +51,13 @@ def test_labels_are_the_units_where_answers_start_and_end():
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_shape_known_beforehand_changes_nothing():
+    """Counted on the host, so that a GPU is not waited for: and counted otherwise."""
+    counted = as_distributions(draw(1), LABELS, draw(2), TEXTS)
+    known = as_distributions(draw(1), LABELS, draw(2), TEXTS, shape=(len(COUNTS), max(COUNTS)))
+    assert all(torch.equal(one, other) for one, other in zip(counted, known, strict=True))
+
+
 def test_gradients_are_those_of_finite_differences():
     """Filled slots that pull: a gradient into logits that are no unit's."""
     teacher = draw(2)
