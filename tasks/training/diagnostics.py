@@ -187,10 +187,19 @@ def teacher_certainty(examples: Examples, objective: Objective) -> Findings:
     temperatures = [value for name, value in settings.items() if name.startswith("temperature_")]
     if examples.teacher_logits is None or examples.distribution != "classes" or not temperatures:
         return Findings()
-    available = len(examples.teacher_logits)
+    return saturation(examples.teacher_logits, temperatures[0])
+
+
+def saturation(logits_AC: np.ndarray, temperature: float) -> Findings:
+    """The teacher's entropy, as a share of that of an even guess; a warning if it is near 0.
+
+    Args:
+        logits_AC: of the teacher; up to 4,096 answers, evenly spread, are looked at.
+        temperature: of the loss that compares them with the student's.
+    """
+    available = len(logits_AC)
     rows = np.unique(np.linspace(0, available - 1, min(available, _ASKED_ANSWERS)).astype(np.int64))
-    logits = np.asarray(examples.teacher_logits[rows], dtype=np.float64)
-    temperature = temperatures[0]
+    logits = np.asarray(logits_AC[rows], dtype=np.float64)
     nats = float(entropy(logits / temperature).mean())
     share = nats / float(np.log(logits.shape[1]))
     found = Findings({"teacher_entropy_share": round(share, 4)})
