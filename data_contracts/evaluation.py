@@ -196,10 +196,22 @@ class Diagnostics(Frozen):
 
     rows: str = Field(description="which rows the agreement below was measured on")
     num_rows: int
-    agreement: float = Field(description="share of rows with the same top-1 class")
-    agreement_by_class: dict[str, float] = Field(description="by the teacher's top-1 class")
-    teacher_entropy_nats: float = Field(description="mean entropy of the teacher on those rows")
-    teacher_confidence: float = Field(description="mean top-1 probability on those rows")
+    decided: str = Field(
+        default="class", description="what both choose: class, set of classes, answer"
+    )
+    agreement: float = Field(description="share of rows where both choose the same")
+    agreement_by_class: dict[str, float] = Field(
+        description="by the class that the teacher chose; of sets, where it chose that class among "
+        "others; of answers, by whether it found one"
+    )
+    teacher_entropy_nats: float = Field(
+        description="mean entropy of the teacher on those rows; of sets that of one yes/no "
+        "decision, of answers that of their start or end"
+    )
+    teacher_confidence: float = Field(
+        description="mean probability of what the teacher chose on those rows; of sets of one "
+        "yes/no decision, of answers of the likeliest span"
+    )
     pseudo_label_accuracy: float | None = Field(
         description="teacher's accuracy on transfer rows that carry a label; None if none do"
     )
