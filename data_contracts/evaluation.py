@@ -11,6 +11,9 @@
     ├── delivered_comparisons  those very files minus the teacher: what the gates ask about
     ├── speed        teacher and student timed in turns on one machine
     ├── calibration, diagnostics, confusions, data, lineage
+    ├── agreement_by_language  teacher and delivered student on the test rows of each language
+    ├── learning     loss terms' shares in the gradient, drift of a teacher that learns along
+    ├── warnings     what looks wrong with the delivered student, and the likely cause
     └── notes        sentences the recipe's author wants every reader to see
 
 The registration gates, the result table of the command line and the model card read this, so a
@@ -193,12 +196,58 @@ class Diagnostics(Frozen):
 
     rows: str = Field(description="which rows the agreement below was measured on")
     num_rows: int
-    agreement: float = Field(description="share of rows with the same top-1 class")
-    agreement_by_class: dict[str, float] = Field(description="by the teacher's top-1 class")
-    teacher_entropy_nats: float = Field(description="mean entropy of the teacher on those rows")
-    teacher_confidence: float = Field(description="mean top-1 probability on those rows")
+    decided: str = Field(
+        default="class", description="what both choose: class, set of classes, answer"
+    )
+    agreement: float = Field(description="share of rows where both choose the same")
+    agreement_by_class: dict[str, float] = Field(
+        description="by the class that the teacher chose; of sets, where it chose that class among "
+        "others; of answers, by whether it found one"
+    )
+    teacher_entropy_nats: float = Field(
+        description="mean entropy of the teacher on those rows; of sets that of one yes/no "
+        "decision, of answers that of their start or end"
+    )
+    teacher_confidence: float = Field(
+        description="mean probability of what the teacher chose on those rows; of sets of one "
+        "yes/no decision, of answers of the likeliest span"
+    )
     pseudo_label_accuracy: float | None = Field(
         description="teacher's accuracy on transfer rows that carry a label; None if none do"
+    )
+
+
+class LanguageAgreement(Frozen):
+    """How often the delivered student answers as its teacher does, in one language."""
+
+    language: str
+    rows: str = Field(description="which rows it was measured on")
+    num_rows: int = Field(ge=1)
+    agreement: float = Field(description="share of rows that both answer alike")
+
+
+class Course(Frozen):
+    """One figure at the first, the best and the last validation of a training."""
+
+    name: str
+    first: float
+    best: float = Field(description="at the step that is delivered")
+    last: float
+
+
+class Learning(Frozen):
+    """What was seen while the delivered student learned."""
+
+    first_step: int
+    best_step: int
+    last_step: int
+    shares: tuple[Course, ...] = Field(
+        default=(), description="of each loss term in the gradient, fractions; by the term's name"
+    )
+    drift: tuple[Course, ...] = Field(
+        default=(),
+        description="of a teacher that learns along: `peer_<k>_<figure>`, a validation figure less "
+        "that of its former self, and `peer_<k>_kl`, mean KL(former self || now) in nats",
     )
 
 
@@ -279,9 +328,19 @@ class EvaluationReport(Frozen):
     speed: Speed
     calibration: dict[str, Calibration] = Field(description="empty where there are no confidences")
     diagnostics: Diagnostics | None = Field(description="None where answers cannot be compared")
+    agreement_by_language: tuple[LanguageAgreement, ...] = Field(
+        default=(),
+        description="the target language first; languages that only one reads are left out",
+    )
+    learning: Learning | None = Field(
+        default=None, description="None where there is one loss term and no teacher that learns"
+    )
     confusions: tuple[Confusion, ...] = Field(description="most frequent first")
     data: tuple[DataCount, ...]
     lineage: tuple[LineageEntry, ...]
+    warnings: tuple[str, ...] = Field(
+        default=(), description="rules of thumb: a reason to look, no verdict"
+    )
     notes: tuple[str, ...] = ()
 
     @property

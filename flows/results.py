@@ -93,7 +93,7 @@ def comparison_lines(report: EvaluationReport) -> list[str]:
 
 
 def print_report(report: EvaluationReport, console: Console) -> None:
-    """The table of systems, the comparisons, and the notes."""
+    """The table of systems, the comparisons, the warnings and the notes."""
     rows = systems_rows(report)
     table = Table(
         title=f"{report.recipe}: {report.source_language} → {report.target_language}",
@@ -106,5 +106,7 @@ def print_report(report: EvaluationReport, console: Console) -> None:
     console.print(table)
     for line in comparison_lines(report):
         console.print(f"  {line}", markup=False)
+    for warning in report.warnings:
+        console.print(f"  warning: {warning}", markup=False)
     for note in report.notes:
         console.print(f"  note: {note}", markup=False)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 7
+VERSION = 8
 
 _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "teacher": ("teacher", "Teacher"),
@@ -142,8 +142,10 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     """
     import numpy as np
 
+    from tasks.comparison.agreement import agreement_by_language
     from tasks.comparison.answers import write_predictions, write_statistics
-    from tasks.comparison.languages import answers_by_language, language_groups
+    from tasks.comparison.languages import InLanguage, answers_by_language, language_groups
+    from tasks.comparison.learning import warnings_of
     from tasks.comparison.material import Material
     from tasks.comparison.problem import Settings
     from tasks.comparison.problems import COMPARED
@@ -165,8 +167,18 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         by_language = list(
             answers_by_language(lambda one: compare(one, settings), material, answers)
         )
-        groups = (*report.groups, *language_groups(by_language))
-        report = report.model_copy(update={"groups": groups})
+        alone = [InLanguage(material.target_language, problem, answers)]
+        report = report.model_copy(
+            update={
+                "groups": (*report.groups, *language_groups(by_language)),
+                "agreement_by_language": tuple(
+                    agreement_by_language(
+                        by_language or alone, answers[TEACHER], report.diagnostics
+                    )
+                ),
+                "warnings": warnings_of(material, config.problem, config.train_on),
+            }
+        )
         for found in by_language[1:]:
             folder = workspace.output / "predictions" / found.language
             write_predictions(found.problem, found.answers, folder)
@@ -192,6 +204,7 @@ def _measure(
     config: Config, problem: ComparedProblem, workspace: Workspace
 ) -> tuple[EvaluationReport, dict[str, Answers]]:
     from tasks.comparison.answers import all_answers
+    from tasks.comparison.learning import learning_of
     from tasks.comparison.timing import Budget, time_systems
     from tasks.metrics import systems as scoring
     from tasks.runtime.device import cpu_count
@@ -246,6 +259,7 @@ def _measure(
         speed=timing.speed,
         calibration=sections.calibration,
         diagnostics=sections.diagnostics,
+        learning=learning_of(material),
         confusions=sections.confusions,
         data=tuple(_data_counts(material.path("corpus"))),
         lineage=tuple(

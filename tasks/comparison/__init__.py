@@ -8,6 +8,8 @@
               ─► diagnosis  how far the student followed the teacher
               ─► domains    scores by domain
               ─► languages  scores by language, of students that read several
+              ─► agreement  how often the student answers as the teacher, language by language
+              ─► learning   what its training noted: shares of loss terms, drift, warnings
               ─► structured answers that are more than a class's name, as JSON
 
 `problem` is the interface between the first two lines.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
@@ -46,6 +46,9 @@ class Sections:
 
 class ComparedProblem(Protocol):
     """One problem type on the artifacts of one evaluation."""
+
+    name: ClassVar[str]
+    """Its key among the problem types."""
 
     @property
     def material(self) -> Material:

@@ -53,6 +53,84 @@ def diagnose(
     )
 
 
+def diagnose_sets(
+    teacher_logits: FloatArray,
+    taught: IntArray,
+    said: IntArray,
+    label_names: Sequence[str],
+    *,
+    rows: str,
+    pseudo_label_accuracy: float | None,
+) -> Diagnostics:
+    """As `diagnose`, of any number of classes a row, each a yes/no decision.
+
+    A row agrees where the whole set is the same; a class, of the rows for which the teacher chose
+    it, where the student chose it too.
+
+    Args:
+        teacher_logits: (N, C), N >= 1: of the probability of yes.
+        taught: what the teacher decided, 0 and 1, (N, C).
+        said: what the student decided, the same rows in the same order.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if not teacher_logits.shape == taught.shape == said.shape:
+        raise ValueError(f"shapes differ: {teacher_logits.shape}, {taught.shape}, {said.shape}")
+    # Yes and no as two classes: their softmax is the sigmoid.
+    both = np.stack([teacher_logits, np.zeros_like(teacher_logits)], axis=-1).reshape(-1, 2)
+    _, confidence = top_probabilities(both)
+    chosen = taught == 1
+    return Diagnostics(
+        rows=rows,
+        num_rows=len(taught),
+        decided="set of classes",
+        agreement=float((taught == said).all(axis=1).mean()),
+        agreement_by_class={
+            label_names[which]: float(said[chosen[:, which], which].mean())
+            for which in np.flatnonzero(chosen.any(axis=0)).tolist()
+        },
+        teacher_entropy_nats=float(entropy(both).mean()),
+        teacher_confidence=float(confidence.mean()),
+        pseudo_label_accuracy=pseudo_label_accuracy,
+    )
+
+
+def diagnose_answers(
+    taught: Sequence[object | None],
+    said: Sequence[object | None],
+    *,
+    entropy_nats: FloatArray,
+    confidence: FloatArray,
+    rows: str,
+    pseudo_label_accuracy: float | None,
+) -> Diagnostics:
+    """As `diagnose`, of the place of an answer in a context, or None for no answer.
+
+    Args:
+        taught: what the teacher chose, N >= 1.
+        said: what the student chose, the same questions in the same order.
+        entropy_nats: of the teacher, (N,).
+        confidence: of the teacher, (N,).
+
+    Raises:
+        ValueError: if there are not as many answers of the one as of the other.
+    """
+    same = np.array([one == other for one, other in zip(taught, said, strict=True)])
+    answered = np.array([one is not None for one in taught])
+    found = {"in the context": same[answered], "none": same[~answered]}
+    return Diagnostics(
+        rows=rows,
+        num_rows=len(same),
+        decided="answer",
+        agreement=float(same.mean()),
+        agreement_by_class={name: float(part.mean()) for name, part in found.items() if len(part)},
+        teacher_entropy_nats=float(entropy_nats.mean()),
+        teacher_confidence=float(confidence.mean()),
+        pseudo_label_accuracy=pseudo_label_accuracy,
+    )
+
+
 def pseudo_label_accuracy(pseudo_labels: IntArray, labels: IntArray) -> float | None:
     """Share of labelled rows (label >= 0) whose pseudo-label is right; None if none is labelled."""
     known = labels >= 0

@@ -76,6 +76,9 @@ def render_report(
         results=tables.result_table(report),
         comparisons=tables.comparison_table(report),
         groups=tables.group_table(report),
+        languages=tables.language_table(report),
+        shares=tables.share_table(report.learning) if report.learning else None,
+        drift=tables.drift_table(report.learning) if report.learning else None,
         intervals=_intervals(report),
         plots=[
             (name, title, caption, base64.b64encode(plots[name]).decode("ascii"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_contracts.evaluation import EvaluationReport, SystemResult
-from tasks.reporting.wording import count, interval, megabytes, points
+from data_contracts.evaluation import EvaluationReport, Learning, SystemResult
+from tasks.reporting.wording import count, interval, language_name, megabytes, points
 
 NOT_MEASURED = "–"
 
@@ -87,6 +87,51 @@ def group_table(report: EvaluationReport) -> Table:
         for group in report.groups
     )
     return Table(header, rows)
+
+
+def language_table(report: EvaluationReport) -> Table:
+    """One line a language: how often the delivered student answers as the teacher does."""
+    rows = tuple(
+        (
+            language_name(entry.language),
+            f"{100 * entry.agreement:.1f}",
+            f"{entry.num_rows:,}",
+            entry.rows,
+        )
+        for entry in report.agreement_by_language
+    )
+    return Table(("Language", "Answered alike %", "Rows", "Which"), rows)
+
+
+def share_table(learning: Learning) -> Table:
+    """One line a loss term: its share in the gradient, in percent."""
+    rows = tuple(
+        (one.name, *(f"{100 * value:.1f}" for value in (one.first, one.best, one.last)))
+        for one in learning.shares
+    )
+    return Table(("Loss term", *_validations(learning, "%")), rows)
+
+
+def drift_table(learning: Learning) -> Table:
+    """One line a figure of a teacher that learned along: what it is beside its former self."""
+    rows = []
+    for one in learning.drift:
+        figure = one.name.removeprefix("peer_").partition("_")[2]
+        values = (one.first, one.best, one.last)
+        if figure == "kl":
+            rows.append(("KL from its former self, nats", *(f"{value:.4f}" for value in values)))
+        else:
+            shown = sentence_start(figure.replace("_", " "))
+            rows.append((f"{shown}, points", *(points(value) for value in values)))
+    return Table(("Teacher less its former self", *_validations(learning)), tuple(rows))
+
+
+def _validations(learning: Learning, unit: str = "") -> tuple[str, ...]:
+    steps = (learning.first_step, learning.best_step, learning.last_step)
+    return tuple(
+        f"{when}, step {step:,}{unit and ' '}{unit}"
+        for when, step in zip(("First", "Delivered", "Last"), steps, strict=True)
+    )
 
 
 def sentence_start(display: str) -> str:

@@ -215,6 +215,7 @@ def _limits(report: EvaluationReport, serving: Mapping[str, Any], interface: Int
         if interface.is_cut
         else f"Texts beyond {length} tokens are read in overlapping windows of that length.",
         f"The {INT8_VARIANT} variant rounds, so a few texts are answered differently (see above).",
+        *(f"Found when it was evaluated: {warning}." for warning in report.warnings),
         *report.notes,
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)

@@ -6,7 +6,8 @@
     once, before         the teacher's certainty; how many tokens the student reads for its one
 
 The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
-said once and names the likely cause. Thresholds are rules of thumb: a reason to look, no verdict.
+said once and names the likely cause (tasks.comparison.learning finds it again for the report, by
+the functions here). Thresholds are rules of thumb: a reason to look, no verdict.
 
 References: Hinton et al. 2015, arXiv:1503.02531 (soft targets say something only where the teacher
     doubts); Rust et al. 2021, arXiv:2012.15613 (fertility).
@@ -194,10 +195,19 @@ def teacher_certainty(examples: Examples, objective: Objective) -> Findings:
     temperatures = [value for name, value in settings.items() if name.startswith("temperature_")]
     if examples.teacher_logits is None or examples.distribution != "classes" or not temperatures:
         return Findings()
-    available = len(examples.teacher_logits)
+    return saturation(examples.teacher_logits, temperatures[0])
+
+
+def saturation(logits_AC: np.ndarray, temperature: float) -> Findings:
+    """The teacher's entropy, as a share of that of an even guess; a warning if it is near 0.
+
+    Args:
+        logits_AC: of the teacher; up to 4,096 answers, evenly spread, are looked at.
+        temperature: of the loss that compares them with the student's.
+    """
+    available = len(logits_AC)
     rows = np.unique(np.linspace(0, available - 1, min(available, _ASKED_ANSWERS)).astype(np.int64))
-    logits = np.asarray(examples.teacher_logits[rows], dtype=np.float64)
-    temperature = temperatures[0]
+    logits = np.asarray(logits_AC[rows], dtype=np.float64)
     nats = float(entropy(logits / temperature).mean())
     share = nats / float(np.log(logits.shape[1]))
     found = Findings({"teacher_entropy_share": round(share, 4)})

@@ -1,11 +1,14 @@
 """Reports as the console shows them."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from data_contracts.errors import SourceError
-from flows.results import read_report
+from flows.results import print_report, read_report
+from tests.tasks.reporting.conftest import build_report
 
 
 def test_a_report_of_an_older_form_is_refused_with_a_remedy(tmp_path):
@@ -15,3 +18,22 @@ def test_a_report_of_an_older_form_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(SourceError, match=r"format 1\).*reads \(format 2\)") as refused:
         read_report(tmp_path)
     assert "run the recipe again" in refused.value.remedy
+
+
+def test_a_report_that_knows_of_no_warnings_is_still_read(tmp_path):
+    """An upgrade after which no registered model's report can be shown."""
+    report, _ = build_report(("on", "off"), num_examples=40)
+    written = json.loads(report.model_dump_json())
+    for name in ("warnings", "learning", "agreement_by_language"):
+        del written[name]
+    (tmp_path / "report.json").write_text(json.dumps(written))
+    assert read_report(tmp_path) == report
+
+
+def test_warnings_are_shown_with_the_result():
+    """A cached run says nothing while it trains: the result is the last place to say it."""
+    report, _ = build_report(("on", "off"), num_examples=40)
+    warned = report.model_copy(update={"warnings": ("texts share one [vector]: collapsed",)})
+    stream = io.StringIO()
+    print_report(warned, Console(file=stream, width=200))
+    assert "warning: texts share one [vector]: collapsed" in stream.getvalue()

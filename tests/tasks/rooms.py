@@ -115,12 +115,15 @@ def write_tokens(
 ):
     """Tokens of all roles in a language; of the test rows also those in another one, if given."""
     tokenizer = TOKENIZERS[reader or language]
+    num_rows, num_tokens = {}, {}
     for role in ("train", "transfer", "validation", "test"):
         if role == "train" and language == "zh":
             continue
         known = (gold or role != "transfer") and (test_labels or role != "test")
         table = token_rows(tokenizer, role, language, known=known)
         write_table(table, output / role / "part-00000.parquet")
+        num_rows[role] = len(table)
+        num_tokens[role] = sum(map(len, table["input_ids"].to_pylist()))
         if role == "test" and also_tested_in:
             table = token_rows(tokenizer, role, also_tested_in, known=known)
             write_table(table.take(list(range(len(table)))[::-1]), output / role / "part-1.parquet")
@@ -128,6 +131,7 @@ def write_tokens(
     tokenizer.save(str(output / "tokenizer" / "tokenizer.json"))
     facts = {
         "vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0, "max_length_tokens": 24,
+        "num_rows": num_rows, "num_tokens": num_tokens,
     }  # fmt: skip
     (output / "tokens.json").write_text(json.dumps(facts))
     (output / "labels.json").write_text(json.dumps({"labels": LABELS}))

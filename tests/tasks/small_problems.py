@@ -171,10 +171,13 @@ def make_inputs(
 
     def write_tokens(out, languages, tokenizer, pairs):
         tokenize, extra = TOKENS[problem]
+        num_rows, num_tokens = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
         for (role, language), rows in corpus_rows.items():
             if language not in languages:
                 continue
             found = list(tokenize(tokenizer, rows, labels))
+            num_rows[role] += len(found)
+            num_tokens[role] += sum(len(one["input_ids"]) for one in found)
             ids = [row["example_id"] for row in rows]
             for number, one in enumerate(found):
                 one.setdefault("example_id", ids[number % len(ids)])
@@ -193,6 +196,7 @@ def make_inputs(
         (out / "tokenizer").mkdir()
         tokenizer.save(str(out / "tokenizer" / "tokenizer.json"))
         facts = {"vocab_size": 150, "pad_token_id": 0, "max_length_tokens": 64, "pairs": pairs}
+        facts |= {"num_rows": num_rows, "num_tokens": num_tokens}
         (out / "tokens.json").write_text(json.dumps(facts))
         (out / "labels.json").write_text(json.dumps({"labels": labels}))
 

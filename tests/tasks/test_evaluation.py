@@ -245,7 +245,8 @@ def test_all_but_the_times_repeats(world, evaluated):
     after = {path.name: path.read_bytes() for path in (again.path / "predictions").iterdir()}
     assert before == after
     repeated = EvaluationReport.model_validate_json((again.path / "report.json").read_bytes())
-    for name in ("comparisons", "retention", "classes", "calibration", "diagnostics", "data"):
+    names = ("comparisons", "retention", "classes", "calibration", "diagnostics", "data")
+    for name in (*names, "agreement_by_language", "learning", "warnings"):
         assert getattr(report, name) == getattr(repeated, name)
 
 
@@ -303,6 +304,11 @@ def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
     names = ["teacher", "teacher_on_target", "student", "zero_shot"]
     assert list(report.systems)[:4] == names
     assert [report.systems[name].language for name in names] == ["en", "zh", "zh", "zh"]
+    [chinese] = report.agreement_by_language
+    said, heard = (predictions(artifact, name) for name in ("student_0", "teacher_on_target"))
+    same = np.array(said["prediction"]) == np.array(heard["prediction"])
+    assert (chinese.language, chinese.rows, chinese.num_rows) == ("zh", "test rows both read", 16)
+    assert chinese.agreement == pytest.approx(same.mean())
     assert report.systems["zero_shot"].kind == "zero_shot"
     # The rows are stored in reverse: they must be told apart by id, and paired in one order.
     logits = read_table(signals.path / "test" / "part-1.parquet").to_pydict()
@@ -352,6 +358,20 @@ def test_a_student_of_several_languages_is_scored_in_each(world, publish):
         ]
         assert len(rights) == 2 * english.num_examples == 2 * len(labels)
         assert scores["accuracy"] == pytest.approx(np.mean(rights))
+    # This teacher reads English alone: of Chinese, the rows it was asked about in English.
+    apart = {one.language: one for one in report.agreement_by_language}
+    own = predictions(artifact, "teacher")
+    heard = dict(zip(own["example_id"], own["prediction"], strict=True))
+    said = predictions(artifact, "en/student_0")
+    same = [
+        heard[row] == answer
+        for row, answer in zip(said["example_id"], said["prediction"], strict=True)
+    ]
+    assert apart["en"].num_rows == len(same) == 16
+    assert apart["en"].agreement == pytest.approx(np.mean(same))
+    assert 0 < apart["en"].agreement < 1, "nobody, or everybody, agrees: this test shows nothing"
+    assert apart["zh"].rows == report.diagnostics.rows
+    assert apart["zh"].agreement == report.diagnostics.agreement
     assert "By language" in (artifact.path / "report.html").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute
 from scipy.special import expit
 
+from data_contracts.evaluation import Diagnostics
+from tasks.comparison.diagnosis import diagnosed_rows
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, labelled
@@ -24,6 +26,7 @@ from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.problems.question_answering import THRESHOLDS_FILE
 from tasks.comparison.structured import structured_predictions
 from tasks.metrics.answering import Answerer, Text, answer_all
+from tasks.metrics.diagnostics import diagnose_sets
 from tasks.metrics.floors import linear_probabilities
 from tasks.metrics.multilabel import (
     DEFAULT_THRESHOLD,
@@ -114,9 +117,10 @@ class MultilabelClassification:
         return encoder_answerers(self.material, load_model, num_threads=num_threads)
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
-        """Class table and domains."""
+        """Class table, agreement, domains."""
         names = self.material.label_names
         return Sections(
+            diagnostics=self._diagnose(),
             classes=multilabel_table(answers["student"], names, system="student, seed 0"),
             groups=domain_groups(self.material, answers, self.measures),
         )
@@ -124,6 +128,28 @@ class MultilabelClassification:
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
         """Names of classes."""
         return structured_predictions(answers, seed_index, names=self.material.label_names)
+
+    def _diagnose(self) -> Diagnostics:
+        """Agreement of teacher and student (seed 0), each at its own thresholds."""
+        material, roles = self.material, self.settings.train_on
+        thresholds = self._thresholds(material.decided_by, of_teacher=True)
+        learned = material.rows("student", roles)
+        rows, described = diagnosed_rows(material, learned, train_on=roles, seed=self.settings.seed)
+        known = learned.filter(pc.is_valid(learned["labels"]))
+        right = None
+        if len(known):
+            pseudo_labels = self._decided(material.teacher_logits(known["example_id"]), thresholds)
+            right = float((pseudo_labels == self._labels(known)).all(axis=1).mean())
+        logits = material.teacher_logits(rows["example_id"])
+        model = material.seeds("student")[0].path / "model"
+        return diagnose_sets(
+            logits,
+            self._decided(logits, thresholds),
+            self._decided(self._logits(model, rows), self._thresholds(model)),
+            material.label_names,
+            rows=described,
+            pseudo_label_accuracy=right,
+        )
 
     def _of_teacher(self, rows: pa.Table) -> Answers:
         thresholds = self._thresholds(self.material.decided_by, of_teacher=True)

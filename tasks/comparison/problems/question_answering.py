@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from data_contracts.evaluation import Diagnostics
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
@@ -24,14 +25,17 @@ from tasks.comparison.structured import structured_predictions
 from tasks.corpus.units import segment
 from tasks.metrics.answer_floors import ANSWER_FLOORS, Place
 from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span
-from tasks.metrics.answer_texts import MEASURES, answer_statistics
+from tasks.metrics.answer_texts import MEASURES, answer_statistics, exact_match
 from tasks.metrics.answering import Answerer, Text
+from tasks.metrics.calibration import entropy
+from tasks.metrics.diagnostics import diagnose_answers
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers, group_scores
 from tasks.runtime.seeding import generator
 
 _ANSWERS = ["text", "answer_starts", "answer_texts"]
 THRESHOLDS_FILE = "thresholds.json"
+_MAX_DIAGNOSED = 2000
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class QuestionAnswering(UnitComparison):
         return [*zip(corpus["question"], corpus["text"], strict=True)]
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
-        """Questions with and without an answer apart; domains."""
+        """Questions with and without an answer apart; agreement, domains."""
         student = answers["student"]
         same = {
             name: one for name, one in answers.items() if one.example_ids == student.example_ids
@@ -97,15 +101,63 @@ class QuestionAnswering(UnitComparison):
         parts = ["in the context" if gold else "none" for gold in student.labels]
         groups = group_scores(same, parts, self.measures, column="answer")
         return Sections(
+            diagnostics=self._diagnose(),
             groups=(
                 *(groups if len(groups) > 1 else ()),
                 *domain_groups(self.material, answers, self.measures),
-            )
+            ),
         )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
         """Places of characters, [start, end]: no text of the context is repeated."""
         return structured_predictions(answers, seed_index)
+
+    def _diagnose(self) -> Diagnostics | None:
+        """Agreement of teacher and student (seed 0) on contexts that both have read."""
+        roles: Sequence[str] = ["validation"]
+        rows, described = self.read_by_both(roles), "validation questions both read, not trained on"
+        learned = self.read_by_both(self.settings.train_on)
+        if rows is None:
+            roles, rows = self.settings.train_on, learned
+            described = "questions which the student trained on"
+        if rows is None:
+            return None
+        rows = _first(rows, _MAX_DIAGNOSED)
+        model = self.material.seeds("student")[0].path / "model"
+        said = self.said_by(model, rows)
+        ids = said["example_id"]
+        signals = self.material.signals(ids)
+        texts = self.corpus(roles, ids, ["text"])["text"]
+        taught, confidences = _chosen(signals, texts, null_threshold(self.material.decided_by))
+        return diagnose_answers(
+            taught,
+            _chosen(said, texts, null_threshold(model))[0],
+            entropy_nats=_entropies(signals),
+            confidence=np.array(confidences),
+            rows=described,
+            pseudo_label_accuracy=None if learned is None else self._taught_rightly(learned),
+        )
+
+    def _taught_rightly(self, learned: pa.Table) -> float | None:
+        """The teacher's exact match on rows learned from whose answer is known; None without."""
+        ids = pa.chunked_array([pc.unique(_first(learned, _MAX_DIAGNOSED)["example_id"])])
+        corpus = self.corpus(self.settings.train_on, ids, [*_ANSWERS, "language"])
+        target = self.material.target_language
+        is_known = [
+            starts is not None and language == target
+            for starts, language in zip(corpus["answer_starts"], corpus["language"], strict=True)
+        ]
+        ids = ids.filter(pa.chunked_array([pa.array(is_known)]))
+        if not len(ids):
+            return None
+        known = self.corpus(self.settings.train_on, ids, _ANSWERS)
+        threshold = null_threshold(self.material.decided_by)
+        places, _ = _chosen(self.material.signals(ids), known["text"], threshold)
+        right = [
+            exact_match("" if place is None else text[place[0] : place[1]], gold, target)
+            for text, place, gold in zip(known["text"], places, known["answer_texts"], strict=True)
+        ]
+        return float(np.mean(right))
 
     def _of_teacher(self, rows: pa.Table, language: str) -> Answers:
         signals = self.material.signals(pa.chunked_array([pc.unique(rows["example_id"])]))
@@ -115,25 +167,9 @@ class QuestionAnswering(UnitComparison):
         """Answers of one system: what each seed said of the same contexts, and its threshold."""
         ids = said[0][0]["example_id"]
         texts = self.corpus(["test"], ids, ["text"])["text"]
-        units = [segment(text) for text in texts]
         runs, sure = [], []
         for table, threshold in said:
-            places: list[Place | None] = []
-            confidences = []
-            nulls = np.asarray(table["null_start"]) + np.asarray(table["null_end"])
-            starts, ends = table["start_logits"].to_pylist(), table["end_logits"].to_pylist()
-            for row, of_text in enumerate(units):
-                found = choose_span(
-                    np.array(starts[row]),
-                    np.array(ends[row]),
-                    null_logit=float(nulls[row]),
-                    max_units=MAX_ANSWER_UNITS,
-                )
-                if found.margin > threshold:
-                    places.append(None)
-                else:
-                    places.append((of_text[found.first][0], of_text[found.last][1]))
-                confidences.append(found.confidence)
+            places, confidences = _chosen(table, texts, threshold)
             runs.append(places)
             sure.append(confidences)
         return self._from_places(ids, runs, language, np.array(sure))
@@ -158,6 +194,52 @@ class QuestionAnswering(UnitComparison):
             ]
             statistics.append(answer_statistics(answers, corpus["answer_texts"], language))
         return Answers(tuple(ids.to_pylist()), gold, [*runs], tuple(statistics), confidences)
+
+
+def _first(rows: pa.Table, most: int) -> pa.Table:
+    """All windows of the first `most` questions."""
+    ids = pc.unique(rows["example_id"])[:most]
+    return rows.filter(pc.is_in(rows["example_id"], value_set=ids))
+
+
+def _chosen(
+    said: pa.Table, texts: Sequence[str], threshold: float
+) -> tuple[list[Place | None], list[float]]:
+    """Place and confidence of the answer in each text, by what was said of its units."""
+    places: list[Place | None] = []
+    confidences: list[float] = []
+    nulls = np.asarray(said["null_start"]) + np.asarray(said["null_end"])
+    starts, ends = said["start_logits"].to_pylist(), said["end_logits"].to_pylist()
+    for row, text in enumerate(texts):
+        units = segment(text)
+        found = choose_span(
+            np.array(starts[row]),
+            np.array(ends[row]),
+            null_logit=float(nulls[row]),
+            max_units=MAX_ANSWER_UNITS,
+        )
+        if found.margin > threshold:
+            places.append(None)
+        else:
+            places.append((units[found.first][0], units[found.last][1]))
+        confidences.append(found.confidence)
+    return places, confidences
+
+
+def _entropies(said: pa.Table) -> np.ndarray:
+    """Mean of the entropies of start and end over the units of each text and no answer, nats."""
+    sides = (("start_logits", "null_start"), ("end_logits", "null_end"))
+    return np.array(
+        [
+            [
+                float(entropy(np.array([[*logits, none]]))[0])
+                for logits, none in zip(
+                    said[units].to_pylist(), said[null].to_pylist(), strict=True
+                )
+            ]
+            for units, null in sides
+        ]
+    ).mean(axis=0)
 
 
 def null_threshold(model: Path) -> float:

@@ -18,7 +18,7 @@ from data_contracts.evaluation import Diagnostics
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
-from tasks.comparison.problems.units import UnitComparison, pc
+from tasks.comparison.problems.units import UnitComparison
 from tasks.comparison.structured import structured_predictions
 from tasks.corpus.units import segment
 from tasks.metrics.answering import Answerer, Text
@@ -81,7 +81,7 @@ class TokenClassification(UnitComparison):
         tests = self.tests("student")
         texts = self.corpus(["test"], tests["example_id"], ["text"])["text"]
         roles = self.settings.train_on
-        learned = self._read_by_both(roles)
+        learned = self.read_by_both(roles)
         most_frequent = "O"
         if learned is not None:
             ids = learned["example_id"]
@@ -182,25 +182,14 @@ class TokenClassification(UnitComparison):
         gold = [one or [] for one in _gold(self.corpus(["test"], ids, _SPANS))]
         return entity_answers(ids.to_pylist(), gold, [found], self._types)
 
-    def _read_by_both(self, roles: Sequence[str]) -> pa.Table | None:
-        """The student's rows whose text the teacher has read too, in the target language."""
-        target = self.material.target_language
-        rows = self.material.find_rows("student", roles, language=target)
-        known = self.material.find_rows("teacher", roles, language=target)
-        if rows is None or known is None:
-            return None
-        both = pc.is_in(rows["example_id"], value_set=known["example_id"].combine_chunks())
-        rows = rows.filter(pc.and_(both, self.material.has_signal(rows["example_id"])))
-        return rows if len(rows) else None
-
     def _diagnose(self, model: Path) -> Diagnostics | None:
         """Agreement of teacher and student (seed 0) on the units of texts that both have read."""
         from tasks.problems import PROBLEMS
 
-        rows = self._read_by_both(["validation"])
+        rows = self.read_by_both(["validation"])
         described = "units of validation texts both read, not trained on"
         if rows is None:
-            rows = self._read_by_both(self.settings.train_on)
+            rows = self.read_by_both(self.settings.train_on)
             described = "units of texts which the student trained on"
         if rows is None:
             return None

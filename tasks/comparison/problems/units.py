@@ -53,6 +53,17 @@ class UnitComparison:
         rows = rows.filter(self._has_answer(rows, self.material.target_language))
         return rows if len(rows) else None
 
+    def read_by_both(self, roles: Sequence[str]) -> pa.Table | None:
+        """The student's rows whose text the teacher has read too, in the target language."""
+        target = self.material.target_language
+        rows = self.material.find_rows("student", roles, language=target)
+        known = self.material.find_rows("teacher", roles, language=target)
+        if rows is None or known is None:
+            return None
+        both = pc.is_in(rows["example_id"], value_set=known["example_id"].combine_chunks())
+        rows = rows.filter(pc.and_(both, self.material.has_signal(rows["example_id"])))
+        return rows if len(rows) else None
+
     def said_by(self, model: Path, rows: pa.Table) -> pa.Table:
         """What the student in a model folder says of rows of its tokens, as a signal table."""
         network = load_model(model)

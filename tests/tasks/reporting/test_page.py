@@ -5,7 +5,7 @@ import html
 import re
 from html.parser import HTMLParser
 
-from data_contracts.evaluation import Gate
+from data_contracts.evaluation import Course, Gate, LanguageAgreement, Learning
 from tasks.reporting.page import render_report
 from tasks.reporting.wording import verdict
 
@@ -81,3 +81,43 @@ def test_gates_are_shown_when_given(make_report):
     assert "✓ passed" in page
     assert "✗ refused" in page
     assert "not measured" in page
+
+
+def test_what_looks_wrong_stands_on_the_page_before_the_results(make_report):
+    """A collapsed student behind a table of good-looking figures, or told in a log nobody kept."""
+    report, _ = make_report(NAMES)
+    learning = Learning(
+        first_step=1,
+        best_step=2,
+        last_step=3,
+        shares=(Course(name="kd", first=0.5, best=0.61, last=0.7),),
+        drift=(Course(name="peer_1_kl", first=0.1, best=0.2345, last=0.3),),
+    )
+    found = (LanguageAgreement(language="en", rows="rows", num_rows=7, agreement=0.4321),)
+    update = {
+        "warnings": ("the teacher is <saturated>: raise the temperature",),
+        "learning": learning,
+        "agreement_by_language": found,
+    }
+    page = render_report(report.model_copy(update=update), {})
+    assert "The teacher is &lt;saturated&gt;: raise the temperature." in page
+    assert page.index("What to look at") < page.index("<h2>Results</h2>")
+    for shown in ("61.0", "0.2345", "43.2", "How the student learned", "Agreement by language"):
+        assert shown in page
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    plain = render_report(report, {})
+    for absent in ("What to look at", "How the student learned", "Agreement by language"):
+        assert absent not in plain
+
+
+def test_a_report_without_answers_to_compare_still_tells_of_languages(make_report):
+    """Label sets and spans have no class to agree on by name, but languages they have."""
+    report, _ = make_report(NAMES)
+    found = (LanguageAgreement(language="en", rows="rows", num_rows=7, agreement=0.4321),)
+    page = render_report(
+        report.model_copy(update={"diagnostics": None, "agreement_by_language": found}), {}
+    )
+    assert "Teacher signals and what the student took from them" in page
+    assert "43.2" in page

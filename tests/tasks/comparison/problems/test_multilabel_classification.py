@@ -55,9 +55,9 @@ def evaluated(tmp_path_factory, publish):
     return inputs, artifact, report
 
 
-def logits_of(inputs):
+def logits_of(inputs, role="test"):
     model = load_model(inputs["student_0"].path / "model")
-    path = inputs["student_tokens"].path / "test" / "part-1.parquet"
+    path = inputs["student_tokens"].path / role / "part-1.parquet"
     with torch.no_grad():
         return np.stack(
             [
@@ -128,3 +128,31 @@ def test_several_teachers_are_scored_at_thresholds_of_their_mean(evaluated, publ
     assert answered == [tuple(np.flatnonzero(row >= thresholds).tolist()) for row in probabilities]
     [alone] = MultilabelClassification(material, Settings()).answer_teacher().predictions
     assert answered != alone
+
+
+def test_agreement_is_that_of_whole_sets_on_rows_not_trained_on(evaluated):
+    """Of rare classes a student that never says yes would agree with nearly everything."""
+    inputs, artifact, report = evaluated
+    signals = {
+        role: read_table(inputs["teacher_signals"].path / role / "part-1.parquet").to_pydict()
+        for role in ("validation", "transfer")
+    }
+    taught = {role: np.array(one["logits"]) > 0 for role, one in signals.items()}
+    ids = [id_of("validation", "zh", i) for i in range(8)]
+    assert signals["validation"]["example_id"] == ids
+    said = logits_of(inputs, "validation") > 0
+    found = report.diagnostics
+    assert (found.num_rows, found.decided) == (8, "set of classes")
+    assert found.agreement == (taught["validation"] == said).all(axis=1).mean()
+    for which, name in enumerate(LABELS):
+        chosen = taught["validation"][:, which]
+        if chosen.any():
+            assert found.agreement_by_class[name] == said[chosen, which].mean()
+        else:
+            assert name not in found.agreement_by_class
+    gold = np.array(
+        [[name in row["labels"] for name in LABELS] for row in rows_of("transfer", "zh")]
+    )
+    assert found.pseudo_label_accuracy == (taught["transfer"] == gold).all(axis=1).mean()
+    page = (artifact.path / "report.html").read_text(encoding="utf-8")
+    assert "student and teacher choose the same set of classes in" in page

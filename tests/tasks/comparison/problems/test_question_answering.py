@@ -69,11 +69,11 @@ def evaluated(tmp_path_factory, publish):
     return inputs, artifact, report
 
 
-def answers_of(inputs, name, language):
+def answers_of(inputs, name, language, role="test"):
     """Example id -> (margin of no answer, [start, end]): all windows, all spans, one by one."""
     reader = "teacher" if name == "teacher" else "student"
     model = load_model(inputs[name].path / "model")
-    path = inputs[f"{reader}_tokens"].path / "test" / f"part-{int(language == 'zh')}.parquet"
+    path = inputs[f"{reader}_tokens"].path / role / f"part-{int(language == 'zh')}.parquet"
     merged = {}
     for row in read_table(path).to_pylist():
         ids = torch.tensor([row["input_ids"]])
@@ -87,8 +87,8 @@ def answers_of(inputs, name, language):
             before = units.get(number, np.full(2, -np.inf))
             units[number] = np.maximum(before, logits[place])
     found = {}
-    for i, row in enumerate(rows_of("test", language)):
-        example_id = id_of("test", language, i)
+    for i, row in enumerate(rows_of(role, language)):
+        example_id = id_of(role, language, i)
         units, none = merged[example_id]
         places = segment(row["text"])
         assert sorted(units) == list(range(len(places)))
@@ -141,8 +141,59 @@ def test_scores_are_means_over_questions(evaluated):
     assert groups["none"].scores["student"]["answer_f1"] == pytest.approx(of_none)
     assert report.primary.name == "answer_f1"
     assert report.classes is None
-    assert report.diagnostics is None
     assert not (artifact.path / "plots" / "confusion_matrix.png").exists()
+
+
+def test_agreement_is_that_of_answers_to_validation_questions_both_read(evaluated, publish):
+    """Student and teacher compared on translations, where no place means the same."""
+    inputs, artifact, report = evaluated
+    taught, said = (
+        answers_of(inputs, name, "zh", "validation") for name in ("teacher", "student_0")
+    )
+    threshold = float(np.median([margin for margin, _ in taught.values()]))
+
+    def tuned(output):
+        shutil.copytree(inputs["teacher"].path / "model", output / "model")
+        thresholds = json.dumps({"null_threshold": threshold})
+        (output / "model" / "thresholds.json").write_text(thresholds)
+
+    store = ArtifactStore(inputs["teacher"].path.parents[2])
+    refusing = {**inputs, "teacher": publish(store, "teacher", tuned, config={"tuned": True})}
+    again = QuestionAnswering(Material(refusing, "en", "zh"), Settings())._diagnose()
+    gold = {id_of("transfer", "zh", i): row for i, row in enumerate(rows_of("transfer", "zh"))}
+    for found, limit in ((report.diagnostics, 0.0), (again, threshold)):
+        chosen = {row: None if margin > limit else place for row, (margin, place) in taught.items()}
+        answers = {row: None if margin > 0 else place for row, (margin, place) in said.items()}
+        assert found.num_rows == len(chosen) == len(answers) == 4
+        same = {row: chosen[row] == answers[row] for row in chosen}
+        assert found.agreement == np.mean([*same.values()])
+        parts = {
+            "in the context": [same[row] for row in chosen if chosen[row] is not None],
+            "none": [same[row] for row in chosen if chosen[row] is None],
+        }
+        assert found.agreement_by_class == {
+            name: np.mean(part) for name, part in parts.items() if part
+        }
+        right = []
+        for row, (margin, place) in answers_of(inputs, "teacher", "zh", "transfer").items():
+            answer = "" if margin > limit else gold[row]["text"][place[0] : place[1]]
+            right.append(exact_match(answer, gold[row]["answer_texts"], "zh"))
+        assert found.pseudo_label_accuracy == np.mean(right)
+    assert len(again.agreement_by_class) == 2, "never refused: this test shows little"
+    page = (artifact.path / "report.html").read_text(encoding="utf-8")
+    assert "student and teacher choose the same answer in" in page
+
+
+def test_the_teachers_entropy_is_that_of_start_and_end_with_no_answer_among_them(evaluated):
+    """Entropy over the units alone calls a teacher sure that would rather not answer."""
+    inputs, _, report = evaluated
+    rows = read_table(inputs["teacher_signals"].path / "validation" / "part-1.parquet").to_pylist()
+    nats = []
+    for row in rows:
+        for units, null in (("start_logits", "null_start"), ("end_logits", "null_end")):
+            logits = torch.tensor([*row[units], row[null]], dtype=torch.float64)
+            nats.append(float(torch.distributions.Categorical(logits=logits).entropy()))
+    assert report.diagnostics.teacher_entropy_nats == pytest.approx(np.mean(nats))
 
 
 def test_no_text_of_the_data_reaches_report_or_predictions(evaluated):

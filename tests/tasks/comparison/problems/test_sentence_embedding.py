@@ -78,6 +78,7 @@ def evaluated(request, tmp_path_factory, publish):
         (out / "counts.json").write_text(json.dumps({"sources": {"made": counts}}))
 
     def write_tokens(out, language):
+        num_rows, num_tokens = {}, {}
         for role, rows in roles.items():
             found = []
             for row in rows:
@@ -91,9 +92,12 @@ def evaluated(request, tmp_path_factory, publish):
                      "label": pa.int32(), "language": pa.string()}  # fmt: skip
             table = pa.Table.from_pylist(found, schema=pa.schema(types))
             write_table(table, out / role / "part-00000.parquet")
+            num_rows[role] = len(found)
+            num_tokens[role] = sum(len(row["input_ids"]) for row in found)
         (out / "tokenizer").mkdir()
         tokenizer.save(str(out / "tokenizer" / "tokenizer.json"))
-        facts = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0}
+        facts = {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0,
+                 "num_rows": num_rows, "num_tokens": num_tokens}  # fmt: skip
         (out / "tokens.json").write_text(json.dumps({**facts, "max_length_tokens": 32}))
         (out / "labels.json").write_text(json.dumps({"labels": []}))
 

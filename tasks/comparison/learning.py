@@ -1,0 +1,106 @@
+"""What was seen while the delivered student learned, for readers who were not there.
+
+    history.json of the student       ─► share of each loss term, drift of a teacher, collapse
+    signals, tokens of both readers   ─► saturation, fertility, texts off the teacher's domain
+
+Training says its warnings once, and a cached student says none. They are found again here, by the
+same rules, from what the student was made of: it need not be trained again to be warned of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_contracts.evaluation import Course, Learning
+from tasks.comparison.material import Material
+from tasks.corpus.languages import in_any_language
+from tasks.corpus.tables import read_table
+from tasks.problems import PROBLEMS
+from tasks.training.diagnostics import collapsed, fertility, saturation, teacher_domain
+from tasks.training.objective_config import ObjectiveConfig
+from tasks.training.objectives import Objective
+
+_SHARE = "share_"
+_DRIFT = "_drift_"
+
+
+def learning_of(material: Material) -> Learning | None:
+    """Shares and drift at the delivered student's validations; None if it noted neither."""
+    history = _history(material)
+    validations: Sequence[Mapping[str, float]] = history["validations"]
+    if not validations:
+        return None
+    best = next(entry for entry in validations if entry["step"] == history["best_step"])
+    told = (validations[0], best, validations[-1])
+    in_all = [name for name in best if all(name in entry for entry in told)]
+    shares = [name for name in in_all if name.startswith(_SHARE)]
+    drift = [name for name in in_all if name.startswith("peer_") and _DRIFT in name]
+    if not shares and not drift:
+        return None
+
+    def course(name: str, shown: str) -> Course:
+        first, at_best, last = (float(entry[name]) for entry in told)
+        return Course(name=shown, first=first, best=at_best, last=last)
+
+    first_step, best_step, last_step = (int(entry["step"]) for entry in told)
+    return Learning(
+        first_step=first_step,
+        best_step=best_step,
+        last_step=last_step,
+        shares=tuple(course(name, name.removeprefix(_SHARE)) for name in shares),
+        drift=tuple(course(name, name.replace(_DRIFT, "_")) for name in drift),
+    )
+
+
+def warnings_of(material: Material, problem: str, train_on: Sequence[str]) -> tuple[str, ...]:
+    """What looks wrong with the delivered student, each with its likely cause; most have none.
+
+    Args:
+        problem: an encoder's, a key of `tasks.problems.PROBLEMS`.
+        train_on: roles of the rows the student learned from.
+    """
+    student = material.seeds("student")[0].manifest.key_parts.config
+    objective = ObjectiveConfig.model_validate(student.get("objective", {}))
+    found: list[str] = []
+    if objective.needs_teacher:
+        found += teacher_domain(material.path("teacher_signals"), train_on).warnings
+        if PROBLEMS[problem].distribution == "classes":
+            languages = student.get("languages", ())
+            found += _saturated(material, objective, train_on, languages)
+        read, read_by_teacher = material.path("student_tokens"), material.path("teacher_tokens")
+        found += fertility(read, read_by_teacher, train_on).warnings
+    history = _history(material)
+    if history["validations"]:
+        found += collapsed(history["validations"], history["best_step"]).warnings
+    return tuple(found)
+
+
+def _saturated(
+    material: Material, objective: ObjectiveConfig, roles: Sequence[str], languages: Sequence[str]
+) -> list[str]:
+    """Of the rows that the student learned from, at the temperature that its loss began with."""
+    settings = Objective(objective.loss_terms).settings(0)
+    temperatures = [value for name, value in settings.items() if name.startswith("temperature_")]
+    folder = material.path("student_tokens")
+    paths = [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
+    if not temperatures or not paths:
+        return []
+    rows = pa.concat_tables([read_table(path, ["example_id", "language"]) for path in paths])
+    if languages:
+        rows = rows.filter(in_any_language(rows["language"], languages))
+    rows = rows.filter(material.has_signal(rows["example_id"]))
+    if not len(rows):
+        return []
+    values = material.signals(rows["example_id"])["logits"].combine_chunks().flatten()
+    logits = np.asarray(values, dtype=np.float32).reshape(-1, len(material.label_names))
+    return saturation(logits, temperatures[0]).warnings
+
+
+def _history(material: Material) -> dict[str, Any]:
+    path = material.seeds("student")[0].path / "history.json"
+    return json.loads(path.read_text(encoding="utf-8"))
