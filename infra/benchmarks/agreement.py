@@ -7,9 +7,9 @@
 
 A loss of one batch cannot show a clipping, an optimizer or a schedule that differs; the second
 check does. The tolerance lies between what the same maths and other maths gave after 30 steps of
-the quickstart (2026-11-26): the three systems differed by less than 1e-7 of the loss; a peak rate 1
-% higher by 2e-3, adam_beta2 0.99 by 7e-4, no clipping by 4e-3, a cosine for the line by 6e-3. The
-weights' decay is too weak to show in 30 steps (2e-5).
+the quickstart (2026-11-26): the three systems differed by less than 1e-7 of the loss; a peak rate
+higher by a hundredth by 2e-3, adam_beta2 0.99 by 7e-4, no clipping by 4e-3, a cosine for the line
+by 6e-3. The weights' decay is too weak to show in 30 steps (2e-5).
 
 These steps begin at the peak rate: peers warm up from a first step at rate 0, Decant from one above
 it. That difference is known, and it is one step of all.
