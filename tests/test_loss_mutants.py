@@ -29,6 +29,7 @@ OPTIONS = (
     f"--rootdir={ROOT}",
 )
 # name: (module, the tests that must fail, the line as it is, the line as it must not be)
+# Of a file whose tests train, one test is named.
 MUTANTS = {
     "T² dropped": (
         "losses/divergences", "losses/test_divergences",
@@ -170,6 +171,23 @@ MUTANTS = {
         "losses/embeddings", "losses/test_embeddings",
         "similarities_BB.masked_fill(~mask_B.unsqueeze(0), lowest)", "similarities_BB * 1.0",
     ),
+    "wrong answers counted by pass": (
+        "losses/embeddings", "losses/test_embeddings",
+        "-cleared(right_B, mask_B).sum() / normalizer",
+        "-cleared(right_B, mask_B).mean()",
+    ),
+    "a distance that shrinks with the width": (
+        "losses/embeddings", "losses/test_embeddings",
+        ".square().sum() / normalizer", ".square().mean(-1).sum() / normalizer",
+    ),
+    "heads added up": (
+        "losses/attention", "losses/test_attention",
+        "(student - teacher).square().mean(1)", "(student - teacher).square().sum(1)",
+    ),
+    "padding in the softmax of attention": (
+        "losses/attention", "losses/test_attention",
+        "teacher.masked_fill(unseen, lowest)", "teacher",
+    ),
     "a sum over the width": (
         "losses/hidden", "losses/test_hidden", ".square().mean(-1).sum()", ".square().sum()",
     ),
@@ -227,6 +245,37 @@ MUTANTS = {
     ),
     "attention of the layer below": (
         "layer_views", "test_layer_views", "recorded[layer - 1]", "recorded[layer - 2]",
+    ),
+    "the lowest layers for the topmost": (
+        "matching_config",
+        "test_layer_matching::test_the_k_topmost_layers_are_paired_from_the_top",
+        "return tuple((student - below, teacher - below)",
+        "return tuple((count - below, count - below)",
+    ),
+    "bridges that are not clipped": (
+        "stepping",
+        "test_layer_matching::test_bridges_are_clipped_with_the_student",
+        "clip_gradients(self._model.parameters(),",
+        'clip_gradients(getattr(self._model, "student", self._model).parameters(),',
+    ),
+    "bridges that a resumed run builds anew": (
+        "loop",
+        "test_layer_matching::test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is"
+        "[hidden_mse]",
+        "load_whole(model, checkpoint.model)",
+        "load_whole(model, {**checkpoint.model, **{name: weight for name, weight in "
+        'model.state_dict().items() if "projections" in name}})',
+    ),
+    "a teacher in the checkpoints of its student": (
+        "layer_matching",
+        "test_layer_matching::test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher",
+        "    network = MatchedNetwork(student, comparisons, projections)\n",
+        "    network = MatchedNetwork(student, comparisons, projections)\n"
+        "    network.teacher = teacher\n",
+    ),
+    "a peer left in evaluation mode": (
+        "stepping", "test_mutual",
+        "        self._model.train()\n", "        self._model.train(self._model.training)\n",
     ),
     "a peer that teaches itself": (
         "mutual", "test_mutual", "enumerate(shared) if j != k]", "enumerate(shared)]",
@@ -304,10 +353,13 @@ def exit_code_of(name):
         if name:
             sys.meta_path.insert(0, Mutant(*mutated(name)))
         tests = MUTANTS[name][1] if name else "losses/test_hard"
-        path = ROOT / "tests" / TRAINING / f"{tests}.py"
+        file, separator, test = tests.partition("::")
+        path = ROOT / "tests" / TRAINING / f"{file}.py"
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             # Only the fixtures beside the tests: those above them are of whole pipelines.
-            code = pytest.main([str(path), f"--confcutdir={path.parent}", *OPTIONS])
+            code = pytest.main(
+                [f"{path}{separator}{test}", f"--confcutdir={path.parent}", *OPTIONS]
+            )
     finally:
         os._exit(code)
 
@@ -317,7 +369,7 @@ if __name__ == "__main__":
     import scipy.spatial.distance
     import scipy.stats  # noqa: F401
     import torch
-    import transformers  # noqa: F401
+    from transformers import BertModel  # noqa: F401  # with the module that is slow
 
     torch.set_num_threads(1)
     print(json.dumps({name: exit_code_of(name) for name in ("", *MUTANTS)}))
