@@ -1,10 +1,14 @@
-"""Peak memory and seconds against rows: ingestion → tokenization → loading → training steps.
+"""Peak memory and seconds against rows: ingestion → tokenization → signals → loading → training.
 
 Every step of every size runs in a process of its own, through the public stage functions, so its
 peak is its own. What a process needs before it sees a row (imports) is measured too, as the step
 `nothing`. Memory is what cannot be dropped: anonymous pages, sampled, and the whole of the largest
 child; pages of mapped files are left out, because the kernel takes them back when memory is short
 (the resident peak with them is recorded beside it).
+
+The teacher is an encoder of one layer with random weights, so that signals of ten million rows are
+a matter of minutes; what a larger one holds more are its weights. Training is the engine's, with
+validations and a checkpoint, for the first steps of an epoch: see first_steps.py.
 
 Sizes are given by --rows; the slope is over the largest two.
 
@@ -20,17 +24,16 @@ import subprocess
 import sys
 import threading
 import time
-from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from infra.benchmarks import synthetic
 from infra.benchmarks.settings import Settings, say
 
-STEPS = ("nothing", "ingestion", "tokenization", "loading", "training")
-_TRAINING_STEPS = 30
+STEPS = ("nothing", "ingestion", "tokenization", "signals", "loading", "training")
+TRAINING_STEPS = 48
+_VALIDATIONS = 2
 _BATCH_SIZE = 64
+_PROBLEM = "text_classification"
 _MAX_LENGTH_TOKENS = 48
 
 
@@ -53,7 +56,8 @@ def run(settings: Settings, section: str) -> dict:
         )
         found.append({"rows": num_rows, "steps": measured})
         shutil.rmtree(folder)
-    return {"sizes": found, "slopes": slopes(found)}
+    training = {"steps": TRAINING_STEPS, "batch_size": _BATCH_SIZE, "validations": _VALIDATIONS}
+    return {"sizes": found, "slopes": slopes(found), "training": training}
 
 
 def slopes(sizes: list[dict]) -> dict[str, dict[str, float]]:
@@ -176,20 +180,66 @@ def _tokenization(folder: Path) -> None:
     _run_stage(folder, *tokenization_inputs(folder, _artifact(folder, "corpus")))
 
 
-def _mapped(folder: Path):
-    """The transfer rows as training maps them."""
+def _encoder(tokens: Path, *, num_labels: int, **shape: int):
+    """A classifier with random weights for texts read as in `tokens`."""
+    from tasks.modeling.backbones import build_student_backbone
+    from tasks.modeling.classifier import EncoderClassifier, initialise
+    from tasks.modeling.config import StudentArchitecture
+    from tasks.training.fitting import read_token_facts
+
+    facts = read_token_facts(tokens)
+    initialise(0)
+    backbone = build_student_backbone(
+        StudentArchitecture(**shape),
+        vocab_size=facts.vocab_size,
+        pad_token_id=facts.pad_token_id,
+        max_length_tokens=facts.max_length_tokens,
+    )
+    return EncoderClassifier(backbone, num_labels=num_labels, pooling="mean", dropout=0.1)
+
+
+def _write_teacher(config, inputs, workspace):
+    from data_contracts.artifacts import StageSummary
+    from tasks.problems import PROBLEMS
+    from tasks.training.examples import read_labels
+    from tasks.training.fitting import write_model
+
+    tokens = inputs["tokens"].path
+    shape = {"num_layers": 1, "hidden_size": 64, "num_heads": 2, "intermediate_size": 128}
+    model = _encoder(tokens, num_labels=len(read_labels(tokens)), **shape)
+    write_model(model, workspace.output / "model", PROBLEMS[_PROBLEM], tokens)
+    return StageSummary()
+
+
+def _signals(folder: Path) -> None:
+    """A teacher's logits of every transfer row."""
+    from tasks import teacher_signals
+    from tasks.runtime.stages import Stage, StageConfig
+
+    tokens = _artifact(folder, "tokens")
+    stage = Stage("teacher", 1, _write_teacher)
+    teacher = _run_stage(folder, stage, StageConfig(), {"tokens": tokens})
+    config = teacher_signals.Config(roles=("transfer",))
+    _run_stage(folder, teacher_signals.STAGE, config, {"teacher": teacher, "tokens": tokens})
+
+
+def _workspace(folder: Path):
     from tasks.runtime.artifacts import ArtifactStore
     from tasks.runtime.stages import Workspace
+
+    return Workspace(folder / "output", folder / "work", ArtifactStore(folder / "home"))
+
+
+def _mapped(folder: Path):
+    """The transfer rows as training maps them, with the teacher's logits."""
     from tasks.training.mapped_examples import map_examples
 
-    workspace = Workspace(folder / "output", folder / "work", ArtifactStore(folder / "home"))
-    tokens = _artifact(folder, "tokens")
     return map_examples(
-        tokens,
+        _artifact(folder, "tokens"),
         ["transfer"],
-        problem="text_classification",
-        signals=None,
-        workspace=workspace,
+        problem=_PROBLEM,
+        signals=_artifact(folder, "teacher_signals"),
+        workspace=_workspace(folder),
     )
 
 
@@ -203,42 +253,32 @@ def _loading(folder: Path) -> None:
 
 
 def _training(folder: Path) -> None:
-    """The first steps of an epoch, forward and backward, with drawn teacher logits."""
-    import torch
-
-    from infra.benchmarks.epochs import epoch_batches
-    from tasks.modeling.backbones import build_student_backbone
-    from tasks.modeling.classifier import EncoderClassifier
-    from tasks.modeling.config import StudentArchitecture
-    from tasks.training.fitting import read_token_facts
-    from tasks.training.loop import place
-    from tasks.training.losses import soft_target_loss
+    """A student's first steps as the stage `student` trains it: on what its teacher chose."""
+    from infra.benchmarks.first_steps import first_steps
+    from tasks.training.config import TrainingConfig
+    from tasks.training.examples import pseudo_labels
+    from tasks.training.fitting import fit
+    from tasks.training.objective_config import blend
+    from tasks.training.objectives import Objective
 
     tokens = _artifact(folder, "tokens").path
-    facts = read_token_facts(tokens)
-    examples = _mapped(folder)
-    num_labels = len(examples.label_names)
-    shape = StudentArchitecture(num_layers=2, hidden_size=192, num_heads=4, intermediate_size=768)
-    backbone = build_student_backbone(
-        shape,
-        vocab_size=facts.vocab_size,
-        pad_token_id=facts.pad_token_id,
-        max_length_tokens=facts.max_length_tokens,
+    examples = first_steps(pseudo_labels(_mapped(folder)), TRAINING_STEPS * _BATCH_SIZE)
+    shape = {"num_layers": 2, "hidden_size": 192, "num_heads": 4, "intermediate_size": 768}
+    fit(
+        _encoder(tokens, num_labels=len(examples.label_names), **shape),
+        examples,
+        Objective(blend(0.8, 2.0)),
+        TrainingConfig(
+            num_epochs=1,
+            batch_size=_BATCH_SIZE,
+            learning_rate=1e-3,
+            validations_per_epoch=_VALIDATIONS,
+        ),
+        problem=_PROBLEM,
+        tokens=tokens,
+        seed=0,
+        workspace=_workspace(folder),
     )
-    model = EncoderClassifier(backbone, num_labels=num_labels, pooling="mean", dropout=0.1)
-    model.to(place())
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    steps = epoch_batches(examples, _BATCH_SIZE, pad_token_id=facts.pad_token_id)
-    for step in islice(steps, _TRAINING_STEPS):
-        (batch,) = step.passes
-        logits = model(batch.texts)
-        drawn = torch.from_numpy(np.random.default_rng(0).normal(size=logits.shape))
-        loss = soft_target_loss(
-            logits, drawn.float(), temperature=2.0, normalizer=len(batch.labels_A)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
 
 
 def _status_mib(field: str) -> float:
@@ -273,6 +313,7 @@ def main() -> None:
         "nothing": _nothing,
         "ingestion": _ingestion,
         "tokenization": _tokenization,
+        "signals": _signals,
         "loading": _loading,
         "training": _training,
     }[step]

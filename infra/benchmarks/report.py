@@ -269,7 +269,8 @@ def _memory(result: Mapping, target: Path) -> list[str]:
         "Distinct texts of the quickstart's length profile through the public stages; each step in "
         "a process of its own. Peak anonymous memory in MiB (pages of mapped files, which the "
         "kernel takes back, are left out), its largest worker's added (seconds). Imports alone: "
-        f"{result['sizes'][0]['steps']['nothing']['peak_mib']:,.0f} MiB.",
+        f"{result['sizes'][0]['steps']['nothing']['peak_mib']:,.0f} MiB."
+        + _how_trained(result.get("training")),
         "",
         "| rows | " + " | ".join(steps) + " |",
         "|---:|" + "---:|" * len(steps),
@@ -309,6 +310,16 @@ def _gpu(result: Mapping, target: Path) -> list[str]:
         "",
         *_colophon(result, "gpu"),
     ]
+
+
+def _how_trained(training: Mapping | None) -> str:
+    if training is None:
+        return ""
+    return (
+        " Signals are those of a teacher of one layer; training is the engine's own, on mapped "
+        f"rows with logits: the first {training['steps']} steps of {training['batch_size']} in "
+        f"the order of all rows, {training['validations']} validations and a checkpoint included."
+    )
 
 
 def _rates(
