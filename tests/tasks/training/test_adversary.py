@@ -101,10 +101,9 @@ def test_what_is_left_answers_alone(toy, tmp_path):
         num_epochs=2, batch_size=8, learning_rate=3e-3, precision="fp32", selection="loss"
     )
 
-    def run(work, crash_at=None):
+    def run(work, seen, crash_at=None):
         model = toy["model"]()
         network, objective = with_adversary(model, examples, OBJECTIVE, AdversaryConfig(), seed=3)
-        seen = []
 
         def validate(candidate):
             seen.append(predict_logits(candidate, examples.input_ids, pad_token_id=0).shape)
@@ -124,11 +123,12 @@ def test_what_is_left_answers_alone(toy, tmp_path):
         assert "adversary_lambda" in result.state.steps[-1]
         return model, network.state_dict()
 
-    model, calm = run(tmp_path / "calm")
+    model, calm = run(tmp_path / "calm", [])
     assert not any("adversary" in name for name in model.state_dict())
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "rough", crash_at=1)
-    _, rough = run(tmp_path / "rough")
+        run(tmp_path / "rough", seen := [], crash_at=2)
+    assert list((tmp_path / "rough" / "checkpoints").glob("step-*"))
+    _, rough = run(tmp_path / "rough", seen)
     assert all(torch.equal(calm[name], rough[name]) for name in calm)
 
 
