@@ -38,7 +38,7 @@ from tasks.runtime.device import cpu_count
 from tasks.runtime.stages import run_stage
 
 _VALIDATIONS_PER_EPOCH = 2
-_ROUNDS = 7
+_ROUNDS = 3
 _SIB200_EPOCHS = 8
 _SIGNALS_READ = {"tokens": "signal-tokens", "teacher": "teacher"}
 Points = tuple[tuple[float, int, float], ...]
