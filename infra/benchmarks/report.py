@@ -52,8 +52,9 @@ def write_report(results: Path, target: Path) -> Path:
         "Decant against what a user would pick instead, on one machine. Rates are medians over "
         "rounds in turns, with quartiles in brackets, and *times* is Decant's over the other's in "
         "each; trainings to the end are one run each, unless rounds are named, and *times* is "
-        "the other's seconds over Decant's: above 1 Decant is faster. Written by "
-        "`infra/benchmarks/run report` from `results/*.json`; `infra/benchmarks/run` measures what "
+        "the other's seconds over Decant's: above 1 Decant is faster. Seconds and rates of a CPU "
+        "are told to show what the ratios were made of: on another machine, or day, they are "
+        "others. Written by `infra/benchmarks/run report` from `results/*.json`; `infra/benchmarks/run` measures what "
         "has no result yet.",
         "",
     ]
