@@ -54,8 +54,8 @@ def write_report(results: Path, target: Path) -> Path:
         "each; trainings to the end are one run each, unless rounds are named, and *times* is "
         "the other's seconds over Decant's: above 1 Decant is faster. Seconds and rates of a CPU "
         "are told to show what the ratios were made of: on another machine, or day, they are "
-        "others. Written by `infra/benchmarks/run report` from `results/*.json`; `infra/benchmarks/run` measures what "
-        "has no result yet.",
+        "others. Written by `infra/benchmarks/run report` from `results/*.json`; "
+        "`infra/benchmarks/run` measures what has no result yet.",
         "",
     ]
     for name, section in (
