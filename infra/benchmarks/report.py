@@ -108,7 +108,9 @@ def _training(name: str, result: Mapping, target: Path) -> list[str]:
         f"{material['temperature']}. Decant's time holds teacher signals "
         f"({parts['teacher signals']:.1f} s, {result['signal_precision']}), validation, "
         "checkpoints and the published artifact; the others' holds validation (the same function), "
-        "not set-up. Imports are in nobody's. One run each. A score is reached when the validation "
+        "not set-up. Imports are in nobody's. Decant's student learns in the machine's precision "
+        f"too ({result['signal_precision']}), the others in fp32 unless named. One run "
+        "each. A score is reached when the validation "
         f"that found it is over: so all are clocked, Decant's "
         f"{len(result['curves']['decant']['points'])} too.",
         "",

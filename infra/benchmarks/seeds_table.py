@@ -33,8 +33,8 @@ def lines(section: str, result: Mapping, names: Mapping[str, str]) -> list[str]:
         "All students that the recipe asks for. Decant's teacher reads each text once for all of "
         f"them; they are trained {trained}. The others train them one after the other with all "
         "threads; their teacher reads in every step, or once where the cache is written by hand. "
-        f"Rows, maths, validation ({len(ours['points'][0])} times each) and what is counted as "
-        f"above; {measured}.",
+        f"Rows, maths, precision, validation ({len(ours['points'][0])} times each) and what is "
+        f"counted as above; {measured}.",
     ]
     columns = [("in all", {name: found["seconds"] for name, found in result["systems"].items()})]
     for target in reversed(result["targets"]):
