@@ -7,9 +7,9 @@ cores that one training fills already). Imports are in nobody's time: a run impo
 children need while the first steps are built, so here the helper process is waited for beforehand.
 
 Times are told of the whole, and as if each training had stopped at its score: when the validation
-that found it was over. Students of sib200 are given 8 epochs instead of the recipe's 20: in
-`train-sib200` every system but Decant had its best accuracy by then (Decant lacked two texts of
-99), and twelve trainings to the end take an hour.
+that found it was over. Students of sib200 are given 8 epochs instead of the recipe's 20: in one run
+of 20 (2026-11-26, commit b7af478) every system but Decant had its best accuracy by then (Decant
+lacked two texts of 99), and twelve trainings to the end take an hour.
 """
 
 from __future__ import annotations

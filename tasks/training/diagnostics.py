@@ -100,7 +100,7 @@ class TrainingProbe:
         """`share_<term>` (if there are several terms) and `embedding_cosine` after `step` steps.
 
         Args:
-            model: an EncoderWithHead, left in its mode.
+            model: the network in training, with a `head`; left in its mode.
         """
         device = next(model.parameters()).device
         totals: dict[str, float] = {}

@@ -51,6 +51,7 @@ def test_tests_on_ray_are_found_and_the_locked_versions_stay(asked):
         for path in (ROOT / "tests").rglob("test_*.py")
         if "prefect_ray" in path.read_text(encoding="utf-8") and path != Path(__file__)
     }
+    assert needing
     assert needing <= set(files)
     assert all((ROOT / "tests" / file).is_file() for file in files)
 
