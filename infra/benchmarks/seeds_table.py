@@ -30,10 +30,14 @@ def lines(section: str, result: Mapping, names: Mapping[str, str]) -> list[str]:
         f"## Distillation: {'sib200' if on_sib200 else 'quickstart'}, "
         f"{result['num_students']} students",
         "",
+        f"{material['rows']:,} rows, mean {material['student_tokens_mean']} tokens; students "
+        f"{material['student']}, {material['student_parameters']:,} parameters; teacher "
+        f"{material['teacher_parameters']:,}; batches of {material['batch_size']}, peak rate "
+        f"{material['learning_rate']}, alpha {material['alpha']}, T {material['temperature']}. "
         "All students that the recipe asks for. Decant's teacher reads each text once for all of "
         f"them; they are trained {trained}. The others train them one after the other with all "
         "threads; their teacher reads in every step, or once where the cache is written by hand. "
-        f"Rows, maths, precision, validation ({len(ours['points'][0])} times each) and what is "
+        f"Maths, precision, validation ({len(ours['points'][0])} times each) and what is "
         f"counted as above; {measured}.",
     ]
     columns = [("in all", {name: found["seconds"] for name, found in result["systems"].items()})]

@@ -17,6 +17,18 @@ from infra.benchmarks.settings import Settings
 from infra.benchmarks.several_seeds import Trained
 
 ROOT = Path(__file__).parents[3]
+MATERIAL = {
+    "rows": 701,
+    "student_tokens_mean": 31.6,
+    "student": "4 x 384",
+    "student_parameters": 12_167_047,
+    "teacher_parameters": 117_508_615,
+    "batch_size": 32,
+    "learning_rate": 2e-4,
+    "alpha": 1.0,
+    "temperature": 2.0,
+    "epochs": 8,
+}
 
 
 @pytest.fixture
@@ -85,7 +97,7 @@ def test_students_of_a_recipe_are_told_with_the_command_that_measures_them(setti
         "decant": {"seconds": [4.0], "best": [0.81], "points": [[[2.0, 5, 0.7], [3.9, 9, 0.81]]]},
         "textbrewer": {"seconds": [12.0], "best": [0.805], "points": [[[11.0, 9, 0.805]]]},
     }
-    found = {"material": {"epochs": 8}, "num_students": 1, "targets": targets, "systems": systems}
+    found = {"material": MATERIAL, "num_students": 1, "targets": targets, "systems": systems}
     keep(settings, "train-seeds-sib200", found)
     text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
     numbers = "3.0 | 2.0 | 10.0 | 5.0 | 9.0 | 9.0 | 7.0 | 7.0 | 12.0 | 3.0"
@@ -99,7 +111,7 @@ def test_rounds_of_several_students_are_told_with_their_quartiles(settings, tmp_
     """A ratio of 4.2 on a shared machine that was 2 in the round before."""
     ours, theirs = [2.0, 4.0, 3.0], [12.0, 12.0, 12.0]
     found = {
-        "material": {"epochs": 2},
+        "material": {**MATERIAL, "epochs": 2},
         "num_students": 1,
         "targets": [],
         "systems": {
@@ -117,7 +129,7 @@ def test_rounds_of_several_students_are_told_with_their_quartiles(settings, tmp_
 def test_a_result_without_a_field_of_today_is_named_and_the_others_are_told(settings, tmp_path):
     """An hour of measuring that ends in KeyError: 'points', with no report of anything."""
     old = {"decant": {"seconds": [4.0], "best": [0.8]}}
-    found = {"material": {"epochs": 8}, "num_students": 1, "targets": [], "systems": old}
+    found = {"material": MATERIAL, "num_students": 1, "targets": [], "systems": old}
     keep(settings, "train-seeds-sib200", found)
     new = {"decant": {**old["decant"], "points": [[[1.0, 5, 0.8]]]}}
     keep(settings, "train-seeds", {**found, "systems": new})
