@@ -46,6 +46,11 @@ def check_layers(recipe: Recipe) -> None:
                 f"student.matching.{number} ({term.title}) compares attention, but a student with "
                 "init: static has none: leave the term out"
             )
+        if isinstance(shape, StudentArchitecture) and term.student_layers > shape.num_layers:
+            raise ValueError(
+                f"student.matching.{number} ({term.title}) needs {term.student_layers} layers of "
+                f"the student, which has {shape.num_layers}: correct its layers"
+            )
         if (
             isinstance(term, RelationTerm)
             and isinstance(shape, StudentArchitecture)

@@ -17,7 +17,6 @@ References: Kim & Rush 2016, arXiv:1606.07947; Agarwal et al. 2024, arXiv:2306.1
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -38,7 +37,7 @@ from tasks.modeling.seq2seq_config import (
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
-from tasks.training.objective_config import Temperature
+from tasks.training.objective_config import Temperature, check_one_form, check_terms
 from tasks.training.schedules import Schedule, values_of
 from tasks.training.sequence_objective_config import Share, TokenTerm, token_blend
 
@@ -91,24 +90,12 @@ class ObjectiveConfig(Frozen):
 
     @model_validator(mode="after")
     def _one_form(self) -> ObjectiveConfig:
-        short = [name for name in _SHORT_FORM if name in self.model_fields_set]
-        if self.terms and short:
-            raise ValueError(
-                f"{', '.join(short)} and {len(self.terms)} terms are both given, but they are "
-                "two forms of one loss: leave the terms out, or write the first as terms of kind "
-                "kl and hard"
-            )
+        check_one_form(self.model_fields_set, _SHORT_FORM, len(self.terms))
         return self
 
     @model_validator(mode="after")
     def _terms_say_something(self) -> ObjectiveConfig:
-        if self.terms and not any(max(values_of(term.weight)) > 0 for term in self.terms):
-            raise ValueError("all terms have weight 0: nothing would be learned")
-        counts = Counter(term.title for term in self.terms)
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(
-                f"several terms are reported as {', '.join(twice)}: give each a name of its own"
-            )
+        check_terms(self.terms)
         return self
 
     @model_serializer(mode="wrap")

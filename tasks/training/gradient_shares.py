@@ -42,6 +42,11 @@ def shares_of(pulls: Mapping[str, Tensor], at: Tensor) -> dict[str, Tensor]:
     norms: dict[str, Tensor] = {}
     for name, value in pulls.items():
         (gradient,) = torch.autograd.grad(value, at, retain_graph=True)
-        norms[f"share_{name}"] = gradient.float().norm()
-    total = torch.stack(list(norms.values())).sum()
-    return {name: norm / total.clamp(min=1e-30) for name, norm in norms.items()}
+        norms[name] = gradient.float().norm()
+    return shares_of_norms(norms)
+
+
+def shares_of_norms(norms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`share_<name>` of each term by the norm of its weighted gradient; all 0 if all norms are."""
+    total = torch.stack(list(norms.values())).sum().clamp(min=1e-30)
+    return {f"share_{name}": norm / total for name, norm in norms.items()}

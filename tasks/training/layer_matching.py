@@ -31,6 +31,7 @@ from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.modeling.texts import Texts
 from tasks.training.batches import Step
 from tasks.training.examples import Batch
+from tasks.training.gradient_shares import shares_of_norms
 from tasks.training.layer_views import View, Wanted, over_heads, read_layers
 from tasks.training.losses.attention import (
     attention_probability_loss,
@@ -215,9 +216,8 @@ class MatchingObjective:
                     gradients = torch.autograd.grad(
                         value, weights, retain_graph=True, allow_unused=True
                     )
-                norms[f"share_{title}"] = _norm(gradients, logits)
-        total = torch.stack(list(norms.values())).sum()
-        return {name: norm / total.clamp(min=1e-30) for name, norm in norms.items()}
+                norms[title] = _norm(gradients, logits)
+        return shares_of_norms(norms)
 
     def to(self, device: torch.device) -> MatchingObjective:
         """The same with its teacher on `device`."""

@@ -75,6 +75,14 @@ class MatchingTerm(Frozen):
             raise ValueError("layer 0 are the embeddings, which attend to nothing: count from 1")
         return self
 
+    @property
+    def student_layers(self) -> int:
+        """How many layers a student must have at least."""
+        layers: Pairs = dict(self)["layers"]
+        if isinstance(layers, tuple):
+            return max(mine for mine, _ in layers)
+        return layers.last if isinstance(layers, LastLayers) else 1
+
     def pairs(self, student: int, teacher: int) -> tuple[tuple[int, int], ...]:
         """(student layer, teacher layer) of networks with so many layers.
 

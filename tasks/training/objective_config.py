@@ -13,6 +13,7 @@ reported unweighted, beside its weight. A weight or a temperature is a number or
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -217,6 +218,32 @@ def blend(
     return tuple(term for term in (kd, hard) if term.weight)
 
 
+def check_one_form(given: Collection[str], short_form: Sequence[str], num_terms: int) -> None:
+    """Raise ValueError if a loss is given as terms and by fields of its short form, too.
+
+    Args:
+        given: names of the fields that were given.
+    """
+    short = [name for name in short_form if name in given]
+    if num_terms and short:
+        raise ValueError(
+            f"{', '.join(short)} and {num_terms} terms are both given, but they are two forms of "
+            "one loss: leave the terms out, or write the first as terms of kind kl and hard (and "
+            "with --set, replace the whole section: 'distillation={terms: [...]}')"
+        )
+
+
+def check_terms(terms: Sequence[Term]) -> None:
+    """Raise ValueError if no term has a weight, or two are reported under one name."""
+    if terms and not any(max(values_of(term.weight)) > 0 for term in terms):
+        raise ValueError("all terms have weight 0: nothing would be learned")
+    counts = Counter(term.title for term in terms)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"several terms are reported as {', '.join(twice)}: give each a name of its own"
+        )
+
+
 class ObjectiveConfig(Frozen):
     """The distillation loss: a blend of soft and hard targets, or a list of terms."""
 
@@ -238,13 +265,7 @@ class ObjectiveConfig(Frozen):
 
     @model_validator(mode="after")
     def _one_form(self) -> ObjectiveConfig:
-        short = [name for name in _SHORT_FORM if name in self.model_fields_set]
-        if self.terms and short:
-            raise ValueError(
-                f"{', '.join(short)} and {len(self.terms)} terms are both given, but they are two "
-                "forms of one loss: leave the terms out, or write the first as terms of kind kl "
-                "and hard"
-            )
+        check_one_form(self.model_fields_set, _SHORT_FORM, len(self.terms))
         return self
 
     @model_validator(mode="after")
@@ -253,17 +274,11 @@ class ObjectiveConfig(Frozen):
             raise ValueError(
                 f"alpha is {self.alpha} but hard_labels is 'none': set alpha to 1 or name labels"
             )
-        if self.terms and not any(max(values_of(term.weight)) > 0 for term in self.terms):
-            raise ValueError("all terms have weight 0: nothing would be learned")
+        check_terms(self.terms)
         return self
 
     @model_validator(mode="after")
-    def _terms_are_told_apart(self) -> ObjectiveConfig:
-        counts = Counter(term.title for term in self.terms)
-        if twice := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(
-                f"several terms are reported as {', '.join(twice)}: give each a name of its own"
-            )
+    def _one_label_a_row(self) -> ObjectiveConfig:
         if len(sources := {term.label_source for term in self.terms} - {None}) > 1:
             raise ValueError(
                 f"terms read labels of {' and '.join(sorted(map(str, sources)))}, but a row is "

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
+from tasks.training.gradient_shares import shares_of_norms
 from tasks.training.layouts import Layout
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import Seq2SeqObjective
@@ -57,8 +58,7 @@ class SequenceProbe:
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """`share_<name>` of each term after `step` steps, together 1; nothing of a single term.
 
-        The share of the L2 norm of a term's weighted gradient in the sum of all terms' norms: terms
-        that pull against one another both count. All 0 without a gradient.
+        See `gradient_shares`.
 
         Args:
             model: the network of the objective, left in its mode.
@@ -66,7 +66,7 @@ class SequenceProbe:
         if len(self._objective.loss_terms) < 2:
             return {}
         device = next(model.parameters()).device
-        squares: dict[str, float] = {}
+        squares: dict[str, Tensor] = {}
         was_training = model.training
         model.eval()
         try:
@@ -76,9 +76,8 @@ class SequenceProbe:
                         model, moved(batch, device), replace(self._step, number=step)
                     )
                 for name, value in found.items():
-                    squares[name] = squares.get(name, 0.0) + float(value)
+                    squares[name] = squares[name] + value if name in squares else value
         finally:
             model.train(was_training)
-        norms = {name.removeprefix("pull_"): value**0.5 for name, value in squares.items()}
-        whole = max(sum(norms.values()), 1e-30)
-        return {f"share_{name}": norm / whole for name, norm in norms.items()}
+        norms = {name.removeprefix("pull_"): value.sqrt() for name, value in squares.items()}
+        return {name: float(share) for name, share in shares_of_norms(norms).items()}

@@ -99,6 +99,17 @@ def test_relation_heads_divide_the_student_s_width(tiny):
         check_recipe(values, name="tiny")
 
 
+@pytest.mark.parametrize("layers", [{"last": 3}, [[1, 1], [3, 2]]])
+def test_layers_that_the_student_does_not_have_are_refused(tiny, layers):
+    """A teacher is fine-tuned for an hour before the student's shape is looked at."""
+    values = values_of(tiny, {"kind": "token_mse", "layers": layers})
+    values["student"]["architecture"] |= {"num_layers": 2}
+    with pytest.raises(RecipeError, match="needs 3 layers of the student, which has 2"):
+        check_recipe(values, name="tiny")
+    values["student"]["architecture"] |= {"num_layers": 3}
+    check_recipe(values, name="tiny")
+
+
 def test_a_field_of_another_kind_of_term_is_not_a_field(tiny):
     """Relation heads of a term that has none, believed to be in use."""
     with pytest.raises(RecipeError, match="num_relation_heads is not a field"):
