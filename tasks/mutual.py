@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.training.examples import Examples
     from tasks.training.mutual_fitting import Peer
 
-VERSION = 3
+VERSION = 4
 
 
 class PeerConfig(Frozen):

@@ -22,7 +22,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 
-VERSION = 4
+VERSION = 5
 
 
 class Config(StageConfig):

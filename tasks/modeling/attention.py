@@ -3,9 +3,10 @@
 Registered as `decant` with `transformers.AttentionInterface`; what is packed decides the kernel:
 
     padded   2-D attention mask      transformers' own SDPA attention, unchanged (with dropout on a
-                                     CPU written out, for its cheaper masks: dropout.py)
+                                     CPU written out: cpu_attention.py)
     rows     4-D boolean mask        the same SDPA, block-diagonal mask of (R, 1, W, W)
-    varlen   cu_seq_lens_q           torch.nn.attention.varlen (flash attention; bf16 or fp16)
+    varlen   cu_seq_lens_q           torch.nn.attention.varlen (flash attention; bf16 or fp16), on a
+                                     CPU texts gathered side by side: cpu_attention.py
     flex     BlockMask               flex_attention, computing only blocks that share a text
 
 Measured on an H100 over 65,536 tokens, 12 heads, forward + backward in ms:
@@ -28,7 +29,6 @@ import inspect
 import math
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -40,7 +40,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from data_contracts.errors import RecipeError
-from tasks.modeling.dropout import dropout as cpu_dropout
+from tasks.modeling.cpu_attention import (
+    SideBySide,
+    attention_over_stream,
+    attention_with_dropout,
+)
 from tasks.modeling.texts import PackedKernel, Packing, Texts
 
 ATTENTION = "decant"
@@ -154,6 +158,9 @@ def encoder_inputs(texts: Texts, *, first_position: int) -> dict[str, Any]:
         inputs["attention_mask"] = segments_RW[:, None, :, None] == segments_RW[:, None, None, :]
     elif packing.kernel == "varlen":
         inputs["cu_seq_lens_q"] = packing.segment_starts
+        if texts.input_ids.device.type == "cpu":
+            assert packing.segment_starts is not None
+            inputs["side_by_side"] = SideBySide(packing.segment_starts)
     else:
         inputs["attention_mask"] = _document_mask(packing)
     return inputs
@@ -170,6 +177,7 @@ def packed_attention(
     sliding_window: int | None = None,
     max_length_q: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
+    side_by_side: SideBySide | None = None,
     recorded: Recording | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -179,6 +187,7 @@ def packed_attention(
         sliding_window: tokens at this distance or further do not see each other (ModernBERT).
         max_length_q: tokens of the longest text, if packed.
         cu_seq_lens_q: start of each segment, for `varlen`.
+        side_by_side: where these lie, for `varlen` on a CPU.
         recorded: gets what is read, layer after layer; of padded texts alone.
     Raises: ValueError for what a kernel cannot do, instead of leaving it out.
     """
@@ -191,18 +200,25 @@ def packed_attention(
         window = None  # padded: already in the mask; packed: no text is that long
     if cu_seq_lens_q is not None or isinstance(attention_mask, BlockMask):
         odd = [name for name in ("softcap", "position_bias", "s_aux") if kwargs.get(name)]
-        if dropout or odd:
+        if (dropout and side_by_side is None) or odd:
             raise ValueError(f"packed without rows, yet asked for {odd or f'dropout {dropout}'}")
     if isinstance(attention_mask, BlockMask):
         return _flex(query, key, value, attention_mask, scaling, window), None
     if cu_seq_lens_q is not None:
+        if side_by_side is not None:
+            found = attention_over_stream(
+                query, key, value, side_by_side,
+                dropout_probability=dropout, scaling=scaling, window=window,
+            )  # fmt: skip
+            return found, None
         assert max_length_q is not None
         return _varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling, window), None
     if window is not None and attention_mask is not None:
         columns = torch.arange(query.shape[2], device=query.device)
         attention_mask = attention_mask & ((columns[:, None] - columns).abs() < window)
     if dropout and query.device.type == "cpu" and query.shape[1] == key.shape[1]:
-        return _written_out(query, key, value, attention_mask, dropout, scaling), None
+        found = attention_with_dropout(query, key, value, attention_mask, dropout, scaling)
+        return found.transpose(1, 2).contiguous(), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout, scaling, is_causal=False, **kwargs
     )
@@ -220,26 +236,6 @@ def _check_all_seen(*, packed: bool, length: int, window: int | None) -> None:
         )
 
 
-def _written_out(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    probability: float,
-    scaling: float | None,
-) -> Tensor:
-    """SDPA with dropout in its own terms, which is what it does on a CPU, where no kernel drops."""
-    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.mT
-    if mask is not None:
-        if mask.dtype is torch.bool:
-            # Finite: a row that sees nothing must not become NaN.
-            hidden = torch.finfo(scores.dtype).min
-            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, hidden)
-        scores = scores + mask
-    weights = cpu_dropout(scores.softmax(-1), probability)
-    return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous()
-
-
 def _varlen(
     query: Tensor,
     key: Tensor,
@@ -249,8 +245,6 @@ def _varlen(
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    if query.device.type == "cpu":
-        return _segment_by_segment(query, key, value, segment_starts, scaling, window)
     query_NHD, key_NHD, value_NHD = (part[0].transpose(0, 1) for part in (query, key, value))
     # Only what differs from the defaults: older versions of torch know fewer options.
     options: dict[str, Any] = {}
@@ -263,35 +257,6 @@ def _varlen(
     starts, most = segment_starts, longest
     output = varlen_attn(query_NHD, key_NHD, value_NHD, starts, starts, most, most, **options)
     return cast(Tensor, output).unsqueeze(0)
-
-
-def _segment_by_segment(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segment_starts: Tensor,
-    scaling: float | None,
-    window: int | None,
-) -> Tensor:
-    """What varlen computes, one text after the other: for processors without flash attention."""
-    bounds = segment_starts.tolist()
-    outputs = []
-    for start, stop in pairwise(bounds):
-        if stop == start:
-            continue
-        columns = torch.arange(stop - start, device=query.device)
-        band = None if window is None else (columns[:, None] - columns).abs() < window
-        outputs.append(
-            nn.functional.scaled_dot_product_attention(
-                query[:, :, start:stop],
-                key[:, :, start:stop],
-                value[:, :, start:stop],
-                attn_mask=band,
-                scale=scaling,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
-        )
-    return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
 def _flex(

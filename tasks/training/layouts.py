@@ -67,6 +67,11 @@ class Layout:
         """Whether every pass has the same shape."""
         return self.is_packed and self.granule == self.pass_tokens
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether packed passes hold their texts and nothing else."""
+        return self.is_packed and self.granule == 1
+
     def halved(self) -> Layout | None:
         """The same in passes half as large; None if a pass cannot be smaller."""
         if not self.is_packed:
@@ -86,8 +91,18 @@ class Layout:
         return {"layout": self.kind, "tokens_per_pass": self.pass_tokens}
 
 
+def stream_layout(lengths: np.ndarray) -> Layout:
+    """The layout of a CPU: all texts of a step in one stream, none padded.
+
+    Args:
+        lengths: tokens of every text of the run.
+    """
+    bound, longest = max_tokens_per_pass() or _CPU_PASS_TOKENS, int(lengths.max())
+    return Layout("varlen", max(bound, longest), granule=1, longest=longest)
+
+
 def padded_layout(*, grouped: bool = True) -> Layout:
-    """The layout of a CPU: whole steps padded; in buckets if a step mixes lengths or is bounded."""
+    """For encoders that cannot pack: whole steps padded; in buckets if a step mixes lengths or is bounded."""
     bound = max_tokens_per_pass()
     return Layout("padded" if grouped and not bound else "bucketed", bound or _CPU_PASS_TOKENS)
 

@@ -156,7 +156,10 @@ def _packed_passes(
             else int(inside.column[-1] + lengths[members[-1]])
         )
         size = min(round_up(used, layout.granule), layout.pass_tokens)
-        num_segments = max_texts + (1 if in_rows else filler_segments(size, layout.longest))
+        if layout.is_exact:
+            num_segments = len(members)
+        else:
+            num_segments = max_texts + (1 if in_rows else filler_segments(size, layout.longest))
         packed = lay_out(
             input_ids.values,
             input_ids.offsets[rows[members]],

@@ -79,7 +79,7 @@ def test_parts_share_compiled_code_whatever_their_longest_texts(toy, monkeypatch
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
     monkeypatch.setattr(inference, "will_compile", lambda *_, **__: True)
-    monkeypatch.setattr(layout_choice, "_packs", lambda *_, **__: True)
+    monkeypatch.setattr(layout_choice, "_is_on_gpu", lambda _: True)
     monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "384")
     examples, model = toy["examples"](rows=600), toy["model"]().eval()
     ids, layouts = examples.input_ids, set()

@@ -22,8 +22,8 @@ from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
 from tasks.training.examples import Examples
 from tasks.training.inference import predict_logits
-from tasks.training.layout_choice import for_training, reads_packed_texts
-from tasks.training.layouts import Layout, packed_layout, scoring_layout
+from tasks.training.layout_choice import for_training, padding_a_step, reads_packed_texts
+from tasks.training.layouts import Layout, packed_layout, scoring_layout, stream_layout
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.passes import make_passes, pad
@@ -109,6 +109,8 @@ def every_layout(lengths):
         "varlen in passes": packed_layout(
             "varlen", lengths, grouped=True, pass_tokens=256, **texts
         ),
+        "stream": stream_layout(lengths),
+        "stream in passes": Layout("varlen", 100, granule=1, longest=int(lengths.max())),
     }
 
 
@@ -298,18 +300,31 @@ def test_scoring_goes_on_in_smaller_passes_and_remembers_them(examples, kind):
     assert limit.refused == again
 
 
-def test_a_cpu_pads_whatever_the_model_can(examples, monkeypatch):
-    """Packing pays on CUDA; on a CPU the block-diagonal mask computes what it throws away."""
+def test_a_cpu_reads_a_stream_where_padding_costs_more_than_gathering(examples, monkeypatch):
+    """Of steps that mix lengths half is padding: computed, and thrown away."""
 
-    def chosen(grouped):
+    def chosen(lengths, *, grouped, can_pack=True):
+        model = make_model()
+        model.can_pack = can_pack
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        ids = RaggedIds(np.full(offsets[-1], 5, dtype=np.int32), offsets)
         return for_training(
-            make_model(), examples.input_ids, batch_size=8, grouped=grouped, pad_token_id=1,
+            model, ids, batch_size=8, grouped=grouped, pad_token_id=1,
             precision="fp32", compiled=False,
         )  # fmt: skip
 
-    assert (chosen(True).kind, chosen(False).kind) == ("padded", "bucketed")
-    monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "96")
-    assert chosen(True) == Layout("bucketed", 96)
+    even = np.repeat(np.arange(5, 13), 8)  # sorted, steps are without padding
+    assert padding_a_step(even, batch_size=8, grouped=True) == 0
+    mixed = np.tile([5, 5, 5, 5, 5, 5, 5, 12], 8)  # 49 tokens a step if each had one long text
+    assert 0 < padding_a_step(mixed, batch_size=8, grouped=False) < 49
+    odd = np.array([2] * 7 + [30] + [2] * 7 + [30])
+    assert padding_a_step(odd, batch_size=16, grouped=True) == 14 * 28
+    assert chosen(even, grouped=True) == Layout("padded", 16384)
+    assert chosen(odd, grouped=False) == Layout("varlen", 16384, granule=1, longest=30)
+    assert chosen(odd, grouped=False, can_pack=False) == Layout("bucketed", 16384)
+    monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "24")
+    assert chosen(even, grouped=True) == Layout("bucketed", 24)
+    assert chosen(odd, grouped=False).pass_tokens == 30  # the longest text fits in any case
 
 
 def test_a_model_that_reads_packed_texts_otherwise_is_found_out(examples):
