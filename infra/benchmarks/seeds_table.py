@@ -52,11 +52,6 @@ def lines(section: str, result: Mapping, names: Mapping[str, str]) -> list[str]:
         f" *one*: the same of one student with signals of its own, in the mean over them{beside}."
     )
     told[-1] += " Scores lie so many points below the lowest best of the systems."
-    if on_sib200:
-        told[-1] += (
-            " Not in the table: the Trainer in bf16, whose steps are faster than in fp32 here "
-            "(`infra/benchmarks/run train-sib200 --systems trainer_tuned,trainer_tuned_bf16`)."
-        )
     heads = "".join(f" s, {head} | times |" for head, _ in columns)
     told += ["", f"| system |{heads} best accuracy of each student |"]
     told.append("|---|" + "---:|---:|" * len(columns) + "---|")

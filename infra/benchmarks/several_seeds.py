@@ -121,6 +121,9 @@ def run(settings: Settings, section: str) -> dict:
         "trainer_tuned": lambda: in_turn(
             students, lambda one: hugging_face.train(one, teacher, "tuned", **shared)
         ),
+        "trainer_tuned_bf16": lambda: in_turn(
+            students, lambda one: hugging_face.train(one, teacher, "tuned_bf16", **shared)
+        ),
         "textbrewer": lambda: in_turn(
             students,
             lambda one: text_brewer.train(one, teacher, hard_labels=examples.labels, **shared),

@@ -35,8 +35,8 @@ from tasks.training.ragged import RaggedIds
 _PROBED_TEXTS = 6
 # Twice that for scoring, which keeps no activations for a backward pass.
 _CUDA_SCORING_TOKENS = 131072
-# Padding a step from which a stream pays on a CPU, for what gathering its texts for attention costs:
-# forward and backward of a step of 32 texts on one core, padded and as a stream, least of 12:
+# Padding a step from which a stream pays on a CPU, whose texts have to be gathered for attention:
+# forward and backward of 32 texts on one core, padded and as a stream, the least of 12:
 #     2 x 192, 259 tokens, 17 of padding     8.5    8.5 ms
 #     4 x 384, 1,007 tokens, 108 of padding  174    157 ms
 _SAVED_TOKENS = 32

@@ -102,7 +102,7 @@ def stream_layout(lengths: np.ndarray) -> Layout:
 
 
 def padded_layout(*, grouped: bool = True) -> Layout:
-    """For encoders that cannot pack: whole steps padded; in buckets if a step mixes lengths or is bounded."""
+    """Whole steps padded; in buckets if a step mixes lengths or is bounded."""
     bound = max_tokens_per_pass()
     return Layout("padded" if grouped and not bound else "bucketed", bound or _CPU_PASS_TOKENS)
 

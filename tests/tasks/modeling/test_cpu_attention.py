@@ -54,7 +54,8 @@ def by_hand(parts, *, scaling=None, window=None, factors=None):
         columns = torch.arange(length)
         heads = []
         for head in range(len(query)):
-            q, k, v = query[head, span], key[head // shared_by, span], value[head // shared_by, span]
+            theirs = head // shared_by
+            q, k, v = query[head, span], key[theirs, span], value[theirs, span]
             scores = q @ k.T * (HEAD_SIZE**-0.5 if scaling is None else scaling)
             if window is not None:
                 scores[(columns[:, None] - columns).abs() >= window] = -torch.inf
