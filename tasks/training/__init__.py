@@ -54,7 +54,9 @@
 
     teacher_opinions.py   several teachers' signals side by side
     combined_thresholds.py  what decides beside the largest logit of their mean
-    teacher_averaging.py  and as one; language_similarity.py: which language is near
+    teacher_averaging.py  and as one
+    teacher_languages.py  what they count by how near their languages are: language_similarity.py,
+                          by cosines, language_identification.py, as a trained identifier has it
 
     token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest
     topk_signals.py       the same in few bytes, for Parquet
