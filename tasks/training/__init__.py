@@ -16,7 +16,8 @@
     objectives.py         the sum of weighted terms; objective_config.py: as the recipe lists them
     schedules.py          weights and temperatures that move over the steps
     unit_distributions.py answers over the units of a text as answers over classes
-    sequence_losses.py    the same a token, over large vocabularies in chunks, from sparse signals
+    sequence_losses.py    the same a token, from sparse signals; vocabulary_chunks.py: over large
+                          vocabularies, chunk by chunk
     class_weights.py      what a hard label of each class counts
        ▼
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows

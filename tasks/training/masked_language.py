@@ -36,7 +36,7 @@ from tasks.training.losses import hard_label_loss
 from tasks.training.masked_texts import MaskedBatch, MaskedTexts
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import precision_facts
-from tasks.training.sequence_losses import over_vocabulary
+from tasks.training.vocabulary_chunks import over_vocabulary
 
 _SCORED_TOKENS = 16384
 

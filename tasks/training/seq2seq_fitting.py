@@ -45,8 +45,8 @@ from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import Seq2SeqObjective
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens
-from tasks.training.sequence_losses import over_vocabulary
 from tasks.training.sequence_probe import SequenceProbe
+from tasks.training.vocabulary_chunks import over_vocabulary
 from tasks.training.writing import load_reader, to_texts, write
 
 pc: Any = pyarrow.compute
