@@ -32,6 +32,7 @@
     inference.py          logits of many texts, in row order
     diagnostics.py        what goes wrong without an error: figures at validations, warnings
     gradient_shares.py    how much each loss term pulls
+    evaluation_mode.py    a network that is asked between two steps, and goes on as it was
     precision_probe.py    what bf16 is worth on this processor, for the record
 
     mapped_texts.py       unlabelled texts → flat files that are mapped, with their words
