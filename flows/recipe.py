@@ -296,9 +296,8 @@ class Recipe(RecipeBase):
         """For the step teacher-signals: whatever students are trained on is read too."""
         fields = dict(self.teachers[name].signals)
         # Students learn from signals, and the teacher is measured by its signals on test rows.
-        needed: tuple[Role, ...] = ("test",)
-        if self.problem == "sentence_embedding":  # the best step is chosen by its vectors
-            needed = ("validation", "test")
+        embeds = self.problem == "sentence_embedding"  # the best step is chosen by its vectors
+        needed: tuple[Role, ...] = ("validation", "test") if embeds else ("test",)
         roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, *needed))
         return with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
 
@@ -310,6 +309,7 @@ class Recipe(RecipeBase):
             languages={name: self.languages_of(name) for name in self.teachers},
             target_language=self.target_language,
             encoder=dict(self.teacher)["model"],
+            seed=self.seed,
         )
 
     def student_config(self, i: int) -> distillation.Config:

@@ -62,12 +62,14 @@ def combined_config(
     languages: Mapping[str, tuple[str, ...]],
     target_language: str,
     encoder: str,
+    seed: int,
 ) -> combined_signals.Config:
     """Configuration of the step teacher-signals-combined: only what its weighting reads.
 
     Args:
         languages: of each teacher, by name.
         encoder: compares languages if the combination names none.
+        seed: of the training that learns to tell them apart, if one does.
     """
     compared = combination.weighting == "similarity"
     chosen = (combination.encoder or encoder) if compared else None
@@ -77,4 +79,5 @@ def combined_config(
         combination=combination.model_copy(update={"encoder": chosen}),
         languages=tuple(languages.values()) if compared else (),
         target_language=target_language if compared else None,
+        seed=seed if combination.similarity == "learned" else 0,
     )

@@ -21,20 +21,25 @@ they have in the corpus, from which all teachers read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
-from data_contracts.errors import ContractViolation
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from tasks.training.teacher_languages import Standing
+
 VERSION = 2
-_MAX_LENGTH_TOKENS = 128  # of a text whose language is judged
 
 Weighting = Literal["uniform", "fixed", "validation", "similarity", "confidence"]
 
@@ -64,6 +69,12 @@ class Combination(Frozen):
     max_texts: int = Field(
         512, ge=1, le=100_000, description="texts of a language that the encoder reads at most"
     )
+    similarity: Literal["cosine", "learned"] = Field(
+        "cosine",
+        description="how languages are compared, if weighting is similarity: by the cosine of the "
+        "mean vectors of their texts, or by an identifier trained to tell the teachers' languages "
+        "apart (learned), which then says whose the target's texts might be",
+    )
 
     @model_validator(mode="after")
     def _weights_are_wanted(self) -> Combination:
@@ -78,7 +89,11 @@ class Combination(Frozen):
 
     @model_validator(mode="after")
     def _languages_are_compared(self) -> Combination:
-        unread = {"encoder": self.encoder, "max_texts": self.max_texts}
+        unread = {
+            "encoder": self.encoder,
+            "max_texts": self.max_texts,
+            "similarity": self.similarity,
+        }
         given = [name for name, value in unread.items()
                  if value != type(self).model_fields[name].default]  # fmt: skip
         if given and self.weighting != "similarity":
@@ -87,6 +102,12 @@ class Combination(Frozen):
                 "compared for weighting: similarity alone; leave it out"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _a_choice_that_is_made(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the default of `similarity`: keys are as they were when there was no choice."""
+        unused = ("similarity",) if self.similarity == "cosine" else ()
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
 
 class Config(StageConfig):
@@ -103,6 +124,7 @@ class Config(StageConfig):
     target_language: str | None = Field(
         None, description="language that they are compared with, if weighting is similarity"
     )
+    seed: int = Field(0, ge=0, description="of the identifier of languages, if one is trained")
 
     @model_validator(mode="after")
     def _each_has_a_weight(self) -> Config:
@@ -113,6 +135,24 @@ class Config(StageConfig):
                 f"{', '.join(self.teachers)}: give one a teacher"
             )
         return self
+
+    @model_validator(mode="after")
+    def _languages_can_be_told_apart(self) -> Config:
+        learned = self.combination.similarity == "learned"
+        if learned and len({frozenset(known) for known in self.languages}) < 2:
+            raise ValueError(
+                f"the {len(self.teachers)} teachers have the same languages "
+                f"({', '.join(self.languages[0]) if self.languages else 'none'}): similarity: "
+                "learned trains to tell two or more apart; give teachers other languages, or "
+                "choose another weighting"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _a_seed_that_is_read(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """With the seed only where something is trained: other keys do not change with it."""
+        unused = () if self.combination.similarity == "learned" else ("seed",)
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     def locations(self) -> tuple[str, ...]:
         """The bytes of the encoder that compares languages are part of the key."""
@@ -145,7 +185,7 @@ def combine_signals(
 
     problem = PROBLEMS[config.problem]
     panel = Panel(problem, [inputs[f"signals_{name}"].path for name in config.teachers])
-    scores, weights = _weights(config, inputs)
+    scores, weights, figures = _weights(config, inputs)
     num_rows = num_answers = 0
     shares = np.zeros(len(config.teachers))
     workspace.progress.start("combining teachers", total=len(panel.parts), unit="parts")
@@ -179,21 +219,21 @@ def combine_signals(
         )
     }
     text = json.dumps(
-        {"weighting": config.combination.weighting, "teachers": told},
+        {"weighting": config.combination.weighting, "teachers": told, **figures},
         allow_nan=False,
         indent=2,
         sort_keys=True,
     )
     (workspace.output / "combination.json").write_text(text + "\n", encoding="utf-8")
     facts = {f"share_{name}": round(found["mean_share"], 3) for name, found in told.items()}
-    return StageSummary(facts={"rows": num_rows, **facts})
+    return StageSummary(facts={"rows": num_rows, **facts, **figures})
 
 
-def _weights(config: Config, inputs: Mapping[str, Artifact]) -> tuple[list[float], np.ndarray]:
-    """What each teacher was judged by, and what it counts: both (teachers,)."""
+def _weights(
+    config: Config, inputs: Mapping[str, Artifact]
+) -> tuple[list[float], np.ndarray, dict[str, float]]:
+    """What each teacher was judged by, what it counts, both (teachers,), and figures of how."""
     import numpy as np
-
-    from tasks.training.language_similarity import standardised_softmax
 
     weighting = config.combination.weighting
     if weighting == "fixed":
@@ -201,11 +241,11 @@ def _weights(config: Config, inputs: Mapping[str, Artifact]) -> tuple[list[float
     elif weighting == "validation":
         scores = [_validation_figure(inputs[f"teacher_{name}"]) for name in config.teachers]
     elif weighting == "similarity":
-        scores = _similarities(config, inputs["corpus"])
-        return scores, standardised_softmax(np.array(scores))
+        found = _by_language(config, inputs["corpus"])
+        return found.scores, found.weights_K, found.figures
     else:
         scores = [1.0] * len(config.teachers)
-    return scores, np.array(scores)
+    return scores, np.array(scores), {}
 
 
 def _validation_figure(teacher: Artifact) -> float:
@@ -220,30 +260,22 @@ def _validation_figure(teacher: Artifact) -> float:
     return float(best[PROBLEMS[head["problem"]].metrics[0]])
 
 
-def _similarities(config: Config, corpus: Artifact) -> list[float]:
-    """Cosine of each teacher's training texts and the texts of the target language."""
+def _by_language(config: Config, corpus: Artifact) -> Standing:
     from tasks.runtime.locations import local_folder
-    from tasks.training.language_similarity import cosines, mean_embeddings, sample_texts
+    from tasks.training.teacher_languages import standing
 
     encoder, target = config.combination.encoder, config.target_language
     assert encoder, "the recipe names the encoder"
     assert target, "the recipe names the target language"
-    most = config.combination.max_texts
-    groups = [
-        sample_texts(corpus.path, ["train"], languages, most=most) for languages in config.languages
-    ]
-    roles = ["transfer", "validation"]
-    groups.append(sample_texts(corpus.path, roles, [target], most=most))
-    for languages, texts in zip((*config.languages, (target,)), groups, strict=True):
-        if not texts:
-            raise ContractViolation(
-                f"the corpus holds no texts in {' or '.join(languages)} to compare languages with",
-                rule="weighting: similarity reads train rows of each teacher, and transfer or "
-                "validation rows of the target language",
-                remedy="add such a source, or choose another weighting",
-            )
-    vectors = mean_embeddings(local_folder(encoder), groups, max_length_tokens=_MAX_LENGTH_TOKENS)
-    return [round(float(cosine), 6) for cosine in cosines(vectors[:-1], vectors[-1])]
+    return standing(
+        corpus.path,
+        local_folder(encoder),
+        languages=config.languages,
+        target=target,
+        similarity=config.combination.similarity,
+        max_texts=config.combination.max_texts,
+        seed=config.seed,
+    )
 
 
 STAGE = Stage("combined_signals", VERSION, combine_signals)

@@ -224,10 +224,13 @@ MUTANTS = {
     ),
     # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
     "signals of a teacher in training mode": (
-        "inference", "test_inference", "    model.eval()\n", "    model.train()\n",
+        "inference", "test_inference",
+        "        evaluation_mode(model),\n        torch.inference_mode(),\n",
+        "        torch.inference_mode(model.train() is model),\n",
     ),
     "opinions of each token by a teacher in training mode": (
-        "token_signals", "test_on_policy", "    teacher.eval()\n", "    teacher.train()\n",
+        "token_signals", "test_on_policy",
+        "    with evaluation_mode(teacher), ", "    teacher.train()\n    with ",
     ),
     "a teacher in training mode beside its student": (
         "layer_matching", "test_layer_matching",

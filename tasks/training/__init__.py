@@ -16,7 +16,8 @@
     objectives.py         the sum of weighted terms; objective_config.py: as the recipe lists them
     schedules.py          weights and temperatures that move over the steps
     unit_distributions.py answers over the units of a text as answers over classes
-    sequence_losses.py    the same a token, over large vocabularies in chunks, from sparse signals
+    sequence_losses.py    the same a token, from sparse signals; vocabulary_chunks.py: over large
+                          vocabularies, chunk by chunk
     class_weights.py      what a hard label of each class counts
        ▼
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
@@ -31,6 +32,7 @@
     inference.py          logits of many texts, in row order
     diagnostics.py        what goes wrong without an error: figures at validations, warnings
     gradient_shares.py    how much each loss term pulls
+    evaluation_mode.py    a network that is asked between two steps, and goes on as it was
     precision_probe.py    what bf16 is worth on this processor, for the record
 
     mapped_texts.py       unlabelled texts → flat files that are mapped, with their words
@@ -54,7 +56,9 @@
 
     teacher_opinions.py   several teachers' signals side by side
     combined_thresholds.py  what decides beside the largest logit of their mean
-    teacher_averaging.py  and as one; language_similarity.py: which language is near
+    teacher_averaging.py  and as one
+    teacher_languages.py  what they count by how near their languages are: language_similarity.py,
+                          by cosines, language_identification.py, as a trained identifier has it
 
     token_signals.py      what a seq2seq teacher says of each token: k likeliest and the rest
     topk_signals.py       the same in few bytes, for Parquet

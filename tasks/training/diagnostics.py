@@ -34,6 +34,7 @@ from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
 from tasks.training.batches import Rows, Step, make_step
 from tasks.training.config import TrainingConfig
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.examples import Batch, Examples
 from tasks.training.gradient_shares import SharedPull
 from tasks.training.layouts import Layout
@@ -107,18 +108,16 @@ class TrainingProbe:
         vectors: list[Tensor] = []
         head: Any = model.head
         hook = head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0].detach()))
-        was_training = model.training
-        model.eval()
         try:
-            for batch in self._step.passes:
-                batch = moved(batch, device)
-                shares = self._shares(model, batch, replace(self._step, number=step))
-                weight = batch.num_answers
-                for name, share in shares.items():
-                    totals[name] = totals.get(name, 0.0) + weight * float(share)
+            with evaluation_mode(model):
+                for batch in self._step.passes:
+                    batch = moved(batch, device)
+                    shares = self._shares(model, batch, replace(self._step, number=step))
+                    weight = batch.num_answers
+                    for name, share in shares.items():
+                        totals[name] = totals.get(name, 0.0) + weight * float(share)
         finally:
             hook.remove()
-            model.train(was_training)
         whole = sum(batch.num_answers for batch in self._step.passes)
         found = {name: total / max(whole, 1) for name, total in totals.items()}
         vectors_BD = torch.cat([vector.flatten(0, -2).float() for vector in vectors])

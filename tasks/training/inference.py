@@ -25,6 +25,7 @@ from tasks.modeling.units import Units
 from tasks.problems import Answers, Problem
 from tasks.runtime.progress import Progress, SilentProgress
 from tasks.training.compilation import compiled, will_compile
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.layout_choice import for_inference
 from tasks.training.layouts import Layout
 from tasks.training.passes import Pass, make_passes
@@ -89,38 +90,32 @@ def predict_logits(
     while layout.pass_tokens > _fitted_tokens.get(size_key, layout.pass_tokens):
         layout = _smaller(layout, device)
     forward = compiled(model, static=layout.is_static) if is_compiled else model
-    was_training = model.training
-    model.eval()
     logits: np.ndarray | None = None
     # Equal texts of heads over texts are read once: translation pairs repeat a fifth of theirs.
     read_as = np.arange(len(input_ids)) if units is not None else input_ids.first_equals()
     pending = np.unique(read_as)
     progress.advance(len(input_ids) - len(pending))
-    try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
-        ):
-            while len(pending):
-                passes = make_passes(
-                    input_ids, pending, layout, pad_token_id=pad_token_id, units=units
-                )
-                read = np.zeros(len(pending), dtype=bool)
-                for members, logits_AC in _scores(forward, passes, device):
-                    if logits is None:
-                        total = len(input_ids) if units is None else len(units.positions)
-                        logits = np.empty((total, logits_AC.shape[1]), dtype=np.float32)
-                    texts = pending[members]
-                    logits[texts if units is None else units.of(texts)] = logits_AC
-                    read[members] = True
-                    progress.advance(len(members))
-                pending = pending[~read]
-                if len(pending):
-                    layout = _smaller(layout, device)
-                    _fitted_tokens[size_key] = layout.pass_tokens
-                    torch.cuda.empty_cache()
-    finally:
-        model.train(was_training)
+    with (
+        evaluation_mode(model),
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        while len(pending):
+            passes = make_passes(input_ids, pending, layout, pad_token_id=pad_token_id, units=units)
+            read = np.zeros(len(pending), dtype=bool)
+            for members, logits_AC in _scores(forward, passes, device):
+                if logits is None:
+                    total = len(input_ids) if units is None else len(units.positions)
+                    logits = np.empty((total, logits_AC.shape[1]), dtype=np.float32)
+                texts = pending[members]
+                logits[texts if units is None else units.of(texts)] = logits_AC
+                read[members] = True
+                progress.advance(len(members))
+            pending = pending[~read]
+            if len(pending):
+                layout = _smaller(layout, device)
+                _fitted_tokens[size_key] = layout.pass_tokens
+                torch.cuda.empty_cache()
     assert logits is not None
     return logits if units is not None else logits[read_as]
 

@@ -8,9 +8,8 @@ vectors all lie close to 1 and differ in the second or third place: they are bro
 standard deviation 1 before the softmax, which otherwise would find all teachers equal.
 
 References: Wu et al. 2020, arXiv:2004.12440, section 3.3. Of its ways this is the one without
-    training: cosine to mean embeddings. There, a softmax of s / var(s) of a learned bilinear score
-    (U f(x)) . (V mu), trained to tell the source languages apart, is a little better; that is not
-    done here, because it needs a training of its own and changes with the set of teachers.
+    training: cosine to mean embeddings. The learned one, there a little better, is in
+    `language_identification`: it reads the same vectors, one a text.
 Shapes: B texts of a batch, L length, D width, K teachers.
 """
 
@@ -23,7 +22,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tasks.corpus.languages import in_any_language
 from tasks.corpus.tables import iter_batches
@@ -55,7 +54,15 @@ def sample_texts(
 def mean_embeddings(
     folder: Path, groups: Sequence[Sequence[str]], *, max_length_tokens: int
 ) -> np.ndarray:
-    """Mean over the texts of each group of their mean-pooled unit vectors: float64, (groups, D).
+    """Mean over the texts of each group of their `text_vectors`: float64, (groups, D)."""
+    vectors = text_vectors(folder, groups, max_length_tokens=max_length_tokens)
+    return np.stack([of_group.mean(0).numpy() for of_group in vectors])
+
+
+def text_vectors(
+    folder: Path, groups: Sequence[Sequence[str]], *, max_length_tokens: int
+) -> list[Tensor]:
+    """Mean-pooled unit vectors of the texts of each group, shortest first: float64, (texts, D).
 
     Args:
         folder: a pretrained encoder with its tokenizer.json.
@@ -84,8 +91,8 @@ def mean_embeddings(
                 states = encoder(input_ids=input_ids_BL, attention_mask=mask_BL).last_hidden_state
                 pooled_BD = mean_pool(states.float(), mask_BL)
                 vectors.append(torch.nn.functional.normalize(pooled_BD).double().cpu())
-        found.append(torch.cat(vectors).mean(0).numpy())
-    return np.stack(found)
+        found.append(torch.cat(vectors))
+    return found
 
 
 def cosines(vectors_KD: np.ndarray, target_D: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from tasks.modeling.texts import PackedKernel, moved
 from tasks.modeling.units import Units
 from tasks.runtime.device import max_tokens_per_pass
 from tasks.training.batches import epoch_order
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.layouts import (
     Layout,
     packed_layout,
@@ -139,17 +140,13 @@ def reads_packed_texts(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: 
     # A head over units reads the first token of each text here; one over texts does not look.
     num_texts = len(input_ids)
     units = Units(np.arange(num_texts + 1), np.zeros(num_texts, dtype=np.int32))
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         found = []
         for layout in (Layout("padded", 0), packed):
             passes = make_passes(input_ids, rows, layout, pad_token_id=pad_token_id, units=units)
             for one in passes:
                 logits = model(moved(one.texts, device))[: len(rows)].float()
                 found.append(logits[torch.from_numpy(np.argsort(one.members)).to(device)])
-    finally:
-        model.train(was_training)
     # Rounding is below 1e-5 of the largest logit; a position off, or a neighbour seen, far above.
     return bool((found[0] - found[1]).abs().max() <= 1e-3 * found[0].abs().max())
 

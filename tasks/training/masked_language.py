@@ -29,6 +29,7 @@ from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.batches import Step
 from tasks.training.config import TrainingConfig
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.fitting import read_token_facts, write_record
 from tasks.training.layouts import Layout
 from tasks.training.loop import train
@@ -36,7 +37,7 @@ from tasks.training.losses import hard_label_loss
 from tasks.training.masked_texts import MaskedBatch, MaskedTexts
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import precision_facts
-from tasks.training.sequence_losses import over_vocabulary
+from tasks.training.vocabulary_chunks import over_vocabulary
 
 _SCORED_TOKENS = 16384
 
@@ -168,17 +169,13 @@ def score(
     device = next(model.parameters()).device
     rows = np.arange(len(texts))
     _, num_hidden = texts.normalizers(rows)
-    was_training = model.training
-    model.eval()
     sums = {"loss": 0.0, "accuracy": 0.0}
     layout = Layout("bucketed", _SCORED_TOKENS)
-    try:
+    with evaluation_mode(model):
         for batch in texts.batches(rows, layout, pad_token_id=pad_token_id):
             there = moved(batch, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 found = _terms(model(there.texts), there.labels_U, normalizer=num_hidden)
             for name in sums:
                 sums[name] += float(found[name])
-    finally:
-        model.train(was_training)
     return {**sums, "perplexity": math.exp(min(sums["loss"], 700.0))}

@@ -27,6 +27,7 @@ from tasks.runtime.stages import Workspace
 from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import probed_step
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.examples import read_labels
 from tasks.training.fitting import (
     read_token_facts,
@@ -107,15 +108,13 @@ class _Probe:
         assert isinstance(network, Peers)
         device = next(network.parameters()).device
         (batch,) = self._step.passes
-        was_training = network.training
-        network.eval()
-        try:
-            with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
-                shares = self._objective.to(device).gradient_shares(
-                    network, moved(batch, device), replace(self._step, number=step)
-                )
-        finally:
-            network.train(was_training)
+        with (
+            evaluation_mode(network),
+            torch.autocast(device.type, torch.bfloat16, self._is_bf16),
+        ):
+            shares = self._objective.to(device).gradient_shares(
+                network, moved(batch, device), replace(self._step, number=step)
+            )
         return {name: float(share) for name, share in shares.items()}
 
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from tasks.modeling.decoding import sample
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.seeding import derive_seed, generator
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.losses import IGNORE_INDEX
 
 
@@ -48,9 +49,7 @@ def student_labels(
     """
     rng = torch.Generator(device=input_ids_BL.device)
     rng.manual_seed(derive_seed(seed, "student-texts", step))
-    was_training = student.training
-    student.eval()
-    try:
+    with evaluation_mode(student):
         found = sample(
             student,
             input_ids_BL,
@@ -60,8 +59,6 @@ def student_labels(
             generator=rng,
             vocab_size=vocab_size,
         )
-    finally:
-        student.train(was_training)
     longest = max(len(hypothesis.token_ids) for hypothesis in found)
     labels_BL = np.full((len(found), longest), IGNORE_INDEX, dtype=np.int64)
     for row, hypothesis in enumerate(found):

@@ -35,6 +35,7 @@ from tasks.runtime.stages import Workspace
 from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import current_ranks
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.examples import read_rows
 from tasks.training.language_sampling import language_facts
 from tasks.training.layouts import Layout, padded_layout
@@ -45,8 +46,8 @@ from tasks.training.ragged import RaggedIds
 from tasks.training.seq2seq_examples import Seq2SeqExamples
 from tasks.training.seq2seq_objective import Seq2SeqObjective
 from tasks.training.seq2seq_tokens import read_seq2seq_tokens
-from tasks.training.sequence_losses import over_vocabulary
 from tasks.training.sequence_probe import SequenceProbe
+from tasks.training.vocabulary_chunks import over_vocabulary
 from tasks.training.writing import load_reader, to_texts, write
 
 pc: Any = pyarrow.compute
@@ -215,30 +216,25 @@ class _Validation:
         matrix_VD, bias_V = output_projection(network.model)
         size = self._facts.vocab_size
         layout = Layout("bucketed", _VALIDATION_PASS_TOKENS)
-        was_training, total = network.training, 0.0
-        network.eval()
-        try:
-            with (
-                torch.no_grad(),
-                torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
-            ):
-                for batch in self._rows.batches(
-                    rows, layout, pad_token_id=self._facts.pad_token_id
-                ):
-                    labels_BL = batch.labels_BL.to(device)
-                    states_ND = network(moved(batch.source, device), labels_BL)
-                    terms = over_vocabulary(
-                        lambda logits, labels: {
-                            "loss": hard_label_loss(logits, labels, normalizer=float(num_tokens))
-                        },
-                        states_ND,
-                        matrix_VD[:size],
-                        None if bias_V is None else bias_V[:size],
-                        (labels_BL[labels_BL >= 0],),
-                    )
-                    total += float(terms["loss"])
-        finally:
-            network.train(was_training)
+        total = 0.0
+        with (
+            evaluation_mode(network),
+            torch.no_grad(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
+        ):
+            for batch in self._rows.batches(rows, layout, pad_token_id=self._facts.pad_token_id):
+                labels_BL = batch.labels_BL.to(device)
+                states_ND = network(moved(batch.source, device), labels_BL)
+                terms = over_vocabulary(
+                    lambda logits, labels: {
+                        "loss": hard_label_loss(logits, labels, normalizer=float(num_tokens))
+                    },
+                    states_ND,
+                    matrix_VD[:size],
+                    None if bias_V is None else bias_V[:size],
+                    (labels_BL[labels_BL >= 0],),
+                )
+                total += float(terms["loss"])
         return total
 
 

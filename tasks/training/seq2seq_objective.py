@@ -25,15 +25,10 @@ from tasks.training.objective_config import SoftenedTerm
 from tasks.training.on_policy import is_on_policy, student_labels
 from tasks.training.schedules import value_at
 from tasks.training.seq2seq_examples import Seq2SeqBatch
-from tasks.training.sequence_losses import (
-    SettledTerm,
-    Terms,
-    over_vocabulary,
-    token_pulls,
-    token_terms,
-)
+from tasks.training.sequence_losses import SettledTerm, token_pulls, token_terms
 from tasks.training.sequence_objective_config import TokenTerm
 from tasks.training.token_signals import ask_teacher
+from tasks.training.vocabulary_chunks import Terms, over_vocabulary
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
 from tasks.training.batches import make_step
 from tasks.training.config import TrainingConfig
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.gradient_shares import shares_of_norms
 from tasks.training.layouts import Layout
 from tasks.training.seq2seq_examples import Seq2SeqExamples
@@ -67,9 +68,7 @@ class SequenceProbe:
             return {}
         device = next(model.parameters()).device
         squares: dict[str, Tensor] = {}
-        was_training = model.training
-        model.eval()
-        try:
+        with evaluation_mode(model):
             for batch in self._step.passes:
                 with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
                     found = self._objective.pulls(
@@ -77,7 +76,5 @@ class SequenceProbe:
                     )
                 for name, value in found.items():
                     squares[name] = squares[name] + value if name in squares else value
-        finally:
-            model.train(was_training)
         norms = {name.removeprefix("pull_"): value.sqrt() for name, value in squares.items()}
         return {name: float(share) for name, share in shares_of_norms(norms).items()}

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tasks.modeling.seq2seq import decoder_states, output_projection
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.losses.topk import SparseTargets
 from tasks.training.topk_signals import TopK
@@ -41,22 +42,17 @@ def ask_teacher(
         k: likeliest tokens kept, at most `vocab_size`.
         vocab_size: real tokens; rows of the output matrix beyond them are left out.
     """
-    was_training = teacher.training
-    teacher.eval()
-    try:
-        with torch.no_grad():
-            valid_BL = labels_BL != IGNORE_INDEX
-            filled_BL = labels_BL.masked_fill(~valid_BL, int(teacher.config.pad_token_id))
-            states_BLD = decoder_states(teacher, input_ids_BL, attention_mask_BL, filled_BL)
-            matrix_VD, bias_V = output_projection(teacher)
-            return likeliest(
-                states_BLD[valid_BL],
-                matrix_VD[:vocab_size],
-                None if bias_V is None else bias_V[:vocab_size],
-                k=k,
-            )
-    finally:
-        teacher.train(was_training)
+    with evaluation_mode(teacher), torch.no_grad():
+        valid_BL = labels_BL != IGNORE_INDEX
+        filled_BL = labels_BL.masked_fill(~valid_BL, int(teacher.config.pad_token_id))
+        states_BLD = decoder_states(teacher, input_ids_BL, attention_mask_BL, filled_BL)
+        matrix_VD, bias_V = output_projection(teacher)
+        return likeliest(
+            states_BLD[valid_BL],
+            matrix_VD[:vocab_size],
+            None if bias_V is None else bias_V[:vocab_size],
+            k=k,
+        )
 
 
 def likeliest(

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tasks.modeling.decoding import Hypothesis, decode
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.progress import Progress, SilentProgress
+from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.ragged import RaggedIds
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ def write(
     progress = progress or SilentProgress()
     device = next(model.parameters()).device
     found: list[list[Hypothesis]] = [[] for _ in range(len(input_ids))]
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for rows, ids_BL, mask_BL in source_batches(input_ids, batch_texts, pad_token_id):
             written = decode(
                 model, ids_BL.to(device), mask_BL.to(device), decoding, vocab_size=vocab_size
@@ -54,8 +53,6 @@ def write(
             for row, hypotheses in zip(rows.tolist(), written, strict=True):
                 found[row] = hypotheses
             progress.advance(len(rows))
-    finally:
-        model.train(was_training)
     return found
 
 

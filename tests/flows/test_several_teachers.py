@@ -70,6 +70,22 @@ def test_a_weighting_reads_what_it_needs_and_nothing_else(tiny, weighting, read)
     assert config.languages == ((("en",), ("en",)) if similar else ())
 
 
+def test_an_identifier_of_languages_is_trained_with_the_seed_of_the_recipe(tiny):
+    """A seed that moves everything but this; one that changes the key where nothing is trained."""
+    values = values_of(tiny, combination={"weighting": "similarity", "similarity": "learned"})
+    values["seed"] = 5
+    with pytest.raises(RecipeError, match=r"2 teachers have the same languages \(en\)"):
+        check_recipe(values, name="tiny")
+    values["co_teachers"]["short"]["languages"] = ["de"]
+    english = next(s for s in values["data"]["sources"] if s["role"] == "train")
+    values["data"]["sources"].append({**english, "name": "german", "language": "de"})
+    config, _ = walked(check_recipe(values, name="tiny"))["teacher-signals-combined"]
+    assert (config.seed, config.languages) == (5, (("en",), ("de",)))
+    values["combination"] = {"weighting": "similarity"}
+    config, _ = walked(check_recipe(values, name="tiny"))["teacher-signals-combined"]
+    assert "seed" not in config.model_dump()
+
+
 def test_one_teacher_is_one_as_before(tiny):
     """Every key of every recipe changed by a feature it does not use."""
     values = values_of(tiny)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel
 
 from data_contracts.artifacts import KeyParts, StageSummary
 from data_contracts.evaluation import (
@@ -67,6 +68,38 @@ def publish():
             )
 
     return publish_files
+
+
+@pytest.fixture(scope="session")
+def write_texts():
+    """Writes {role: {language: texts}} as the rows of a corpus."""
+
+    def write(folder, roles):
+        for role, languages in roles.items():
+            rows = [(text, language) for language, texts in languages.items() for text in texts]
+            columns = dict(zip(("text", "language"), zip(*rows, strict=True), strict=True))
+            ids = [f"{role}-{row:04}" for row in range(len(rows))]
+            table = pa.table({"example_id": ids, **columns})
+            write_table(table, folder / "rows" / role / "part-00000.parquet")
+
+    return write
+
+
+@pytest.fixture
+def letter_encoder(tmp_path):
+    """A folder with a random encoder that reads letters."""
+    folder = tmp_path / "letter-encoder"
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=32, type_vocab_size=1,
+    )  # fmt: skip
+    BertModel(shape, add_pooling_layer=False).save_pretrained(folder)
+    words = {word: number for number, word in enumerate(["[UNK]", *"abcdefghijklmnopqrstuvwxyz"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -34,12 +34,12 @@ def id_of(role, language, index):
     return hashlib.sha256(f"{role} {language} {index}".encode()).hexdigest()[:32]
 
 
-def make_tokenizer(texts):
+def make_tokenizer(texts, vocab_size=150):
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special)
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",

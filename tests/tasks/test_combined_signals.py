@@ -5,9 +5,6 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel
 
 from data_contracts.errors import ContractViolation
 from tasks.combined_signals import STAGE, Combination, Config
@@ -283,54 +280,34 @@ def test_teachers_of_other_classes_are_refused(signals, combine):
         combine(inputs)
 
 
-@pytest.fixture
-def encoder(tmp_path):
-    """A folder with a random encoder that reads letters."""
-    torch.manual_seed(0)
-    shape = BertConfig(
-        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32, type_vocab_size=1,
-    )  # fmt: skip
-    BertModel(shape, add_pooling_layer=False).save_pretrained(tmp_path)
-    words = {word: number for number, word in enumerate(["[UNK]", *"abcdefghijklmnopqrstuvwxyz"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    return tmp_path
-
-
-def test_the_teacher_of_the_nearer_language_counts_more(signals, publish, store, encoder):
+@pytest.mark.parametrize("similarity", ["cosine", "learned"])
+def test_the_teacher_of_the_nearer_language_counts_more(
+    signals, publish, store, letter_encoder, write_texts, similarity
+):
     """Cosines of 0.98 and 0.97 that make two teachers equal, or a far one the first."""
-    rows = {
-        "train": [("a b c", "en"), ("x y z", "ja"), ("x y w", "ja"), ("a a b", "en")],
-        "transfer": [("x y z", "zh"), ("y w x", "zh")],
-    }
-
-    def write(output):
-        for role, found in rows.items():
-            table = pa.table(
-                {
-                    "example_id": [f"{row:031x}{len(role) % 9}" for row in range(len(found))],
-                    "text": [text for text, _ in found],
-                    "language": [language for _, language in found],
-                }
-            )
-            write_table(table, output / "rows" / role / "part-00000.parquet")
-
-    inputs = {**two_teachers(signals), "corpus": publish(store, "corpus", write)}
+    taught = {"en": ["a b c", "a a b"], "ja": ["x y z", "x y w"]}
+    rows = {"train": taught, "transfer": {"zh": ["x y z", "y w x"]}}
+    corpus = publish(store, "corpus", lambda output: write_texts(output, rows))
+    inputs = {**two_teachers(signals), "corpus": corpus}
     config = Config(
         teachers=("teacher", "other"),
-        combination=Combination(weighting="similarity", encoder=str(encoder)),
+        combination=Combination(
+            weighting="similarity", encoder=str(letter_encoder), similarity=similarity
+        ),
         languages=(("zh", "en"), ("zh", "ja")),
         target_language="zh",
     )
     artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    told = json.loads((artifact.path / "combination.json").read_text())["teachers"]
-    assert told["other"]["score"] > told["teacher"]["score"]
-    # Two teachers' standardised scores are 1 and -1, whatever they are.
-    near = np.exp(1) / (np.exp(1) + np.exp(-1))
+    found = json.loads((artifact.path / "combination.json").read_text())
+    far, near = (found["teachers"][name]["score"] for name in ("teacher", "other"))
+    assert near > far
+    # Two teachers' standardised scores are 1 and -1, whatever they are; learned ones are weights.
+    near = near if similarity == "learned" else np.exp(1) / (np.exp(1) + np.exp(-1))
     mean = (1 - near) * softmax([2.0, 0.0, -1.0]) + near * softmax(OTHER[0])
     assert softmax(rows_of(artifact)[IDS[0]]) == pytest.approx(mean, abs=1e-6)
+    figures = {name: found.get(name) for name in ("language_accuracy", "tau")}
+    assert figures == {name: artifact.manifest.facts.get(name) for name in figures}
+    assert figures["language_accuracy"] == (1.0 if similarity == "learned" else None)
 
 
 def test_the_same_teachers_give_the_same_bytes(signals, combine, store):
@@ -398,3 +375,26 @@ def test_what_no_weighting_reads_is_refused():
     Combination.model_validate({"weighting": "similarity", "encoder": "pkg://x/y", "max_texts": 9})
     with pytest.raises(ValueError, match="encoder and max_texts is given and weighting is uniform"):
         Combination.model_validate({"encoder": "pkg://x/y", "max_texts": 9})
+    with pytest.raises(ValueError, match="similarity is given and weighting is validation"):
+        Combination.model_validate({"weighting": "validation", "similarity": "learned"})
+
+
+def test_teachers_of_one_language_cannot_be_told_apart():
+    """Told after all teachers were trained and asked."""
+    learned = Combination(weighting="similarity", similarity="learned", encoder="pkg://x/y")
+    both = {"teachers": ("teacher", "other"), "target_language": "zh", "combination": learned}
+    with pytest.raises(ValueError, match=r"2 teachers have the same languages \(zh, en\)"):
+        Config.model_validate({**both, "languages": (("zh", "en"), ("en", "zh"))})
+
+
+def test_a_choice_and_a_seed_that_are_not_read_are_not_in_the_key():
+    """Every run of several teachers made again for a choice that none of them made."""
+    taught = {"teachers": ("teacher", "other"), "languages": (("en",), ("ja",)), "seed": 7}
+    cosine, learned = (
+        Config(combination=Combination(weighting="similarity", similarity=similarity), **taught)
+        for similarity in ("cosine", "learned")
+    )
+    assert "seed" not in cosine.model_dump()
+    assert "similarity" not in cosine.combination.model_dump()
+    written = learned.model_dump()
+    assert (written["seed"], written["combination"]["similarity"]) == (7, "learned")

@@ -68,7 +68,7 @@ def made(store):
                     "example_id": [f"{role}{row}".encode().hex().zfill(32)[:32] for row in (0, 1)],
                     "input_ids": pa.array([[2, 4, 3], [2, 5, 6, 3]], pa.list_(pa.int32())),
                     "label": pa.array([0, 1], pa.int32()),
-                    "language": ["zh", "zh"],
+                    "language": ["zh", "en"],
                 }
             )
             write_table(table, workspace.output / role / "part-00000.parquet")
@@ -178,6 +178,19 @@ def test_a_list_of_terms_is_what_the_student_is_trained_on(made, store):
     assert step["loss"] == pytest.approx(0.5 * step["loss_gold"])
     assert step["weight_gold"] == 0.5
     assert "alpha" not in student.manifest.key_parts.config["objective"]
+
+
+def test_a_student_of_several_languages_draws_them_by_their_temperature(made, store):
+    """A field of the recipe that changes the key of a student, and nothing else of it."""
+    shape = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
+    wanted = config(shape, language_temperature=3.0)
+    student = run_stage(STAGE, wanted, {"tokens": made["tokens"]}, store=store).artifact
+    found = {
+        name: value
+        for name, value in student.manifest.facts.items()
+        if name.startswith(("rows_", "drawn_"))
+    }
+    assert found == {"rows_zh": 1, "rows_en": 1, "drawn_zh": 1, "drawn_en": 1}
 
 
 def test_a_student_s_training_is_looked_into_and_what_was_seen_is_kept(made, store):

@@ -48,10 +48,24 @@ CONFIG = Config(
 @pytest.fixture(scope="module")
 def evaluated(world):
     """(artifact, report) of the full evaluation."""
-    store, inputs = world
-    artifact = run_stage(STAGE, CONFIG, inputs, store=store).artifact
-    text = (artifact.path / "report.json").read_text(encoding="utf-8")
-    return artifact, EvaluationReport.model_validate_json(text)
+    return evaluate(*world)
+
+
+def evaluate(store, inputs, *, force=False):
+    """(artifact, report) of the evaluation of `inputs`."""
+    artifact = run_stage(STAGE, CONFIG, inputs, store=store, force=force).artifact
+    written = (artifact.path / "report.json").read_bytes()
+    return artifact, EvaluationReport.model_validate_json(written)
+
+
+def tokens_of(world, publish, language, **options):
+    """Tokens written anew, as `write_tokens` takes `options`."""
+    return publish(
+        world[0],
+        "tokens",
+        lambda out: write_tokens(out, language, **options),
+        config={"language": language, **options},
+    )
 
 
 def predictions(artifact, name):
@@ -241,10 +255,9 @@ def test_all_but_the_times_repeats(world, evaluated):
     store, inputs = world
     artifact, report = evaluated
     before = {path.name: path.read_bytes() for path in (artifact.path / "predictions").iterdir()}
-    again = run_stage(STAGE, CONFIG, inputs, store=store, force=True).artifact
+    again, repeated = evaluate(store, inputs, force=True)
     after = {path.name: path.read_bytes() for path in (again.path / "predictions").iterdir()}
     assert before == after
-    repeated = EvaluationReport.model_validate_json((again.path / "report.json").read_bytes())
     names = ("comparisons", "retention", "classes", "calibration", "diagnostics", "data")
     for name in (*names, "agreement_by_language", "learning", "warnings"):
         assert getattr(report, name) == getattr(repeated, name)
@@ -258,17 +271,11 @@ def test_missing_baselines_and_labels_leave_their_lines_out(world, publish):
         for name, artifact in inputs.items()
         if not name.startswith(("pseudo", "supervised", "student_1"))
     }
-    fewer["student_tokens"] = publish(
-        store,
-        "tokens",
-        lambda out: write_tokens(out, "zh", gold=False),
-        config={"language": "zh", "gold": False},
-    )
+    fewer["student_tokens"] = tokens_of(world, publish, "zh", gold=False)
     fewer["corpus"] = publish(
         store, "corpus", lambda out: write_corpus(out, gold=False), config={"gold": False}
     )
-    artifact = run_stage(STAGE, CONFIG, fewer, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    artifact, report = evaluate(store, fewer)
     assert list(report.systems) == ["teacher", "student", "linear_pseudo_label", "majority"]
     assert report.systems["student"].sd is None
     assert report.diagnostics.pseudo_label_accuracy is None
@@ -279,12 +286,7 @@ def test_missing_baselines_and_labels_leave_their_lines_out(world, publish):
 def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
     """Retention of a teacher's English score says nothing about what could be kept in Chinese."""
     store, inputs = world
-    tokens = publish(
-        store,
-        "tokens",
-        lambda out: write_tokens(out, "en", also_tested_in="zh", reader="en+zh"),
-        config={"language": "en", "also": "zh"},
-    )
+    tokens = tokens_of(world, publish, "en", also_tested_in="zh", reader="en+zh")
     # Fitted on both: of a teacher that may score nothing there is no share to keep.
     teacher = publish(
         store, "teacher", lambda out: write_model(out, "en+zh", seed=1), config={"reads": "en+zh"}
@@ -299,8 +301,7 @@ def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
     zero_shot = {"zero_shot_0": inputs["pseudo_label_0"], "zero_shot_1": inputs["pseudo_label_1"]}
     read = {"teacher": teacher, "teacher_tokens": tokens, "teacher_signals": signals}
     made = {**fewer, **zero_shot, **read}
-    artifact = run_stage(STAGE, CONFIG, made, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    artifact, report = evaluate(store, made)
     names = ["teacher", "teacher_on_target", "student", "zero_shot"]
     assert list(report.systems)[:4] == names
     assert [report.systems[name].language for name in names] == ["en", "zh", "zh", "zh"]
@@ -330,15 +331,9 @@ def test_a_multilingual_teacher_is_scored_in_both_languages(world, publish):
 def test_a_student_of_several_languages_is_scored_in_each(world, publish):
     """A good mean, or the one language that is looked at, hides a language that was lost."""
     store, inputs = world
-    tokens = publish(
-        store,
-        "tokens",
-        lambda out: write_tokens(out, "zh", also_tested_in="en"),
-        config={"language": "zh", "also": "en"},
-    )
+    tokens = tokens_of(world, publish, "zh", also_tested_in="en")
     made = {**inputs, "student_tokens": tokens}
-    artifact = run_stage(STAGE, CONFIG, made, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    artifact, report = evaluate(store, made)
     assert [(group.column, group.value) for group in report.groups] == [
         ("language", "zh"),
         ("language", "en"),
@@ -378,12 +373,7 @@ def test_a_student_of_several_languages_is_scored_in_each(world, publish):
 def test_unlabelled_test_rows_are_a_users_mistake_with_a_remedy(world, publish):
     """An accuracy over rows without labels is 0 % and looks like a bad student."""
     store, inputs = world
-    tokens = publish(
-        store,
-        "tokens",
-        lambda out: write_tokens(out, "zh", test_labels=False),
-        config={"language": "zh", "test_labels": False},
-    )
+    tokens = tokens_of(world, publish, "zh", test_labels=False)
     with pytest.raises(ContractViolation, match="none of the 16 test rows of the student"):
         run_stage(STAGE, CONFIG, {**inputs, "student_tokens": tokens}, store=store)
 

@@ -32,7 +32,7 @@ def pretrained(tmp_path_factory):
     return folder
 
 
-def write_rows(path, rows, *, labelled=True):
+def write_rows(path, rows, *, labelled=True, languages=("en",)):
     rng = np.random.default_rng(len(str(path)))
     labels = [i % 2 for i in range(rows)]
     texts = [[2, 10 + label, *rng.integers(20, 40, 3).tolist(), 3] for label in labels]
@@ -41,7 +41,7 @@ def write_rows(path, rows, *, labelled=True):
             "example_id": [f"{rows:04x}{i:028x}" for i in range(rows)],
             "input_ids": pa.array(texts, pa.list_(pa.int32())),
             "label": pa.array(labels if labelled else [-1] * rows, pa.int32()),
-            "language": ["en"] * rows,
+            "language": [languages[i % len(languages)] for i in range(rows)],
         }
     )
     write_table(table, path)
@@ -51,11 +51,11 @@ def write_rows(path, rows, *, labelled=True):
 def tokens(publish, store, small_tokenizer):
     """Makes a tokens artifact whose label is the second token."""
 
-    def make(*, labelled=True, transfer=None):
+    def make(*, labelled=True, transfer=None, languages=("en",)):
         def write(output):
             if transfer is not None:
                 write_rows(output / "transfer" / "part-00000.parquet", 24, labelled=transfer)
-            write_rows(output / "train" / "part-00000.parquet", 48)
+            write_rows(output / "train" / "part-00000.parquet", 48, languages=languages)
             write_rows(output / "validation" / "part-00000.parquet", 16, labelled=labelled)
             (output / "tokenizer").mkdir()
             small_tokenizer.save(str(output / "tokenizer" / "tokenizer.json"))
@@ -63,7 +63,7 @@ def tokens(publish, store, small_tokenizer):
             (output / "tokens.json").write_text(json.dumps(facts))
             (output / "labels.json").write_text(json.dumps({"labels": LABELS}))
 
-        settings = {"labelled": labelled, "transfer": transfer}
+        settings = {"labelled": labelled, "transfer": transfer, "languages": languages}
         return publish(store, "tokens", write, config=settings)
 
     return make
@@ -169,6 +169,22 @@ def test_an_adversary_reads_transfer_rows_and_never_their_labels(store, tokens, 
     third = load_model(plain.path / "model").state_dict()
     assert third.keys() == first.keys(), "the adversary stays behind"
     assert any(not torch.equal(first[name], third[name]) for name in first)
+
+
+def test_several_source_languages_are_drawn_by_their_temperature(store, tokens, pretrained):
+    """A German quarter of the rows that a temperature was to make more of, read as a quarter."""
+    inputs = {"tokens": tokens(languages=("en", "en", "de", "en"))}
+    drawn, plain = (
+        run_stage(STAGE, config_of(pretrained, num_epochs=1, **settings), inputs, store=store)
+        for settings in ({"language_temperature": 2.0}, {})
+    )
+    facts = drawn.artifact.manifest.facts
+    assert (facts["rows_en"], facts["rows_de"]) == (36, 12)
+    # Shares of 6 and 3.46, the square roots, of 48 rows: 30.4 and 17.6.
+    assert (facts["drawn_en"], facts["drawn_de"]) == (30, 18)
+    assert not [name for name in plain.artifact.manifest.facts if name.startswith("drawn_")]
+    one, other = (load_model(made.artifact.path / "model") for made in (drawn, plain))
+    assert not torch.equal(one.head.weight, other.head.weight)
 
 
 def test_validation_rows_without_labels_are_a_mistake_with_a_remedy(store, tokens, pretrained):
