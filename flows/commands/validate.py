@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from data_contracts.errors import DecantError, RecipeError
+from flows.before_run import check_before_run
 from flows.environment import prepare_environment, quieten
 from flows.pipeline import step_names
 from flows.recipe_base import RecipeBase
@@ -33,7 +34,7 @@ def validate(
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
-    chosen.check_gates()
+    check_before_run(chosen)
     _check_places(chosen)
     print(f"recipe {chosen.name} is valid: {len(step_names(chosen))} steps")
 

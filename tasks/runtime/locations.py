@@ -107,6 +107,30 @@ def local_folder(uri: str) -> Path:
     return folder
 
 
+def model_file_here(uri: str, name: str) -> Path | None:
+    """File `name` of a model, if it is on this machine already; nothing is fetched."""
+    try:
+        kind = scheme(uri)
+        if kind in ("file", "pkg"):
+            path = _local_path(uri) / name
+            return path if path.is_file() else None
+    except SourceError:  # told when the model itself is looked for
+        return None
+    if kind != "hf":
+        return None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    model, _, revision = uri.removeprefix("hf://").partition("@")
+    if model.count("/") != 1 or not revision:
+        return None
+    try:
+        found = try_to_load_from_cache(model, name, revision=revision)
+    except HFValidationError:  # no name that the hub gives
+        return None
+    return Path(found) if isinstance(found, str) else None  # or a mark that it is not there
+
+
 def _local_path(uri: str) -> Path:
     if scheme(uri) == "pkg":
         package, _, inside = uri.removeprefix("pkg://").partition("/")
