@@ -101,6 +101,16 @@ def test_a_home_that_cannot_be_made_is_named(decant, tiny, arguments):
     assert "Traceback" not in done.stderr
 
 
+def test_a_study_that_cannot_be_run_starts_no_server(decant, tiny):
+    """Ten seconds of a server's start before a person hears that a section is missing."""
+    done = decant("tune", tiny / "recipe.yaml")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error:  recipe tiny has no section tuning\nrule:   ")
+    assert "remedy: add one" in done.stderr
+    assert "Prefect" not in done.stderr + done.stdout
+    assert not (decant.home / "prefect").exists()
+
+
 def test_errors_show_no_secrets(decant):
     """A log of a failed run would publish the key of the data bucket."""
     uri = "teacher.model=https://me:canary-4711@host/model"
