@@ -49,10 +49,12 @@ def _check_places(recipe: RecipeBase) -> None:
         except DecantError as error:
             missing.append(error)
     if missing:
+        remedies = dict.fromkeys(error.remedy for error in missing)
+        longest = [one for one in remedies if not any(one in more for more in {*remedies} - {one})]
         raise RecipeError(
             f"recipe {recipe.name}: " + "; ".join(error.fact for error in missing),
-            rule=missing[0].rule,
-            remedy=missing[0].remedy,
+            rule="; ".join(dict.fromkeys(error.rule for error in missing)),
+            remedy="; ".join(longest),
         )
     sources = [one for one in recipe.corpus_config().sources if isinstance(one, FileSource)]
     for source in sources:

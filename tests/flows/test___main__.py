@@ -65,6 +65,21 @@ def test_validate_finds_a_column_that_a_file_does_not_have(decant, tiny):
     assert "has no column 'sentence'" in done.stderr
 
 
+def test_validate_tells_each_missing_file_once_and_what_the_hub_s_are_called(decant, tiny):
+    """Fourteen paths for seven files, and no word of the form that was wanted."""
+    done = decant(
+        "validate", tiny / "recipe.yaml",
+        "--set", "data.sources.0.uri=nowhere/a.csv",
+        "--set", "data.sources.1.uri=Davlan/sib200",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("nowhere/a.csv") == 1
+    assert "no file at 'nowhere/a.csv'; no file at 'Davlan/sib200'" in done.stderr
+    remedy = done.stderr.partition("remedy: ")[2]
+    assert remedy.count("check the path") == 1
+    assert "hf://datasets/Davlan/sib200@revision/file" in remedy
+
+
 def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
     """The second file of a month, written by another program; or a file with a header alone."""
     many = tmp_path / "many"
