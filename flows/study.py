@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from data_contracts.errors import RecipeError, UserError
-from flows.before_run import check_known_models
+from flows.before_run import check_evaluation_rows, check_known_models
 from flows.partial import Node, Preparations, step_of
 from flows.recipe import Recipe
 from flows.recipe_files import check_recipe, encoder_recipe, put
@@ -79,8 +79,8 @@ def run_study(
 def check_study(recipe: Recipe) -> Tuning:
     """The study of `recipe`, refused if it cannot be run: asked before a server is started for it.
 
-    Raises: RecipeError if there is no section `tuning`, it changes what trials share, or the
-        student is compared with layers that its teacher does not have.
+    Raises: RecipeError if there is no section `tuning`, it changes what trials share, the student
+        is compared with layers that its teacher does not have, or a language lacks test rows.
     """
     if recipe.tuning is None:
         raise RecipeError(
@@ -90,6 +90,7 @@ def check_study(recipe: Recipe) -> Tuning:
             remedy="add one; flows/recipes/quickstart.yaml has an example",
         )
     check_known_models(recipe)
+    check_evaluation_rows(recipe)
     check_space(recipe, recipe.tuning)
     return recipe.tuning
 
