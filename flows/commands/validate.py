@@ -22,7 +22,9 @@ def validate(
     """Check a recipe and its sources without running anything.
 
     Files on this machine must exist and have the columns that the recipe names, of which the first
-    rows are read; remote ones are not asked for.
+    rows are read; remote ones are not asked for. By what the sources say of themselves, each
+    language must have rows to evaluate on, and by its config.json, if that is here, a teacher the
+    layers that it is compared by.
 
     Parameters
     ----------

@@ -18,6 +18,24 @@ def test_help_lists_commands_and_exit_codes(decant):
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("gc", "without --delete, only list them"),
+        ("score", "OUTPUT is a folder of Parquet files"),
+        ("tune", "A study that was killed goes on where it was"),
+        ("validate", "each language must have rows to evaluate on"),
+    ],
+)
+def test_a_command_s_own_help_tells_what_it_does_and_leaves_alone(decant, command, said):
+    """The line of a list, where somebody asked whether `gc` is safe to call."""
+    told = " ".join(decant(command, "--help", check=0).stdout.split())
+    assert said in told
+    assert "Exit codes" not in told
+    # In the list it has one line, as the others.
+    assert said not in " ".join(decant("--help", check=0).stdout.split())
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("validate", "no-such-recipe"),
