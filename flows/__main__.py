@@ -46,8 +46,13 @@ def _exit_codes() -> str:
     return "\n".join(lines)
 
 
-def make_app() -> App:
-    """The command-line application, with every command still unimported."""
+def make_app(called: str = "") -> App:
+    """The command-line application, with every command still unimported.
+
+    Args:
+        called: the command whose own help may be asked for: it is told in full, from its docstring,
+            for which its module is imported then. Of the others there is a line.
+    """
     app = App(
         name="decant",
         help=(
@@ -64,8 +69,9 @@ def make_app() -> App:
         app.command(
             f"flows.commands.{name}:{name}",
             name=name,
-            help=summary,
+            help=None if name == called else summary,
             sort_key=position,
+            help_format="markdown",  # lines of a docstring are filled anew
             help_epilogue="",
         )
     return app
@@ -81,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    app = make_app()
+    app = make_app(*arguments[:1])
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -2,9 +2,9 @@
 
 Networks of the recipe's shapes are built with random weights; nothing is trained or downloaded that
 a run would not need. The vocabulary and the length of texts are those of the tokens if the store
-has them, and otherwise the recipe's limits, which is said. Bytes are those of weights: fp32 counts
-four each; int8 one for each weight of a matrix or table, as exported. What a run measures of the
-exported files is what counts in the end.
+has them, and otherwise the recipe's limits, which is said; so is where the number of classes is
+from. Bytes are those of weights: fp32 counts four each; int8 one for each weight of a matrix or
+table, as exported. What a run measures of the exported files is what counts in the end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import DecantError
 from flows.costs import costs_of_network, flops_of_network, validation_texts
+from flows.known_classes import KnownClasses, known_classes
 from flows.partial import Node, step_of
 from flows.recipe import Recipe
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer, load_tokenizer
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
 _MEASURABLE = 1_000_000_000  # weights; a larger network takes more than a moment to build
-_UNKNOWN_LABELS = 2
 _TIMED_TEXTS = 50
 _TIMED_SECONDS = 1.0
 
@@ -49,7 +49,7 @@ class SystemDesign:
         length: tokens of the text that `flops` and `latency_ms_p50` are of.
         flops: of matrix products.
         latency_ms_p50: of the network alone, at batch 1; None if it is too large to try.
-        notes: where vocabulary and length come from.
+        notes: where vocabulary, length and number of classes come from.
     """
 
     name: str
@@ -88,15 +88,17 @@ def design(recipe: Recipe, store: ArtifactStore) -> tuple[SystemDesign, SystemDe
     known: dict[str, Artifact | None] = {}
     for node in steps.values():
         _look_up(node, store, known)
-    labels = _num_labels(known.get("student-tokens"))
     if recipe.problem == "sentence_embedding":
-        labels = _teacher_width(recipe)
+        width = _teacher_width(recipe)
+        classes = KnownClasses(width, f"vectors of the teacher's width, {width}")
+    else:
+        classes = known_classes(recipe, (known.get("student-tokens"), known.get("corpus")))
     threads = recipe.evaluation_config().speed.num_threads
     student = _reading(recipe, "student", known.get("student-tokens"))
     teacher = _reading(recipe, "teacher", known.get("teacher-tokens"))
     return (
-        _design(recipe, "student", student, labels, threads),
-        _design(recipe, "teacher", teacher, labels, threads),
+        _design(recipe, "student", student, classes, threads),
+        _design(recipe, "teacher", teacher, classes, threads),
     )
 
 
@@ -111,12 +113,6 @@ def _look_up(node: Node, store: ArtifactStore, known: dict[str, Artifact | None]
             known[node.name] = store.lookup(key_parts(node.stage, node.config, found))
         except DecantError:  # sources that are not here, a damaged artifact: nothing is known
             return
-
-
-def _num_labels(tokens: Artifact | None) -> int:
-    if tokens is None:
-        return _UNKNOWN_LABELS
-    return len(json.loads((tokens.path / "labels.json").read_text(encoding="utf-8"))["labels"])
 
 
 def _teacher_width(recipe: Recipe) -> int:
@@ -148,23 +144,23 @@ def _reading(recipe: Recipe, who: str, tokens: Artifact | None) -> Reading:
 
 
 def _design(
-    recipe: Recipe, who: str, reading: Reading, num_labels: int, num_threads: int
+    recipe: Recipe, who: str, reading: Reading, classes: KnownClasses, num_threads: int
 ) -> SystemDesign:
     import numpy as np
     import torch
 
     with torch.device("meta"):
-        shape = _network(recipe, who, reading, num_labels)
+        shape = _network(recipe, who, reading, classes.num_outputs)
     tables = sum(
         table.weight.numel() for table in shape.modules() if isinstance(table, torch.nn.Embedding)
     )
     total = sum(parameter.numel() for parameter in shape.parameters())
     in_eight_bits = sum(p.numel() for p in shape.parameters() if p.ndim == 2)
     length = max(1, round(float(np.mean([len(text) for text in reading.texts]))))
-    latency, notes = None, reading.notes
+    latency, notes = None, (*reading.notes, classes.note)
     if total <= _MEASURABLE:
         torch.manual_seed(0)
-        network = _network(recipe, who, reading, num_labels)
+        network = _network(recipe, who, reading, classes.num_outputs)
         latency = costs_of_network(
             network, reading.texts, num_threads=num_threads, max_seconds=_TIMED_SECONDS
         ).latency_ms_p50

@@ -1,12 +1,18 @@
-"""Which layers of a student a recipe may compare with its teacher's, told before anything runs."""
+"""Which layers of a student a recipe may compare with its teacher's, told before anything runs.
+
+What the recipe says by itself is checked when it is read (`check_layers`); what its teacher's
+config.json says, where that is on this machine, when it is to be run (`check_teacher_layers`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from data_contracts.errors import RecipeError
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.config import StaticArchitecture, StudentArchitecture
-from tasks.training.matching_config import RelationTerm
+from tasks.modeling.known_shape import KnownShape, known_shape
+from tasks.training.matching_config import AnyMatchingTerm, RelationTerm
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe
@@ -61,6 +67,48 @@ def check_layers(recipe: Recipe) -> None:
                 f"does not divide student.architecture.hidden_size {shape.hidden_size}: choose a "
                 "divisor of it and of the teacher's width"
             )
+
+
+def check_teacher_layers(recipe: Recipe) -> None:
+    """Refuse layer terms that compare what the teacher does not have, if its shape is known here.
+
+    Raises: RecipeError with the teacher's number of layers, or its width.
+    """
+    if not recipe.student.matching:
+        return
+    model = recipe.teacher_config().model
+    teacher = known_shape(model)
+    if teacher is None:
+        return
+    shape = recipe.student.architecture
+    student = shape.num_layers if isinstance(shape, StudentArchitecture) else None
+    for number, term in enumerate(recipe.student.matching):
+        _check_teacher(f"student.matching.{number}", term, student, teacher, model)
+
+
+def _check_teacher(
+    place: str, term: AnyMatchingTerm, student: int | None, teacher: KnownShape, model: str
+) -> None:
+    if teacher.num_layers is not None and term.teacher_layers > teacher.num_layers:
+        raise RecipeError(
+            f"{place} ({term.title}) needs {term.teacher_layers} layers of the teacher, but "
+            f"{model} has {teacher.num_layers}",
+            rule="layers are counted from 1 to the topmost; {last: k} needs k of both networks",
+            remedy=f"correct {place}.layers, or choose a teacher of {term.teacher_layers} layers",
+        )
+    if teacher.num_layers is not None and student is not None:
+        try:
+            term.pairs(student, teacher.num_layers)
+        except RecipeError as error:
+            fact = f"{place}: {error.fact} ({model})"
+            raise RecipeError(fact, rule=error.rule, remedy=error.remedy) from None
+    if isinstance(term, RelationTerm) and (teacher.width or 0) % term.num_relation_heads:
+        raise RecipeError(
+            f"{place}.num_relation_heads is {term.num_relation_heads}, which does not divide the "
+            f"width {teacher.width} of the teacher {model}",
+            rule="vectors of all heads are cut into pieces of one size, in both networks",
+            remedy="choose a divisor of it and of the student's width",
+        )
 
 
 def _check_same_tokens(recipe: Recipe, term: str) -> None:

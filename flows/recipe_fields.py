@@ -41,6 +41,18 @@ def description(kind: type[BaseModel], location: Location) -> str:
     return ""
 
 
+def known_values(kind: type[BaseModel], location: Location) -> list[str]:
+    """The words that the field at `location` may have, or an item of it; empty if any may be."""
+    while location and str(location[-1]).isdecimal():
+        location = location[:-1]
+    if not location:
+        return []
+    # The problem decides the kind of recipe: a misspelt one may have been meant for the other.
+    kinds = (Recipe, Seq2SeqRecipe) if location == ("problem",) else (kind,)
+    annotations = [field.annotation for one in kinds for field in _fields_at(one, location)]
+    return list(dict.fromkeys(word for one in annotations for word in _words_in(one)))
+
+
 def takes_null(kind: type[BaseModel], location: Location) -> bool:
     """Whether null is a value of the field at `location`."""
     return any(_holds_none(field.annotation) for field in _fields_at(kind, location))
@@ -84,6 +96,14 @@ def _holds_none(annotation: Any) -> bool:
     if isinstance(origin, type) and issubclass(origin, (list, tuple, dict)):
         return False
     return any(_holds_none(part) for part in typing.get_args(annotation))
+
+
+def _words_in(annotation: Any) -> list[str]:
+    """The texts of all literals in an annotation, outside the models in it."""
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return [part for part in parts if isinstance(part, str)]
+    return [word for part in parts for word in _words_in(part)]
 
 
 def _has_tag(model: type[BaseModel], tag: object) -> bool:

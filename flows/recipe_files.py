@@ -6,28 +6,23 @@ error says which field, which value, which rule, and what to do.
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
 from flows.recipe import Recipe
-from flows.recipe_fields import description, known_fields, recipe_kind
+from flows.recipe_fields import recipe_kind
+from flows.recipe_refusals import refusal, shown
 from flows.recipe_text import SHIPPED as SHIPPED  # where callers look for it
 from flows.recipe_text import recipe_values
 from flows.seq2seq_recipe import Seq2SeqRecipe
 
 AnyRecipe = Recipe | Seq2SeqRecipe
 """A recipe of either kind; its `problem` says which."""
-
-_MAX_ERRORS = 8
-_MAX_VALUE_CHARS = 80
 
 
 def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> AnyRecipe:
@@ -63,7 +58,7 @@ def check_recipe(values: dict[str, Any], *, name: str) -> AnyRecipe:
     try:
         return recipe_kind(values).model_validate(values)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False), values, name) from None
+        raise refusal(error.errors(include_url=False), values, name) from None
 
 
 def encoder_recipe(recipe: AnyRecipe) -> Recipe:
@@ -117,7 +112,7 @@ def put(values: dict[str, Any], path: str, value: Any, *, source: str) -> None:
             place = key
         else:
             raise RecipeError(
-                f"{source}: {'.'.join(keys[:depth])} is {_shown(holder)}, which has no fields",
+                f"{source}: {'.'.join(keys[:depth])} is {shown(holder)}, which has no fields",
                 rule="each name but the last leads to a section or a list",
                 remedy="check the path against the recipe",
             )
@@ -130,60 +125,3 @@ def put(values: dict[str, Any], path: str, value: Any, *, source: str) -> None:
             holder = holder[place]
         else:
             holder = holder[place]
-
-
-def _refusal(errors: list[ErrorDetails], values: dict[str, Any], name: str) -> RecipeError:
-    facts, rules, remedies = [], [], []
-    kind = recipe_kind(values)
-    for error in errors[:_MAX_ERRORS]:
-        path = _readable_path(error["loc"], values)
-        if error["type"] == "extra_forbidden":
-            known = sorted(known_fields(kind, error["loc"][:-1]))
-            field = str(error["loc"][-1])
-            close = difflib.get_close_matches(field, known, n=1)
-            section = ".".join(map(str, path[:-1])) or "the recipe"
-            facts.append(f"{'.'.join(path)} is not a field")
-            rules.append(f"the fields of {section} are: {', '.join(known)}")
-            if close:
-                remedies.append(f"did you mean {'.'.join([*path[:-1], close[0]])}?")
-        elif error["type"] == "missing":
-            facts.append(f"{'.'.join(path)} is missing")
-            rules.append(description(kind, error["loc"]) or "this field is required")
-        else:
-            message = error["msg"].removeprefix("Value error, ")
-            if path and error["type"] != "value_error":
-                facts.append(f"{'.'.join(path)} = {_shown(error['input'])}: {message}")
-                if meaning := description(kind, error["loc"]):
-                    rules.append(f"{path[-1]}: {meaning}")
-            else:
-                facts.append(f"{'.'.join(path)}: {message}" if path else message)
-    if len(errors) > _MAX_ERRORS:
-        facts.append(f"and {len(errors) - _MAX_ERRORS} more")
-    remedy = "; ".join(remedies) or "correct the recipe, or the --set that changed it"
-    if len(facts) == 1:
-        return RecipeError(f"recipe {name}: {facts[0]}", rule=" ".join(rules), remedy=remedy)
-    lines = "\n        ".join([f"recipe {name}, {len(errors)} fields:", *facts])
-    return RecipeError(lines, rule="\n        ".join(dict.fromkeys(rules)), remedy=remedy)
-
-
-def _readable_path(location: tuple[int | str, ...], values: Any) -> list[str]:
-    """`location` without the union tags that pydantic puts between the keys a user wrote."""
-    path: list[str] = []
-    holder = values
-    for number, item in enumerate(location):
-        try:
-            holder = holder[item]
-        except (KeyError, IndexError, TypeError):
-            # A union's tag, unless it is the last: then a field that should be there.
-            if number < len(location) - 1:
-                continue
-        path.append(str(item))
-    return path
-
-
-def _shown(value: object) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import UserError
+from flows.before_run import check_before_run
 from flows.pipeline import pour, small_steps, step_names
 from flows.recipe_base import RecipeBase
 from flows.runs import RunLog, RunningRun
@@ -253,7 +254,7 @@ def run_pipeline(
     Raises: UserError if the options name a step that the recipe does not have or a gate could not
         be measured, and whatever a stage raises; finished steps stay cached.
     """
-    recipe.check_gates()
+    check_before_run(recipe)
     names = step_names(recipe)
     for name in (*options.force, *((options.start_from,) if options.start_from else ())):
         if name not in names:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from data_contracts.errors import RecipeError, UserError
+from flows.before_run import check_evaluation_rows, check_known_models
 from flows.partial import Node, Preparations, step_of
 from flows.recipe import Recipe
 from flows.recipe_files import check_recipe, encoder_recipe, put
@@ -58,15 +59,7 @@ def run_study(
     Raises: RecipeError if there is no section `tuning`, or it changes what trials share; UserError
         if no trial came to an end; whatever the shared steps raise.
     """
-    tuning = recipe.tuning
-    if tuning is None:
-        raise RecipeError(
-            f"recipe {recipe.name} has no section tuning",
-            rule="a study needs parameters to change, such as {path: distillation.alpha, kind: "
-            "float, low: 0, high: 1}",
-            remedy="add one; flows/recipes/quickstart.yaml has an example",
-        )
-    check_space(recipe, tuning)
+    tuning = check_study(recipe)
     goal = step_of(recipe, GOAL)
     log = RunLog(store.root, f"{recipe.name}-tuning")
     listener = LISTENER.get() or SilentListener()
@@ -81,6 +74,25 @@ def run_study(
             study = _Study(recipe, tuning, folder, prepared, listener, options.workers)
             study.run(store, call, run_id)
             return study.finish(store, log, run_id)
+
+
+def check_study(recipe: Recipe) -> Tuning:
+    """The study of `recipe`, refused if it cannot be run: asked before a server is started for it.
+
+    Raises: RecipeError if there is no section `tuning`, it changes what trials share, the student
+        is compared with layers that its teacher does not have, or a language lacks test rows.
+    """
+    if recipe.tuning is None:
+        raise RecipeError(
+            f"recipe {recipe.name} has no section tuning",
+            rule="a study needs parameters to change, such as {path: distillation.alpha, kind: "
+            "float, low: 0, high: 1}",
+            remedy="add one; flows/recipes/quickstart.yaml has an example",
+        )
+    check_known_models(recipe)
+    check_evaluation_rows(recipe)
+    check_space(recipe, recipe.tuning)
+    return recipe.tuning
 
 
 def check_space(recipe: Recipe, tuning: Tuning) -> None:

@@ -8,20 +8,21 @@
 Each part is an artifact of its own, keyed by the teacher's and the part's bytes: new data is scored
 alone, a kill costs one part, and every student, seed and tuning trial shares the result. Logits are
 float32 in evaluation mode: 4 bytes a class is nothing beside the forward pass that made them. A
-process loads the teacher once for all of its parts, and where all parts are read here, it is
-compiled if together they are worth it.
+process loads the teacher once for all of its parts and gives it up when there are no more; where
+all parts are read here, it is compiled if together they are worth it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
+from tasks.runtime.keeping import Kept
 from tasks.runtime.shards import SHARD_RUNNER, Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
@@ -100,7 +101,7 @@ def read_signals(
             num_rows += int(outcome.artifact.manifest.facts["rows"])
             num_reused += outcome.cached
     finally:
-        _loaded.cache_clear()  # the device's memory belongs to the next step
+        _TEACHER.drop()  # the device's memory belongs to the next step
     shutil.copyfile(teacher.path / "model" / "labels.json", workspace.output / "labels.json")
     return StageSummary(facts={"rows": num_rows, "parts_reused": num_reused})
 
@@ -114,13 +115,23 @@ def _num_tokens(tokens: Path, roles: tuple[Role, ...]) -> int:
     return sum(counts.get(role, 0) for role in roles)
 
 
-@lru_cache(maxsize=1)
-def _loaded(folder: Path, content_digest: str) -> EncoderWithHead:
-    """The teacher in `folder`, on the CPU until it is moved; loaded once for all parts."""
+def _load(folder: Path, content_digest: str) -> EncoderWithHead:
     from tasks.problems import load_model
 
     del content_digest  # of the artifact: a forced run may put another teacher into the folder
     return load_model(folder)
+
+
+_TEACHER = Kept(_load)
+
+
+def _teacher(folder: Path, content_digest: str) -> AbstractContextManager[EncoderWithHead]:
+    """The teacher in `folder`, on the CPU until it is moved; loaded once for a process's parts.
+
+    A process keeps one, until it has asked nothing for a minute: it may be one of a pool, which
+    lives on while students are trained.
+    """
+    return _TEACHER.using(folder, content_digest)
 
 
 def _score_part_of(tokens: Path, *, planned_tokens: int):
@@ -152,18 +163,19 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
         workspace.progress.start(f"teacher reads {config.part}", total=len(table), unit="texts")
         num_labels, facts = head["num_labels"], read_token_facts(tokens)
         precision = resolve_precision(config.precision)
-        logits, answers = predict_rows(
-            _loaded(folder, inputs["teacher"].content_digest).to(place()),
-            problem,
-            table,
-            num_labels=num_labels,
-            pad_token_id=facts.pad_token_id,
-            batch_tokens=config.batch_tokens,
-            precision=precision,
-            planned_tokens=planned_tokens,
-            max_length_tokens=facts.max_length_tokens,
-            progress=workspace.progress,
-        )
+        with _teacher(folder, inputs["teacher"].content_digest) as model:
+            logits, answers = predict_rows(
+                model.to(place()),
+                problem,
+                table,
+                num_labels=num_labels,
+                pad_token_id=facts.pad_token_id,
+                batch_tokens=config.batch_tokens,
+                precision=precision,
+                planned_tokens=planned_tokens,
+                max_length_tokens=facts.max_length_tokens,
+                progress=workspace.progress,
+            )
         # A part may hold no row that the teacher can read: its logits then have no width either.
         signals = problem.signal_table(table, logits.reshape(-1, num_labels), answers)
         check_table(signals, problem.signals_contract)

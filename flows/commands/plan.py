@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
+from flows.before_run import check_before_run
 from flows.console import facts_text, output
 from flows.environment import prepare_environment, quieten
 from flows.planning import plan as make_plan
@@ -30,7 +31,7 @@ def plan(
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
-    chosen.check_gates()
+    check_before_run(chosen)
     steps = make_plan(chosen, ArtifactStore(home()))
     console = output()
     for step in steps:

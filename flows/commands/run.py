@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from data_contracts.errors import GateRefused, UserError
+from flows.before_run import check_before_run
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.recipe_base import RecipeBase
@@ -73,7 +74,7 @@ def run(
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
-    chosen.check_gates()
+    check_before_run(chosen)
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from data_contracts.errors import UserError
+from flows.before_run import check_before_run
 from flows.environment import prepare_environment, quieten
 from flows.recipe_files import read_recipe
 from flows.servers import end_in_order_on_sigterm, free_port, prefect_server
@@ -41,7 +42,7 @@ def serve(
     prepare_environment(console_logs=True)
     quieten()
     chosen = read_recipe(recipe, set_)
-    chosen.check_gates()
+    check_before_run(chosen)
     if cron is not None and len(cron.split()) != 5:  # told before a server is started for it
         raise _no_schedule(cron)
     end_in_order_on_sigterm()

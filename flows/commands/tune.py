@@ -9,7 +9,7 @@ from flows.environment import prepare_environment, quieten, stay_offline
 from flows.recipe_files import encoder_recipe, read_recipe
 from flows.running import Options
 from flows.servers import find_prefect_api
-from flows.study import run_study
+from flows.study import check_study, run_study
 from flows.study_results import print_study
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
@@ -44,6 +44,7 @@ def tune(
     prepare_environment()
     quieten()
     chosen = encoder_recipe(read_recipe(recipe, set_))
+    check_study(chosen)  # told before a server is started for it
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())

@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from data_contracts.errors import DecantError, RecipeError
+from flows.before_run import check_before_run
 from flows.environment import prepare_environment, quieten
 from flows.pipeline import step_names
 from flows.recipe_base import RecipeBase
@@ -21,7 +22,9 @@ def validate(
     """Check a recipe and its sources without running anything.
 
     Files on this machine must exist and have the columns that the recipe names, of which the first
-    rows are read; remote ones are not asked for.
+    rows are read; remote ones are not asked for. By what the sources say of themselves, each
+    language must have rows to evaluate on, and by its config.json, if that is here, a teacher the
+    layers that it is compared by.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ def validate(
     prepare_environment()
     quieten()
     chosen = read_recipe(recipe, set_)
-    chosen.check_gates()
+    check_before_run(chosen)
     _check_places(chosen)
     print(f"recipe {chosen.name} is valid: {len(step_names(chosen))} steps")
 
@@ -48,10 +51,12 @@ def _check_places(recipe: RecipeBase) -> None:
         except DecantError as error:
             missing.append(error)
     if missing:
+        remedies = dict.fromkeys(error.remedy for error in missing)
+        longest = [one for one in remedies if not any(one in more for more in {*remedies} - {one})]
         raise RecipeError(
             f"recipe {recipe.name}: " + "; ".join(error.fact for error in missing),
-            rule=missing[0].rule,
-            remedy=missing[0].remedy,
+            rule="; ".join(dict.fromkeys(error.rule for error in missing)),
+            remedy="; ".join(longest),
         )
     sources = [one for one in recipe.corpus_config().sources if isinstance(one, FileSource)]
     for source in sources:

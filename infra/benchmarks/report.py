@@ -6,13 +6,13 @@ printed like what is faster.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from infra.benchmarks import gpu_figures, plots, seeds_table
 from infra.benchmarks.machine import moment
+from infra.benchmarks.measured import NotMeasuredError, read_result
 from infra.benchmarks.settings import needs_sib200
 
 NAMES = {
@@ -42,10 +42,7 @@ NAMES = {
 
 def write_report(results: Path, target: Path) -> Path:
     """Write `speed.md` and its plots into `target` from the JSON files in `results`."""
-    found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(results.glob("*.json"))
-    }
+    found = {path.stem: read_result(path) for path in sorted(results.glob("*.json"))}
     lines = [
         "# Speed",
         "",
@@ -82,7 +79,7 @@ def _told(
     """A section; of a result that lacks a field that was not measured in its day, one line."""
     try:
         return section(result, target)
-    except KeyError as missing:
+    except NotMeasuredError as missing:
         command = _command(result, name)
         return [
             f"{name}: measured before {missing} was recorded; `{command}` measures it again.",

@@ -14,16 +14,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from data_contracts.evaluation import Course, Learning
 from tasks.comparison.material import Material
 from tasks.corpus.languages import in_any_language
 from tasks.corpus.tables import read_table
 from tasks.problems import PROBLEMS
-from tasks.training.diagnostics import collapsed, fertility, saturation, teacher_domain
+from tasks.training.diagnostics import (
+    collapsed,
+    evenly_spread,
+    fertility,
+    saturation,
+    teacher_domain,
+)
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.objectives import Objective
+from tasks.training.signal_join import SignalJoin
 
 _SHARE = "share_"
 _DRIFT = "_drift_"
@@ -86,19 +92,45 @@ def _saturated(
     """Of the rows that the student learned from, at the temperature that its loss began with."""
     settings = Objective(objective.loss_terms).settings(0)
     temperatures = [value for name, value in settings.items() if name.startswith("temperature_")]
+    if not temperatures:
+        return []
+    # Counted first, then looked at: a part is in memory at a time, however many rows there are.
+    parts = _parts(material, roles)
+    counts = [len(_logits(material, part, languages)) for part in parts]
+    drawn = evenly_spread(sum(counts))
+    if not len(drawn):
+        return []
+    found, start = [], 0
+    for part, count in zip(parts, counts, strict=True):
+        here = drawn[(drawn >= start) & (drawn < start + count)] - start
+        start += count
+        if len(here):
+            found.append(_logits(material, part, languages)[here])
+    return saturation(np.concatenate(found), temperatures[0]).warnings
+
+
+def _parts(material: Material, roles: Sequence[str]) -> list[str]:
+    """Names (role/file) of the parts of the student's tokens, in the order of its rows."""
     folder = material.path("student_tokens")
     paths = [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
-    if not temperatures or not paths:
-        return []
-    rows = pa.concat_tables([read_table(path, ["example_id", "language"]) for path in paths])
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _logits(material: Material, part: str, languages: Sequence[str]) -> np.ndarray:
+    """The teacher's logits (answers, C) of the rows of a part that the student learned from.
+
+    Args:
+        languages: that these rows are read in; all if empty.
+    """
+    rows = read_table(material.path("student_tokens") / part, ["example_id", "language"])
     if languages:
         rows = rows.filter(in_any_language(rows["language"], languages))
-    rows = rows.filter(material.has_signal(rows["example_id"]))
+    num_classes = len(material.label_names)
     if not len(rows):
-        return []
-    values = material.signals(rows["example_id"])["logits"].combine_chunks().flatten()
-    logits = np.asarray(values, dtype=np.float32).reshape(-1, len(material.label_names))
-    return saturation(logits, temperatures[0]).warnings
+        return np.empty((0, num_classes), np.float32)
+    join = SignalJoin(material.path("teacher_signals"), material.label_names)
+    values = join.rows(part, rows["example_id"])["logits"].combine_chunks().flatten()
+    return np.asarray(values, dtype=np.float32).reshape(-1, num_classes)
 
 
 def _history(material: Material) -> dict[str, Any]:

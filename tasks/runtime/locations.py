@@ -28,6 +28,11 @@ from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _SCHEMES = ("file", "pkg", "hf", "s3")
+# What the hub calls a model or data set, unlike a file of data; or the tokenizer of that model.
+_ON_HUB = re.compile(
+    r"^(?P<owner>[A-Za-z0-9][\w.-]*)/(?![^/]*\.(csv|tsv|jsonl?|parquet|conll|txt|gz)(/|$))"
+    r"(?P<name>[\w.-]+)(/tokenizer\.json)?$"
+)
 # What a model folder may consist of: no pickles, no Python files.
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 
@@ -103,8 +108,32 @@ def local_folder(uri: str) -> Path:
         return Path(os.path.commonpath([copy.parent for copy in copies]))
     folder = _local_path(uri)
     if not folder.is_dir():
-        raise _missing(uri, f"{folder} is not a folder")
+        raise _missing(uri, _not_here(uri, folder, "no folder"))
     return folder
+
+
+def model_file_here(uri: str, name: str) -> Path | None:
+    """File `name` of a model, if it is on this machine already; nothing is fetched."""
+    try:
+        kind = scheme(uri)
+        if kind in ("file", "pkg"):
+            path = _local_path(uri) / name
+            return path if path.is_file() else None
+    except SourceError:  # told when the model itself is looked for
+        return None
+    if kind != "hf":
+        return None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    model, _, revision = uri.removeprefix("hf://").partition("@")
+    if model.count("/") != 1 or not revision:
+        return None
+    try:
+        found = try_to_load_from_cache(model, name, revision=revision)
+    except HFValidationError:  # no name that the hub gives
+        return None
+    return Path(found) if isinstance(found, str) else None  # or a mark that it is not there
 
 
 def _local_path(uri: str) -> Path:
@@ -135,7 +164,7 @@ def _local_files(uri: str) -> list[Path]:
         files = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
         files = [file for file in files if file.is_file()]
     if not files:
-        raise _missing(uri, f"no file at {path}")
+        raise _missing(uri, _not_here(uri, path, "no file"))
     return sorted(files)
 
 
@@ -205,7 +234,7 @@ def _remote_files(uri: str) -> tuple[Any, list[_RemoteFile]]:
     # S3 lists "folders" as empty objects whose name ends in a slash.
     paths = sorted(p for p, info in infos.items() if info["type"] == "file" and p[-1] != "/")
     if not paths:
-        raise _missing(uri, "nothing there")
+        raise _missing(uri, f"{uri!r}: nothing there")
     folder = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     files = []
     for path in paths:
@@ -252,7 +281,7 @@ class _remote:  # noqa: N801  # reads as a verb at its use
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FileNotFoundError):
-            raise _missing(self.uri, "nothing there") from error
+            raise _missing(self.uri, f"{self.uri!r}: nothing there") from error
         if isinstance(error, PermissionError):
             raise SourceError(
                 f"{self.uri!r}: access denied",
@@ -289,9 +318,21 @@ def _no_server_answered(error: BaseException | None) -> bool:
     )
 
 
+def _not_here(uri: str, path: Path, what: str) -> str:
+    """That there is no file or folder at `path`, with the URI if that is another text."""
+    is_file = what == "no folder" and path.exists()
+    place = f"{str(path)!r} is not a folder" if is_file else f"{what} at {str(path)!r}"
+    return place if Path(uri).expanduser() == path else f"{uri!r}: {place}"
+
+
 def _missing(uri: str, fact: str) -> SourceError:
+    remedy = "check the path; relative paths start at the working directory"
+    if (named := _ON_HUB.match(uri)) and not Path(named["owner"]).exists():
+        name = f"{named['owner']}/{named['name']}"
+        remedy += (
+            f"; what the Hugging Face hub calls {name} is named hf://datasets/{name}@revision/file "
+            f"if it is a data set, hf://{name}@revision if it is a model"
+        )
     return SourceError(
-        f"{uri!r}: {fact}",
-        rule="a source names an existing file, folder or glob",
-        remedy="check the path; relative paths start at the working directory",
+        fact, rule="sources and models are existing files, folders or globs", remedy=remedy
     )

@@ -204,9 +204,7 @@ def saturation(logits_AC: np.ndarray, temperature: float) -> Findings:
         logits_AC: of the teacher; up to 4,096 answers, evenly spread, are looked at.
         temperature: of the loss that compares them with the student's.
     """
-    available = len(logits_AC)
-    rows = np.unique(np.linspace(0, available - 1, min(available, _ASKED_ANSWERS)).astype(np.int64))
-    logits = np.asarray(logits_AC[rows], dtype=np.float64)
+    logits = np.asarray(logits_AC[evenly_spread(len(logits_AC))], dtype=np.float64)
     nats = float(entropy(logits / temperature).mean())
     share = nats / float(np.log(logits.shape[1]))
     found = Findings({"teacher_entropy_share": round(share, 4)})
@@ -217,6 +215,11 @@ def saturation(logits_AC: np.ndarray, temperature: float) -> Findings:
             "labels; raise the temperature, or fine-tune the teacher for fewer epochs"
         )
     return found
+
+
+def evenly_spread(available: int) -> np.ndarray:
+    """Positions, ascending, of the answers that are looked at: 4,096 of `available`, or all."""
+    return np.unique(np.linspace(0, available - 1, min(available, _ASKED_ANSWERS)).astype(np.int64))
 
 
 def teacher_domain(signals: Path, roles: Sequence[str]) -> Findings:

@@ -78,9 +78,17 @@ class MatchingTerm(Frozen):
     @property
     def student_layers(self) -> int:
         """How many layers a student must have at least."""
+        return self._needed(0)
+
+    @property
+    def teacher_layers(self) -> int:
+        """How many layers a teacher must have at least."""
+        return self._needed(1)
+
+    def _needed(self, side: int) -> int:
         layers: Pairs = dict(self)["layers"]
         if isinstance(layers, tuple):
-            return max(mine for mine, _ in layers)
+            return max(pair[side] for pair in layers)
         return layers.last if isinstance(layers, LastLayers) else 1
 
     def pairs(self, student: int, teacher: int) -> tuple[tuple[int, int], ...]:

@@ -18,6 +18,24 @@ def test_help_lists_commands_and_exit_codes(decant):
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("gc", "without --delete, only list them"),
+        ("score", "OUTPUT is a folder of Parquet files"),
+        ("tune", "A study that was killed goes on where it was"),
+        ("validate", "each language must have rows to evaluate on"),
+    ],
+)
+def test_a_command_s_own_help_tells_what_it_does_and_leaves_alone(decant, command, said):
+    """The line of a list, where somebody asked whether `gc` is safe to call."""
+    told = " ".join(decant(command, "--help", check=0).stdout.split())
+    assert said in told
+    assert "Exit codes" not in told
+    # In the list it has one line, as the others.
+    assert said not in " ".join(decant("--help", check=0).stdout.split())
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("validate", "no-such-recipe"),
@@ -65,6 +83,21 @@ def test_validate_finds_a_column_that_a_file_does_not_have(decant, tiny):
     assert "has no column 'sentence'" in done.stderr
 
 
+def test_validate_tells_each_missing_file_once_and_what_the_hub_s_are_called(decant, tiny):
+    """Fourteen paths for seven files, and no word of the form that was wanted."""
+    done = decant(
+        "validate", tiny / "recipe.yaml",
+        "--set", "data.sources.0.uri=nowhere/a.csv",
+        "--set", "data.sources.1.uri=Davlan/sib200",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("nowhere/a.csv") == 1
+    assert "no file at 'nowhere/a.csv'; no file at 'Davlan/sib200'" in done.stderr
+    remedy = done.stderr.partition("remedy: ")[2]
+    assert remedy.count("check the path") == 1
+    assert "hf://datasets/Davlan/sib200@revision/file" in remedy
+
+
 def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
     """The second file of a month, written by another program; or a file with a header alone."""
     many = tmp_path / "many"
@@ -99,6 +132,16 @@ def test_a_home_that_cannot_be_made_is_named(decant, tiny, arguments):
     assert done.returncode == 2, done.stderr
     assert "cannot be made" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_study_that_cannot_be_run_starts_no_server(decant, tiny):
+    """Ten seconds of a server's start before a person hears that a section is missing."""
+    done = decant("tune", tiny / "recipe.yaml")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error:  recipe tiny has no section tuning\nrule:   ")
+    assert "remedy: add one" in done.stderr
+    assert "Prefect" not in done.stderr + done.stdout
+    assert not (decant.home / "prefect").exists()
 
 
 def test_errors_show_no_secrets(decant):

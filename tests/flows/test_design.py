@@ -69,6 +69,51 @@ def test_a_design_counts_the_network_that_training_builds(tiny, store, name):
     assert teacher.latency_ms_p50 > 0
 
 
+def weights_of_heads(tiny, store, **data):
+    """Weights of student and teacher beyond those of their encoders, and what is said of them."""
+    values = recipe_of(tiny, ARCHITECTURES["shape"]).model_dump(mode="json", exclude_unset=True)
+    values["data"] |= data
+    student, teacher = design(check_recipe(values, name="tiny"), store)
+    encoder = 2 * (4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 4 * 32)  # two layers of the student
+    tables = 120 * 32 + 24 * 32 + 32 + 2 * 32
+    backbone_of_teacher = 17_219 - (3 * 32 + 3)
+    found = (
+        student.num_parameters - encoder - tables,
+        teacher.num_parameters - backbone_of_teacher,
+    )
+    assert student.notes[-1] == teacher.notes[-1]
+    return found, student.notes[-1]
+
+
+def test_classes_are_counted_by_the_recipe_before_there_is_a_corpus(tiny, store):
+    """A budget of two classes for a problem of a thousand, and no word that they were a guess."""
+    two = 2 * 32 + 2
+    said = "classes unknown before ingestion: 2 assumed"
+    assert weights_of_heads(tiny, store) == ((two, two), said)
+    seven = 7 * 32 + 7
+    allowed = {"labels": ["on", "off", "heat", "cool", "dim", "lock", "open"]}
+    said = "7 classes of data.filters.labels"
+    assert weights_of_heads(tiny, store, filters=allowed) == ((seven, seven), said)
+    sources = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))["data"]["sources"]
+    for one in sources:
+        one["label_names"] = ["on", "off", "heat", "cool"]
+    four = 4 * 32 + 4
+    found = weights_of_heads(tiny, store, sources=sources)
+    assert found == ((four, four), "4 classes of the sources' label_names")
+
+
+def test_classes_of_a_corpus_are_counted_before_it_is_tokenized(tiny, store):
+    """Two classes assumed beside a corpus that lists three."""
+    recipe = recipe_of(tiny, ARCHITECTURES["shape"])
+    steps = Preparations(
+        store, RunLog(store.root, "tiny"), SilentListener(), call_directly, run_id="r", workers=1
+    )
+    needed = {node.name: node for node in step_of(recipe, "student-seed-0").needs()}
+    steps.artifact(needed["corpus"])
+    three = 3 * 32 + 3
+    assert weights_of_heads(tiny, store) == ((three, three), "3 classes of the cached corpus")
+
+
 def test_without_tokens_the_recipe_s_limits_are_taken_and_said(tiny, store):
     """A figure of short texts, read as one of the longest."""
     student, teacher = design(recipe_of(tiny, ARCHITECTURES["shape"]), store)

