@@ -1,8 +1,8 @@
 """What goes wrong in a distillation without an error, measured cheaply and told with its cause.
 
     at each validation   share of each loss term in the gradient (at the logits; in the text vectors
-                         below an adversary; in the weights, if layers are compared); likeness of
-                         text vectors
+                         below an adversary; in the weights, if layers are compared, whatever else
+                         there is); likeness of text vectors
     once, before         the teacher's certainty; how many tokens the student reads for its one
 
 The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
