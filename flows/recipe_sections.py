@@ -114,7 +114,7 @@ class Peer(Reading):
 
 
 class Mutual(MutualTerm):
-    """Networks that teach one another; the student is the first of them."""
+    """Networks that teach one another; the student is the first, and keeps its companions."""
 
     peers: tuple[Peer, ...] = Field((), max_length=7, description="further students")
     teacher: bool = Field(

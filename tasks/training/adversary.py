@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -155,14 +156,15 @@ def with_adversary(
             rule="adversary is for problems with one answer a text",
             remedy="leave adversary out",
         )
+    assert examples.groups is not None
     names = examples.group_names
-    if len(names) < 2:
+    found = [names[number] for number in np.unique(examples.groups)]
+    if len(found) < 2:
         raise RecipeError(
-            f"all rows that are trained on have the {config.groups} {', '.join(names)}",
+            f"all rows that are trained on have the {config.groups} {', '.join(found)}",
             rule="an adversary tells groups apart: two at least",
             remedy="train on rows of another " + config.groups + ", or leave adversary out",
         )
-    assert examples.groups is not None
     weights_G = class_weights(examples.groups, num_labels=len(names), kind="balanced")
     assert weights_G is not None
     torch.manual_seed(derive_seed(seed, "adversary"))

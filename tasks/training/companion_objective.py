@@ -55,6 +55,11 @@ class AccompaniedObjective(ABC):
     task: Objective
 
     @property
+    def is_binary(self) -> bool:
+        """Whether each class is a decision of its own, as in the task."""
+        return self.task.is_binary
+
+    @property
     @abstractmethod
     def companions(self) -> tuple[CompanionObjective, ...]:
         """Those whose terms are added, in the order in which the network reads for them."""

@@ -129,7 +129,7 @@ class TrainingProbe:
         device = batch.labels_A.device
         with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
             # Weights that are spread over processes are whole in the network's own forward alone.
-            if self._beside is not None and not _is_sharded(model):
+            if self._beside is not None and not is_sharded(model):
                 return self._beside.to(device).gradient_shares(model, batch, step)
             with torch.no_grad():
                 logits_AC = model(batch.texts)[: batch.num_answers]
@@ -162,7 +162,8 @@ def probed_step(examples: Rows, *, pad_token_id: int, seed: int) -> Step:
     return make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
 
 
-def _is_sharded(model: nn.Module) -> bool:
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the network's weights are spread over processes."""
     return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -183,15 +183,23 @@ def accompanied(
     matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None,
     ema: EMAConfig | None,
     seed: int,
+    trained_on: np.ndarray | None = None,
 ) -> tuple[nn.Module, Objective | AccompaniedObjective]:
-    """`model` with the companions that are given, and what they minimise; arguments as `fit`'s."""
+    """`model` with the companions that are given, and what they minimise; arguments as `fit`'s.
+
+    Args:
+        trained_on: numbers of those `examples` that are; all if not given.
+    """
     beside: list[tuple[AccompaniedStudent, CompanionObjective]] = []
     if matching is not None:
         guide, terms = matching
         lengths = examples.input_ids.lengths
         beside.append(with_matching(model, guide, objective, terms, lengths))
     if adversary is not None:
-        beside.append(with_adversary(model, examples, objective, adversary, seed=seed))
+        met = examples
+        if trained_on is not None and examples.groups is not None:
+            met = replace(examples, groups=examples.groups[trained_on])
+        beside.append(with_adversary(model, met, objective, adversary, seed=seed))
     if ema is not None:
         network = SelfTaughtNetwork(model, decay=ema.decay)
         beside.append((network, SelfTaughtObjective(objective, ema)))

@@ -109,9 +109,17 @@ def mutual(student, examples, toy):
     return network, rows, MutualObjective((OBJECTIVE,) * 2, rows, MutualTerm(weight=5.0))
 
 
+def accompanied_peers(student, examples, toy):
+    """Two students that teach one another, the first with all companions."""
+    first, own, task = companions(student, examples, toy)
+    network = Peers([first, toy.make_model(seed=1, dropout=0.0)])
+    rows = shared_rows([own, examples], [examples.example_ids] * 2, [0, 0])
+    return network, rows, MutualObjective((task, OBJECTIVE), rows, MutualTerm(weight=5.0))
+
+
 FORMS = {
     "sgd": plain, "matching": matching, "ema": ema, "adversary": adversary,
-    "companions": companions, "mutual": mutual,
+    "companions": companions, "mutual": mutual, "accompanied_peers": accompanied_peers,
 }  # fmt: skip
 
 
