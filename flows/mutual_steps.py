@@ -23,13 +23,7 @@ def check_mutual(recipe: Recipe) -> None:
     """
     if recipe.mutual is None:
         return
-    student = recipe.student
-    if student.matching or student.adversary is not None or student.ema is not None:
-        raise ValueError(
-            "mutual is given with student.matching, student.adversary or student.ema: a student "
-            "learns with peers, beside its teacher's layers or its average, or against an adversary"
-        )
-    if student.training.language_temperature is not None:
+    if recipe.student.training.language_temperature is not None:
         raise ValueError(
             "mutual is given with student.training.language_temperature: peers may read a row in "
             "different languages, so rows are not drawn by language; leave one of them out"
@@ -73,6 +67,9 @@ def mutual_config(recipe: Recipe, i: int) -> mutual.Config:
         objective=alone.objective,
         train_on=alone.train_on,
         source_language=alone.source_language,
+        adversary=alone.adversary,
+        matching=alone.matching,
+        ema=alone.ema,
         training=with_precision(recipe.student.training),
         seed=alone.seed,
     )

@@ -99,7 +99,10 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
     for i in range(recipe.num_seeds):
         if recipe.mutual:
             models[f"student_{i}"] = step(
-                f"student-seed-{i}", mutual.STAGE, mutual_config(recipe, i), **together, **start
+                f"student-seed-{i}",
+                mutual.STAGE,
+                mutual_config(recipe, i),
+                **{**together, **start, **beside},
             )
         else:
             models[f"student_{i}"] = step(

@@ -56,12 +56,13 @@ class Student(Reading):
     adversary: AdversaryConfig | None = Field(
         None,
         description="a classifier of languages or roles that the student's encoder learns to "
-        "mislead; its baselines do without",
+        "mislead, beside matching and ema or without them; its baselines do without",
     )
     ema: EMAConfig | None = Field(
         None,
         description="self-distillation: the student learns from the running average of its own "
-        "weights too (its baselines do not); none: it does not",
+        "weights too, beside matching and an adversary or without them (its baselines do not); "
+        "none: it does not",
     )
     matching: tuple[AnyMatchingTerm, ...] = Field(
         (),
@@ -113,7 +114,7 @@ class Peer(Reading):
 
 
 class Mutual(MutualTerm):
-    """Networks that teach one another; the student is the first of them."""
+    """Networks that teach one another; the student is the first, and keeps its companions."""
 
     peers: tuple[Peer, ...] = Field((), max_length=7, description="further students")
     teacher: bool = Field(

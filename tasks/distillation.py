@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import (
@@ -73,17 +73,6 @@ class Config(StageConfig):
         None, description="what the student learns from the running average of its own weights"
     )
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
-
-    @model_validator(mode="after")
-    def _one_companion(self) -> Config:
-        given = {"matching": self.matching, "adversary": self.adversary, "ema": self.ema}
-        named = [f"student.{name}" for name, value in given.items() if value]
-        if len(named) > 1:
-            raise ValueError(
-                f"{' and '.join(named)} are both given: a student is trained beside its teacher, "
-                "against an adversary, or beside its own average"
-            )
-        return self
 
     def locations(self) -> tuple[str, ...]:
         """The bytes of a pretrained encoder that the student starts from are part of the key."""

@@ -7,7 +7,8 @@ Each peer minimises what a student would alone (`objective`: soft targets, hard 
 weight · mean over the others of T² · KL(other || it). A peer may be a student of any architecture
 and tokenizer, or the fine-tuned teacher itself: then distillation goes both ways, and history and
 training.json tell how far the teacher has drifted from what it was. With soft targets in the
-objective the teacher's own former signals hold it back.
+objective the teacher's own former signals hold it back. The first peer may have companions, as it
+would alone: the teacher's layers, an adversary, its own running average.
 
 References: Zhang et al. 2018, arXiv:1706.00384.
 """
@@ -15,14 +16,17 @@ References: Zhang et al. 2018, arXiv:1706.00384.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
+from tasks.training.ema_config import EMAConfig
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.pass_terms import processes_for
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from tasks.training.mutual_fitting import Peer
 
 VERSION = 4
+_COMPANIONS = ("adversary", "matching", "ema")
 
 
 class PeerConfig(Frozen):
@@ -65,7 +70,24 @@ class Config(StageConfig):
         None, description="language whose labels hard_labels: source takes"
     )
     training: TrainingConfig = Field(description="optimisation of all of them together")
+    adversary: AdversaryConfig | None = Field(
+        None, description="a classifier of languages or roles that the first peer misleads"
+    )
+    matching: tuple[AnyMatchingTerm, ...] = Field(
+        (), description="layers of the fine-tuned teacher that the first peer's are compared with"
+    )
+    ema: EMAConfig | None = Field(
+        None, description="what the first peer learns from the running average of its own weights"
+    )
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
+
+    @model_serializer(mode="wrap")
+    def _only_companions_that_are_there(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        """Without those that are not given, so that peers without any keep their keys."""
+        unused = [name for name in _COMPANIONS if not dict(self)[name]]
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @model_validator(mode="after")
     def _can_be_compared(self) -> Config:
@@ -90,22 +112,28 @@ def learn_together(
     """Train the peers, each on its own `inputs["tokens_<k>"]`, and keep the first.
 
     `inputs["signals"]` are given if the objective reads them, `inputs["teacher"]` if a peer is the
-    teacher or starts from its layers, `inputs["adapted"]` if the first peer starts from an encoder
-    that has read unlabelled text.
+    teacher, starts from its layers or is compared with them, in that case with
+    `inputs["teacher_tokens"]`, as it reads the same rows; `inputs["adapted"]` if the first peer
+    starts from an encoder that has read unlabelled text.
     """
-    if (processes := processes_for(config.objective.loss_terms, workspace.progress)) > 1:
+    terms = (*config.objective.loss_terms, *config.matching)
+    if (processes := processes_for(terms, workspace.progress)) > 1:
         from tasks.training.launching import run_in_ranks
 
         function = "tasks.mutual:learn_together"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
+    from tasks.problems import load_model
     from tasks.training.class_weights import class_weights
     from tasks.training.fitting import read_token_facts
     from tasks.training.mutual import MutualObjective, shared_rows
     from tasks.training.mutual_fitting import fit_peers
     from tasks.training.objectives import Objective
+    from tasks.training.token_alignment import check_same_tokens
 
     tokens = [inputs[f"tokens_{k}"] for k in range(len(config.peers))]
-    examples = [_examples(config, own, inputs, workspace) for own in tokens]
+    examples = [_examples(config, k, own, inputs, workspace) for k, own in enumerate(tokens)]
+    if any(term.reads_tokens for term in config.matching):
+        check_same_tokens(examples[0], tokens[0].path, inputs["teacher_tokens"].path)
     rows = shared_rows(
         examples,
         [_example_ids(own, config.train_on) for own in tokens],
@@ -132,13 +160,21 @@ def learn_together(
         problem=config.problem,
         seed=config.seed,
         workspace=workspace,
+        adversary=config.adversary,
+        ema=config.ema,
+        matching=(load_model(inputs["teacher"].path / "model"), config.matching)
+        if config.matching
+        else None,
     )
 
 
 def _examples(
-    config: Config, tokens: Artifact, inputs: Mapping[str, Artifact], workspace: Workspace
+    config: Config, k: int, tokens: Artifact, inputs: Mapping[str, Artifact], workspace: Workspace
 ) -> Examples:
-    """All rows that a peer could be trained on, labelled as the objective asks."""
+    """All rows that peer k could be trained on, labelled as the objective asks.
+
+    Those of the first with what its companions read beside that.
+    """
     from tasks.training import examples as rows
     from tasks.training.mapped_examples import map_examples
 
@@ -151,6 +187,8 @@ def _examples(
         problem=config.problem,
         label_languages=(config.source_language or "",) if source == "source" else (),
         signals=inputs["signals"] if config.objective.needs_teacher else None,
+        groups=config.adversary.groups if config.adversary and k == 0 else None,
+        teacher_tokens=inputs["teacher_tokens"] if config.matching and k == 0 else None,
         workspace=workspace,
     )
     if source == "teacher":

@@ -284,7 +284,7 @@ MUTANTS = {
         "mutual", "test_mutual", "enumerate(shared) if j != k]", "enumerate(shared)]",
     ),
     "a running average in training mode": (
-        "ema", "test_ema", "        self.average.eval()\n", "        self.average.train(mode)\n",
+        "companions", "test_ema", "self.part(reader).eval()", "self.part(reader).train(mode)",
     ),
 }  # fmt: skip
 

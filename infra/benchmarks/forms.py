@@ -95,6 +95,7 @@ FORMS: dict[str, Form] = {
     ),
     "several_teachers": Form("recipe `several_teachers`: with that one", "several_teachers"),
     "self_distillation": Form("recipe `self_distillation`", "self_distillation"),
+    "companions": Form("recipe `companions`: layers and average", "companions"),
     "mutual": Form("recipe `mutual_quickstart`", "mutual_quickstart"),
     "adaptation": Form("recipe `adaptation_quickstart`", "adaptation_quickstart"),
     "two_languages": Form(

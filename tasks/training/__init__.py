@@ -28,6 +28,8 @@
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
     mutual.py             networks that teach one another: their rows, their objective
     mutual_fitting.py     fitting.py for them, and a teacher's drift; mutual_config.py
+    companions.py         a student and what is trained beside it, as one network that reads once
+    companion_objective.py  the task's terms plus those of all companions; their shares
     ema.py                a student beside the running average of itself; ema_config.py
     inference.py          logits of many texts, in row order
     diagnostics.py        what goes wrong without an error: figures at validations, warnings

@@ -14,22 +14,23 @@ Shapes: B batch, S segments of packed texts (S = B if padded), D width, C classe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from data_contracts.errors import RecipeError
 from tasks.modeling.classifier import EncoderClassifier
-from tasks.modeling.texts import Texts
 from tasks.runtime.seeding import derive_seed
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import Step
 from tasks.training.class_weights import class_weights
+from tasks.training.companion_objective import CompanionObjective, Place, Pull
+from tasks.training.companions import AccompaniedStudent, Reader, Reading
 from tasks.training.examples import Batch, Examples
-from tasks.training.gradient_shares import shares_of
 from tasks.training.losses import hard_label_loss
 from tasks.training.objectives import Objective
 
@@ -52,55 +53,39 @@ def reverse_gradient(values: Tensor, strength: Tensor) -> Tensor:
     return found
 
 
-class AdversarialNetwork(nn.Module):
+class AdversaryReader(Reader):
+    """Shows the adversary the student's text vectors, and turns its gradient on the way back."""
+
+    name: ClassVar[str] = "adversary"
+    reads_vectors: ClassVar[bool] = True
+
+    def read(self, part: Any, reading: Reading) -> Tensor:
+        """Logits of the groups, (S, G); `strength`, lambda, is told by the objective."""
+        assert reading.vectors_SD is not None, "asked for"
+        return part(reverse_gradient(reading.vectors_SD, reading.told["strength"])).float()
+
+
+class AdversarialNetwork(AccompaniedStudent):
     """A classifier of texts and its adversary.
 
     Args:
-        classifier: what is to be kept; in evaluation mode this network is it.
+        classifier: what is to be kept.
         num_groups: G.
         hidden_size: of the adversary.
     """
 
     def __init__(self, classifier: EncoderClassifier, *, num_groups: int, hidden_size: int) -> None:
         """Draw the adversary's weights from torch's current random state."""
-        super().__init__()
-        self.classifier = classifier
         width = classifier.backbone.config.hidden_size
-        self.adversary = nn.Sequential(
+        adversary = nn.Sequential(
             nn.Linear(width, hidden_size), nn.ReLU(), nn.Linear(hidden_size, num_groups)
         )
-        self.can_pack = classifier.can_pack
-
-    @property
-    def backbone(self) -> nn.Module:
-        """The encoder."""
-        return self.classifier.backbone
-
-    @property
-    def head(self) -> nn.Module:
-        """The linear layer on top of its text vectors."""
-        return self.classifier.head
-
-    def forward(self, texts: Texts, strength: Tensor | None = None) -> Tensor:
-        """Logits of the classes, (S, C); in training those of the groups beside them, (S, C + G).
-
-        Args:
-            strength: float scalar, lambda; needed in training.
-        """
-        if not self.training:
-            return self.classifier(texts)
-        assert strength is not None, "the objective names lambda"
-        return self.judged(self.classifier.pooled(texts), strength)
-
-    def judged(self, pooled_SD: Tensor, strength: Tensor) -> Tensor:
-        """What head and adversary say of text vectors, (S, C + G)."""
-        logits_SC = self.classifier.head(self.classifier.dropout(pooled_SD))
-        groups_SG = self.adversary(reverse_gradient(pooled_SD, strength))
-        return torch.cat([logits_SC.float(), groups_SG.float()], 1)
+        # Teachers have adversaries, too: a "student" in their checkpoints would be a riddle.
+        super().__init__(classifier, [(AdversaryReader(), adversary)], student_name="classifier")
 
 
 @dataclass(frozen=True)
-class AdversarialObjective:
+class AdversarialObjective(CompanionObjective):
     """The task's objective plus the adversary's cross-entropy.
 
     Args:
@@ -110,52 +95,31 @@ class AdversarialObjective:
         total_steps: planned.
     """
 
+    meets: ClassVar[Place] = "vectors"
     task: Objective
     config: AdversaryConfig
     group_weights_G: Tensor
     total_steps: int = 1
 
-    def terms(self, forward: Callable[..., Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
-        """The task's terms; `loss_adversary` in nats a text, of which random guessing has log G."""
-        both = forward(batch.texts, self._lambda(step))
-        told = self._told(both, batch, step)
-        found = self.task.terms(lambda _: self._logits(both), batch, step)
-        return {**found, "loss": found["loss"] + told, "loss_adversary": told.detach()}
-
-    def gradient_shares(
-        self, network: AdversarialNetwork, batch: Batch, step: Step
-    ) -> dict[str, Tensor]:
-        """How much each term pulls at the text vectors: `share_<name>`, together 1.
-
-        See `gradient_shares`. `share_adversary` is that of the reversed gradient, which grows with
-        lambda: the adversary does not reach the logits. The encoder is not run backward.
-        """
-        with torch.no_grad():
-            pooled_SD = network.classifier.pooled(batch.texts)
-        with torch.enable_grad():
-            leaf = pooled_SD.detach().requires_grad_()
-            both = network.judged(leaf, self._lambda(step))
-            pulls = self.task.weighted(self._logits(both), batch, step)
-            pulls["adversary"] = self._told(both, batch, step)
-            return shares_of(pulls, leaf)
-
-    def _lambda(self, step: Step) -> Tensor:
+    def tells(self, step: Step) -> dict[str, Tensor]:
+        """`strength`, a float scalar: lambda at this step."""
         strength = self.config.strength(step.number, total_steps=self.total_steps)
         # On its device without a wait, as a number that is no part of a compiled graph.
-        return torch.full((), strength, device=self.group_weights_G.device)
+        return {"strength": torch.full((), strength, device=self.group_weights_G.device)}
 
-    def _logits(self, both: Tensor) -> Tensor:
-        return both[:, : -len(self.group_weights_G)]
+    def pulls(self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step) -> Iterator[Pull]:
+        """`adversary`: cross-entropy in nats a text, of which random guessing has log G.
 
-    def _told(self, both: Tensor, batch: Batch, step: Step) -> Tensor:
-        """Cross-entropy of the groups, nats a text."""
+        Its share is that of the reversed gradient, which grows with lambda.
+        """
         assert batch.groups_B is not None, "rows are mapped with their groups"
-        return hard_label_loss(
-            both[: len(batch.groups_B), -len(self.group_weights_G) :],
+        told = hard_label_loss(
+            read[: len(batch.groups_B)],
             batch.groups_B,
             normalizer=len(step.rows),
             class_weights_C=self.group_weights_G,
         )
+        yield Pull("adversary", told, told.detach())
 
     def to(self, device: torch.device) -> AdversarialObjective:
         """The same with its weights on `device`."""
@@ -166,10 +130,9 @@ class AdversarialObjective:
         """The same with lambda and the task's schedules spread over the planned steps."""
         return replace(self, task=self.task.over(total_steps), total_steps=total_steps)
 
-    def settings(self, step: int) -> dict[str, float]:
-        """Those of the task, and `adversary_lambda`."""
-        strength = self.config.strength(step, total_steps=self.total_steps)
-        return {**self.task.settings(step), "adversary_lambda": strength}
+    def own_settings(self, step: int) -> dict[str, float]:
+        """`adversary_lambda`."""
+        return {"adversary_lambda": self.config.strength(step, total_steps=self.total_steps)}
 
 
 def with_adversary(
@@ -193,14 +156,15 @@ def with_adversary(
             rule="adversary is for problems with one answer a text",
             remedy="leave adversary out",
         )
+    assert examples.groups is not None
     names = examples.group_names
-    if len(names) < 2:
+    found = [names[number] for number in np.unique(examples.groups)]
+    if len(found) < 2:
         raise RecipeError(
-            f"all rows that are trained on have the {config.groups} {', '.join(names)}",
+            f"all rows that are trained on have the {config.groups} {', '.join(found)}",
             rule="an adversary tells groups apart: two at least",
             remedy="train on rows of another " + config.groups + ", or leave adversary out",
         )
-    assert examples.groups is not None
     weights_G = class_weights(examples.groups, num_labels=len(names), kind="balanced")
     assert weights_G is not None
     torch.manual_seed(derive_seed(seed, "adversary"))

@@ -1,8 +1,8 @@
 """What goes wrong in a distillation without an error, measured cheaply and told with its cause.
 
     at each validation   share of each loss term in the gradient (at the logits; in the text vectors
-                         below an adversary; in the weights, if layers are compared); likeness of
-                         text vectors
+                         below an adversary; in the weights, if layers are compared, whatever else
+                         there is); likeness of text vectors
     once, before         the teacher's certainty; how many tokens the student reads for its one
 
 The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
@@ -128,7 +128,7 @@ class TrainingProbe:
         device = batch.labels_A.device
         with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
             # Weights that are spread over processes are whole in the network's own forward alone.
-            if self._beside is not None and not _is_sharded(model):
+            if self._beside is not None and not is_sharded(model):
                 return self._beside.to(device).gradient_shares(model, batch, step)
             with torch.no_grad():
                 logits_AC = model(batch.texts)[: batch.num_answers]
@@ -161,7 +161,8 @@ def probed_step(examples: Rows, *, pad_token_id: int, seed: int) -> Step:
     return make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
 
 
-def _is_sharded(model: nn.Module) -> bool:
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the network's weights are spread over processes."""
     return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 

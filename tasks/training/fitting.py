@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,12 @@ from tasks.runtime.stages import Workspace
 from tasks.training.adversary import with_adversary
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import num_steps
+from tasks.training.companion_objective import (
+    AccompaniedObjective,
+    CompanionObjective,
+    joined,
+)
+from tasks.training.companions import AccompaniedStudent
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
 from tasks.training.ema import SelfTaughtNetwork, SelfTaughtObjective
@@ -78,8 +84,8 @@ def fit(
         signals: folder of the teacher's, of the validation rows too, where answers are vectors.
         adversary: that tells where a text comes from; `examples` then hold that.
         matching: a teacher that reads beside `model`, whose tokens `examples` then hold, and what
-            of its layers is compared; not with an adversary.
-        ema: what is learned from the running average of the weights; with neither of these.
+            of its layers is compared.
+        ema: what is learned from the running average of the weights.
     Raises: ContractViolation if there are no labelled validation rows.
     """
     task, label_names = PROBLEMS[problem], read_labels(tokens)
@@ -103,16 +109,9 @@ def fit(
 
     measured = precision_facts(precision, workspace.progress)
     prepare_weights(model.backbone, config, seed=seed)
-    network, minimised = model, objective
-    if adversary is not None:
-        network, minimised = with_adversary(model, examples, objective, adversary, seed=seed)
-    elif matching is not None:
-        guide, terms = matching
-        lengths = examples.input_ids.lengths
-        network, minimised = with_matching(model, guide, objective, terms, lengths)
-    elif ema is not None:
-        network = SelfTaughtNetwork(model, decay=ema.decay)
-        minimised = SelfTaughtObjective(objective, ema)
+    network, minimised = accompanied(
+        model, examples, objective, adversary=adversary, matching=matching, ema=ema, seed=seed
+    )
     probe = None
     if findings is not None:
         findings.add(teacher_certainty(examples, objective))
@@ -173,6 +172,38 @@ def fit(
             **(findings.figures if findings is not None else {}),
         }
     )
+
+
+def accompanied(
+    model: EncoderWithHead,
+    examples: Examples,
+    objective: Objective,
+    *,
+    adversary: AdversaryConfig | None,
+    matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None,
+    ema: EMAConfig | None,
+    seed: int,
+    trained_on: np.ndarray | None = None,
+) -> tuple[nn.Module, Objective | AccompaniedObjective]:
+    """`model` with the companions that are given, and what they minimise; arguments as `fit`'s.
+
+    Args:
+        trained_on: numbers of those `examples` that are; all if not given.
+    """
+    beside: list[tuple[AccompaniedStudent, CompanionObjective]] = []
+    if matching is not None:
+        guide, terms = matching
+        lengths = examples.input_ids.lengths
+        beside.append(with_matching(model, guide, objective, terms, lengths))
+    if adversary is not None:
+        met = examples
+        if trained_on is not None and examples.groups is not None:
+            met = replace(examples, groups=examples.groups[trained_on])
+        beside.append(with_adversary(model, met, objective, adversary, seed=seed))
+    if ema is not None:
+        network = SelfTaughtNetwork(model, decay=ema.decay)
+        beside.append((network, SelfTaughtObjective(objective, ema)))
+    return joined(model, objective, beside)
 
 
 def validation_rows(

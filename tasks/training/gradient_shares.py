@@ -2,16 +2,17 @@
 
 The share of a term is that of the L2 norm of its weighted gradient in the sum of all terms' norms;
 terms that pull against one another both count. An objective says where its terms meet: in the
-logits, in the text vectors below an adversary, or in the weights if layers are compared.
+logits, in the text vectors below an adversary, or in the weights if layers are compared; of several
+at the lowest of these, which all of them reach (`companion_objective`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.training.batches import Step
 
@@ -46,7 +47,35 @@ def shares_of(pulls: Mapping[str, Tensor], at: Tensor) -> dict[str, Tensor]:
     return shares_of_norms(norms)
 
 
+def shares_in_weights(
+    pulls: Mapping[str, Tensor], weights: Sequence[nn.Parameter]
+) -> dict[str, Tensor]:
+    """The same where terms meet in the weights of a network; no gradient is left in them.
+
+    One backward pass a term. A term that reaches none of them, as where they are frozen, has 0.
+
+    Args:
+        weights: those that are trained; rows of a sparse gradient count once.
+    """
+    norms: dict[str, Tensor] = {}
+    for name, value in pulls.items():
+        gradients = ()
+        if value.requires_grad:
+            gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+        norms[name] = _norm(gradients, value)
+    return shares_of_norms(norms)
+
+
 def shares_of_norms(norms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`share_<name>` of each term by the norm of its weighted gradient; all 0 if all norms are."""
     total = torch.stack(list(norms.values())).sum().clamp(min=1e-30)
     return {f"share_{name}": norm / total for name, norm in norms.items()}
+
+
+def _norm(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """L2 norm of all together; rows of a sparse one count once."""
+    found = [one.coalesce().values() if one.is_sparse else one for one in gradients
+             if one is not None]  # fmt: skip
+    if not found:
+        return torch.zeros((), device=like.device)
+    return torch.stack([one.float().square().sum() for one in found]).sum().sqrt()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,10 +29,10 @@ from torch import Tensor, nn
 
 from data_contracts.errors import RecipeError
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
-from tasks.modeling.texts import Texts
 from tasks.training.batches import Step
+from tasks.training.companion_objective import CompanionObjective, Place, Pull
+from tasks.training.companions import AccompaniedStudent, Reader, Reading
 from tasks.training.examples import Batch
-from tasks.training.gradient_shares import shares_of_norms
 from tasks.training.layer_views import View, Wanted, over_heads, read_layers
 from tasks.training.losses.attention import (
     attention_probability_loss,
@@ -93,11 +94,36 @@ class Comparison:
         return loss(mine, theirs, mask_BL, normalizer=normalizer, **options)
 
 
-class MatchedNetwork(nn.Module):
+class BridgeReader(Reader):
+    """Reads the student's side of comparisons, over the bridges to its teacher's widths.
+
+    Args:
+        comparisons: whose views of the student are read out.
+    """
+
+    name: ClassVar[str] = "projections"
+
+    def __init__(self, comparisons: Sequence[Comparison]) -> None:
+        """Note which layers are read."""
+        self.comparisons = tuple(comparisons)
+        self.views = tuple((one.view, one.student_layer) for one in comparisons)
+        # Rows that hold several texts are another layout than the teacher's, token for token.
+        self.can_pack = not any(one.term.reads_tokens for one in comparisons)
+
+    def read(self, part: Any, reading: Reading) -> tuple[Tensor, ...]:
+        """What each comparison reads, projected where there is a bridge."""
+        found: list[Tensor] = []
+        for one in self.comparisons:
+            view = reading.views[one.view, one.student_layer]
+            found.append(view if one.projection is None else part[one.projection](view))
+        return tuple(found)
+
+
+class MatchedNetwork(AccompaniedStudent):
     """A student and the bridges to its teacher's widths.
 
     Args:
-        student: what is to be kept; in evaluation mode this network is it.
+        student: what is to be kept.
         comparisons: whose views of the student are read out.
         projections: as many as there are comparisons that need one.
     """
@@ -109,40 +135,11 @@ class MatchedNetwork(nn.Module):
         projections: Sequence[Projection],
     ) -> None:
         """Draws no random number: projections start as the identity."""
-        super().__init__()
-        self.student = student
-        self.projections = nn.ModuleList(projections)
-        self.comparisons = tuple(comparisons)
-        # Rows that hold several texts are another layout than the teacher's, token for token.
-        self.can_pack = student.can_pack and not any(one.term.reads_tokens for one in comparisons)
-
-    @property
-    def backbone(self) -> nn.Module:
-        """The encoder."""
-        return self.student.backbone
-
-    @property
-    def head(self) -> nn.Module:
-        """The linear layer on top."""
-        return self.student.head
-
-    def forward(self, texts: Texts) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits (A, C); in training also what each comparison reads, projected."""
-        return self.beside(texts) if self.training else self.student(texts)
-
-    def beside(self, texts: Texts) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits and what each comparison reads, in any mode."""
-        wanted: Wanted = {(one.view, one.student_layer): None for one in self.comparisons}
-        states, views = read_layers(self.student, texts, wanted)
-        found: list[Tensor] = []
-        for one in self.comparisons:
-            view = views[one.view, one.student_layer]
-            found.append(view if one.projection is None else self.projections[one.projection](view))
-        return self.student.answers(states, texts), tuple(found)
+        super().__init__(student, [(BridgeReader(comparisons), nn.ModuleList(projections))])
 
 
 @dataclass(frozen=True)
-class MatchingObjective:
+class MatchingObjective(CompanionObjective):
     """The task's objective plus the layer terms.
 
     Args:
@@ -153,29 +150,17 @@ class MatchingObjective:
         total_steps: planned: what schedules run over.
     """
 
+    meets: ClassVar[Place] = "weights"
     task: Objective
     teacher: EncoderWithHead
     comparisons: tuple[Comparison, ...]
     lengths: np.ndarray = field(repr=False)
     total_steps: int = 1
 
-    def terms(
-        self, forward: Callable[..., tuple[Tensor, tuple[Tensor, ...]]], batch: Batch, step: Step
-    ) -> dict[str, Tensor]:
-        """The task's terms, and each layer term unweighted, as `loss_<kind>`."""
-        logits, views = forward(batch.texts)
-        found = self.task.terms(lambda _: logits, batch, step)
-        total = found["loss"]
-        for title, weight, loss in self.compared(views, batch, step):
-            total = total + weight * loss
-            name = f"loss_{title}"
-            found[name] = found[name] + loss.detach() if name in found else loss.detach()
-        return {**found, "loss": total}
-
-    def compared(
-        self, views: Sequence[Tensor], batch: Batch, step: Step
-    ) -> Iterator[tuple[str, float, Tensor]]:
-        """Title, weight at this step and value of each comparison."""
+    def pulls(
+        self, read: Sequence[Tensor], logits_AC: Tensor, batch: Batch, step: Step
+    ) -> Iterator[Pull]:
+        """Each comparison under its term's name."""
         assert batch.teacher_texts is not None, "rows are mapped with the teacher's tokens"
         wanted: Wanted = {(one.view, one.teacher_layer): None for one in self.comparisons}
         with torch.no_grad():
@@ -185,39 +170,14 @@ class MatchingObjective:
         mask_BL = None
         if batch.texts.attention_mask_BL is not None:
             mask_BL = batch.texts.attention_mask_BL.bool()
-        for one, mine in zip(self.comparisons, views, strict=True):
+        for one, mine in zip(self.comparisons, read, strict=True):
             normalizer = num_tokens if one.term.reads_tokens else len(step.rows)
             # What follows the texts of a packed pass is filler.
             loss = one.loss(
                 mine[:num_texts], theirs[one.view, one.teacher_layer], mask_BL, normalizer
             )
             weight = value_at(one.term.weight, step.number, total_steps=self.total_steps)
-            yield one.term.title, weight, loss
-
-    def gradient_shares(
-        self, network: MatchedNetwork, batch: Batch, step: Step
-    ) -> dict[str, Tensor]:
-        """How much each term pulls at the student's trained weights: `share_<name>`, together 1.
-
-        As `Objective.gradient_shares`, but of the gradient in the weights: layer terms do not reach
-        the logits. One backward pass a term; no gradient is left behind. A term whose layers are
-        all frozen has 0.
-        """
-        weights = [weight for weight in network.student.parameters() if weight.requires_grad]
-        norms: dict[str, Tensor] = {}
-        with torch.enable_grad():
-            logits, views = network.beside(batch.texts)
-            pulls = self.task.weighted(logits, batch, step)
-            for title, weight, loss in self.compared(views, batch, step):
-                pulls[title] = pulls[title] + weight * loss if title in pulls else weight * loss
-            for title, value in pulls.items():
-                gradients = ()
-                if value.requires_grad:
-                    gradients = torch.autograd.grad(
-                        value, weights, retain_graph=True, allow_unused=True
-                    )
-                norms[title] = _norm(gradients, logits)
-        return shares_of_norms(norms)
+            yield Pull(one.term.title, weight * loss, loss.detach())
 
     def to(self, device: torch.device) -> MatchingObjective:
         """The same with its teacher on `device`."""
@@ -227,24 +187,14 @@ class MatchingObjective:
         """The same with all schedules spread over the planned steps."""
         return replace(self, task=self.task.over(total_steps), total_steps=total_steps)
 
-    def settings(self, step: int) -> dict[str, float]:
-        """Those of the task, and the weight of each layer term."""
-        weights = {
+    def own_settings(self, step: int) -> dict[str, float]:
+        """The weight of each layer term."""
+        return {
             f"weight_{one.term.title}": value_at(
                 one.term.weight, step, total_steps=self.total_steps
             )
             for one in self.comparisons
         }
-        return {**self.task.settings(step), **weights}
-
-
-def _norm(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
-    """L2 norm of all together; rows of a sparse one count once."""
-    found = [one.coalesce().values() if one.is_sparse else one for one in gradients
-             if one is not None]  # fmt: skip
-    if not found:
-        return torch.zeros((), device=like.device)
-    return torch.stack([one.float().square().sum() for one in found]).sum().sqrt()
 
 
 def with_matching(

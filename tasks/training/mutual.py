@@ -6,7 +6,8 @@
 Of more than two, each learns the mean over the others. The other side is a constant in each term.
 Peers are one network for the loop, with one optimizer, so that checkpoints, resume and determinism
 are those of any training; what is clipped is the norm of all their gradients together. They may
-differ in architecture, tokenizer and language: they meet in example ids, and units of a text.
+differ in architecture, tokenizer and language: they meet in example ids, and units of a text. The
+task of a peer may be that of a student with companions (`companion_objective`).
 
 References: Zhang et al. 2018, arXiv:1706.00384 (deep mutual learning; here all peers take their
     step at once, and there is a temperature, which is 1 there).
@@ -15,7 +16,7 @@ Shapes: K peers, R rows that all of them read, B rows of a pass, A answers, C cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,8 @@ from data_contracts.errors import ContractViolation
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import ranges
 from tasks.training.batches import Step
+from tasks.training.companion_objective import AccompaniedObjective
+from tasks.training.companions import AccompaniedStudent
 from tasks.training.examples import Batch, Examples
 from tasks.training.gradient_shares import shares_of
 from tasks.training.layouts import Layout
@@ -44,16 +47,33 @@ _WHOLE = Layout("padded", 0)
 
 
 class Peers(nn.Module):
-    """K networks as one; the first is the student that is delivered."""
+    """K networks as one; the first is the student that is delivered, maybe with companions."""
 
     def __init__(self, peers: Sequence[nn.Module]) -> None:
         """Hold them; nothing is drawn."""
         super().__init__()
         self.peers = nn.ModuleList(peers)
 
-    def forward(self, texts: Sequence[Texts]) -> tuple[Tensor, ...]:
-        """Logits (A, C) of each peer for its own reading of the same texts."""
-        return tuple(peer(own) for peer, own in zip(self.peers, texts, strict=True))
+    def forward(
+        self, texts: Sequence[Texts], told: Sequence[Mapping[str, Tensor]] | None = None
+    ) -> tuple[Any, ...]:
+        """Logits (A, C) of each peer for its own reading of the same texts.
+
+        In training what a student with companions gives, where a peer has them.
+
+        Args:
+            told: what each peer's objective tells of the step; nothing if not given.
+        """
+        told = told or [{}] * len(self.peers)
+        return tuple(
+            peer(own, **about) for peer, own, about in zip(self.peers, texts, told, strict=True)
+        )
+
+    def after_step(self) -> None:
+        """Let what follows a peer's step do so."""
+        for peer in self.peers:
+            if isinstance(peer, AccompaniedStudent):
+                peer.after_step()
 
 
 @dataclass(frozen=True)
@@ -180,27 +200,33 @@ class MutualObjective:
     """The sum over peers of their task's loss and what they learn from the others.
 
     Args:
-        tasks: what each peer minimises alone.
+        tasks: what each peer minimises alone, its companions' terms included.
         rows: by whose counts sums are divided.
         mutual: weight and temperature of what they learn from one another.
         total_steps: planned: what schedules run over.
     """
 
-    tasks: tuple[Objective, ...]
+    tasks: tuple[Objective | AccompaniedObjective, ...]
     rows: PeerRows
     mutual: MutualTerm
     total_steps: int = 1
 
     def terms(
-        self, forward: Callable[..., tuple[Tensor, ...]], batch: PeerBatch, step: Step
+        self, forward: Callable[..., tuple[Any, ...]], batch: PeerBatch, step: Step
     ) -> dict[str, Tensor]:
         """`loss` of all; the terms of the first peer by their names, of others as `peer_<k>_...`.
 
         `loss_mutual` is unweighted, in nats an answer.
         """
-        all_logits = forward([one.texts for one in batch.batches])
+        counted = [self._counted(k, step) for k in range(len(self.tasks))]
+        told = [
+            task.told(own) if isinstance(task, AccompaniedObjective) else {}
+            for task, own in zip(self.tasks, counted, strict=True)
+        ]
+        read = forward([one.texts for one in batch.batches], told)
         logits = [
-            one[: own.num_answers] for one, own in zip(all_logits, batch.batches, strict=True)
+            (one[0] if isinstance(one, tuple) else one)[: own.num_answers]
+            for one, own in zip(read, batch.batches, strict=True)
         ]
         shared = [one[own.places] for one, own in zip(logits, batch.shared, strict=True)]
         weight = value_at(self.mutual.weight, step.number, total_steps=self.total_steps)
@@ -208,8 +234,8 @@ class MutualObjective:
         total: Tensor | float = 0.0
         found: dict[str, Tensor] = {}
         for k, (task, own) in enumerate(zip(self.tasks, batch.batches, strict=True)):
-            counted = self._counted(k, step)
-            terms = task.terms(lambda _, own_logits=logits[k]: own_logits, own, counted)
+            given = (logits[k], *read[k][1:]) if isinstance(read[k], tuple) else logits[k]
+            terms = task.terms(lambda *_, given=given, **__: given, own, counted[k])
             learned = self._learned(shared, k, num_shared, step.number)
             total = total + terms.pop("loss") + weight * learned
             terms["loss_mutual"] = learned.detach()
@@ -220,8 +246,8 @@ class MutualObjective:
     def gradient_shares(self, network: Peers, batch: PeerBatch, step: Step) -> dict[str, Tensor]:
         """How much each term pulls at its peer's logits: `share_<name>`, together 1 of each peer.
 
-        See `gradient_shares`. Those of others than the first as `peer_<k>_share_<name>`. No network
-        is run backward.
+        See `gradient_shares`. Those of others than the first as `peer_<k>_share_<name>`. Of a peer
+        with companions, where these are measured without peers; no other is run backward.
         """
         with torch.no_grad():
             all_logits = network([one.texts for one in batch.batches])
@@ -232,16 +258,34 @@ class MutualObjective:
             leaves = [one.detach().requires_grad_() for one in all_logits]
             shared = [one[own.places] for one, own in zip(leaves, batch.shared, strict=True)]
             for k, (task, own) in enumerate(zip(self.tasks, batch.batches, strict=True)):
-                pulls = task.weighted(leaves[k], own, self._counted(k, step))
-                pulls["mutual"] = weight * self._learned(shared, k, num_shared, step.number)
-                shares = shares_of(pulls, leaves[k])
+
+                def learned(logits: Tensor, k: int = k) -> dict[str, Tensor]:
+                    mine = logits[batch.shared[k].places]
+                    said = [mine if j == k else other for j, other in enumerate(shared)]
+                    return {"mutual": weight * self._learned(said, k, num_shared, step.number)}
+
+                counted = self._counted(k, step)
+                if isinstance(task, AccompaniedObjective):
+                    peer: Any = network.peers[k]
+                    shares = task.gradient_shares(peer, own, counted, further=learned)
+                else:
+                    pulls = task.weighted(leaves[k], own, counted) | learned(leaves[k])
+                    shares = shares_of(pulls, leaves[k])
                 found.update({_name(k, name): share for name, share in shares.items()})
         return found
 
+    def without_companions(self) -> MutualObjective:
+        """The same of the bare peers."""
+        tasks = (
+            task.task if isinstance(task, AccompaniedObjective) else task for task in self.tasks
+        )
+        return replace(self, tasks=tuple(tasks))
+
     def _counted(self, k: int, step: Step) -> Step:
-        """`step` with what loss sums of peer k are divided by."""
+        """`step` by the numbers of peer k: its rows, and what its loss sums are divided by."""
         num_examples, num_labelled = self.rows.of_peer(k, step.rows)
-        return replace(step, num_examples=num_examples, num_labelled=num_labelled)
+        own = self.rows.places_KR[k, step.rows]
+        return replace(step, rows=own, num_examples=num_examples, num_labelled=num_labelled)
 
     def _learned(self, shared: Sequence[Tensor], k: int, num_shared: int, step: int) -> Tensor:
         """Mean over the others of T² · KL(other || peer k)."""
@@ -265,7 +309,7 @@ class MutualObjective:
         return replace(self, tasks=tasks, total_steps=total_steps)
 
     def settings(self, step: int) -> dict[str, float]:
-        """Those of the first peer's task, and weight and temperature of the mutual term."""
+        """Those of the first peer, and weight and temperature of the mutual term."""
         at = {"step": step, "total_steps": self.total_steps}
         return {
             **self.tasks[0].settings(step),

@@ -4,7 +4,8 @@ The step is chosen by the validation figure of the first peer, which is the stud
 delivered. Figures of the others stand beside it in the history as `peer_<k>_<figure>`; of a teacher
 among the peers also how far it has drifted: `peer_<k>_drift_<figure>`, its figure less that of its
 former self, and `peer_<k>_drift_kl`, mean KL(former self || now) of its answers, in nats. Of each
-network the history also tells the share of every loss term in the gradient at its logits.
+network the history also tells the share of every loss term in the gradient at its logits; of a
+student with companions, where those are measured (`companion_objective`).
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from tasks.modeling.texts import moved
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import num_steps
 from tasks.training.config import TrainingConfig
-from tasks.training.diagnostics import probed_step
+from tasks.training.diagnostics import is_sharded, probed_step
+from tasks.training.ema_config import EMAConfig
 from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.examples import read_labels
 from tasks.training.fitting import (
+    accompanied,
     read_token_facts,
     selection_of,
     validation_rows,
@@ -39,6 +43,7 @@ from tasks.training.fitting import (
 )
 from tasks.training.inference import predict_rows
 from tasks.training.loop import place, train
+from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.mutual import MutualObjective, PeerRows, Peers
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
@@ -108,11 +113,15 @@ class _Probe:
         assert isinstance(network, Peers)
         device = next(network.parameters()).device
         (batch,) = self._step.passes
+        objective = self._objective.to(device)
+        # Weights that are spread over processes are whole in the network's own forward alone.
+        if is_sharded(network):
+            objective = objective.without_companions()
         with (
             evaluation_mode(network),
             torch.autocast(device.type, torch.bfloat16, self._is_bf16),
         ):
-            shares = self._objective.to(device).gradient_shares(
+            shares = objective.gradient_shares(
                 network, moved(batch, device), replace(self._step, number=step)
             )
         return {name: float(share) for name, share in shares.items()}
@@ -127,9 +136,14 @@ def fit_peers(
     problem: str,
     seed: int,
     workspace: Workspace,
+    adversary: AdversaryConfig | None = None,
+    matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None = None,
+    ema: EMAConfig | None = None,
 ) -> StageSummary:
     """Train `peers` together and write the first one's folder into `workspace.output`.
 
+    Args:
+        adversary, matching, ema: companions of the first peer, as in `fitting.fit`.
     Raises: ContractViolation if a peer has no labelled validation rows.
     """
     task = PROBLEMS[problem]
@@ -160,7 +174,20 @@ def fit_peers(
 
     for k, peer in enumerate(peers):
         prepare_weights(peer.model.backbone, config, seed=seed + k)
-    network = Peers([peer.model for peer in peers])
+    student, alone = peers[0], objective.tasks[0]
+    assert isinstance(alone, Objective), "companions are given here"
+    first, accompanied_task = accompanied(
+        student.model,
+        rows.examples[0],
+        alone,
+        adversary=adversary,
+        matching=matching,
+        ema=ema,
+        seed=seed,
+        trained_on=rows.places_KR[0],
+    )
+    objective = replace(objective, tasks=(accompanied_task, *objective.tasks[1:]))
+    network = Peers([first, *(peer.model for peer in peers[1:])])
     result = train(
         network,
         rows,
@@ -173,8 +200,7 @@ def fit_peers(
         progress=workspace.progress,
         probe=_Probe(rows, objective, config, precision=precision, seed=seed),
     )
-    student = peers[0]
-    num_trained = num_parameters(network, trainable=True)
+    num_trained = sum(num_parameters(peer.model, trainable=True) for peer in peers)
     merge_adapters(student.model.backbone)
     folder = workspace.output / "model"
     write_model(student.model, folder, task, student.tokens)

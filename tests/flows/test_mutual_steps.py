@@ -59,6 +59,27 @@ def test_the_teacher_may_be_a_peer(tiny):
     assert config.peers[1].architecture is None
 
 
+def test_the_student_among_peers_may_have_companions(tiny):
+    """Companions of a student that learns mutually: refused, or lost on the way to its step."""
+    values = values_of(tiny)
+    values["student"] |= {
+        "languages": ["zh", "en"],
+        "matching": [{"kind": "hidden_mse", "layers": "last"}],
+        "adversary": {"groups": "language"},
+        "ema": {"decay": 0.9},
+    }
+    values["distillation"] = {"train_on": ["transfer", "train"]}
+    config, inputs = walked(values)["student-seed-0"]
+    assert inputs["teacher"] == "teacher"
+    assert inputs["teacher_tokens"] == "signal-tokens"
+    assert config.ema.decay == 0.9
+    assert config.adversary.groups == "language"
+    assert [term.kind for term in config.matching] == ["hidden_mse"]
+    plain, alone = walked(values_of(tiny))["student-seed-0"]
+    assert not alone.keys() & {"teacher", "teacher_tokens"}
+    assert not any((plain.matching, plain.adversary, plain.ema))
+
+
 def test_a_student_without_peers_is_refused(tiny):
     """Mutual learning of one."""
     with pytest.raises(RecipeError, match="neither peers nor the teacher"):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.flows.conftest import pairs, write_csv, write_teacher
 
@@ -211,3 +212,37 @@ def test_unlabelled_pairs_become_a_registered_sentence_encoder(vectors, decant):
     second = decant("run", vectors, "--no-orchestrator", check=0)
     assert "built in" not in second.stderr
     assert second.stdout == first.stdout
+
+
+@pytest.mark.slow
+def test_a_student_with_all_companions_ends_in_the_registry(tiny, decant, tmp_path):
+    """Companions that plan well together, and rows that one of them cannot be trained on."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["student"] |= {
+        "languages": ["zh", "en"],
+        "matching": [{"kind": "hidden_mse", "layers": "last", "weight": 0.5}, {"kind": "cka"}],
+        "adversary": {"groups": "language", "max_lambda": 0.3},
+        "ema": {"decay": 0.9, "weight": {"kind": "linear", "start": 0.0, "end": 1.0}},
+    }
+    values["distillation"] = {"train_on": ["transfer", "train"]}
+    values["baselines"] = {"pseudo_labels": False, "supervised": False, "linear": False}
+    values["registration"]["gates"]["min_gain_over_no_kd"] = None
+    (tmp_path / "recipe.yaml").write_text(json.dumps(values, ensure_ascii=False))
+    done = decant("run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0)
+    assert "tiny-en-zh, version 1" in done.stdout
+    (path,) = (decant.home / "artifacts" / "student").glob("*/history.json")
+    history = json.loads(path.read_text(encoding="utf-8"))
+    titles = {"kd", "hard", "hidden_mse", "cka", "adversary", "ema"}
+    first, last = history["steps"][0], history["steps"][-1]
+    assert {name[5:] for name in last if name.startswith("loss_")} == titles
+    assert 0 <= first["weight_ema"] < last["weight_ema"] <= 1
+    assert last["adversary_lambda"] > 0.1
+    assert last["loss_hidden_mse"] < first["loss_hidden_mse"]
+    for entry in history["validations"]:
+        shares = {name[6:]: value for name, value in entry.items() if name.startswith("share_")}
+        assert shares.keys() == titles
+        assert sum(shares.values()) == pytest.approx(1)
+    names = load_file(path.parent / "model" / "model.safetensors").keys()
+    strange = ("student.", "classifier.", "average.", "adversary.", "projections.")
+    assert names
+    assert not [name for name in names if name.startswith(strange)]

@@ -221,9 +221,12 @@ def test_a_student_trained_beside_its_teacher_is_given_it(tiny):
     assert steps["student-seed-0"]["teacher"] == "teacher"
     assert steps["student-seed-0"]["teacher_tokens"] == "signal-tokens"
     assert "teacher_tokens" not in steps["supervised-seed-0"]
-    values["student"]["adversary"] = {}
-    with pytest.raises(RecipeError, match="beside its teacher, against an adversary"):
-        check_recipe(values, name="tiny")
+    values["student"] |= {"adversary": {}, "ema": {}}
+    recipe = check_recipe(values, name="tiny")
+    assert written_down(recipe)["student-seed-0"] == steps["student-seed-0"]
+    student, baseline = recipe.student_config(0), recipe.supervised_config(0)
+    assert all((student.matching, student.adversary, student.ema))
+    assert not any((baseline.matching, baseline.adversary, baseline.ema))
 
 
 def test_text_that_is_never_read_and_reading_without_text_are_refused(tiny):

@@ -28,6 +28,7 @@ FORMS = {
     "mutual learning": lambda r: r.mutual,
     "mutual learning of teacher and student": lambda r: r.mutual and r.mutual.teacher,
     "self-distillation": lambda r: r.student.ema,
+    "several companions of a student": lambda r: r.student.matching and r.student.ema,
     "adaptation": lambda r: r.adaptation,
     "adversary": lambda r: r.student.adversary,
     "layers of the teacher": lambda r: r.student_copies_teacher,

@@ -17,6 +17,7 @@ from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, StudentArchitecture
 from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
 from tasks.training.ema_config import EMAConfig
 from tasks.training.matching_config import (
@@ -260,8 +261,52 @@ def test_the_average_of_a_self_taught_student_is_left_behind(made, store):
     assert sum(shares.values()) == pytest.approx(1)
     # Before the first step the average is the student; without dropout's noise they agree.
     assert 0 <= step["loss_ema"] < 0.05
-    with pytest.raises(ValueError, match=r"student\.adversary and student\.ema are both given"):
-        Config.model_validate({**wanted.model_dump(), "adversary": {"groups": "language"}})
+
+
+def test_a_student_has_all_companions_at_once_and_leaves_them_behind(made, store):
+    """Bridges, an adversary or an average in the delivered folder; or one of them passed over."""
+
+    def in_two_languages(config, inputs, workspace):
+        """The same tokens; the second text is said to be English."""
+        whole = made["tokens"].path
+        for path in sorted(whole.glob("*/*.parquet")):
+            table = read_table(path)
+            place = table.column_names.index("language")
+            table = table.set_column(place, "language", pa.array(["zh", "en"]))
+            write_table(table, workspace.output / path.relative_to(whole))
+        for name in ("tokens.json", "labels.json"):
+            (workspace.output / name).write_bytes((whole / name).read_bytes())
+        save_words(KEPT, workspace.output / "tokenizer")
+        return StageSummary()
+
+    tokens = run_stage(
+        Stage("two", 1, in_two_languages), _Made(name="two"), {}, store=store
+    ).artifact
+    shape = StudentArchitecture(num_layers=1, hidden_size=8, num_heads=2, intermediate_size=16)
+    plain = config(shape)
+    given = {
+        "matching": (LayerTerm(kind="hidden_mse", layers=((1, 4),)),),
+        "adversary": AdversaryConfig(groups="language"),
+        "ema": EMAConfig(decay=0.9, weight=0.5),
+    }
+    wanted = Config.model_validate({**dict(plain), **given})
+    inputs = {"teacher": made["teacher"], "tokens": tokens, "teacher_tokens": tokens}
+    student = run_stage(STAGE, wanted, inputs, store=store).artifact
+    alone = run_stage(STAGE, plain, {"tokens": tokens}, store=store).artifact
+    assert weights(student).keys() == weights(alone).keys()
+    assert student.manifest.facts["parameters"] == alone.manifest.facts["parameters"]
+    files = [{path.name for path in (one.path / "model").iterdir()} for one in (student, alone)]
+    assert files[0] == files[1]
+    history = json.loads((student.path / "history.json").read_text())
+    (step,) = history["steps"]
+    titles = {"hard", "hidden_mse", "adversary", "ema"}
+    assert {name[5:] for name in step if name.startswith("loss_")} == titles
+    terms = {name: step[f"loss_{name}"] for name in titles}
+    assert step["loss"] == pytest.approx(sum(terms.values()) - 0.5 * terms["ema"], rel=1e-5)
+    assert min(terms.values()) >= 0
+    shares = {name[6:]: v for name, v in history["validations"][0].items() if "share_" in name}
+    assert shares.keys() == titles
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_a_student_compared_token_by_token_reads_its_teacher_s_tokens(made, store):

@@ -11,14 +11,18 @@ from transformers import BertConfig, BertModel
 
 from data_contracts.errors import Preempted
 from tasks import distillation, mutual
-from tasks.corpus.tables import write_table
+from tasks.corpus.tables import read_table, write_table
 from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.mutual import Config, PeerConfig
 from tasks.problems import load_model
+from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
+from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.config import TrainingConfig
+from tasks.training.ema_config import EMAConfig
+from tasks.training.matching_config import LayerTerm
 from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import ObjectiveConfig
 
@@ -151,6 +155,69 @@ def test_interrupted_peers_end_with_the_same_bytes(inputs, store, tmp_path):
         run_stage(mutual.STAGE, wanted, inputs, store=store, progress=StopAt(2), force=True)
     rough = run_stage(mutual.STAGE, wanted, inputs, store=store, force=True).artifact
     assert same(weights(calm), weights(rough))
+
+
+def test_a_peer_with_companions_leaves_them_behind_and_resumes_with_the_same_bytes(
+    inputs, store, publish
+):
+    """Companions that are read from the recipe and passed over, or not checkpointed with peers."""
+
+    def write_teacher(output):
+        torch.manual_seed(0)
+        shape = BertConfig(
+            vocab_size=30, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=16, max_position_embeddings=16, type_vocab_size=1,
+        )  # fmt: skip
+        backbone = BertModel(shape, add_pooling_layer=False)
+        model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
+        save_classifier(model, output / "model", problem="text_classification")
+
+    def in_two_languages(output):
+        write_tokens(output, shift=4, order=lambda n: list(range(n)), width=20)
+        for path in output.glob("*/*.parquet"):
+            table = read_table(path)
+            names = ["zh" if row % 3 else "en" for row in range(len(table))]
+            place = table.column_names.index("language")
+            write_table(table.set_column(place, "language", pa.array(names)), path)
+
+    own = publish(store, "tokens", in_two_languages, config={"peer": "two"})
+    given = {**inputs, "tokens_0": own, "teacher_tokens": own}
+    given["teacher"] = publish(store, "teacher", write_teacher)
+    plain = config(SHAPE, OTHER)
+    wanted = plain.model_copy(
+        update={
+            "matching": (LayerTerm(kind="hidden_mse", layers="last"),),
+            "adversary": AdversaryConfig(groups="language"),
+            "ema": EMAConfig(decay=0.9, weight=0.5),
+        }
+    )
+    calm = run_stage(mutual.STAGE, wanted, given, store=store).artifact
+    with pytest.raises(Preempted):
+        run_stage(mutual.STAGE, wanted, given, store=store, progress=StopAt(2), force=True)
+    rough = run_stage(mutual.STAGE, wanted, given, store=store, force=True).artifact
+    assert same(weights(calm), weights(rough))
+    bare = run_stage(mutual.STAGE, plain, {**inputs, "tokens_0": own}, store=store).artifact
+    assert weights(calm).keys() == weights(bare).keys()
+    assert not same(weights(calm), weights(bare))
+    for fact in ("parameters", "trained_parameters"):
+        assert calm.manifest.facts[fact] == bare.manifest.facts[fact]
+    history = json.loads((calm.path / "history.json").read_text())
+    last, validated = history["steps"][-1], history["validations"][-1]
+    titles = {"hard", "mutual", "hidden_mse", "adversary", "ema"}
+    assert {name[5:] for name in last if name.startswith("loss_")} == titles
+    assert {name[12:] for name in last if name.startswith("peer_1_loss_")} == {"hard", "mutual"}
+    assert {name[6:] for name in validated if name.startswith("share_")} == titles
+    assert last["weight_ema"] == 0.5
+    assert last["adversary_lambda"] > 0.9
+
+
+def test_peers_without_companions_have_the_key_that_they_had():
+    """Every student that learned mutually, trained again for fields that it does not use."""
+    written = jsonable(config(SHAPE, OTHER))
+    assert not {"adversary", "matching", "ema"} & written.keys()
+    given = config(SHAPE, OTHER).model_copy(update={"ema": EMAConfig()})
+    assert jsonable(given).keys() - written.keys() == {"ema"}
+    assert Config.model_validate(jsonable(given)) == given
 
 
 def test_a_teacher_among_the_peers_drifts_and_the_drift_is_told(inputs, store, publish):

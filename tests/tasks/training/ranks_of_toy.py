@@ -17,6 +17,7 @@ from tasks.runtime.progress import SilentProgress
 from tasks.training.adversary import with_adversary
 from tasks.training.adversary_config import AdversaryConfig
 from tasks.training.batches import make_step
+from tasks.training.companion_objective import joined
 from tasks.training.config import TrainingConfig
 from tasks.training.distributed import current_ranks, whole
 from tasks.training.ema import SelfTaughtNetwork, SelfTaughtObjective
@@ -91,6 +92,16 @@ def adversary(student, examples, toy):
     return network, examples, objective
 
 
+def companions(student, examples, toy):
+    """A teacher's layers, an adversary and an average at once."""
+    beside = []
+    for form in (matching, adversary, ema):
+        network, examples, objective = form(student, examples, toy)
+        beside.append((network, objective))
+    network, objective = joined(student, OBJECTIVE, beside)
+    return network, examples, objective
+
+
 def mutual(student, examples, toy):
     """Two students that teach one another."""
     network = Peers([student, toy.make_model(seed=1, dropout=0.0)])
@@ -98,7 +109,18 @@ def mutual(student, examples, toy):
     return network, rows, MutualObjective((OBJECTIVE,) * 2, rows, MutualTerm(weight=5.0))
 
 
-FORMS = {"sgd": plain, "matching": matching, "ema": ema, "adversary": adversary, "mutual": mutual}
+def accompanied_peers(student, examples, toy):
+    """Two students that teach one another, the first with all companions."""
+    first, own, task = companions(student, examples, toy)
+    network = Peers([first, toy.make_model(seed=1, dropout=0.0)])
+    rows = shared_rows([own, examples], [examples.example_ids] * 2, [0, 0])
+    return network, rows, MutualObjective((task, OBJECTIVE), rows, MutualTerm(weight=5.0))
+
+
+FORMS = {
+    "sgd": plain, "matching": matching, "ema": ema, "adversary": adversary,
+    "companions": companions, "mutual": mutual, "accompanied_peers": accompanied_peers,
+}  # fmt: skip
 
 
 def descend(toy, form=plain, *, by_rows=False):

@@ -72,7 +72,8 @@ def test_gradients_of_two_ranks_sum_to_those_of_one_process(results, way):
 @pytest.mark.parametrize(
     ("form", "prefix"),
     [("matching", "student."), ("ema", "student."), ("adversary", "classifier."),
-     ("mutual", "peers.0.")],
+     ("companions", "student."), ("mutual", "peers.0."),
+     ("accompanied_peers", "peers.0.student.")],
 )  # fmt: skip
 def test_companions_train_over_ranks_as_in_one_process(results, form, prefix, way):
     """A bridge to the teacher, an average, an adversary or a peer of which each rank has its own,
