@@ -38,7 +38,7 @@ def validation_texts(tokens: Path) -> list[np.ndarray]:
     """Token ids of some validation rows of a tokens artifact, spread over all of them."""
     import numpy as np
 
-    from tasks.training.examples import read_rows
+    from tasks.training.batching.examples import read_rows
 
     rows = read_rows(tokens, ["validation"])["input_ids"]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(_MAX_TEXTS, len(rows))).astype(np.int64))

@@ -12,7 +12,7 @@ from data_contracts.errors import RecipeError
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.config import StaticArchitecture, StudentArchitecture
 from tasks.modeling.known_shape import KnownShape, known_shape
-from tasks.training.matching_config import AnyMatchingTerm, RelationTerm
+from tasks.training.companions.matching_config import AnyMatchingTerm, RelationTerm
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flows.recipe_base import Reading, fields_of, with_precision
 from tasks import mutual, tokenization
 from tasks.mutual import PeerConfig
-from tasks.training.mutual_config import MutualTerm
+from tasks.training.peers.mutual_config import MutualTerm
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe

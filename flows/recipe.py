@@ -53,9 +53,9 @@ from tasks.corpus.tokenizing import PretrainedTokenizer
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role
-from tasks.training.adversary_config import AdversaryConfig
-from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import AnyMatchingTerm
+from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.matching_config import AnyMatchingTerm
 
 
 class Recipe(RecipeBase):

@@ -11,11 +11,11 @@ from flows.recipe_base import Reading, section
 from tasks import adaptation, distillation, teacher, teacher_signals
 from tasks.corpus.tokenizing import Tokenizer
 from tasks.modeling.config import Architecture
-from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
-from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import AnyMatchingTerm
-from tasks.training.mutual_config import MutualTerm
+from tasks.training.peers.mutual_config import MutualTerm
 
 
 class TeacherSignals(section(teacher_signals.Config, without=())):

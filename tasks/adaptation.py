@@ -95,7 +95,7 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
     `inputs["teacher"]` is given if the architecture takes its layers.
     """
     if (processes := process_count()) > 1:
-        from tasks.training.launching import run_in_ranks
+        from tasks.training.processes.launching import run_in_ranks
 
         function = "tasks.adaptation:adapt"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
@@ -103,9 +103,9 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
     from tasks.modeling.classifier import initialise
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
-    from tasks.training import mapped_texts
+    from tasks.training.adaptation import mapped_texts
+    from tasks.training.adaptation.masked_language import fit_language
     from tasks.training.fitting import read_token_facts
-    from tasks.training.masked_language import fit_language
     from tasks.training.student_backbone import student_backbone
 
     tokens = inputs["tokens"].path

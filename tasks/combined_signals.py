@@ -37,7 +37,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-    from tasks.training.teacher_languages import Standing
+    from tasks.training.several_teachers.teacher_languages import Standing
 
 VERSION = 2
 
@@ -178,10 +178,10 @@ def combine_signals(
     from data_contracts.tables import check_table
     from tasks.corpus.tables import write_table
     from tasks.problems import PROBLEMS
-    from tasks.training.combined_thresholds import combined_thresholds
     from tasks.training.fitting import write_json
-    from tasks.training.teacher_averaging import averaged
-    from tasks.training.teacher_opinions import Panel
+    from tasks.training.several_teachers.combined_thresholds import combined_thresholds
+    from tasks.training.several_teachers.teacher_averaging import averaged
+    from tasks.training.several_teachers.teacher_opinions import Panel
 
     problem = PROBLEMS[config.problem]
     panel = Panel(problem, [inputs[f"signals_{name}"].path for name in config.teachers])
@@ -262,7 +262,7 @@ def _validation_figure(teacher: Artifact) -> float:
 
 def _by_language(config: Config, corpus: Artifact) -> Standing:
     from tasks.runtime.locations import local_folder
-    from tasks.training.teacher_languages import standing
+    from tasks.training.several_teachers.teacher_languages import standing
 
     encoder, target = config.combination.encoder, config.target_language
     assert encoder, "the recipe names the encoder"

@@ -25,10 +25,10 @@ from tasks.modeling.config import (
 )
 from tasks.runtime.device import is_small_step, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.adversary_config import AdversaryConfig, noted_groups
+from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
-from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.pass_terms import processes_for
 
@@ -89,18 +89,18 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     """
     terms = (*config.objective.loss_terms, *config.matching)
     if not _is_small(config) and (processes := processes_for(terms, workspace.progress)) > 1:
-        from tasks.training.launching import run_in_ranks
+        from tasks.training.processes.launching import run_in_ranks
 
         function = "tasks.distillation:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.problems import load_model
-    from tasks.training import examples as rows
+    from tasks.training.batching import examples as rows
+    from tasks.training.batching.mapped_examples import map_examples
     from tasks.training.class_weights import class_weights
+    from tasks.training.companions.token_alignment import check_same_tokens
     from tasks.training.diagnostics import diagnose_reading
     from tasks.training.fitting import fit
-    from tasks.training.mapped_examples import map_examples
     from tasks.training.objectives import Objective
-    from tasks.training.token_alignment import check_same_tokens
 
     tokens = inputs["tokens"].path
     examples = map_examples(

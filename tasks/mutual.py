@@ -23,19 +23,19 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
-from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import AnyMatchingTerm
-from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.pass_terms import processes_for
+from tasks.training.peers.mutual_config import MutualTerm
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tasks.training.examples import Examples
-    from tasks.training.mutual_fitting import Peer
+    from tasks.training.batching.examples import Examples
+    from tasks.training.peers.mutual_fitting import Peer
 
 VERSION = 4
 _COMPANIONS = ("adversary", "matching", "ema")
@@ -118,17 +118,17 @@ def learn_together(
     """
     terms = (*config.objective.loss_terms, *config.matching)
     if (processes := processes_for(terms, workspace.progress)) > 1:
-        from tasks.training.launching import run_in_ranks
+        from tasks.training.processes.launching import run_in_ranks
 
         function = "tasks.mutual:learn_together"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.problems import load_model
     from tasks.training.class_weights import class_weights
+    from tasks.training.companions.token_alignment import check_same_tokens
     from tasks.training.fitting import read_token_facts
-    from tasks.training.mutual import MutualObjective, shared_rows
-    from tasks.training.mutual_fitting import fit_peers
     from tasks.training.objectives import Objective
-    from tasks.training.token_alignment import check_same_tokens
+    from tasks.training.peers.mutual import MutualObjective, shared_rows
+    from tasks.training.peers.mutual_fitting import fit_peers
 
     tokens = [inputs[f"tokens_{k}"] for k in range(len(config.peers))]
     examples = [_examples(config, k, own, inputs, workspace) for k, own in enumerate(tokens)]
@@ -175,8 +175,8 @@ def _examples(
 
     Those of the first with what its companions read beside that.
     """
-    from tasks.training import examples as rows
-    from tasks.training.mapped_examples import map_examples
+    from tasks.training.batching import examples as rows
+    from tasks.training.batching.mapped_examples import map_examples
 
     source = config.objective.label_source
     if source == "source":
@@ -215,7 +215,7 @@ def _peer(
     from tasks.problems import PROBLEMS, load_model
     from tasks.runtime.seeding import derive_seed
     from tasks.training.fitting import read_token_facts
-    from tasks.training.mutual_fitting import Peer
+    from tasks.training.peers.mutual_fitting import Peer
     from tasks.training.student_backbone import student_backbone
 
     own = config.peers[k]

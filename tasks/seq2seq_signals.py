@@ -86,9 +86,9 @@ def read_signals(
     import json
     import shutil
 
-    from tasks.training.seq2seq_mapping import tokenizer_digest
-    from tasks.training.seq2seq_tokens import read_seq2seq_tokens
-    from tasks.training.topk_signals import TopKCodec
+    from tasks.training.sequences.seq2seq_mapping import tokenizer_digest
+    from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequences.topk_signals import TopKCodec
 
     teacher, tokens = inputs["teacher"], inputs["tokens"]
     digests = {entry.path: entry.sha256 for entry in tokens.manifest.files}
@@ -150,8 +150,8 @@ def _ask_about(tokens: Path):
         from tasks.runtime.device import resolve_precision
         from tasks.training.loop import place
         from tasks.training.precision_probe import precision_facts
-        from tasks.training.seq2seq_asking import ask_about_rows
-        from tasks.training.seq2seq_mapping import check_same_tokens
+        from tasks.training.sequences.seq2seq_asking import ask_about_rows
+        from tasks.training.sequences.seq2seq_mapping import check_same_tokens
 
         folder = inputs["teacher"].path / "model"
         check_same_tokens(folder, tokens)

@@ -39,7 +39,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
 from tasks.training.objective_config import Temperature, check_one_form, check_terms
 from tasks.training.schedules import Schedule, values_of
-from tasks.training.sequence_objective_config import Share, TokenTerm, token_blend
+from tasks.training.sequences.sequence_objective_config import Share, TokenTerm, token_blend
 
 VERSION = 3
 
@@ -186,17 +186,17 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     `inputs["teacher"]` is given if the student starts from its layers or learns on policy.
     """
     if (processes := process_count()) > 1:
-        from tasks.training.launching import run_in_ranks
+        from tasks.training.processes.launching import run_in_ranks
 
         function = "tasks.seq2seq_student:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.modeling.seq2seq import Seq2SeqNetwork, load_seq2seq
     from tasks.problems import SEQ2SEQ_PROBLEMS
-    from tasks.training.seq2seq_fitting import fit_seq2seq
-    from tasks.training.seq2seq_init import untrained_seq2seq
-    from tasks.training.seq2seq_mapping import check_same_tokens, map_seq2seq_examples
-    from tasks.training.seq2seq_objective import OnPolicy, Seq2SeqObjective
-    from tasks.training.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequences.seq2seq_fitting import fit_seq2seq
+    from tasks.training.sequences.seq2seq_init import untrained_seq2seq
+    from tasks.training.sequences.seq2seq_mapping import check_same_tokens, map_seq2seq_examples
+    from tasks.training.sequences.seq2seq_objective import OnPolicy, Seq2SeqObjective
+    from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
 
     tokens, objective = inputs["tokens"].path, config.objective
     teacher = inputs["teacher"].path / "model" if "teacher" in inputs else None

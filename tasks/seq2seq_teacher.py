@@ -67,18 +67,18 @@ def train_teacher(
 ) -> StageSummary:
     """Train on the rows of role train that have a target, keeping the best validated weights."""
     if (processes := process_count()) > 1:
-        from tasks.training.launching import run_in_ranks
+        from tasks.training.processes.launching import run_in_ranks
 
         function = "tasks.seq2seq_teacher:train_teacher"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.modeling.seq2seq import Seq2SeqNetwork
     from tasks.problems import SEQ2SEQ_PROBLEMS
-    from tasks.training.seq2seq_fitting import fit_seq2seq
-    from tasks.training.seq2seq_init import untrained_seq2seq
-    from tasks.training.seq2seq_mapping import map_seq2seq_examples
-    from tasks.training.seq2seq_objective import Seq2SeqObjective
-    from tasks.training.seq2seq_tokens import read_seq2seq_tokens
-    from tasks.training.sequence_objective_config import token_blend
+    from tasks.training.sequences.seq2seq_fitting import fit_seq2seq
+    from tasks.training.sequences.seq2seq_init import untrained_seq2seq
+    from tasks.training.sequences.seq2seq_mapping import map_seq2seq_examples
+    from tasks.training.sequences.seq2seq_objective import Seq2SeqObjective
+    from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequences.sequence_objective_config import token_blend
 
     tokens = inputs["tokens"].path
     examples = map_seq2seq_examples(

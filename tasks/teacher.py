@@ -19,7 +19,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import EncoderProblem, Pooling
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.adversary_config import AdversaryConfig, noted_groups
+from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 
 VERSION = 5
@@ -59,7 +59,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     if config.training is None:
         return _as_it_is(config, inputs["tokens"].path, workspace)
     if (processes := process_count()) > 1:
-        from tasks.training.launching import run_in_ranks
+        from tasks.training.processes.launching import run_in_ranks
 
         function = "tasks.teacher:fine_tune"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
@@ -68,9 +68,9 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.problems import PROBLEMS
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
+    from tasks.training.batching.mapped_examples import map_examples
     from tasks.training.class_weights import class_weights
     from tasks.training.fitting import fit, read_token_facts
-    from tasks.training.mapped_examples import map_examples
     from tasks.training.objective_config import blend
     from tasks.training.objectives import Objective
 

@@ -206,20 +206,20 @@ MUTANTS = {
         "schedules", "test_schedules", "        return value.end\n", "        return value.start\n",
     ),
     "a weight of a term over tokens forgotten": (
-        "sequence_losses", "test_sequence_losses",
+        "sequences/sequence_losses", "sequences/test_sequence_losses",
         "loss is None else loss + term.weight * value", "loss is None else loss + value",
     ),
     "one divergence for terms of every temperature": (
-        "sequence_losses", "test_sequence_losses",
+        "sequences/sequence_losses", "sequences/test_sequence_losses",
         "if term.temperature not in coarse:",
         "coarse = {term.temperature: v for v in coarse.values()}\n            if not coarse:",
     ),
     "the step forgotten by a term over tokens": (
-        "seq2seq_objective", "test_seq2seq_objective",
+        "sequences/seq2seq_objective", "sequences/test_seq2seq_objective",
         "value_at(term.weight, step, total_steps", "value_at(term.weight, 0, total_steps",
     ),
     "the student's own texts as labels": (
-        "seq2seq_objective", "test_seq2seq_objective",
+        "sequences/seq2seq_objective", "sequences/test_seq2seq_objective",
         'weight=0.0 if term.kind == "hard" else', 'weight=term.weight if term.kind == "hard" else',
     ),
     # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
@@ -229,62 +229,65 @@ MUTANTS = {
         "        torch.inference_mode(model.train() is model),\n",
     ),
     "opinions of each token by a teacher in training mode": (
-        "token_signals", "test_on_policy",
+        "sequences/token_signals", "sequences/test_on_policy",
         "    with evaluation_mode(teacher), ", "    teacher.train()\n    with ",
     ),
     "a teacher in training mode beside its student": (
-        "layer_matching", "test_layer_matching",
+        "companions/layer_matching", "companions/test_layer_matching",
         "teacher.requires_grad_(False).eval()", "teacher.requires_grad_(False).train()",
     ),
     "padding compared token by token": (
-        "layer_matching", "test_layer_views",
+        "companions/layer_matching", "companions/test_layer_views",
         "return loss(mine, theirs, mask_BL, normalizer",
         "return loss(mine, theirs, mask_BL | True, normalizer",
     ),
     "tokens divided by texts": (
-        "layer_matching", "test_layer_views",
+        "companions/layer_matching", "companions/test_layer_views",
         "normalizer = num_tokens if one.term.reads_tokens else len(step.rows)",
         "normalizer = len(step.rows)",
     ),
     "attention of the layer below": (
-        "layer_views", "test_layer_views", "recorded[layer - 1]", "recorded[layer - 2]",
+        "companions/layer_views", "companions/test_layer_views",
+        "recorded[layer - 1]", "recorded[layer - 2]",
     ),
     "the lowest layers for the topmost": (
-        "matching_config",
-        "test_layer_matching::test_the_k_topmost_layers_are_paired_from_the_top",
+        "companions/matching_config",
+        "companions/test_layer_matching::test_the_k_topmost_layers_are_paired_from_the_top",
         "return tuple((student - below, teacher - below)",
         "return tuple((count - below, count - below)",
     ),
     "bridges that are not clipped": (
         "stepping",
-        "test_layer_matching::test_bridges_are_clipped_with_the_student",
+        "companions/test_layer_matching::test_bridges_are_clipped_with_the_student",
         "clip_gradients(self._model.parameters(),",
         'clip_gradients(getattr(self._model, "student", self._model).parameters(),',
     ),
     "bridges that a resumed run builds anew": (
         "loop",
-        "test_layer_matching::test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is"
+        "companions/test_layer_matching::"
+        "test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is"
         "[hidden_mse]",
         "load_whole(model, checkpoint.model)",
         "load_whole(model, {**checkpoint.model, **{name: weight for name, weight in "
         'model.state_dict().items() if "projections" in name}})',
     ),
     "a teacher in the checkpoints of its student": (
-        "layer_matching",
-        "test_layer_matching::test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher",
+        "companions/layer_matching",
+        "companions/test_layer_matching::test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher",
         "    network = MatchedNetwork(student, comparisons, projections)\n",
         "    network = MatchedNetwork(student, comparisons, projections)\n"
         "    network.teacher = teacher\n",
     ),
     "a peer left in evaluation mode": (
-        "stepping", "test_mutual",
+        "stepping", "peers/test_mutual",
         "        self._model.train()\n", "        self._model.train(self._model.training)\n",
     ),
     "a peer that teaches itself": (
-        "mutual", "test_mutual", "enumerate(shared) if j != k]", "enumerate(shared)]",
+        "peers/mutual", "peers/test_mutual", "enumerate(shared) if j != k]", "enumerate(shared)]",
     ),
     "a running average in training mode": (
-        "companions", "test_ema", "self.part(reader).eval()", "self.part(reader).train(mode)",
+        "companions/companions", "companions/test_ema",
+        "self.part(reader).eval()", "self.part(reader).train(mode)",
     ),
 }  # fmt: skip
 
@@ -359,10 +362,9 @@ def exit_code_of(name):
         file, separator, test = tests.partition("::")
         path = ROOT / "tests" / TRAINING / f"{file}.py"
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            # Only the fixtures beside the tests: those above them are of whole pipelines.
-            code = pytest.main(
-                [f"{path}{separator}{test}", f"--confcutdir={path.parent}", *OPTIONS]
-            )
+            # Only the fixtures of training's tests: those above them are of whole pipelines.
+            fixtures = f"--confcutdir={ROOT / 'tests' / TRAINING}"
+            code = pytest.main([f"{path}{separator}{test}", fixtures, *OPTIONS])
     finally:
         os._exit(code)
 

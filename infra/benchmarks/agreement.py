@@ -26,7 +26,7 @@ from torch import nn
 
 from infra.benchmarks import engine
 from infra.benchmarks.material import Material
-from tasks.training.examples import Examples
+from tasks.training.batching.examples import Examples
 
 FIRST_LOSS_TOLERANCE = 1e-5
 LAST_LOSS_TOLERANCE = 1e-4

@@ -20,8 +20,8 @@ from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.modeling.texts import Texts
 from tasks.runtime.device import thread_count
+from tasks.training.batching.examples import Batch
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import Batch
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.optimization import build_optimizer, prepare_embeddings

@@ -20,14 +20,14 @@ from tasks.modeling.classifier import EncoderClassifier
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import Precision, resolve_precision, thread_count
 from tasks.runtime.progress import SilentProgress
-from tasks.training import examples as rows
-from tasks.training.batches import epoch_order
+from tasks.training.batching import examples as rows
+from tasks.training.batching.batches import epoch_order
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.config import TrainingConfig
 from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
-from tasks.training.ragged import RaggedIds
 
 _EPOCH_SEED = 0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.training.batches import Step, epoch_order, make_steps
-from tasks.training.examples import Examples
-from tasks.training.layouts import padded_layout
+from tasks.training.batching.batches import Step, epoch_order, make_steps
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.layouts import padded_layout
 
 
 def epoch_batches(examples: Examples, batch_size: int, *, pad_token_id: int) -> Iterator[Step]:

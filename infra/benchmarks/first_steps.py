@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from tasks.training.examples import Examples
+from tasks.training.batching.examples import Examples
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,11 @@ from infra.benchmarks.gpu_material import useful_flops
 from infra.benchmarks.gpu_syncs import synchronisations
 from infra.benchmarks.settings import Settings, say
 from tasks.modeling.texts import pinned
-from tasks.training.batches import make_step
+from tasks.training.batching.batches import make_step
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import Examples
 from tasks.training.inference import predict_logits
-from tasks.training.layouts import Layout
 from tasks.training.loop import place, train
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective

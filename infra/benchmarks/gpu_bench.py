@@ -10,8 +10,8 @@ import torch
 
 from infra.benchmarks.gpu_material import classifier, lognormal_texts
 from tasks.modeling.classifier import EncoderClassifier
-from tasks.training.examples import Examples
-from tasks.training.layouts import Layout, packed_layout
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.layouts import Layout, packed_layout
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import nn
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.config import StudentArchitecture
-from tasks.training.examples import Examples
-from tasks.training.ragged import RaggedIds
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.ragged import RaggedIds
 
 NUM_CLASSES = 60
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from tasks.training.examples import Examples
+from tasks.training.batching.examples import Examples
 
 _WARM_UP_SHARE = 0.2
 

@@ -31,8 +31,8 @@ from tasks.corpus.tables import ROWS_PER_PART, read_table, write_table
 from tasks.problems import PROBLEMS
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
-from tasks.training.examples import Examples, examples_of, read_labels, read_rows
-from tasks.training.mapped_examples import map_examples
+from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
+from tasks.training.batching.mapped_examples import map_examples
 
 _BATCH_SIZES = (32, 256)
 _LABELS = ("a", "b", "c", "d")

@@ -33,9 +33,9 @@ from tasks.problems.text_classification import class_scores
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.stages import run_stage
-from tasks.training.examples import Examples, examples_of, read_labels, read_rows
+from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.fitting import TokenFacts, read_token_facts
-from tasks.training.ragged import RaggedIds
 
 _TEACHER_SIGNALS, _STUDENT = "teacher-signals", "student-seed-0"
 _STUDENT_TOKENS, _WHOLE_TOKENS = "student-tokens", "student-tokens, whole vocabulary"

@@ -201,7 +201,7 @@ def _encoder(tokens: Path, *, num_labels: int, **shape: int):
 def _write_teacher(config, inputs, workspace):
     from data_contracts.artifacts import StageSummary
     from tasks.problems import PROBLEMS
-    from tasks.training.examples import read_labels
+    from tasks.training.batching.examples import read_labels
     from tasks.training.fitting import write_model
 
     tokens = inputs["tokens"].path
@@ -232,7 +232,7 @@ def _workspace(folder: Path):
 
 def _mapped(folder: Path):
     """The transfer rows as training maps them, with the teacher's logits."""
-    from tasks.training.mapped_examples import map_examples
+    from tasks.training.batching.mapped_examples import map_examples
 
     return map_examples(
         _artifact(folder, "tokens"),
@@ -255,8 +255,8 @@ def _loading(folder: Path) -> None:
 def _training(folder: Path) -> None:
     """A student's first steps as the stage `student` trains it: on what its teacher chose."""
     from infra.benchmarks.first_steps import first_steps
+    from tasks.training.batching.examples import pseudo_labels
     from tasks.training.config import TrainingConfig
-    from tasks.training.examples import pseudo_labels
     from tasks.training.fitting import fit
     from tasks.training.objective_config import blend
     from tasks.training.objectives import Objective

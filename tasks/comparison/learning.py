@@ -20,6 +20,7 @@ from tasks.comparison.material import Material
 from tasks.corpus.languages import in_any_language
 from tasks.corpus.tables import read_table
 from tasks.problems import PROBLEMS
+from tasks.training.batching.signal_join import SignalJoin
 from tasks.training.diagnostics import (
     collapsed,
     evenly_spread,
@@ -29,7 +30,6 @@ from tasks.training.diagnostics import (
 )
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.objectives import Objective
-from tasks.training.signal_join import SignalJoin
 
 _SHARE = "share_"
 _DRIFT = "_drift_"

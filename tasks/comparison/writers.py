@@ -16,9 +16,9 @@ from tasks.metrics.answering import Text
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.device import has_cuda
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.loop import place
-from tasks.training.ragged import RaggedIds
-from tasks.training.writing import load_reader, to_texts, write
+from tasks.training.sequences.writing import load_reader, to_texts, write
 
 
 class Writer:

@@ -25,7 +25,7 @@ import pyarrow as pa
 from data_contracts.errors import SourceError
 from tasks.modeling.units import Units
 from tasks.runtime.device import thread_count
-from tasks.training.ragged import RaggedIds
+from tasks.training.batching.ragged import RaggedIds
 
 Variant = Literal["onnx_int8", "safetensors"]
 

@@ -21,8 +21,8 @@ from tasks.corpus.tables import read_table
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.stages import Workspace
-from tasks.training.ragged import RaggedIds
-from tasks.training.writing import load_reader, source_batches, to_texts, write
+from tasks.training.batching.ragged import RaggedIds
+from tasks.training.sequences.writing import load_reader, source_batches, to_texts, write
 
 _BATCH_TEXTS = 16
 

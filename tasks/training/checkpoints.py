@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tasks.runtime.fingerprint import file_digest
-from tasks.training.distributed import laid_out_like, whole
+from tasks.training.processes.distributed import laid_out_like, whole
 
 _KEPT = 2
 _SEAL = "seal.json"

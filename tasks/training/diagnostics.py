@@ -32,12 +32,12 @@ from tasks.corpus.tables import read_table
 from tasks.metrics.calibration import entropy, top_probabilities
 from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
-from tasks.training.batches import Rows, Step, make_step
+from tasks.training.batching.batches import Rows, Step, make_step
+from tasks.training.batching.examples import Batch, Examples
+from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
 from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.examples import Batch, Examples
 from tasks.training.gradient_shares import SharedPull
-from tasks.training.layouts import Layout
 from tasks.training.objectives import Objective
 from tasks.training.unit_distributions import as_distributions
 

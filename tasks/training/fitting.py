@@ -28,30 +28,30 @@ from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.problems.sentence_embedding import EMBEDDING
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
-from tasks.training.adversary import with_adversary
-from tasks.training.adversary_config import AdversaryConfig
-from tasks.training.batches import num_steps
-from tasks.training.companion_objective import (
+from tasks.training.batching.batches import num_steps
+from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
+from tasks.training.batching.language_sampling import language_facts
+from tasks.training.batching.signal_join import SignalJoin
+from tasks.training.companions.adversary import with_adversary
+from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.companion_objective import (
     AccompaniedObjective,
     CompanionObjective,
     joined,
 )
-from tasks.training.companions import AccompaniedStudent
+from tasks.training.companions.companions import AccompaniedStudent
+from tasks.training.companions.ema import SelfTaughtNetwork, SelfTaughtObjective
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.layer_matching import with_matching
+from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
-from tasks.training.ema import SelfTaughtNetwork, SelfTaughtObjective
-from tasks.training.ema_config import EMAConfig
-from tasks.training.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.inference import predict_rows
-from tasks.training.language_sampling import language_facts
-from tasks.training.layer_matching import with_matching
 from tasks.training.loop import TrainingResult, train
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.matching_config import AnyMatchingTerm
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import precision_facts
-from tasks.training.signal_join import SignalJoin
 
 
 def fit(

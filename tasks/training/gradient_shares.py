@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from tasks.training.batches import Step
+from tasks.training.batching.batches import Step
 
 
 class SharedPull(Protocol):

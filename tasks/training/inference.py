@@ -24,13 +24,13 @@ from tasks.modeling.texts import moved, pinned
 from tasks.modeling.units import Units
 from tasks.problems import Answers, Problem
 from tasks.runtime.progress import Progress, SilentProgress
+from tasks.training.batching.layout_choice import for_inference
+from tasks.training.batching.layouts import Layout
+from tasks.training.batching.passes import Pass, make_passes
+from tasks.training.batching.prefetching import Prefetcher
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.layout_choice import for_inference
-from tasks.training.layouts import Layout
-from tasks.training.passes import Pass, make_passes
-from tasks.training.prefetching import Prefetcher
-from tasks.training.ragged import RaggedIds
 
 # What a pass computes should stay in a core's cache, and short passes hold little padding. MiniLM
 # on one core, texts of 4 to 24 tokens, texts/s in fp32 (bf16): 339 (577) in passes of 512 tokens,

@@ -27,17 +27,17 @@ from tasks.modeling.texts import pinned
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.seeding import derive_seed
-from tasks.training.batches import Rows, Step, epoch_order, make_steps, num_steps
+from tasks.training.batching.batches import Rows, Step, epoch_order, make_steps, num_steps
+from tasks.training.batching.language_sampling import check_languages, drawn_rows
+from tasks.training.batching.layout_choice import for_training
+from tasks.training.batching.layouts import Layout
+from tasks.training.batching.prefetching import Prefetcher
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
-from tasks.training.distributed import Ranks, current_ranks, load_whole, whole
-from tasks.training.language_sampling import check_languages, drawn_rows
-from tasks.training.layout_choice import for_training
-from tasks.training.layouts import Layout
 from tasks.training.objectives import StepObjective
 from tasks.training.optimization import build_optimizer, learning_rate
-from tasks.training.prefetching import Prefetcher
+from tasks.training.processes.distributed import Ranks, current_ranks, load_whole, whole
 from tasks.training.stepping import Stepper
 
 _HISTORY_EVERY_STEPS = 20

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tasks.training.batches import Step
-from tasks.training.examples import Batch
+from tasks.training.batching.batches import Step
+from tasks.training.batching.examples import Batch
 from tasks.training.gradient_shares import shares_of
 from tasks.training.losses import (
     IGNORE_INDEX,

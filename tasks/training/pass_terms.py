@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from tasks.runtime.device import process_count
 from tasks.runtime.progress import Progress
-from tasks.training.matching_config import AnyMatchingTerm
+from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.objective_config import DISTTerm, LossTerm
 
 _COMPARING = ("embedding_contrast", "contrastive", "cka", "distances", "angles")

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from data_contracts.errors import ResourceExhausted
 from tasks.modeling.texts import moved
 from tasks.runtime.device import compile_mode
-from tasks.training.batches import Rows, Step, make_step
+from tasks.training.batching.batches import Rows, Step, make_step
+from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
-from tasks.training.distributed import Ranks
 from tasks.training.fused_objective import fused
-from tasks.training.layouts import Layout
 from tasks.training.objectives import StepObjective
+from tasks.training.processes.distributed import Ranks
 from tasks.training.row_updates import clip_gradients
 
 

@@ -18,7 +18,7 @@ from tasks.modeling.config import Architecture, PretrainedArchitecture, StaticAr
 from tasks.modeling.static_embeddings import build_static_backbone, start_from
 from tasks.modeling.student_init import copy_backbone
 from tasks.runtime.locations import local_folder
-from tasks.training.examples import count_tokens
+from tasks.training.batching.examples import count_tokens
 from tasks.training.fitting import read_token_facts
 
 

@@ -18,10 +18,10 @@ from tasks.modeling.masked_language_model import MaskedLanguageModel
 from tasks.problems import load_model
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
-from tasks.training import mapped_texts
+from tasks.training.adaptation import mapped_texts
+from tasks.training.adaptation.masked_language import MaskedLanguageObjective, score
 from tasks.training.config import TrainingConfig
 from tasks.training.loop import train
-from tasks.training.masked_language import MaskedLanguageObjective, score
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAIRS = [("red", "apple"), ("green", "leaf"), ("blue", "sky"), ("dark", "night")]

@@ -11,7 +11,7 @@ from tasks.combined_signals import STAGE, Combination, Config
 from tasks.corpus.tables import read_table, write_table
 from tasks.problems import PROBLEMS
 from tasks.runtime.stages import run_stage
-from tasks.training.signal_join import SignalJoin
+from tasks.training.batching.signal_join import SignalJoin
 
 PART = "transfer/part-00000.parquet"
 IDS = [f"{row:032x}" for row in range(4)]

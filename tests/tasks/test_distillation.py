@@ -17,15 +17,15 @@ from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, StudentArchitecture
 from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
-from tasks.training.adversary_config import AdversaryConfig
-from tasks.training.config import TrainingConfig
-from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import (
+from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.matching_config import (
     AttentionTerm,
     LayerTerm,
     RelationTerm,
     TokenStateTerm,
 )
+from tasks.training.config import TrainingConfig
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(26))]
 KEPT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "w20", "w5", "w9"]

@@ -19,12 +19,12 @@ from tasks.problems import load_model
 from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
-from tasks.training.adversary_config import AdversaryConfig
+from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.ema_config import EMAConfig
+from tasks.training.companions.matching_config import LayerTerm
 from tasks.training.config import TrainingConfig
-from tasks.training.ema_config import EMAConfig
-from tasks.training.matching_config import LayerTerm
-from tasks.training.mutual_config import MutualTerm
 from tasks.training.objective_config import ObjectiveConfig
+from tasks.training.peers.mutual_config import MutualTerm
 
 SHAPE = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
 OTHER = StudentArchitecture(num_layers=2, hidden_size=24, num_heads=2, intermediate_size=16)

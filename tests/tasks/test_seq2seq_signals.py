@@ -11,10 +11,10 @@ from tasks import seq2seq_teacher
 from tasks.corpus.tables import read_table
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.runtime.stages import run_stage
-from tasks.training.layouts import padded_layout
-from tasks.training.token_signals import ask_teacher, from_topk
-from tasks.training.topk_signals import TopKCodec
-from tasks.training.writing import load_reader
+from tasks.training.batching.layouts import padded_layout
+from tasks.training.sequences.token_signals import ask_teacher, from_topk
+from tasks.training.sequences.topk_signals import TopKCodec
+from tasks.training.sequences.writing import load_reader
 from tests.tasks.twelve_words import DECODING, ROWS, SMALL, WORDS, history, training
 
 

@@ -13,7 +13,7 @@ from tasks.modeling.seq2seq import Seq2SeqNetwork, load_seq2seq, output_projecti
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
-from tasks.training.layouts import padded_layout
+from tasks.training.batching.layouts import padded_layout
 from tasks.training.losses.topk import topk_kl_loss
 from tests.tasks.twelve_words import DECODING, SMALL, WORDS, history, training, weights
 

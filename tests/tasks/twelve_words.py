@@ -14,8 +14,8 @@ from tasks.corpus.tables import write_table
 from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, run_stage
-from tasks.training import seq2seq_mapping
 from tasks.training.config import TrainingConfig
+from tasks.training.sequences import seq2seq_mapping
 
 SOURCE = [f"w{number}" for number in range(12)]
 TARGET = [f"词{number}" for number in range(12)]

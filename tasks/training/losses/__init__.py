@@ -8,7 +8,7 @@
     multi_label.py   one yes or no a class: Bernoulli KL, and its cross-entropy
     topk.py          teachers stored as top-k and a tail: word-level distillation by divergences
     teachers.py      several teachers as one
-    hidden.py        MSE and cosine of hidden states (bridged by tasks/training/projections.py)
+    hidden.py        MSE and cosine of hidden states (bridged by companions/projections.py)
     attention.py     attention scores, attention distributions, MiniLMv2 relations
     geometry.py      how texts lie to one another: linear CKA, RKD distances and angles
     embeddings.py    sentence embeddings: the teacher's place, in-batch contrast

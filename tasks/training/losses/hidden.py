@@ -1,6 +1,6 @@
 """Hidden states of a student's layer against those of a teacher's layer, position by position.
 
-Widths must be equal here: a projection (tasks/training/projections.py) bridges them before.
+Widths must be equal here: a projection (companions/projections.py) bridges them before.
 
 Shapes: B positions, (texts,) or (texts, tokens); D width.
 """

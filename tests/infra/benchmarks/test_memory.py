@@ -16,13 +16,13 @@ from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.runtime.progress import SilentProgress
-from tasks.training.batches import epoch_order
+from tasks.training.batching.batches import epoch_order
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import Examples
 from tasks.training.loop import train
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
-from tasks.training.ragged import RaggedIds
 
 ROWS, READ, BATCH = 1000, 24, 8
 

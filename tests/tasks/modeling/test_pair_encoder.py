@@ -12,8 +12,8 @@ from tasks.modeling.static_embeddings import build_static_backbone
 from tasks.problems import load_model
 from tasks.serving.onnx_export import export_onnx, predict_onnx
 from tasks.serving.portable.foundation import read_apart as read_apart_in_service
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.inference import predict_logits
-from tasks.training.ragged import RaggedIds
 
 CLS, SEP, SIZE = 2, 3, 30
 PAIRS = [
@@ -134,7 +134,7 @@ def test_a_saved_bi_encoder_is_read_as_one(network, tmp_path):
 
 def test_every_weight_of_encoder_and_head_learns(network):
     """A half of the head without a gradient compares nothing."""
-    from tasks.training.passes import pad
+    from tasks.training.batching.passes import pad
 
     rows = [np.array(joined(pair), np.int32) for pair in PAIRS]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)

@@ -10,7 +10,7 @@ import torch
 from data_contracts.tables import check_table
 from tasks.problems import PROBLEMS
 from tasks.problems.question_answering import Context, best_span, contexts
-from tasks.training.examples import decisions
+from tasks.training.batching.examples import decisions
 from tasks.training.unit_distributions import as_distributions
 
 PROBLEM = PROBLEMS["question_answering"]

@@ -7,8 +7,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from tasks.modeling.classifier import EncoderClassifier
-from tasks.training.examples import Examples
-from tasks.training.ragged import RaggedIds
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.ragged import RaggedIds
 
 NUM_CLASSES = 3
 

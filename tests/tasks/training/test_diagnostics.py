@@ -11,6 +11,8 @@ from tasks.corpus.tables import write_table
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.config import StudentArchitecture
+from tasks.training.batching.examples import Examples
+from tasks.training.batching.ragged import RaggedIds
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import (
     TrainingProbe,
@@ -20,10 +22,8 @@ from tasks.training.diagnostics import (
     teacher_certainty,
     teacher_domain,
 )
-from tasks.training.examples import Examples
 from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.objectives import Objective
-from tasks.training.ragged import RaggedIds
 
 CONFIG = TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32")
 

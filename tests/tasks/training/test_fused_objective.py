@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from tasks.training.batches import make_step
+from tasks.training.batching.batches import make_step
+from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
 from tasks.training.fused_objective import FusedObjective, fused
-from tasks.training.layouts import Layout
 from tasks.training.objective_config import (
     DecoupledTerm,
     DISTTerm,

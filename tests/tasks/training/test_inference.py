@@ -8,7 +8,8 @@ import pyarrow as pa
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from tasks.training import inference, layout_choice
+from tasks.training import inference
+from tasks.training.batching import layout_choice
 from tasks.training.inference import predict_logits
 
 

@@ -14,12 +14,12 @@ from data_contracts.errors import Preempted, TrainingDiverged
 from tasks.problems.text_classification import class_scores
 from tasks.runtime.progress import SilentProgress
 from tasks.training import loop
-from tasks.training.batches import make_step
+from tasks.training.batching.batches import make_step
+from tasks.training.batching.examples import pseudo_labels, unlabelled
+from tasks.training.batching.layouts import Layout, packed_layout
 from tasks.training.checkpoints import load_checkpoint, save_checkpoint
 from tasks.training.config import TrainingConfig
-from tasks.training.examples import pseudo_labels, unlabelled
 from tasks.training.inference import predict_logits
-from tasks.training.layouts import Layout, packed_layout
 from tasks.training.loop import train
 from tasks.training.objective_config import ObjectiveConfig, blend
 from tasks.training.objectives import Objective

@@ -7,8 +7,8 @@ import torch
 from pydantic import TypeAdapter
 
 from tasks.runtime.progress import SilentProgress
-from tasks.training.layer_matching import Comparison
-from tasks.training.matching_config import LayerTerm, RelationTerm
+from tasks.training.companions.layer_matching import Comparison
+from tasks.training.companions.matching_config import LayerTerm, RelationTerm
 from tasks.training.objective_config import LossTerm
 from tasks.training.objectives import Objective
 from tasks.training.pass_terms import compare_texts, processes_for

@@ -20,8 +20,8 @@ from tasks.serving.bundle import requirements, write_bundle
 from tasks.serving.interfaces import INTERFACES
 from tasks.serving.pyfunc import save_model
 from tasks.serving.verification import verify_model
-from tasks.training.ragged import RaggedIds
-from tasks.training.writing import load_reader, to_texts, write
+from tasks.training.batching.ragged import RaggedIds
+from tasks.training.sequences.writing import load_reader, to_texts, write
 
 TEXTS = [
     "打开客厅的灯",

@@ -1,0 +1,229 @@
+"""The task's terms plus those of everything that is trained beside the student.
+
+    matching alone   task + layer terms                shares in the student's weights
+    adversary alone  task + adversary                  shares in the text vectors
+    average alone    task + ema                        shares in the logits
+    several          task + the terms of each          shares in the lowest of these places
+
+Shares of terms can be compared only where all of them arrive. The gradient of every term passes the
+logits, the text vectors and the weights in this order, as far down as that of the lowest companion
+begins: so several companions are measured where the one that begins lowest is measured alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
+from tasks.training.batching.batches import Step
+from tasks.training.batching.examples import Batch
+from tasks.training.companions.companions import AccompaniedStudent
+from tasks.training.gradient_shares import shares_in_weights, shares_of
+from tasks.training.objectives import Objective
+
+Place = Literal["logits", "vectors", "weights"]
+_DOWNWARDS: tuple[Place, ...] = ("logits", "vectors", "weights")
+
+
+class Pull(NamedTuple):
+    """One term, or a part of one, in a pass.
+
+    Args:
+        title: what it is reported under; parts of one title are added up.
+        weighted: its value times its weight, to differentiate.
+        value: unweighted and detached.
+    """
+
+    title: str
+    weighted: Tensor
+    value: Tensor
+
+
+class AccompaniedObjective(ABC):
+    """What a student and its companions minimise together.
+
+    Attributes:
+        task: what the student minimises alone.
+    """
+
+    task: Objective
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether each class is a decision of its own, as in the task."""
+        return self.task.is_binary
+
+    @property
+    @abstractmethod
+    def companions(self) -> tuple[CompanionObjective, ...]:
+        """Those whose terms are added, in the order in which the network reads for them."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> AccompaniedObjective:
+        """The same with what it holds on `device`."""
+
+    @abstractmethod
+    def over(self, total_steps: int) -> AccompaniedObjective:
+        """The same with all schedules spread over the planned steps."""
+
+    def told(self, step: Step) -> dict[str, Tensor]:
+        """What the network must know of a step, by name."""
+        return {name: told for one in self.companions for name, told in one.tells(step).items()}
+
+    def terms(self, forward: Callable[..., Any], batch: Batch, step: Step) -> dict[str, Tensor]:
+        """The task's terms, and those of each companion unweighted, as `loss_<title>`."""
+        logits_AC, *read = forward(batch.texts, **self.told(step))
+        found = self.task.terms(lambda _: logits_AC, batch, step)
+        total = found["loss"]
+        for pull in self._beside(logits_AC, read, batch, step):
+            total = total + pull.weighted
+            name = f"loss_{pull.title}"
+            found[name] = found[name] + pull.value if name in found else pull.value
+        return {**found, "loss": total}
+
+    def gradient_shares(
+        self,
+        network: AccompaniedStudent,
+        batch: Batch,
+        step: Step,
+        *,
+        further: Callable[[Tensor], Mapping[str, Tensor]] = lambda _: {},
+    ) -> dict[str, Tensor]:
+        """How much each term pulls where all of them meet: `share_<name>`, together 1.
+
+        See `gradient_shares`. At the logits no network is run backward, at the text vectors the
+        student's encoder is not, in its trained weights there is one backward pass a term. No
+        gradient is left behind.
+
+        Args:
+            further: weighted terms beside these, made from the logits (A, C).
+        """
+        place = max((one.meets for one in self.companions), key=_DOWNWARDS.index)
+        told, bare = self.told(step), network.bare
+        with torch.enable_grad():
+            if place == "logits":
+                with torch.no_grad():
+                    logits_AC, *read = network.beside(batch.texts, **told)
+                at = logits_AC = logits_AC.detach().requires_grad_()
+            elif place == "vectors":
+                assert isinstance(bare, EncoderClassifier), "units have no text vectors"
+                with torch.no_grad():
+                    vectors_SD = bare.pooled(batch.texts)
+                at = vectors_SD.detach().requires_grad_()
+                logits_AC, *read = network.beside(batch.texts, vectors_SD=at, **told)
+            else:
+                at = [weight for weight in bare.parameters() if weight.requires_grad]
+                logits_AC, *read = network.beside(batch.texts, **told)
+            pulls = self.task.weighted(logits_AC, batch, step)
+            for title, weighted, _ in self._beside(logits_AC, read, batch, step):
+                pulls[title] = pulls[title] + weighted if title in pulls else weighted
+            pulls |= further(logits_AC)
+            return shares_in_weights(pulls, at) if isinstance(at, list) else shares_of(pulls, at)
+
+    def settings(self, step: int) -> dict[str, float]:
+        """Those of the task, then those of each companion."""
+        found = self.task.settings(step)
+        for one in self.companions:
+            found |= one.own_settings(step)
+        return found
+
+    def _beside(
+        self, logits_AC: Tensor, read: Sequence[Any], batch: Batch, step: Step
+    ) -> Iterator[Pull]:
+        for one, own in zip(self.companions, read, strict=True):
+            yield from one.pulls(own, logits_AC, batch, step)
+
+
+class CompanionObjective(AccompaniedObjective):
+    """The task's objective plus the terms of one companion.
+
+    Attributes:
+        meets: the lowest place at which the gradient of its terms enters the student.
+    """
+
+    meets: ClassVar[Place]
+
+    @property
+    def companions(self) -> tuple[CompanionObjective, ...]:
+        """This one."""
+        return (self,)
+
+    def tells(self, step: Step) -> dict[str, Tensor]:
+        """What its part of the network must know of a step; most need nothing."""
+        del step
+        return {}
+
+    @abstractmethod
+    def pulls(self, read: Any, logits_AC: Tensor, batch: Batch, step: Step) -> Iterator[Pull]:
+        """Its terms of one pass.
+
+        Args:
+            read: what its reader gave.
+            logits_AC: the student's.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device) -> CompanionObjective:
+        """The same with what it holds on `device`."""
+
+    @abstractmethod
+    def over(self, total_steps: int) -> CompanionObjective:
+        """The same with all schedules spread over the planned steps."""
+
+    @abstractmethod
+    def own_settings(self, step: int) -> dict[str, float]:
+        """What its own terms are set to at a step."""
+
+
+@dataclass(frozen=True)
+class JointObjective(AccompaniedObjective):
+    """The task's objective plus the terms of several companions.
+
+    Args:
+        task: counted once, whatever the companions hold.
+        several: in the order of the network's.
+    """
+
+    task: Objective
+    several: tuple[CompanionObjective, ...]
+
+    @property
+    def companions(self) -> tuple[CompanionObjective, ...]:
+        """All of them."""
+        return self.several
+
+    def to(self, device: torch.device) -> JointObjective:
+        """The same with what it holds on `device`."""
+        several = tuple(one.to(device) for one in self.several)
+        return replace(self, task=self.task.to(device), several=several)
+
+    def over(self, total_steps: int) -> JointObjective:
+        """The same with all schedules spread over the planned steps."""
+        several = tuple(one.over(total_steps) for one in self.several)
+        return replace(self, task=self.task.over(total_steps), several=several)
+
+
+def joined(
+    student: EncoderWithHead,
+    task: Objective,
+    beside: Sequence[tuple[AccompaniedStudent, CompanionObjective]],
+) -> tuple[nn.Module, Objective | AccompaniedObjective]:
+    """One network of `student` and all its companions, and what they minimise.
+
+    Args:
+        task: what the student minimises alone.
+        beside: for each companion `student` with it, and `task` with its terms.
+    """
+    if len(beside) < 2:
+        return beside[0] if beside else (student, task)
+    companions = [
+        (reader, network.part(reader)) for network, _ in beside for reader in network.readers
+    ]
+    objectives = tuple(objective for _, objective in beside)
+    return AccompaniedStudent(student, companions), JointObjective(task, objectives)

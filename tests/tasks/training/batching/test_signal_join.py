@@ -1,0 +1,61 @@
+"""Teacher logits follow the example's id and the class's name, never a position."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data_contracts.errors import ContractViolation
+from tasks.corpus.tables import write_table
+from tasks.training.batching.signal_join import SignalJoin
+
+
+def column(*ids):
+    return pa.chunked_array([list(ids)])
+
+
+@pytest.fixture
+def signals(tmp_path):
+    """Signals of three rows in two parts, classes in another order than the student's."""
+    for part, rows in {
+        "part-00000": {"c": [9, 1], "a": [2, 7]},
+        "part-00001": {"b": [8, 3]},
+    }.items():
+        values = pa.array(np.array(list(rows.values()), dtype=np.float32).ravel())
+        logits = pa.FixedSizeListArray.from_arrays(values, 2)
+        table = pa.table({"example_id": list(rows), "logits": logits})
+        write_table(table, tmp_path / "transfer" / f"{part}.parquet")
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": ["on", "off"]}))
+    return tmp_path
+
+
+def joined(join, part, *ids):
+    return join.rows(part, column(*ids))["logits"].to_pylist()
+
+
+def test_signals_are_joined_by_id_and_classes_by_name(signals):
+    """Logits attached by position or class index train on another example's answer."""
+    join = SignalJoin(signals, ["off", "on"])
+    assert joined(join, "transfer/part-00000.parquet", "a", "c") == [[2, 7], [9, 1]]
+    assert join.order == (1, 0)
+
+
+def test_a_signal_in_another_part_is_found(signals):
+    """Rows that moved to another part, because one reader skipped some, counted as unread."""
+    join = SignalJoin(signals, ["off", "on"])
+    assert joined(join, "transfer/part-00000.parquet", "a", "b", "c") == [[2, 7], [8, 3], [9, 1]]
+    assert joined(join, "train/part-00000.parquet", "c", "b") == [[9, 1], [8, 3]]
+
+
+def test_a_row_without_a_signal_is_refused(signals):
+    """Joining what is missing with zeros teaches the uniform distribution."""
+    join = SignalJoin(signals, ["off", "on"])
+    with pytest.raises(ContractViolation, match=r"2 of 3 rows of transfer/.* have no teacher sig"):
+        join.rows("transfer/part-00000.parquet", column("a", "x", "y"))
+
+
+def test_a_teacher_of_other_classes_is_refused(signals):
+    """Class 3 of the teacher taught as class 3 of the student, which is another intent."""
+    with pytest.raises(ContractViolation, match="2 classes"):
+        SignalJoin(signals, ["off", "dim"])
