@@ -16,9 +16,9 @@ References: Zhang et al. 2018, arXiv:1706.00384.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from tasks.training.peers.mutual_fitting import Peer
 
 VERSION = 4
-_COMPANIONS = ("adversary", "matching", "ema")
 
 
 class PeerConfig(Frozen):
@@ -80,14 +79,6 @@ class Config(StageConfig):
         None, description="what the first peer learns from the running average of its own weights"
     )
     seed: int = Field(0, ge=0, description="seed of the weights, order and dropout")
-
-    @model_serializer(mode="wrap")
-    def _only_companions_that_are_there(
-        self, serialize: SerializerFunctionWrapHandler
-    ) -> dict[str, Any]:
-        """Without those that are not given, so that peers without any keep their keys."""
-        unused = [name for name in _COMPANIONS if not dict(self)[name]]
-        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @model_validator(mode="after")
     def _can_be_compared(self) -> Config:

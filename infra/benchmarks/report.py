@@ -358,9 +358,14 @@ def _colophon(result: Mapping, section: str) -> list[str]:
         f"{machine['cores']} cores, {machine['threads']} threads, "
         f"{' '.join(machine['flags'])}, {machine['memory_gib']} GiB, {machine['system']}, Python "
         f"{machine['python']}; {packages}{rounds}, {result['seconds']:.0f} s. "
-        f"`{_command(result, section)}`</sub>",
+        f"`{_command(result, section)}`{_remark(result)}</sub>",
         "",
     ]
+
+
+def _remark(result: Mapping) -> str:
+    """What somebody wrote down with a result, such as that it was kept in print alone."""
+    return f"; {result['remark']}" if "remark" in result else ""
 
 
 def _command(result: Mapping, section: str) -> str:

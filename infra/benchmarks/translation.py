@@ -28,6 +28,7 @@ import pyarrow as pa
 import torch
 
 from data_contracts.artifacts import Artifact, StageSummary
+from flows.recipe_files import read_recipe
 from tasks import seq2seq_signals, seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table, write_table
 from tasks.metrics.translation import TranslationScorer
@@ -50,17 +51,8 @@ STUDENT = Seq2SeqShape(
     encoder_layers=1, decoder_layers=1, hidden_size=64, num_heads=2, intermediate_size=256
 )
 SEEDS = (0, 1, 2)
-# Those of flows/recipes/translation_losses.yaml.
-_LOSSES: list[dict[str, Any]] = [
-    {
-        "kind": "jsd",
-        "beta": 0.5,
-        "temperature": {"kind": "cosine", "start": 2.0, "end": 1.0},
-        "weight": {"kind": "linear", "start": 1.0, "end": 0.2},
-    },
-    {"kind": "reverse_kl", "weight": {"kind": "cosine", "start": 0.0, "end": 0.3}},
-    {"kind": "hard", "weight": 0.5},
-]
+# Its terms are compared with alpha and temperature.
+_LOSSES = read_recipe("translation_losses").distillation.terms
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "no distillation (gold texts)": {"alpha": 0.0, "targets": "gold"},
     "the teacher's texts": {"alpha": 0.0, "targets": "teacher"},

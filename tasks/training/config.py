@@ -21,8 +21,9 @@ class TrainingConfig(Frozen):
     )
     group_by_length: bool = Field(
         True,
-        description="texts of similar length share a step: little padding on a CPU; switch off for "
-        "large steps on a GPU, which packs texts of any lengths",
+        description="texts of similar length share a step: on a CPU attention computes little that "
+        "is thrown away, and what has to be padded little too; switch off for large steps on a "
+        "GPU, which packs texts of any lengths",
     )
     language_temperature: float | None = Field(
         None,

@@ -16,7 +16,6 @@ from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import StudentArchitecture
 from tasks.mutual import Config, PeerConfig
 from tasks.problems import load_model
-from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
 from tasks.training.companions.adversary_config import AdversaryConfig
@@ -209,15 +208,6 @@ def test_a_peer_with_companions_leaves_them_behind_and_resumes_with_the_same_byt
     assert {name[6:] for name in validated if name.startswith("share_")} == titles
     assert last["weight_ema"] == 0.5
     assert last["adversary_lambda"] > 0.9
-
-
-def test_peers_without_companions_have_the_key_that_they_had():
-    """Every student that learned mutually, trained again for fields that it does not use."""
-    written = jsonable(config(SHAPE, OTHER))
-    assert not {"adversary", "matching", "ema"} & written.keys()
-    given = config(SHAPE, OTHER).model_copy(update={"ema": EMAConfig()})
-    assert jsonable(given).keys() - written.keys() == {"ema"}
-    assert Config.model_validate(jsonable(given)) == given
 
 
 def test_a_teacher_among_the_peers_drifts_and_the_drift_is_told(inputs, store, publish):

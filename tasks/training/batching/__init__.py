@@ -1,4 +1,4 @@
-"""From tokens on disk to the tensors of a step; nothing here knows a network's weights.
+"""From tokens on disk to the tensors of a step; layout_choice.py alone asks the network.
 
 mapped_examples.py    Parquet → flat files that are mapped (flat_files.py); examples.py: what they
                       are, and their tensors; ragged.py: ids in one buffer

@@ -1,6 +1,6 @@
 """Which layout is fastest for a model where it lies.
 
-    training    CUDA  packed, by the kernel that suits the lengths   CPU  one stream a step
+    training    CUDA  packed, by the kernel that suits the lengths   CPU  a stream, if padding costs
     scoring     CUDA  packed                                         CPU  sorted, in padded passes
 
 Packing needs an encoder that reads packed texts as it reads padded ones; that is not taken from its
@@ -60,7 +60,9 @@ def for_training(
         return padded_layout(grouped=grouped)
     if not _is_on_gpu(model):
         saved = padding_a_step(lengths, batch_size=batch_size, grouped=grouped)
-        return stream_layout(lengths) if saved >= _SAVED_TOKENS else padded_layout(grouped=grouped)
+        if saved < _SAVED_TOKENS:
+            return padded_layout(grouped=grouped)
+        return stream_layout(lengths, batch_size=batch_size, grouped=grouped)
     kind, width = _kernel(
         lengths,
         model,
@@ -131,12 +133,19 @@ def _is_on_gpu(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def reads_packed_texts(model: nn.Module, input_ids: RaggedIds, *, pad_token_id: int) -> bool:
-    """Whether the shortest texts among the first get the same logits packed as padded, in fp32."""
+    """Whether the shortest texts among the first get the same logits packed as padded, in fp32.
+
+    Packed as they would be where `model` lies: in rows on a GPU, in a stream on a CPU.
+    """
     head = np.arange(min(len(input_ids), _PROBED_TEXTS * 8))
     rows = head[np.argsort(input_ids.lengths[head], kind="stable")][:_PROBED_TEXTS]
     device = next(model.parameters()).device
-    width = round_up(int(input_ids.lengths[rows].max()) * 2, 8)
-    packed = scoring_layout("rows", input_ids.lengths[rows], width=width, pass_tokens=1 << 20)
+    lengths = input_ids.lengths[rows]
+    if _is_on_gpu(model):
+        width = round_up(int(lengths.max()) * 2, 8)
+        packed = scoring_layout("rows", lengths, width=width, pass_tokens=1 << 20)
+    else:
+        packed = Layout("varlen", int(lengths.sum()), granule=1, longest=int(lengths.max()))
     # A head over units reads the first token of each text here; one over texts does not look.
     num_texts = len(input_ids)
     units = Units(np.arange(num_texts + 1), np.zeros(num_texts, dtype=np.int32))

@@ -7,12 +7,14 @@
     flex       the same, attention over blocks               ┘
 
 A step is `batch_size` texts however it is laid out: the loss is divided by what the whole step
-holds, so every layout gives the same gradient (to float tolerance; dropout draws other masks), and
-so does any number of passes. That is why the layout is chosen for the device at hand and enters no
-cache key. A pass that runs out of device memory is laid out again in passes half as large.
+holds, so every layout gives the same gradient (to float tolerance; dropout draws other masks) and
+so does any number of passes (losses that compare the texts of a pass aside, see `pass_terms.py`).
+That is why the layout is chosen for the device at hand and enters no cache key. A pass that runs
+out of device memory is laid out again in passes half as large.
 
-Sizes of packed passes are few, so that compiled kernels fit all steps: one if steps hold texts of
-all lengths (their token counts hardly differ), at most eight if texts were grouped by length.
+Sizes of packed passes on a GPU are few, so that compiled kernels fit all steps: one if steps hold
+texts of all lengths (their token counts hardly differ), at most eight if texts were grouped by
+length.
 
 Shapes: B texts of a pass, L length, R rows, W row width.
 """
@@ -44,10 +46,10 @@ class Layout:
     Args:
         pass_tokens: positions of a pass at most, filler and padding included: bounds memory.
         width: of a row; of a block for `flex`.
-        granule: packed passes hold a multiple of so many positions.
+        granule: packed passes hold a multiple of so many positions; with 1 their texts alone.
         longest: tokens of the longest text there is.
-        max_texts: texts of a packed pass at most, so that shapes are static; 0 if one call of
-            `make_passes` lays out all texts there are, and so can count.
+        max_texts: texts of a packed pass at most, so that shapes are static; 0 if they need not be,
+            or if one call of `make_passes` lays out all texts there are, and so can count.
     """
 
     kind: LayoutKind
@@ -91,14 +93,20 @@ class Layout:
         return {"layout": self.kind, "tokens_per_pass": self.pass_tokens}
 
 
-def stream_layout(lengths: np.ndarray) -> Layout:
-    """The layout of a CPU: all texts of a step in one stream, none padded.
+def stream_layout(lengths: np.ndarray, *, batch_size: int, grouped: bool = True) -> Layout:
+    """The layout of a CPU: the texts of a step in a stream that holds nothing else.
+
+    In as many passes as `padded_layout` would take: one where texts are grouped.
 
     Args:
         lengths: tokens of every text of the run.
+        batch_size: texts a step.
+        grouped: whether texts of similar length share a step.
     """
-    bound, longest = max_tokens_per_pass() or _CPU_PASS_TOKENS, int(lengths.max())
-    return Layout("varlen", max(bound, longest), granule=1, longest=longest)
+    longest = int(lengths.max())
+    whole = batch_size * longest if grouped else _CPU_PASS_TOKENS
+    bound = max(max_tokens_per_pass() or whole, longest)
+    return Layout("varlen", bound, granule=1, longest=longest)
 
 
 def padded_layout(*, grouped: bool = True) -> Layout:

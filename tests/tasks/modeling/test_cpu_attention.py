@@ -78,18 +78,20 @@ def test_each_text_of_a_stream_attends_to_itself_alone(num_key_heads, scaling, w
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("num_key_heads", [HEADS, 2])
 @pytest.mark.parametrize("probability", [0.0, 0.4])
-def test_the_gradient_of_a_stream_is_that_of_its_texts(probability):
+def test_the_gradient_of_a_stream_is_that_of_its_texts(probability, num_key_heads, window):
     """Cells without a token that hand back a gradient train on texts that are not there."""
-    parts = stream()
+    parts = stream(num_key_heads)
     weights = torch.randn(1, sum(LENGTHS), HEADS, HEAD_SIZE)
     torch.manual_seed(5)
-    found = attended(parts, probability=probability)
+    found = attended(parts, probability=probability, window=window)
     gradients = torch.autograd.grad((found * weights).sum(), parts)
     torch.manual_seed(5)
     shape = (len(LENGTHS), HEADS, max(LENGTHS), max(LENGTHS))
     factors = dropout(torch.ones(shape), probability).double()
-    expected = by_hand(parts, factors=factors)
+    expected = by_hand(parts, factors=factors, window=window)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
     expected_gradients = torch.autograd.grad((expected * weights).sum(), parts)
     for gradient, own in zip(gradients, expected_gradients, strict=True):

@@ -109,7 +109,7 @@ def every_layout(lengths):
         "varlen in passes": packed_layout(
             "varlen", lengths, grouped=True, pass_tokens=256, **texts
         ),
-        "stream": stream_layout(lengths),
+        "stream": stream_layout(lengths, **texts),
         "stream in passes": Layout("varlen", 100, granule=1, longest=int(lengths.max())),
     }
 
@@ -321,6 +321,8 @@ def test_a_cpu_reads_a_stream_where_padding_costs_more_than_gathering(examples, 
     assert padding_a_step(odd, batch_size=16, grouped=True) == 14 * 28
     assert chosen(even, grouped=True) == Layout("padded", 16384)
     assert chosen(odd, grouped=False) == Layout("varlen", 16384, granule=1, longest=30)
+    # A step stays whole where it was: losses that compare its texts read all of them.
+    assert stream_layout(odd, batch_size=1000).pass_tokens == 30_000
     assert chosen(odd, grouped=False, can_pack=False) == Layout("bucketed", 16384)
     monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "24")
     assert chosen(even, grouped=True) == Layout("bucketed", 24)
@@ -328,7 +330,7 @@ def test_a_cpu_reads_a_stream_where_padding_costs_more_than_gathering(examples, 
 
 
 def test_a_model_that_reads_packed_texts_otherwise_is_found_out(examples):
-    """An encoder that uses absolute columns in its own way: wrong on CUDA only, and silently."""
+    """An encoder that uses absolute columns in its own way: wrong, and silently."""
     model = make_model(xlm_roberta)
     assert reads_packed_texts(model, examples.input_ids, pad_token_id=1)
     model.first_position = 0  # BERT's habit in a RoBERTa
