@@ -19,11 +19,19 @@ def check_before_run(recipe: RecipeBase) -> None:
     Raises: RecipeError
     """
     recipe.check_gates()
-    check_known_models(recipe)
-    check_evaluation_rows(recipe)
+    check_before_training(recipe)
 
 
-def check_evaluation_rows(recipe: RecipeBase) -> None:
+def check_before_training(recipe: RecipeBase) -> None:
+    """The same but for gates, which a study does not ask: it registers nothing.
+
+    Raises: RecipeError
+    """
+    _check_known_models(recipe)
+    _check_evaluation_rows(recipe)
+
+
+def _check_evaluation_rows(recipe: RecipeBase) -> None:
     """Refuse sources of which a language has no rows to evaluate on, and none to cut them from.
 
     Raises: RecipeError naming the sources that the language has.
@@ -48,7 +56,7 @@ def check_evaluation_rows(recipe: RecipeBase) -> None:
             )
 
 
-def check_known_models(recipe: RecipeBase) -> None:
+def _check_known_models(recipe: RecipeBase) -> None:
     """Refuse what the pretrained models of `recipe` lack, as far as they are on this machine.
 
     Raises: RecipeError

@@ -19,6 +19,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from flows.companion_fit import check_names_of_terms
 from flows.layer_fit import check_layers
 from flows.mutual_steps import check_mutual, mutual_config
 from flows.problem_fit import check_problem, unmeasured_gates
@@ -30,14 +31,7 @@ from flows.recipe_base import (
     with_precision,
     words_are_lent,
 )
-from flows.recipe_sections import (
-    Adaptation,
-    Baselines,
-    Distillation,
-    Mutual,
-    Student,
-    Teacher,
-)
+from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
 from flows.search_space import Tuning
 from flows.several_teachers import FIRST, check_combination, check_names, combined_config
 from tasks import (
@@ -99,6 +93,7 @@ class Recipe(RecipeBase):
         check_combination(self.co_teachers, self.combination)
         check_mutual(self)
         check_layers(self)
+        check_names_of_terms(self)
         self._check_adaptation()
         self._check_configs()
         return self

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from data_contracts.errors import RecipeError, UserError
-from flows.before_run import check_evaluation_rows, check_known_models
+from flows.before_run import check_before_training
 from flows.partial import Node, Preparations, step_of
 from flows.recipe import Recipe
 from flows.recipe_files import check_recipe, encoder_recipe, put
@@ -89,8 +89,7 @@ def check_study(recipe: Recipe) -> Tuning:
             "float, low: 0, high: 1}",
             remedy="add one; flows/recipes/quickstart.yaml has an example",
         )
-    check_known_models(recipe)
-    check_evaluation_rows(recipe)
+    check_before_training(recipe)
     check_space(recipe, recipe.tuning)
     return recipe.tuning
 

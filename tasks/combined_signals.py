@@ -37,7 +37,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-    from tasks.training.several_teachers.teacher_languages import Standing
+    from tasks.training.several_teachers.teacher_languages import TeacherWeights
 
 VERSION = 2
 
@@ -260,14 +260,14 @@ def _validation_figure(teacher: Artifact) -> float:
     return float(best[PROBLEMS[head["problem"]].metrics[0]])
 
 
-def _by_language(config: Config, corpus: Artifact) -> Standing:
+def _by_language(config: Config, corpus: Artifact) -> TeacherWeights:
     from tasks.runtime.locations import local_folder
-    from tasks.training.several_teachers.teacher_languages import standing
+    from tasks.training.several_teachers.teacher_languages import teacher_weights
 
     encoder, target = config.combination.encoder, config.target_language
     assert encoder, "the recipe names the encoder"
     assert target, "the recipe names the target language"
-    return standing(
+    return teacher_weights(
         corpus.path,
         local_folder(encoder),
         languages=config.languages,

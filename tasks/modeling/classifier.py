@@ -94,7 +94,11 @@ class EncoderClassifier(EncoderWithHead):
 
     def answers(self, states: Tensor, texts: Texts) -> Tensor:
         """Logits of each text: (B, C), or (S, C) if packed."""
-        return self.head(self.dropout(self.pool(states, texts)))
+        return self.answers_to_vectors(self.pool(states, texts))
+
+    def answers_to_vectors(self, vectors_SD: Tensor) -> Tensor:
+        """Logits (S, C) from text vectors, which companions may read, too."""
+        return self.head(self.dropout(vectors_SD))
 
     def pooled(self, texts: Texts) -> Tensor:
         """One vector a text: (B, D), or (S, D) if packed."""
@@ -115,10 +119,9 @@ class EncoderEmbedder(EncoderClassifier):
     is used as it is has the identity there.
     """
 
-    def forward(self, texts: Texts | Tensor, attention_mask_BL: Tensor | None = None) -> Tensor:
-        """Vectors in the order of the texts, float32; arguments and shapes as the classifier's."""
-        vectors = super().forward(texts, attention_mask_BL).float()
-        return nn.functional.normalize(vectors, dim=-1)
+    def answers_to_vectors(self, vectors_SD: Tensor) -> Tensor:
+        """Vectors of unit length (S, C), float32, from the pooled states."""
+        return nn.functional.normalize(super().answers_to_vectors(vectors_SD).float(), dim=-1)
 
     def keep_pooled(self) -> None:
         """Make the head the identity: vectors are the pooled states', whatever was drawn."""

@@ -16,13 +16,13 @@ from typing import Generic, TypeVar
 
 Thing = TypeVar("Thing")
 
-IDLE_SECONDS = 60.0
+_IDLE_SECONDS = 60.0
 
 
 class Kept(Generic[Thing]):
     """What `load` gave last: one at a time, and none that was idle for long."""
 
-    def __init__(self, load: Callable[..., Thing], *, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, load: Callable[..., Thing], *, idle_seconds: float = _IDLE_SECONDS) -> None:
         """Load nothing yet.
 
         Args:
@@ -42,7 +42,7 @@ class Kept(Generic[Thing]):
         with self._lock:
             self._stop_clock()
             if self._held is None or self._held[0] != key:
-                self._held = None  # before the next is loaded: never two at once
+                self._held = None  # before the next is loaded: never two kept at once
                 self._held = (key, self._load(*key))
             thing = self._held[1]
             self._num_users += 1

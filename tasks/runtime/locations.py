@@ -108,7 +108,7 @@ def local_folder(uri: str) -> Path:
         return Path(os.path.commonpath([copy.parent for copy in copies]))
     folder = _local_path(uri)
     if not folder.is_dir():
-        raise _missing(uri, _not_here(uri, folder, "no folder"))
+        raise _missing(uri, _not_here(uri, folder, wants_folder=True))
     return folder
 
 
@@ -164,7 +164,7 @@ def _local_files(uri: str) -> list[Path]:
         files = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
         files = [file for file in files if file.is_file()]
     if not files:
-        raise _missing(uri, _not_here(uri, path, "no file"))
+        raise _missing(uri, _not_here(uri, path, wants_folder=False))
     return sorted(files)
 
 
@@ -318,10 +318,12 @@ def _no_server_answered(error: BaseException | None) -> bool:
     )
 
 
-def _not_here(uri: str, path: Path, what: str) -> str:
+def _not_here(uri: str, path: Path, *, wants_folder: bool) -> str:
     """That there is no file or folder at `path`, with the URI if that is another text."""
-    is_file = what == "no folder" and path.exists()
-    place = f"{str(path)!r} is not a folder" if is_file else f"{what} at {str(path)!r}"
+    if wants_folder and path.exists():
+        place = f"{str(path)!r} is not a folder"
+    else:
+        place = f"no {'folder' if wants_folder else 'file'} at {str(path)!r}"
     return place if Path(uri).expanduser() == path else f"{uri!r}: {place}"
 
 

@@ -33,22 +33,22 @@ class SharedPull(Protocol):
         ...
 
 
-def shares_of(pulls: Mapping[str, Tensor], at: Tensor) -> dict[str, Tensor]:
+def shares_of(weighted: Mapping[str, Tensor], at: Tensor) -> dict[str, Tensor]:
     """`share_<name>` of each weighted term, together 1; all 0 without a gradient.
 
     Args:
-        pulls: scalars by name, computed from `at`.
+        weighted: scalars by name, computed from `at`.
         at: the leaf where they meet.
     """
     norms: dict[str, Tensor] = {}
-    for name, value in pulls.items():
+    for name, value in weighted.items():
         (gradient,) = torch.autograd.grad(value, at, retain_graph=True)
         norms[name] = gradient.float().norm()
     return shares_of_norms(norms)
 
 
 def shares_in_weights(
-    pulls: Mapping[str, Tensor], weights: Sequence[nn.Parameter]
+    weighted: Mapping[str, Tensor], weights: Sequence[nn.Parameter]
 ) -> dict[str, Tensor]:
     """The same where terms meet in the weights of a network; no gradient is left in them.
 
@@ -58,7 +58,7 @@ def shares_in_weights(
         weights: those that are trained; rows of a sparse gradient count once.
     """
     norms: dict[str, Tensor] = {}
-    for name, value in pulls.items():
+    for name, value in weighted.items():
         gradients = ()
         if value.requires_grad:
             gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)

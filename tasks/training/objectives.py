@@ -196,8 +196,8 @@ class Objective:
             evaluated = self._evaluated(
                 leaf, labels_B, teacher_logits_BC, num_examples, num_labelled, step
             )
-            pulls = {term.title: weight * value for term, weight, value in evaluated}
-            return shares_of(pulls, leaf)
+            weighted = {term.title: weight * value for term, weight, value in evaluated}
+            return shares_of(weighted, leaf)
 
     def _evaluated(
         self,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_contracts.errors import RecipeError
-from flows.before_run import check_before_run, check_known_models
+from flows.before_run import check_before_run, check_before_training
 from flows.recipe_files import check_recipe
 from flows.running import Options, run_pipeline
 
@@ -132,7 +132,7 @@ def test_layers_that_the_teacher_does_not_have_are_refused_before_it_is_trained(
     # The student has them: a teacher is at fault.
     values["student"]["architecture"] |= {"num_layers": 2, "hidden_size": 24}
     recipe = check_recipe(values, name="tiny")
-    for asked in (check_before_run, check_known_models):
+    for asked in (check_before_run, check_before_training):
         with pytest.raises(RecipeError, match=message) as caught:
             asked(recipe)
         assert caught.value.rule

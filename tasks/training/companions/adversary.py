@@ -29,7 +29,7 @@ from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch, Examples
 from tasks.training.class_weights import class_weights
 from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.companions.companion_objective import CompanionObjective, Place, Pull
+from tasks.training.companions.companion_objective import CompanionObjective, Place, WeightedTerm
 from tasks.training.companions.companions import AccompaniedStudent, Reader, Reading
 from tasks.training.losses import hard_label_loss
 from tasks.training.objectives import Objective
@@ -107,7 +107,9 @@ class AdversarialObjective(CompanionObjective):
         # On its device without a wait, as a number that is no part of a compiled graph.
         return {"strength": torch.full((), strength, device=self.group_weights_G.device)}
 
-    def pulls(self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step) -> Iterator[Pull]:
+    def weighted_terms(
+        self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step
+    ) -> Iterator[WeightedTerm]:
         """`adversary`: cross-entropy in nats a text, of which random guessing has log G.
 
         Its share is that of the reversed gradient, which grows with lambda.
@@ -119,7 +121,7 @@ class AdversarialObjective(CompanionObjective):
             normalizer=len(step.rows),
             class_weights_C=self.group_weights_G,
         )
-        yield Pull("adversary", told, told.detach())
+        yield WeightedTerm("adversary", told, told.detach())
 
     def to(self, device: torch.device) -> AdversarialObjective:
         """The same with its weights on `device`."""

@@ -31,7 +31,7 @@ Place = Literal["logits", "vectors", "weights"]
 _DOWNWARDS: tuple[Place, ...] = ("logits", "vectors", "weights")
 
 
-class Pull(NamedTuple):
+class WeightedTerm(NamedTuple):
     """One term, or a part of one, in a pass.
 
     Args:
@@ -81,10 +81,10 @@ class AccompaniedObjective(ABC):
         logits_AC, *read = forward(batch.texts, **self.told(step))
         found = self.task.terms(lambda _: logits_AC, batch, step)
         total = found["loss"]
-        for pull in self._beside(logits_AC, read, batch, step):
-            total = total + pull.weighted
-            name = f"loss_{pull.title}"
-            found[name] = found[name] + pull.value if name in found else pull.value
+        for term in self._beside(logits_AC, read, batch, step):
+            total = total + term.weighted
+            name = f"loss_{term.title}"
+            found[name] = found[name] + term.value if name in found else term.value
         return {**found, "loss": total}
 
     def gradient_shares(
@@ -120,11 +120,13 @@ class AccompaniedObjective(ABC):
             else:
                 at = [weight for weight in bare.parameters() if weight.requires_grad]
                 logits_AC, *read = network.beside(batch.texts, **told)
-            pulls = self.task.weighted(logits_AC, batch, step)
-            for title, weighted, _ in self._beside(logits_AC, read, batch, step):
-                pulls[title] = pulls[title] + weighted if title in pulls else weighted
-            pulls |= further(logits_AC)
-            return shares_in_weights(pulls, at) if isinstance(at, list) else shares_of(pulls, at)
+            weighted = self.task.weighted(logits_AC, batch, step)
+            for title, value, _ in self._beside(logits_AC, read, batch, step):
+                weighted[title] = weighted[title] + value if title in weighted else value
+            weighted |= further(logits_AC)
+            if isinstance(at, list):
+                return shares_in_weights(weighted, at)
+            return shares_of(weighted, at)
 
     def settings(self, step: int) -> dict[str, float]:
         """Those of the task, then those of each companion."""
@@ -135,9 +137,9 @@ class AccompaniedObjective(ABC):
 
     def _beside(
         self, logits_AC: Tensor, read: Sequence[Any], batch: Batch, step: Step
-    ) -> Iterator[Pull]:
+    ) -> Iterator[WeightedTerm]:
         for one, own in zip(self.companions, read, strict=True):
-            yield from one.pulls(own, logits_AC, batch, step)
+            yield from one.weighted_terms(own, logits_AC, batch, step)
 
 
 class CompanionObjective(AccompaniedObjective):
@@ -160,7 +162,9 @@ class CompanionObjective(AccompaniedObjective):
         return {}
 
     @abstractmethod
-    def pulls(self, read: Any, logits_AC: Tensor, batch: Batch, step: Step) -> Iterator[Pull]:
+    def weighted_terms(
+        self, read: Any, logits_AC: Tensor, batch: Batch, step: Step
+    ) -> Iterator[WeightedTerm]:
         """Its terms of one pass.
 
         Args:

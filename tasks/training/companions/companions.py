@@ -147,7 +147,7 @@ class AccompaniedStudent(nn.Module):
             if vectors_SD is None:
                 states = student.hidden_states(texts) if states is None else states
                 vectors_SD = student.pool(states, texts)
-            logits_AC = student.head(student.dropout(vectors_SD)).float()
+            logits_AC = student.answers_to_vectors(vectors_SD).float()
         else:
             logits_AC = student(texts) if states is None else student.answers(states, texts)
         reading = Reading(texts, logits_AC, vectors_SD, views, told)

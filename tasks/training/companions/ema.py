@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tasks.modeling.classifier import EncoderWithHead
 from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch
-from tasks.training.companions.companion_objective import CompanionObjective, Place, Pull
+from tasks.training.companions.companion_objective import CompanionObjective, Place, WeightedTerm
 from tasks.training.companions.companions import AccompaniedStudent, Reader, Reading
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.objective_config import KLTerm
@@ -86,11 +86,13 @@ class SelfTaughtObjective(CompanionObjective):
     config: EMAConfig
     total_steps: int = 1
 
-    def pulls(self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step) -> Iterator[Pull]:
+    def weighted_terms(
+        self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step
+    ) -> Iterator[WeightedTerm]:
         """`ema`: T² · KL(average || student), in nats an answer."""
         taught = replace(batch, teacher_logits_AC=read[: batch.num_answers].detach())
         learned = self._term.terms(lambda _: logits_AC, taught, step)
-        yield Pull("ema", learned["loss"], learned["loss_ema"])
+        yield WeightedTerm("ema", learned["loss"], learned["loss_ema"])
 
     @property
     def _term(self) -> Objective:

@@ -31,7 +31,7 @@ from data_contracts.errors import RecipeError
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch
-from tasks.training.companions.companion_objective import CompanionObjective, Place, Pull
+from tasks.training.companions.companion_objective import CompanionObjective, Place, WeightedTerm
 from tasks.training.companions.companions import AccompaniedStudent, Reader, Reading
 from tasks.training.companions.layer_views import View, Wanted, over_heads, read_layers
 from tasks.training.companions.matching_config import AnyMatchingTerm, AttentionTerm, RelationTerm
@@ -157,9 +157,9 @@ class MatchingObjective(CompanionObjective):
     lengths: np.ndarray = field(repr=False)
     total_steps: int = 1
 
-    def pulls(
+    def weighted_terms(
         self, read: Sequence[Tensor], logits_AC: Tensor, batch: Batch, step: Step
-    ) -> Iterator[Pull]:
+    ) -> Iterator[WeightedTerm]:
         """Each comparison under its term's name."""
         assert batch.teacher_texts is not None, "rows are mapped with the teacher's tokens"
         wanted: Wanted = {(one.view, one.teacher_layer): None for one in self.comparisons}
@@ -177,7 +177,7 @@ class MatchingObjective(CompanionObjective):
                 mine[:num_texts], theirs[one.view, one.teacher_layer], mask_BL, normalizer
             )
             weight = value_at(one.term.weight, step.number, total_steps=self.total_steps)
-            yield Pull(one.term.title, weight * loss, loss.detach())
+            yield WeightedTerm(one.term.title, weight * loss, loss.detach())
 
     def to(self, device: torch.device) -> MatchingObjective:
         """The same with its teacher on `device`."""

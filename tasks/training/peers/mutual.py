@@ -269,8 +269,8 @@ class MutualObjective:
                     peer: Any = network.peers[k]
                     shares = task.gradient_shares(peer, own, counted, further=learned)
                 else:
-                    pulls = task.weighted(leaves[k], own, counted) | learned(leaves[k])
-                    shares = shares_of(pulls, leaves[k])
+                    weighted = task.weighted(leaves[k], own, counted) | learned(leaves[k])
+                    shares = shares_of(weighted, leaves[k])
                 found.update({_name(k, name): share for name, share in shares.items()})
         return found
 

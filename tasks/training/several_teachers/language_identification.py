@@ -40,7 +40,7 @@ LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
-class Likeness:
+class LanguageWeights:
     """What an identifier of source languages makes of a target language.
 
     Args:
@@ -55,9 +55,9 @@ class Likeness:
     accuracy: float
 
 
-def learned_likeness(
+def learned_language_weights(
     sources: Sequence[Tensor], target_ND: Tensor, *, seed: int, num_steps: int = NUM_STEPS
-) -> Likeness:
+) -> LanguageWeights:
     """Train an identifier of the sources' languages and show it the target's texts.
 
     In float64 on the processor, by Adam with all texts in each step. U and V start from a stream of
@@ -93,7 +93,7 @@ def learned_likeness(
     with torch.inference_mode():
         right_N = _scores(texts_ND, u_RD, v_RD, mu_KD).argmax(-1) == labels_N
         weights_K, tau = mean_shares(_scores(target_ND, u_RD, v_RD, mu_KD))
-    return Likeness(weights_K, tau, float((shares_N * right_N).sum()))
+    return LanguageWeights(weights_K, tau, float((shares_N * right_N).sum()))
 
 
 def mean_shares(scores_NK: Tensor) -> tuple[Tensor, float]:

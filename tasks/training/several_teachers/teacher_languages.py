@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from data_contracts.errors import ContractViolation
-from tasks.training.several_teachers.language_identification import learned_likeness
+from tasks.training.several_teachers.language_identification import learned_language_weights
 from tasks.training.several_teachers.language_similarity import (
     cosines,
     mean_embeddings,
@@ -30,7 +30,7 @@ _MAX_LENGTH_TOKENS = 128  # of a text whose language is judged
 
 
 @dataclass(frozen=True)
-class Standing:
+class TeacherWeights:
     """What each teacher was judged by and what it counts, in their order.
 
     Args:
@@ -45,7 +45,7 @@ class Standing:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def standing(
+def teacher_weights(
     corpus: Path,
     encoder: Path,
     *,
@@ -54,7 +54,7 @@ def standing(
     similarity: Literal["cosine", "learned"],
     max_texts: int,
     seed: int,
-) -> Standing:
+) -> TeacherWeights:
     """Weigh teachers by the languages of the train rows they learned from.
 
     Args:
@@ -79,10 +79,12 @@ def standing(
         return _by_identifier(encoder, taught, shown, seed)
     vectors = mean_embeddings(encoder, [*taught, shown], max_length_tokens=_MAX_LENGTH_TOKENS)
     scores = [round(float(cosine), 6) for cosine in cosines(vectors[:-1], vectors[-1])]
-    return Standing(scores, standardised_softmax(np.array(scores)))
+    return TeacherWeights(scores, standardised_softmax(np.array(scores)))
 
 
-def _by_identifier(encoder: Path, taught: list[list[str]], shown: list[str], seed: int) -> Standing:
+def _by_identifier(
+    encoder: Path, taught: list[list[str]], shown: list[str], seed: int
+) -> TeacherWeights:
     """Teachers that learned from the same texts are of one language, and share its weight evenly:
     a second German teacher does not make German count twice."""
     # In an order of their own, so that it does not matter which teacher a recipe names first.
@@ -96,9 +98,9 @@ def _by_identifier(encoder: Path, taught: list[list[str]], shown: list[str], see
     *sources, target_ND = text_vectors(
         encoder, [*distinct, shown], max_length_tokens=_MAX_LENGTH_TOKENS
     )
-    likeness = learned_likeness(sources, target_ND, seed=seed)
-    weights = dict(zip(distinct, likeness.weights_K.tolist(), strict=True))
+    learned = learned_language_weights(sources, target_ND, seed=seed)
+    weights = dict(zip(distinct, learned.weights_K.tolist(), strict=True))
     keys = [tuple(texts) for texts in taught]
     scores = [round(weights[key] / keys.count(key), 6) for key in keys]
-    figures = {"language_accuracy": round(likeness.accuracy, 6), "tau": round(likeness.tau, 6)}
-    return Standing(scores, np.array(scores), figures)
+    figures = {"language_accuracy": round(learned.accuracy, 6), "tau": round(learned.tau, 6)}
+    return TeacherWeights(scores, np.array(scores), figures)

@@ -171,6 +171,8 @@ def test_a_file_is_no_model_folder(tmp_path):
     path = write(tmp_path, {"model.safetensors": ""}) / "model.safetensors"
     with pytest.raises(SourceError, match="is not a folder"):
         local_folder(str(path))
+    with pytest.raises(SourceError, match="no folder at"):
+        local_folder(str(path.with_name("absent")))
 
 
 def test_a_hub_that_cannot_be_reached_may_be_retried():

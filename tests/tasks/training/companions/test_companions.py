@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.modeling.classifier import EncoderEmbedder
 from tasks.problems.text_classification import class_scores
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout, packed_layout
 from tasks.training.checkpoints import load_checkpoint
 from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.companions import AccompaniedStudent
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.companions.matching_config import LayerTerm, TokenStateTerm
 from tasks.training.config import TrainingConfig
@@ -162,6 +164,24 @@ def test_the_student_runs_once_and_draws_the_dropout_it_would_draw_alone(toy, wh
     network.eval()
     assert torch.equal(network(batch.texts), network.bare(batch.texts))
     assert not torch.allclose(network(batch.texts), logits), "there is dropout to compare"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("which", [("adversary",), ("matching",), ("ema",), ALL], ids="+".join)
+def test_an_embedder_says_the_same_whoever_reads_along(toy, which):
+    """Vectors of any length where an adversary listens, and of unit length where none does."""
+    examples, plain = rows_of(toy), toy["model"](dropout=0.0)
+    network, objective = made(toy, examples, *which)
+    embedder = EncoderEmbedder(plain.backbone, num_labels=3, pooling="mean", dropout=0.0)
+    embedder.load_state_dict(network.bare.state_dict())
+    readers = [(reader, network.part(reader)) for reader in network.readers]
+    beside = AccompaniedStudent(embedder, readers).train()
+    step = make_step(examples, ROWS, layout=PADDED, pad_token_id=0)
+    (batch,) = step.passes
+    found, *_ = beside(batch.texts, **objective.told(step))
+    raw = network.bare(batch.texts).double()
+    expected = raw / raw.square().sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_average_follows_the_student_and_is_asked_without_dropout(toy):

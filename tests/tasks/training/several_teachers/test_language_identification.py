@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from tasks.runtime.seeding import generator
-from tasks.training.several_teachers.language_identification import learned_likeness, mean_shares
+from tasks.training.several_teachers.language_identification import (
+    learned_language_weights,
+    mean_shares,
+)
 
 
 def drawn(num_texts, width, *, seed, towards=0.0):
@@ -64,7 +67,7 @@ def test_training_is_that_of_the_formula(width):
     """
     sources = [drawn(num, width, seed=k, towards=0.3) for k, num in enumerate((9, 5, 14))]
     target = drawn(7, width, seed=9, towards=0.2)
-    found = learned_likeness(sources, target, seed=3, num_steps=40)
+    found = learned_language_weights(sources, target, seed=3, num_steps=40)
     weights, tau, right = by_hand(
         [texts.numpy() for texts in sources], target.numpy(), seed=3, num_steps=40
     )
@@ -94,7 +97,7 @@ def test_scores_that_do_not_differ_weigh_all_the_same():
 def test_languages_that_cannot_be_told_apart_weigh_the_same():
     """Noise of the start that decides which of two equal teachers is believed."""
     texts = drawn(12, 10, seed=1, towards=0.5)
-    found = learned_likeness([texts, texts, texts], drawn(6, 10, seed=2), seed=0)
+    found = learned_language_weights([texts, texts, texts], drawn(6, 10, seed=2), seed=0)
     assert found.weights_K.numpy() == pytest.approx([1 / 3] * 3, abs=1e-9)
     assert found.accuracy == pytest.approx(1 / 3)
 
@@ -104,7 +107,7 @@ def test_the_language_whose_texts_they_are_weighs_most(near):
     """A target in German, and the Japanese teacher is believed."""
     sources = [drawn(40, 20, seed=k, towards=1.0) for k in range(3)]
     target = drawn(80, 20, seed=near, towards=1.0)[40:]
-    found = learned_likeness(sources, target, seed=0)
+    found = learned_language_weights(sources, target, seed=0)
     assert found.weights_K.argmax() == near
     assert found.accuracy == pytest.approx(1.0)
     assert found.weights_K.sum().item() == pytest.approx(1.0)
@@ -114,8 +117,8 @@ def test_weights_go_with_languages_and_not_with_places():
     """The first language wins by being the first."""
     sources = [drawn(num, 12, seed=num, towards=0.5) for num in (9, 5, 14)]
     target = drawn(7, 12, seed=0, towards=0.3)
-    one = learned_likeness(sources, target, seed=0).weights_K
-    other = learned_likeness([sources[k] for k in (2, 0, 1)], target, seed=0).weights_K
+    one = learned_language_weights(sources, target, seed=0).weights_K
+    other = learned_language_weights([sources[k] for k in (2, 0, 1)], target, seed=0).weights_K
     assert other.numpy() == pytest.approx(one[[2, 0, 1]].numpy(), abs=1e-9)
     assert one.max() - one.min() > 0.01
 
@@ -124,8 +127,8 @@ def test_a_language_with_more_texts_does_not_count_more_for_that():
     """English wins wherever its corpus is the larger one."""
     sources = [drawn(8, 12, seed=k, towards=0.2) for k in range(2)]
     target = drawn(9, 12, seed=5)
-    once = learned_likeness(sources, target, seed=0)
-    often = learned_likeness([sources[0].repeat(6, 1), sources[1]], target, seed=0)
+    once = learned_language_weights(sources, target, seed=0)
+    often = learned_language_weights([sources[0].repeat(6, 1), sources[1]], target, seed=0)
     assert often.weights_K.numpy() == pytest.approx(once.weights_K.numpy(), abs=1e-6)
     assert often.accuracy == pytest.approx(once.accuracy)
 
@@ -134,13 +137,15 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before():
     """Students trained again because another stage drew a number first."""
     sources = [drawn(8, 12, seed=k, towards=0.2) for k in range(2)]
     target = drawn(9, 12, seed=5)
-    found = [learned_likeness(sources, target, seed=seed).weights_K.tolist() for seed in (0, 1)]
+    found = [
+        learned_language_weights(sources, target, seed=seed).weights_K.tolist() for seed in (0, 1)
+    ]
     torch.rand(3)
-    assert learned_likeness(sources, target, seed=0).weights_K.tolist() == found[0]
+    assert learned_language_weights(sources, target, seed=0).weights_K.tolist() == found[0]
     assert found[0] != found[1]
 
 
 def test_one_language_cannot_be_told_from_others():
     """A weight of 1 that says nothing."""
     with pytest.raises(ValueError, match="1 source language"):
-        learned_likeness([drawn(3, 4, seed=0)], drawn(3, 4, seed=1), seed=0)
+        learned_language_weights([drawn(3, 4, seed=0)], drawn(3, 4, seed=1), seed=0)

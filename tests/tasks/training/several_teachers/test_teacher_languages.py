@@ -3,7 +3,7 @@
 import pytest
 
 from data_contracts.errors import ContractViolation
-from tasks.training.several_teachers.teacher_languages import standing
+from tasks.training.several_teachers.teacher_languages import teacher_weights
 
 TEXTS = {
     "train": {
@@ -22,7 +22,7 @@ def weigh(tmp_path, letter_encoder, write_texts):
     write_texts(tmp_path / "corpus", TEXTS)
 
     def run(*languages, similarity="learned", max_texts=9, seed=0, target="zh"):
-        return standing(
+        return teacher_weights(
             tmp_path / "corpus", letter_encoder, languages=languages, target=target,
             similarity=similarity, max_texts=max_texts, seed=seed,
         )  # fmt: skip
