@@ -9,7 +9,7 @@
 Everything goes through the stages' own functions and a store, so a killed run goes on, and a second
 one only scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
 `train|dev|test.en-zh.parquet` (columns source, target; see flows/recipes/translation.yaml); about
-ten minutes of one quiet core for the teacher and three for each student.
+five minutes of one core for the teacher and one and a half for each student.
 """
 
 from __future__ import annotations
