@@ -104,8 +104,8 @@ def stream_layout(lengths: np.ndarray, *, batch_size: int, grouped: bool = True)
         grouped: whether texts of similar length share a step.
     """
     longest = int(lengths.max())
-    whole = batch_size * longest if grouped else _CPU_PASS_TOKENS
-    bound = max(max_tokens_per_pass() or whole, longest)
+    most = max(_CPU_PASS_TOKENS, batch_size * longest) if grouped else _CPU_PASS_TOKENS
+    bound = max(max_tokens_per_pass() or most, longest)
     return Layout("varlen", bound, granule=1, longest=longest)
 
 
