@@ -26,6 +26,7 @@ from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_clas
 from tasks.modeling.config import PairReading
 from tasks.problems import PROBLEMS, Answers, Problem
 from tasks.problems.sentence_embedding import EMBEDDING
+from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.batching.batches import num_steps
@@ -275,7 +276,7 @@ def write_record(
     )
 
 
-def selection_of(problem: Problem, config: TrainingConfig) -> str:
+def selection_of(problem: Problem | Seq2SeqProblem, config: TrainingConfig) -> str:
     """The validation figure that chooses the step; `auto` is the problem's primary one."""
     if config.selection == "auto":
         return problem.metrics[0]

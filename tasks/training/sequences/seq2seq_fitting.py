@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
-from data_contracts.errors import ContractViolation, RecipeError, UserError
+from data_contracts.errors import ContractViolation, UserError
 from tasks.modeling.classifier import num_parameters
 from tasks.modeling.seq2seq import Seq2SeqNetwork, output_projection, save_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
@@ -39,6 +39,7 @@ from tasks.training.batching.layouts import Layout, padded_layout
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.config import TrainingConfig
 from tasks.training.evaluation_mode import evaluation_mode
+from tasks.training.fitting import selection_of
 from tasks.training.loop import train
 from tasks.training.losses import hard_label_loss
 from tasks.training.precision_probe import precision_facts
@@ -87,7 +88,7 @@ def fit_seq2seq(
             rule="its output matrix is read outside of its forward pass, so it must be whole",
             remedy="leave --sharded out: its weights are then replicated",
         )
-    chosen_by = _selection(problem, config)
+    chosen_by = selection_of(problem, config)
     facts = read_seq2seq_tokens(tokens)
     validation = _Validation(
         problem,
@@ -251,19 +252,6 @@ def _validation_rows(tokens: Path, languages: Sequence[str]) -> pa.Table:
             remedy="map a target_text column for a validation source in such a language",
         )
     return table
-
-
-def _selection(problem: Seq2SeqProblem, config: TrainingConfig) -> str:
-    """The validation figure that chooses the step; `auto` is the problem's primary one."""
-    if config.selection == "auto":
-        return problem.metrics[0]
-    if config.selection not in (*problem.metrics, "loss"):
-        raise RecipeError(
-            f"training.selection is {config.selection!r}, which {problem.name} does not measure",
-            rule=f"one of: auto, loss, {', '.join(problem.metrics)}",
-            remedy="choose one of these",
-        )
-    return config.selection
 
 
 def _write_json(path: Path, value: object) -> None:
