@@ -95,6 +95,23 @@ def same(one, two):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
+def teacher_writer(*, hidden_size, num_layers):
+    """Writes a small teacher, the same every time."""
+
+    def write(output):
+        torch.manual_seed(0)
+        shape = BertConfig(
+            vocab_size=30, hidden_size=hidden_size, num_hidden_layers=num_layers,
+            num_attention_heads=2, intermediate_size=16, max_position_embeddings=16,
+            type_vocab_size=1,
+        )  # fmt: skip
+        backbone = BertModel(shape, add_pooling_layer=False)
+        model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
+        save_classifier(model, output / "model", problem="text_classification")
+
+    return write
+
+
 def test_peers_that_ignore_one_another_learn_as_if_alone(inputs, store):
     """A peer whose loss leaks into the student's, or whose rows are not the student's rows."""
     wanted = config(SHAPE, OTHER, weight=0.0)
@@ -161,16 +178,6 @@ def test_a_peer_with_companions_leaves_them_behind_and_resumes_with_the_same_byt
 ):
     """Companions that are read from the recipe and passed over, or not checkpointed with peers."""
 
-    def write_teacher(output):
-        torch.manual_seed(0)
-        shape = BertConfig(
-            vocab_size=30, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
-            intermediate_size=16, max_position_embeddings=16, type_vocab_size=1,
-        )  # fmt: skip
-        backbone = BertModel(shape, add_pooling_layer=False)
-        model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
-        save_classifier(model, output / "model", problem="text_classification")
-
     def in_two_languages(output):
         write_tokens(output, shift=4, order=lambda n: list(range(n)), width=20)
         for path in output.glob("*/*.parquet"):
@@ -181,7 +188,7 @@ def test_a_peer_with_companions_leaves_them_behind_and_resumes_with_the_same_byt
 
     own = publish(store, "tokens", in_two_languages, config={"peer": "two"})
     given = {**inputs, "tokens_0": own, "teacher_tokens": own}
-    given["teacher"] = publish(store, "teacher", write_teacher)
+    given["teacher"] = publish(store, "teacher", teacher_writer(hidden_size=24, num_layers=2))
     plain = config(SHAPE, OTHER)
     wanted = plain.model_copy(
         update={
@@ -213,17 +220,7 @@ def test_a_peer_with_companions_leaves_them_behind_and_resumes_with_the_same_byt
 def test_a_teacher_among_the_peers_drifts_and_the_drift_is_told(inputs, store, publish):
     """A teacher that unlearns what it taught, and nobody sees it."""
 
-    def write_teacher(output):
-        torch.manual_seed(0)
-        shape = BertConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-            intermediate_size=16, max_position_embeddings=16, type_vocab_size=1,
-        )  # fmt: skip
-        backbone = BertModel(shape, add_pooling_layer=False)
-        model = EncoderClassifier(backbone, num_labels=2, pooling="mean", dropout=0.0)
-        save_classifier(model, output / "model", problem="text_classification")
-
-    teacher = publish(store, "teacher", write_teacher)
+    teacher = publish(store, "teacher", teacher_writer(hidden_size=16, num_layers=1))
     with_teacher = {**inputs, "teacher": teacher}
     student = run_stage(mutual.STAGE, config(SHAPE, None), with_teacher, store=store).artifact
     history = json.loads((student.path / "history.json").read_text())
