@@ -22,7 +22,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 
-VERSION = 5
+VERSION = 6
 
 
 class Config(StageConfig):

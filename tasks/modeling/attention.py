@@ -2,8 +2,8 @@
 
 Registered as `decant` with `transformers.AttentionInterface`; what is packed decides the kernel:
 
-    padded   2-D attention mask      transformers' own SDPA attention, unchanged (with dropout on a
-                                     CPU written out: cpu_attention.py)
+    padded   2-D attention mask      transformers' own SDPA attention, unchanged (on a CPU written
+                                     out with dropout or of short texts in bf16: cpu_attention.py)
     rows     4-D boolean mask        the same SDPA, block-diagonal mask of (R, 1, W, W)
     varlen   cu_seq_lens_q           torch.nn.attention.varlen (flash attention; bf16 or fp16), on a
                                      CPU texts gathered side by side: cpu_attention.py
@@ -43,7 +43,8 @@ from data_contracts.errors import RecipeError
 from tasks.modeling.cpu_attention import (
     SideBySide,
     attention_over_stream,
-    attention_with_dropout,
+    is_faster_written_out,
+    written_out_attention,
 )
 from tasks.modeling.texts import PackedKernel, Packing, Texts
 
@@ -216,8 +217,9 @@ def packed_attention(
     if window is not None and attention_mask is not None:
         columns = torch.arange(query.shape[2], device=query.device)
         attention_mask = attention_mask & ((columns[:, None] - columns).abs() < window)
-    if dropout and query.device.type == "cpu" and query.shape[1] == key.shape[1]:
-        found = attention_with_dropout(query, key, value, attention_mask, dropout, scaling)
+    on_cpu = query.device.type == "cpu" and query.shape[1] == key.shape[1]
+    if on_cpu and (dropout or is_faster_written_out(query)):
+        found = written_out_attention(query, key, value, attention_mask, dropout, scaling)
         return found.transpose(1, 2).contiguous(), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout, scaling, is_causal=False, **kwargs

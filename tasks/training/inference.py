@@ -97,7 +97,8 @@ def predict_logits(
     progress.advance(len(input_ids) - len(pending))
     with (
         evaluation_mode(model),
-        torch.inference_mode(),
+        # Under inference mode autocast casts all weights in every pass; else once for all of them.
+        torch.inference_mode() if device.type == "cuda" else torch.no_grad(),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
     ):
         while len(pending):

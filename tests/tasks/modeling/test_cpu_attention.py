@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tasks.modeling.attention import packed_attention
-from tasks.modeling.cpu_attention import SideBySide
+from tasks.modeling.cpu_attention import SideBySide, is_faster_written_out
 from tasks.modeling.dropout import dropout
 
 LENGTHS = (3, 1, 5, 2)
@@ -111,3 +111,32 @@ def test_what_a_neighbour_holds_reaches_nobody(text):
     assert found[:, start:stop].isnan().all()
     others = [*range(start), *range(stop, sum(LENGTHS))]
     assert torch.equal(found[:, others], expected[:, others])
+
+
+@pytest.mark.parametrize("num_key_heads", [HEADS, 2])
+def test_a_stream_in_bf16_is_attended_to_as_in_float64(num_key_heads):
+    """Short texts in bf16 go another way: the teacher's every signal would be off."""
+    parts = [part.detach().bfloat16() for part in stream(num_key_heads)]
+    with torch.no_grad():
+        found = attended(parts)
+    torch.testing.assert_close(found.double(), by_hand(parts), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("length", [5, 300])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_padded_texts_in_bf16_are_attended_to_as_in_float64(length, gradient):
+    """A mask or a scale that only one of the two ways knows; or weights kept for no gradient."""
+    torch.manual_seed(0)
+    # As an encoder makes them: heads are strided views.
+    query, key, value = (torch.randn(3, length, 2, 8).bfloat16().transpose(1, 2) for _ in range(3))
+    seen = torch.arange(length) < torch.tensor([length, 2, 4])[:, None]
+    with torch.set_grad_enabled(gradient):
+        found, _ = packed_attention(
+            torch.nn.Module(), query, key, value, seen[:, None, None].expand(3, 1, length, length)
+        )
+        assert is_faster_written_out(query) == (length == 5 and not gradient)
+    assert not is_faster_written_out(query.float())
+    scores = query.double() @ key.double().transpose(2, 3) / 8**0.5
+    weights = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
+    expected = (weights @ value.double()).transpose(1, 2)
+    torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.02)

@@ -82,7 +82,7 @@ def test_exchanged_layers_leave_weights_and_their_names():
 
 @pytest.mark.parametrize("scaling", [None, 0.7])
 @pytest.mark.parametrize("kind", ["none", "bool", "additive"])
-def test_attention_with_dropout_is_softmax_attention_under_that_mask(
+def test_written_out_attention_is_softmax_attention_under_that_mask(
     kind: str, scaling: float | None
 ):
     """Written out by hand, attention may forget the scale, or look at padding."""

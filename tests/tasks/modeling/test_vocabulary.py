@@ -1,7 +1,11 @@
 """Embedding rows go with the spelling of their token."""
 
+import json
+
 import pytest
+import tokenizers
 import torch
+from tokenizers import models
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
 from data_contracts.errors import RecipeError, SourceError
@@ -47,5 +51,38 @@ def test_positions_counted_from_the_padding_do_not_move():
 
 
 def test_a_model_without_tokenizer_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="is not a tokenizer"):
+        read_vocabulary(tmp_path / "tokenizer.json")
+
+
+TOKENS = {"<pad>": 0, "<unk>": 1, "a": 2, "灯": 3, "▁Haus": 4}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.Unigram([(token, -1.5) for token in TOKENS], unk_id=1),
+        models.WordPiece(TOKENS, unk_token="<unk>"),
+        models.WordLevel(TOKENS, unk_token="<unk>"),
+        models.BPE(TOKENS, [], unk_token="<unk>"),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_the_vocabulary_is_what_the_tokenizer_itself_says(model, tmp_path):
+    """Ids read off a file in another way than its reader does are rows of other tokens."""
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.add_special_tokens(["<pad>", "<mask>"])
+    tokenizer.add_tokens(["word of its own"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    expected = tokenizer.get_vocab(with_added_tokens=True)
+    assert len(expected) == len(TOKENS) + 2
+    assert read_vocabulary(tmp_path / "tokenizer.json") == expected
+
+
+@pytest.mark.parametrize("content", [{}, [], {"model": {"vocab": 3}, "added_tokens": []}, "{"])
+def test_a_file_that_is_no_tokenizer_is_refused(content, tmp_path):
+    """A traceback of JSON's reader tells nobody which of the two files was the wrong one."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match="is not a tokenizer"):
         read_vocabulary(tmp_path / "tokenizer.json")

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.training import inference
 from tasks.training.batching import layout_choice
@@ -47,6 +48,28 @@ def test_a_training_model_is_asked_without_dropout_and_goes_on_training(toy):
     )
     np.testing.assert_array_equal(first, second)
     assert model.training
+
+
+def test_weights_are_cast_once_for_all_passes(toy):
+    """A teacher of 300 million weights cast to bf16 in every pass reads memory, not texts."""
+    examples, model = toy["examples"](rows=37), toy["model"]().eval()
+    weight = next(part for part in model.modules() if isinstance(part, torch.nn.Linear)).weight
+
+    class Casts(TorchDispatchMode):
+        passes = casts = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            cast = func is torch.ops.aten._to_copy.default
+            self.casts += cast and args[0].data_ptr() == weight.data_ptr()
+            self.passes += func is torch.ops.aten.embedding.default
+            return func(*args, **(kwargs or {}))
+
+    with Casts() as seen:
+        predict_logits(
+            model, examples.input_ids, pad_token_id=0, precision="bf16", batch_tokens=40
+        )
+    assert seen.passes > 3
+    assert seen.casts == 1
 
 
 def test_equal_texts_are_read_once_and_get_one_answer(toy):
