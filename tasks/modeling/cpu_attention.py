@@ -1,5 +1,5 @@
-"""Attention on a CPU: of texts that lie one after the other, and written out where no kernel does it
-as fast (bf16) or at all (dropout).
+"""Attention on a CPU: of texts that lie one after the other, and written out where no kernel is
+as fast (bf16) or none drops (dropout).
 
     stream, (1, N)      5 6 7 8 9 3       linear layers, norms and dropout: no token too many
     side by side        5 6 7             attention alone: each text under the others, gathered
@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 
 from tasks.modeling.dropout import dropout
-
 
 # Tokens of the longest text up to which bf16 attention is written out; see `is_faster_written_out`.
 _SHORT_TEXTS = 256

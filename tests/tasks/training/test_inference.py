@@ -65,9 +65,7 @@ def test_weights_are_cast_once_for_all_passes(toy):
             return func(*args, **(kwargs or {}))
 
     with Casts() as seen:
-        predict_logits(
-            model, examples.input_ids, pad_token_id=0, precision="bf16", batch_tokens=40
-        )
+        predict_logits(model, examples.input_ids, pad_token_id=0, precision="bf16", batch_tokens=40)
     assert seen.passes > 3
     assert seen.casts == 1
 
