@@ -274,9 +274,8 @@ MUTANTS = {
     "a teacher in the checkpoints of its student": (
         "companions/layer_matching",
         "companions/test_layer_matching::test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher",
-        "    network = MatchedNetwork(student, comparisons, projections)\n",
-        "    network = MatchedNetwork(student, comparisons, projections)\n"
-        "    network.teacher = teacher\n",
+        "    bridges = nn.ModuleList(projections)\n",
+        "    bridges = nn.ModuleList([*projections, teacher])\n",
     ),
     "a peer left in evaluation mode": (
         "stepping", "peers/test_mutual",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +33,9 @@ from tasks.training.batching.batches import num_steps
 from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.batching.language_sampling import language_facts
 from tasks.training.batching.signal_join import SignalJoin
-from tasks.training.companions.adversary import with_adversary
 from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.companions.companion_objective import (
-    AccompaniedObjective,
-    CompanionObjective,
-    joined,
-)
-from tasks.training.companions.companions import AccompaniedStudent
-from tasks.training.companions.ema import SelfTaughtNetwork, SelfTaughtObjective
+from tasks.training.companions.company import accompanied
 from tasks.training.companions.ema_config import EMAConfig
-from tasks.training.companions.layer_matching import with_matching
 from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
@@ -173,38 +165,6 @@ def fit(
             **(findings.figures if findings is not None else {}),
         }
     )
-
-
-def accompanied(
-    model: EncoderWithHead,
-    examples: Examples,
-    objective: Objective,
-    *,
-    adversary: AdversaryConfig | None,
-    matching: tuple[EncoderWithHead, Sequence[AnyMatchingTerm]] | None,
-    ema: EMAConfig | None,
-    seed: int,
-    trained_on: np.ndarray | None = None,
-) -> tuple[nn.Module, Objective | AccompaniedObjective]:
-    """`model` with the companions that are given, and what they minimise; arguments as `fit`'s.
-
-    Args:
-        trained_on: numbers of those `examples` that are; all if not given.
-    """
-    beside: list[tuple[AccompaniedStudent, CompanionObjective]] = []
-    if matching is not None:
-        guide, terms = matching
-        lengths = examples.input_ids.lengths
-        beside.append(with_matching(model, guide, objective, terms, lengths))
-    if adversary is not None:
-        met = examples
-        if trained_on is not None and examples.groups is not None:
-            met = replace(examples, groups=examples.groups[trained_on])
-        beside.append(with_adversary(model, met, objective, adversary, seed=seed))
-    if ema is not None:
-        network = SelfTaughtNetwork(model, decay=ema.decay)
-        beside.append((network, SelfTaughtObjective(objective, ema)))
-    return joined(model, objective, beside)
 
 
 def validation_rows(

@@ -29,10 +29,14 @@ from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch, Examples
 from tasks.training.class_weights import class_weights
 from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.companions.companion_objective import CompanionObjective, Place, WeightedTerm
-from tasks.training.companions.companions import AccompaniedStudent, Reader, Reading
+from tasks.training.companions.companion_objective import (
+    Companion,
+    CompanionObjective,
+    Place,
+    WeightedTerm,
+)
+from tasks.training.companions.companions import Reader, Reading
 from tasks.training.losses import hard_label_loss
-from tasks.training.objectives import Objective
 
 
 class _Reversed(torch.autograd.Function):
@@ -57,6 +61,8 @@ class AdversaryReader(Reader):
     """Shows the adversary the student's text vectors, and turns its gradient on the way back."""
 
     name: ClassVar[str] = "adversary"
+    # Teachers have adversaries, too: a "student" in their checkpoints would be a riddle.
+    student_name: ClassVar[str] = "classifier"
     reads_vectors: ClassVar[bool] = True
 
     def read(self, part: Any, reading: Reading) -> Tensor:
@@ -65,41 +71,18 @@ class AdversaryReader(Reader):
         return part(reverse_gradient(reading.vectors_SD, reading.told["strength"])).float()
 
 
-class AdversarialNetwork(AccompaniedStudent):
-    """A classifier of texts and its adversary.
-
-    Args:
-        classifier: what is to be kept.
-        num_groups: G.
-        hidden_size: of the adversary.
-    """
-
-    def __init__(self, classifier: EncoderClassifier, *, num_groups: int, hidden_size: int) -> None:
-        """Draw the adversary's weights from torch's current random state."""
-        width = classifier.backbone.config.hidden_size
-        adversary = nn.Sequential(
-            nn.Linear(width, hidden_size), nn.ReLU(), nn.Linear(hidden_size, num_groups)
-        )
-        # Teachers have adversaries, too: a "student" in their checkpoints would be a riddle.
-        super().__init__(classifier, [(AdversaryReader(), adversary)], student_name="classifier")
-
-
 @dataclass(frozen=True)
-class AdversarialObjective(CompanionObjective):
-    """The task's objective plus the adversary's cross-entropy.
+class AdversaryObjective(CompanionObjective):
+    """The adversary's cross-entropy.
 
     Args:
-        task: what is minimised without an adversary.
         config: of the adversary.
         group_weights_G: what a text of each group counts, so that a rare one is worth telling.
-        total_steps: planned.
     """
 
     meets: ClassVar[Place] = "vectors"
-    task: Objective
     config: AdversaryConfig
     group_weights_G: Tensor
-    total_steps: int = 1
 
     def tells(self, step: Step) -> dict[str, Tensor]:
         """`strength`, a float scalar: lambda at this step."""
@@ -107,7 +90,7 @@ class AdversarialObjective(CompanionObjective):
         # On its device without a wait, as a number that is no part of a compiled graph.
         return {"strength": torch.full((), strength, device=self.group_weights_G.device)}
 
-    def weighted_terms(
+    def terms(
         self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step
     ) -> Iterator[WeightedTerm]:
         """`adversary`: cross-entropy in nats a text, of which random guessing has log G.
@@ -123,38 +106,28 @@ class AdversarialObjective(CompanionObjective):
         )
         yield WeightedTerm("adversary", told, told.detach())
 
-    def to(self, device: torch.device) -> AdversarialObjective:
+    def to(self, device: torch.device) -> AdversaryObjective:
         """The same with its weights on `device`."""
-        weights_G = self.group_weights_G.to(device)
-        return replace(self, task=self.task.to(device), group_weights_G=weights_G)
+        return replace(self, group_weights_G=self.group_weights_G.to(device))
 
-    def over(self, total_steps: int) -> AdversarialObjective:
-        """The same with lambda and the task's schedules spread over the planned steps."""
-        return replace(self, task=self.task.over(total_steps), total_steps=total_steps)
-
-    def own_settings(self, step: int) -> dict[str, float]:
+    def settings(self, step: int) -> dict[str, float]:
         """`adversary_lambda`."""
         return {"adversary_lambda": self.config.strength(step, total_steps=self.total_steps)}
 
 
-def with_adversary(
-    model: nn.Module,
-    examples: Examples,
-    objective: Objective,
-    config: AdversaryConfig,
-    *,
-    seed: int,
-) -> tuple[AdversarialNetwork, AdversarialObjective]:
-    """`model` beside its adversary, and what both minimise.
+def adversary_of(
+    student: nn.Module, examples: Examples, config: AdversaryConfig, *, seed: int
+) -> Companion:
+    """What listens to `student`, and its cross-entropy.
 
     Args:
         examples: rows with their groups.
         seed: of the run; the adversary is drawn from a stream of its own.
-    Raises: RecipeError if there is but one group, or the model has no text vectors.
+    Raises: RecipeError if there is but one group, or the student has no text vectors.
     """
-    if not isinstance(model, EncoderClassifier):
+    if not isinstance(student, EncoderClassifier):
         raise RecipeError(
-            f"an adversary reads text vectors, which a {type(model).__name__} does not have",
+            f"an adversary reads text vectors, which a {type(student).__name__} does not have",
             rule="adversary is for problems with one answer a text",
             remedy="leave adversary out",
         )
@@ -170,5 +143,9 @@ def with_adversary(
     weights_G = class_weights(examples.groups, num_labels=len(names), kind="balanced")
     assert weights_G is not None
     torch.manual_seed(derive_seed(seed, "adversary"))
-    network = AdversarialNetwork(model, num_groups=len(names), hidden_size=config.hidden_size)
-    return network, AdversarialObjective(objective, config, weights_G)
+    adversary = nn.Sequential(
+        nn.Linear(student.backbone.config.hidden_size, config.hidden_size),
+        nn.ReLU(),
+        nn.Linear(config.hidden_size, len(names)),
+    )
+    return Companion(AdversaryReader(), adversary, AdversaryObjective(config, weights_G))

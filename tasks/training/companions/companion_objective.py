@@ -1,4 +1,7 @@
-"""The task's terms plus those of everything that is trained beside the student.
+"""The task's terms, and beside them those of everything that is trained beside the student.
+
+A companion's objective gives its own terms and knows no task. `AccompaniedObjective` adds them to
+the task's, which count once, whoever reads along.
 
     matching alone   task + layer terms                shares in the student's weights
     adversary alone  task + adversary                  shares in the text vectors
@@ -14,8 +17,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch
-from tasks.training.companions.companions import AccompaniedStudent
+from tasks.training.companions.companions import AccompaniedStudent, Reader
 from tasks.training.gradient_shares import shares_in_weights, shares_of
 from tasks.training.objectives import Objective
 
@@ -45,32 +48,90 @@ class WeightedTerm(NamedTuple):
     value: Tensor
 
 
-class AccompaniedObjective(ABC):
-    """What a student and its companions minimise together.
+@dataclass(frozen=True)
+class CompanionObjective(ABC):
+    """What one companion adds: its own terms alone.
+
+    Args:
+        total_steps: planned: what schedules run over.
 
     Attributes:
+        meets: the lowest place at which the gradient of its terms enters the student.
+    """
+
+    meets: ClassVar[Place]
+    total_steps: int = field(default=1, kw_only=True)
+
+    @abstractmethod
+    def terms(
+        self, read: Any, logits_AC: Tensor, batch: Batch, step: Step
+    ) -> Iterator[WeightedTerm]:
+        """Its terms of one pass.
+
+        Args:
+            read: what its reader gave.
+            logits_AC: the student's.
+        """
+
+    @abstractmethod
+    def settings(self, step: int) -> dict[str, float]:
+        """What its terms are set to at a step, for the history."""
+
+    def tells(self, step: Step) -> dict[str, Tensor]:
+        """What its part of the network must know of a step; most need nothing."""
+        del step
+        return {}
+
+    def to(self, device: torch.device) -> Self:
+        """The same with what it holds on `device`; most hold nothing."""
+        del device
+        return self
+
+    def over(self, total_steps: int) -> Self:
+        """The same with its schedules spread over the planned steps."""
+        return replace(self, total_steps=total_steps)
+
+
+class Companion(NamedTuple):
+    """What a student has beside it.
+
+    Args:
+        reader: how it reads along.
+        part: its weights in the network.
+        objective: its terms.
+    """
+
+    reader: Reader
+    part: nn.Module
+    objective: CompanionObjective
+
+
+@dataclass(frozen=True)
+class AccompaniedObjective:
+    """What a student and its companions minimise together.
+
+    Args:
         task: what the student minimises alone.
+        companions: whose terms are added, in the order in which the network reads for them.
     """
 
     task: Objective
+    companions: tuple[CompanionObjective, ...]
 
     @property
     def is_binary(self) -> bool:
         """Whether each class is a decision of its own, as in the task."""
         return self.task.is_binary
 
-    @property
-    @abstractmethod
-    def companions(self) -> tuple[CompanionObjective, ...]:
-        """Those whose terms are added, in the order in which the network reads for them."""
-
-    @abstractmethod
     def to(self, device: torch.device) -> AccompaniedObjective:
         """The same with what it holds on `device`."""
+        companions = tuple(one.to(device) for one in self.companions)
+        return replace(self, task=self.task.to(device), companions=companions)
 
-    @abstractmethod
     def over(self, total_steps: int) -> AccompaniedObjective:
         """The same with all schedules spread over the planned steps."""
+        companions = tuple(one.over(total_steps) for one in self.companions)
+        return replace(self, task=self.task.over(total_steps), companions=companions)
 
     def told(self, step: Step) -> dict[str, Tensor]:
         """What the network must know of a step, by name."""
@@ -132,102 +193,25 @@ class AccompaniedObjective(ABC):
         """Those of the task, then those of each companion."""
         found = self.task.settings(step)
         for one in self.companions:
-            found |= one.own_settings(step)
+            found |= one.settings(step)
         return found
 
     def _beside(
         self, logits_AC: Tensor, read: Sequence[Any], batch: Batch, step: Step
     ) -> Iterator[WeightedTerm]:
         for one, own in zip(self.companions, read, strict=True):
-            yield from one.weighted_terms(own, logits_AC, batch, step)
-
-
-class CompanionObjective(AccompaniedObjective):
-    """The task's objective plus the terms of one companion.
-
-    Attributes:
-        meets: the lowest place at which the gradient of its terms enters the student.
-    """
-
-    meets: ClassVar[Place]
-
-    @property
-    def companions(self) -> tuple[CompanionObjective, ...]:
-        """This one."""
-        return (self,)
-
-    def tells(self, step: Step) -> dict[str, Tensor]:
-        """What its part of the network must know of a step; most need nothing."""
-        del step
-        return {}
-
-    @abstractmethod
-    def weighted_terms(
-        self, read: Any, logits_AC: Tensor, batch: Batch, step: Step
-    ) -> Iterator[WeightedTerm]:
-        """Its terms of one pass.
-
-        Args:
-            read: what its reader gave.
-            logits_AC: the student's.
-        """
-
-    @abstractmethod
-    def to(self, device: torch.device) -> CompanionObjective:
-        """The same with what it holds on `device`."""
-
-    @abstractmethod
-    def over(self, total_steps: int) -> CompanionObjective:
-        """The same with all schedules spread over the planned steps."""
-
-    @abstractmethod
-    def own_settings(self, step: int) -> dict[str, float]:
-        """What its own terms are set to at a step."""
-
-
-@dataclass(frozen=True)
-class JointObjective(AccompaniedObjective):
-    """The task's objective plus the terms of several companions.
-
-    Args:
-        task: counted once, whatever the companions hold.
-        several: in the order of the network's.
-    """
-
-    task: Objective
-    several: tuple[CompanionObjective, ...]
-
-    @property
-    def companions(self) -> tuple[CompanionObjective, ...]:
-        """All of them."""
-        return self.several
-
-    def to(self, device: torch.device) -> JointObjective:
-        """The same with what it holds on `device`."""
-        several = tuple(one.to(device) for one in self.several)
-        return replace(self, task=self.task.to(device), several=several)
-
-    def over(self, total_steps: int) -> JointObjective:
-        """The same with all schedules spread over the planned steps."""
-        several = tuple(one.over(total_steps) for one in self.several)
-        return replace(self, task=self.task.over(total_steps), several=several)
+            yield from one.terms(own, logits_AC, batch, step)
 
 
 def joined(
-    student: EncoderWithHead,
-    task: Objective,
-    beside: Sequence[tuple[AccompaniedStudent, CompanionObjective]],
+    student: EncoderWithHead, task: Objective, companions: Sequence[Companion]
 ) -> tuple[nn.Module, Objective | AccompaniedObjective]:
     """One network of `student` and all its companions, and what they minimise.
 
     Args:
-        task: what the student minimises alone.
-        beside: for each companion `student` with it, and `task` with its terms.
+        task: what the student minimises alone; nothing else is minimised without companions.
     """
-    if len(beside) < 2:
-        return beside[0] if beside else (student, task)
-    companions = [
-        (reader, network.part(reader)) for network, _ in beside for reader in network.readers
-    ]
-    objectives = tuple(objective for _, objective in beside)
-    return AccompaniedStudent(student, companions), JointObjective(task, objectives)
+    if not companions:
+        return student, task
+    network = AccompaniedStudent(student, [(one.reader, one.part) for one in companions])
+    return network, AccompaniedObjective(task, tuple(one.objective for one in companions))

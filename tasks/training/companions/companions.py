@@ -50,6 +50,7 @@ class Reader(ABC):
 
     Attributes:
         name: of the part in the network, and so in checkpoints.
+        student_name: of the student's weights in checkpoints where nobody else reads along.
         is_trained: whether the part is: one that is not stays in evaluation mode.
         reads_vectors: whether it needs the student's text vectors.
         can_pack: whether texts may lie several to a row.
@@ -57,6 +58,7 @@ class Reader(ABC):
     """
 
     name: ClassVar[str]
+    student_name: ClassVar[str] = "student"
     is_trained: ClassVar[bool] = True
     reads_vectors: ClassVar[bool] = False
     can_pack: bool = True
@@ -76,21 +78,17 @@ class AccompaniedStudent(nn.Module):
     Args:
         student: what is to be kept.
         companions: reader and part of each.
-        student_name: of its weights in checkpoints.
     """
 
     def __init__(
-        self,
-        student: EncoderWithHead,
-        companions: Sequence[tuple[Reader, nn.Module]],
-        *,
-        student_name: str = "student",
+        self, student: EncoderWithHead, companions: Sequence[tuple[Reader, nn.Module]]
     ) -> None:
         """Hold them; nothing is drawn."""
         super().__init__()
-        self._student_name = student_name
         self.readers = tuple(reader for reader, _ in companions)
-        self.add_module(student_name, student)
+        is_alone = len(self.readers) == 1
+        self._student_name = self.readers[0].student_name if is_alone else Reader.student_name
+        self.add_module(self._student_name, student)
         for reader, part in companions:
             self.add_module(reader.name, part)
         self.can_pack = student.can_pack and all(reader.can_pack for reader in self.readers)
@@ -134,7 +132,7 @@ class AccompaniedStudent(nn.Module):
         Args:
             vectors_SD: text vectors in the place of the student's own, whose encoder then rests;
                 only where no companion wants its layers.
-            told: what objectives tell of the step; see `CompanionObjective.told`.
+            told: what objectives tell of the step; see `CompanionObjective.tells`.
         """
         student = self.bare
         wanted: Wanted = {view: None for reader in self.readers for view in reader.views}

@@ -25,8 +25,13 @@ from torch import Tensor, nn
 from tasks.modeling.classifier import EncoderWithHead
 from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch
-from tasks.training.companions.companion_objective import CompanionObjective, Place, WeightedTerm
-from tasks.training.companions.companions import AccompaniedStudent, Reader, Reading
+from tasks.training.companions.companion_objective import (
+    Companion,
+    CompanionObjective,
+    Place,
+    WeightedTerm,
+)
+from tasks.training.companions.companions import Reader, Reading
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
@@ -57,36 +62,20 @@ class AverageReader(Reader):
             mean.lerp_(weight.to(mean), 1 - self.decay)
 
 
-class SelfTaughtNetwork(AccompaniedStudent):
-    """A student and the running average of its weights: in training logits (S, C) of both.
-
-    Args:
-        student: what is to be kept.
-        decay: in [0, 1).
-    """
-
-    def __init__(self, student: EncoderWithHead, *, decay: float) -> None:
-        """The average starts as the student; nothing is drawn."""
-        average = copy.deepcopy(student).requires_grad_(False).eval()
-        super().__init__(student, [(AverageReader(decay), average)])
-
-
 @dataclass(frozen=True)
-class SelfTaughtObjective(CompanionObjective):
-    """The task's objective plus what is learned from the average.
+class AverageObjective(CompanionObjective):
+    """What is learned from the average.
 
     Args:
-        task: what is minimised without it.
         config: weight and temperature.
-        total_steps: planned: what schedules run over.
+        is_binary: whether each class is a decision of its own, as in the student's task.
     """
 
     meets: ClassVar[Place] = "logits"
-    task: Objective
     config: EMAConfig
-    total_steps: int = 1
+    is_binary: bool
 
-    def weighted_terms(
+    def terms(
         self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step
     ) -> Iterator[WeightedTerm]:
         """`ema`: T² · KL(average || student), in nats an answer."""
@@ -102,16 +91,20 @@ class SelfTaughtObjective(CompanionObjective):
             weight=self.config.weight,
             temperature=self.config.temperature,
         )
-        return Objective((kl,), is_binary=self.task.is_binary, total_steps=self.total_steps)
+        return Objective((kl,), is_binary=self.is_binary, total_steps=self.total_steps)
 
-    def to(self, device: torch.device) -> SelfTaughtObjective:
-        """The same with what its task holds on `device`."""
-        return replace(self, task=self.task.to(device))
-
-    def over(self, total_steps: int) -> SelfTaughtObjective:
-        """The same with all schedules spread over the planned steps."""
-        return replace(self, task=self.task.over(total_steps), total_steps=total_steps)
-
-    def own_settings(self, step: int) -> dict[str, float]:
+    def settings(self, step: int) -> dict[str, float]:
         """Weight and temperature of the average's term."""
         return self._term.settings(step)
+
+
+def running_average(student: EncoderWithHead, config: EMAConfig, *, is_binary: bool) -> Companion:
+    """The average of `student`'s weights, which starts as these, and what is learned from it.
+
+    Args:
+        is_binary: whether each class is a decision of its own.
+    """
+    average = copy.deepcopy(student).requires_grad_(False).eval()
+    return Companion(
+        AverageReader(config.decay), average, AverageObjective(config, is_binary=is_binary)
+    )

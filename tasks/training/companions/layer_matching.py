@@ -31,8 +31,13 @@ from data_contracts.errors import RecipeError
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
 from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch
-from tasks.training.companions.companion_objective import CompanionObjective, Place, WeightedTerm
-from tasks.training.companions.companions import AccompaniedStudent, Reader, Reading
+from tasks.training.companions.companion_objective import (
+    Companion,
+    CompanionObjective,
+    Place,
+    WeightedTerm,
+)
+from tasks.training.companions.companions import Reader, Reading
 from tasks.training.companions.layer_views import View, Wanted, over_heads, read_layers
 from tasks.training.companions.matching_config import AnyMatchingTerm, AttentionTerm, RelationTerm
 from tasks.training.companions.projections import Projection
@@ -44,7 +49,6 @@ from tasks.training.losses.attention import (
 from tasks.training.losses.embeddings import contrastive_loss
 from tasks.training.losses.geometry import angle_relation_loss, cka_loss, distance_relation_loss
 from tasks.training.losses.hidden import hidden_cosine_loss, hidden_mse_loss
-from tasks.training.objectives import Objective
 from tasks.training.schedules import value_at
 
 _LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -119,45 +123,22 @@ class BridgeReader(Reader):
         return tuple(found)
 
 
-class MatchedNetwork(AccompaniedStudent):
-    """A student and the bridges to its teacher's widths.
-
-    Args:
-        student: what is to be kept.
-        comparisons: whose views of the student are read out.
-        projections: as many as there are comparisons that need one.
-    """
-
-    def __init__(
-        self,
-        student: EncoderWithHead,
-        comparisons: Sequence[Comparison],
-        projections: Sequence[Projection],
-    ) -> None:
-        """Draws no random number: projections start as the identity."""
-        super().__init__(student, [(BridgeReader(comparisons), nn.ModuleList(projections))])
-
-
 @dataclass(frozen=True)
 class MatchingObjective(CompanionObjective):
-    """The task's objective plus the layer terms.
+    """The layer terms.
 
     Args:
-        task: what is minimised without them.
         teacher: frozen, in evaluation mode.
         comparisons: pairs of layers, each under its term; a term's pairs are averaged.
         lengths: tokens of each example, by which terms over tokens are divided.
-        total_steps: planned: what schedules run over.
     """
 
     meets: ClassVar[Place] = "weights"
-    task: Objective
     teacher: EncoderWithHead
     comparisons: tuple[Comparison, ...]
     lengths: np.ndarray = field(repr=False)
-    total_steps: int = 1
 
-    def weighted_terms(
+    def terms(
         self, read: Sequence[Tensor], logits_AC: Tensor, batch: Batch, step: Step
     ) -> Iterator[WeightedTerm]:
         """Each comparison under its term's name."""
@@ -181,13 +162,9 @@ class MatchingObjective(CompanionObjective):
 
     def to(self, device: torch.device) -> MatchingObjective:
         """The same with its teacher on `device`."""
-        return replace(self, task=self.task.to(device), teacher=self.teacher.to(device))
+        return replace(self, teacher=self.teacher.to(device))
 
-    def over(self, total_steps: int) -> MatchingObjective:
-        """The same with all schedules spread over the planned steps."""
-        return replace(self, task=self.task.over(total_steps), total_steps=total_steps)
-
-    def own_settings(self, step: int) -> dict[str, float]:
+    def settings(self, step: int) -> dict[str, float]:
         """The weight of each layer term."""
         return {
             f"weight_{one.term.title}": value_at(
@@ -197,14 +174,15 @@ class MatchingObjective(CompanionObjective):
         }
 
 
-def with_matching(
+def matched_layers(
     student: nn.Module,
     teacher: EncoderWithHead,
-    objective: Objective,
     terms: Sequence[AnyMatchingTerm],
     lengths: np.ndarray,
-) -> tuple[MatchedNetwork, MatchingObjective]:
-    """`student` with bridges to `teacher`, which is frozen here, and what they minimise.
+) -> Companion:
+    """Bridges from `student` to `teacher`, which is frozen here, and the layer terms.
+
+    No random number is drawn: bridges start as the identity.
 
     Args:
         lengths: tokens of each example.
@@ -226,8 +204,9 @@ def with_matching(
                     number = len(projections)
                     projections.append(Projection(*widths))
                 comparisons.append(Comparison(term, view, mine, theirs, number, len(pairs)))
-    network = MatchedNetwork(student, comparisons, projections)
-    return network, MatchingObjective(objective, teacher, tuple(comparisons), lengths)
+    bridges = nn.ModuleList(projections)
+    objective = MatchingObjective(teacher, tuple(comparisons), lengths)
+    return Companion(BridgeReader(comparisons), bridges, objective)
 
 
 def _views(term: AnyMatchingTerm) -> tuple[View, ...]:

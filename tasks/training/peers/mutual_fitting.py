@@ -28,13 +28,13 @@ from tasks.runtime.stages import Workspace
 from tasks.training.batching.batches import num_steps
 from tasks.training.batching.examples import read_labels
 from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.company import accompanied
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import is_sharded, probed_step
 from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.fitting import (
-    accompanied,
     read_token_facts,
     selection_of,
     validation_rows,

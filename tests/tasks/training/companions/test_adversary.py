@@ -11,8 +11,9 @@ from data_contracts.errors import RecipeError
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout
-from tasks.training.companions.adversary import reverse_gradient, with_adversary
+from tasks.training.companions.adversary import adversary_of, reverse_gradient
 from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.companion_objective import joined
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import TrainingProbe
 from tasks.training.inference import predict_logits
@@ -21,6 +22,11 @@ from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 
 OBJECTIVE = Objective(blend(0.5, 2.0))
+
+
+def with_adversary(student, examples, config):
+    """`student` beside its adversary, and what both minimise."""
+    return joined(student, OBJECTIVE, [adversary_of(student, examples, config, seed=3)])
 
 
 def grouped(examples, names=("en", "zh")):
@@ -50,7 +56,7 @@ def gradients(toy, *, step, strength):
     """Of the encoder and of the adversary, of one step; with and without the adversary."""
     examples = grouped(toy["examples"](24))
     network, objective = with_adversary(
-        toy["model"](dropout=0.0), examples, OBJECTIVE, AdversaryConfig(max_lambda=strength), seed=3
+        toy["model"](dropout=0.0), examples, AdversaryConfig(max_lambda=strength)
     )
     objective = objective.over(100)
     one = make_step(
@@ -77,9 +83,7 @@ def test_the_encoder_is_trained_against_the_adversary_and_the_adversary_for_itse
     assert "loss_adversary" in terms
     # Computed another way: the gradient of the adversary's own loss, without a reversal.
     examples = grouped(toy["examples"](24))
-    network, _ = with_adversary(
-        toy["model"](dropout=0.0), examples, OBJECTIVE, AdversaryConfig(), seed=3
-    )
+    network, _ = with_adversary(toy["model"](dropout=0.0), examples, AdversaryConfig())
     one = make_step(examples, np.arange(24), layout=Layout("padded", 0), pad_token_id=0)
     texts = one.passes[0].texts
     groups = torch.from_numpy(examples.groups)
@@ -103,7 +107,7 @@ def test_what_is_left_answers_alone(toy, tmp_path):
 
     def run(work, seen, crash_at=None):
         model = toy["model"]()
-        network, objective = with_adversary(model, examples, OBJECTIVE, AdversaryConfig(), seed=3)
+        network, objective = with_adversary(model, examples, AdversaryConfig())
 
         def validate(candidate):
             seen.append(predict_logits(candidate, examples.input_ids, pad_token_id=0).shape)
@@ -136,16 +140,14 @@ def test_one_group_is_nothing_to_tell_apart(toy):
     """An adversary of one class is always right, and its gradient is noise at best."""
     examples = replace(grouped(toy["examples"](6), ("zh",)), groups=np.zeros(6, dtype=np.int64))
     with pytest.raises(RecipeError, match="have the language zh"):
-        with_adversary(toy["model"](), examples, OBJECTIVE, AdversaryConfig(), seed=0)
+        adversary_of(toy["model"](), examples, AdversaryConfig(), seed=0)
 
 
 def test_the_share_of_an_adversary_is_that_of_its_reversed_gradient(toy):
     """An adversary that destroys what the task teaches, and no figure says which is stronger."""
     examples = grouped(toy["examples"](24))
     config = AdversaryConfig(max_lambda=3.0)
-    network, objective = with_adversary(
-        toy["model"](dropout=0.4), examples, OBJECTIVE, config, seed=3
-    )
+    network, objective = with_adversary(toy["model"](dropout=0.4), examples, config)
     probe = TrainingProbe(
         examples, OBJECTIVE, TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32"),
         pad_token_id=0, planned_steps=11, seed=1, beside=objective,

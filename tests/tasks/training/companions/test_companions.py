@@ -15,11 +15,11 @@ from tasks.training.batching.layouts import Layout, packed_layout
 from tasks.training.checkpoints import load_checkpoint
 from tasks.training.companions.adversary_config import AdversaryConfig
 from tasks.training.companions.companions import AccompaniedStudent
+from tasks.training.companions.company import accompanied
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.companions.matching_config import LayerTerm, TokenStateTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import TrainingProbe
-from tasks.training.fitting import accompanied
 from tasks.training.inference import predict_logits
 from tasks.training.loop import train
 from tasks.training.objective_config import blend

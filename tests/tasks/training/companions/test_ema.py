@@ -9,7 +9,8 @@ from tasks.problems.text_classification import class_scores
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout
-from tasks.training.companions.ema import SelfTaughtNetwork, SelfTaughtObjective
+from tasks.training.companions.companion_objective import joined
+from tasks.training.companions.ema import running_average
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import TrainingProbe
@@ -21,9 +22,14 @@ from tasks.training.objectives import Objective
 TASK = Objective(blend(0.5, 2.0))
 
 
+def with_average(student, config):
+    """`student` and its running average, and what the student minimises."""
+    return joined(student, TASK, [running_average(student, config, is_binary=False)])
+
+
 def run(toy, work, *, weight=1.0, crash_at=None, seen=None):
     """Two epochs of the toy problem with an average of decay 0.8; the network afterwards."""
-    network = SelfTaughtNetwork(toy["model"](), decay=0.8)
+    network, objective = with_average(toy["model"](), EMAConfig(decay=0.8, weight=weight))
     held_out = toy["examples"](12, seed=9)
     config = TrainingConfig(
         selection="accuracy", num_epochs=2, batch_size=20, learning_rate=3e-3, precision="fp32",
@@ -42,8 +48,8 @@ def run(toy, work, *, weight=1.0, crash_at=None, seen=None):
         return class_scores(logits, held_out.labels)
 
     result = train(
-        network, toy["examples"](), SelfTaughtObjective(TASK, EMAConfig(weight=weight)), config,
-        pad_token_id=0, validate=validate, seed=5, work=work, progress=SilentProgress(),
+        network, toy["examples"](), objective, config, pad_token_id=0, validate=validate, seed=5,
+        work=work, progress=SilentProgress(),
     )  # fmt: skip
     return network, result
 
@@ -74,7 +80,9 @@ def test_a_resumed_run_has_the_same_average(toy, tmp_path):
 
 def test_the_loss_is_that_of_the_average_without_dropout(toy):
     """A teacher in training mode, or one that gets a gradient of its own."""
-    network = SelfTaughtNetwork(toy["model"](dropout=0.5), decay=0.9).train()
+    config = EMAConfig(decay=0.9, weight=0.5, temperature=3.0)
+    network, objective = with_average(toy["model"](dropout=0.5), config)
+    network.train()
     with torch.no_grad():
         network.average.head.bias += 1.0
         network.average.head.weight *= 2.0
@@ -84,7 +92,6 @@ def test_the_loss_is_that_of_the_average_without_dropout(toy):
     theirs = copy.deepcopy(network.average).eval()(batch.texts).double()
     torch.manual_seed(3)
     mine = copy.deepcopy(network.student).train()(batch.texts).double()
-    objective = SelfTaughtObjective(TASK, EMAConfig(weight=0.5, temperature=3.0))
     torch.manual_seed(3)
     found = objective.terms(network, batch, step)
     p, q = (theirs / 3).softmax(1), (mine / 3).softmax(1)
@@ -128,12 +135,12 @@ def test_a_weight_of_zero_is_the_student_alone(toy, tmp_path):
 
 def test_the_share_of_the_average_is_that_of_gradients_taken_by_hand(toy):
     """A student that learns from itself alone, in a history that shows its task alone."""
-    network = SelfTaughtNetwork(toy["model"](dropout=0.5), decay=0.9)
+    config = EMAConfig(decay=0.9, weight=0.5, temperature=3.0)
+    network, objective = with_average(toy["model"](dropout=0.5), config)
     with torch.no_grad():
         network.average.head.bias += torch.tensor([1.0, 0.0, -1.0])
         network.average.head.weight *= 20.0
     examples = toy["examples"](8)
-    objective = SelfTaughtObjective(TASK, EMAConfig(weight=0.5, temperature=3.0))
     probe = TrainingProbe(
         examples, TASK, TrainingConfig(num_epochs=1, learning_rate=1e-3, precision="fp32"),
         pad_token_id=0, planned_steps=4, seed=1, beside=objective,

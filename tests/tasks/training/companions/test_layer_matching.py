@@ -16,7 +16,8 @@ from tasks.training.batching.layouts import Layout, packed_layout
 from tasks.training.batching.passes import pad
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.checkpoints import load_checkpoint
-from tasks.training.companions.layer_matching import with_matching
+from tasks.training.companions.companion_objective import joined
+from tasks.training.companions.layer_matching import matched_layers
 from tasks.training.companions.layer_views import read_layers
 from tasks.training.companions.matching_config import AttentionTerm, LayerTerm, RelationTerm
 from tasks.training.config import TrainingConfig
@@ -38,6 +39,11 @@ def teacher(width=24, layers=4, dropout=0.1):
     )  # fmt: skip
     backbone = BertModel(config, add_pooling_layer=False)
     return EncoderClassifier(backbone, num_labels=3, pooling="mean", dropout=dropout)
+
+
+def with_matching(student, guide, task, terms, lengths):
+    """`student` with bridges to `guide`, and what both minimise."""
+    return joined(student, task, [matched_layers(student, guide, terms, lengths)])
 
 
 def read_by_both(examples):
@@ -322,11 +328,12 @@ def test_gradient_shares_of_layer_terms_are_those_of_backward_passes(toy):
         network, objective = made()
         only = [replace_weight(term, weight) for term, weight in
                 zip((*task.loss_terms, *terms), weights, strict=True)]  # fmt: skip
+        (layers,) = objective.companions
         compared = tuple(
-            replace(one, term=only[2 + terms.index(one.term)]) for one in objective.comparisons
+            replace(one, term=only[2 + terms.index(one.term)]) for one in layers.comparisons
         )
         alone = replace(objective, task=replace(task, loss_terms=tuple(only[:2])),
-                        comparisons=compared)  # fmt: skip
+                        companions=(replace(layers, comparisons=compared),))  # fmt: skip
         network.eval()
         for batch in step.passes:
             alone.terms(network.beside, batch, step)["loss"].backward()

@@ -18,7 +18,8 @@ from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout
 from tasks.training.batching.passes import pad
 from tasks.training.checkpoints import load_checkpoint
-from tasks.training.companions.layer_matching import with_matching
+from tasks.training.companions.companion_objective import joined
+from tasks.training.companions.layer_matching import matched_layers
 from tasks.training.companions.layer_views import read_layers
 from tasks.training.companions.matching_config import (
     AttentionTerm,
@@ -59,14 +60,18 @@ def teacher(width=24, heads=2, dropout=0.1, kind=EncoderClassifier):
     return kind(backbone, num_labels=3, pooling="mean", dropout=dropout)
 
 
+def with_matching(student, guide, terms, examples):
+    """`student` with bridges to `guide`, and what both minimise."""
+    lengths = examples.input_ids.lengths
+    return joined(student, OBJECTIVE, [matched_layers(student, guide, terms, lengths)])
+
+
 def same_tokens(examples):
     return replace(examples, teacher_ids=examples.input_ids)
 
 
 def matched(student, guide, term, examples):
-    network, objective = with_matching(
-        student, guide, OBJECTIVE, (term,), examples.input_ids.lengths
-    )
+    network, objective = with_matching(student, guide, (term,), examples)
     with torch.no_grad():  # bridges that are not the identity any more
         for number, bridge in enumerate(network.projections):
             bridge.weight += 0.1 * torch.randn(
@@ -235,7 +240,7 @@ def test_sixteen_bits_change_little_and_identical_networks_nothing(toy, kind):
     assert all(w.grad.isfinite().all() for w in network.parameters() if w.grad is not None)
     twin, guide = teacher(dropout=0.0), teacher(dropout=0.0)
     term = type(TERMS[kind]).model_validate({**TERMS[kind].model_dump(), "layers": "last"})
-    network, objective = with_matching(twin, guide, OBJECTIVE, (term,), examples.input_ids.lengths)
+    network, objective = with_matching(twin, guide, (term,), examples)
     nothing, _ = evaluated(network.train(), objective, examples, Layout("padded", 0))
     assert float(nothing[name]) == pytest.approx(0, abs=1e-6)
 
@@ -259,9 +264,7 @@ def test_taggers_are_compared_token_by_token(toy):
     found, _ = evaluated(network.train(), objective, examples, Layout("padded", 0))
     assert found["loss_token_mse"] > 0
     with pytest.raises(RecipeError, match="hidden_mse compares text vectors"):
-        with_matching(
-            student, guide, OBJECTIVE, (LayerTerm(kind="hidden_mse"),), examples.input_ids.lengths
-        )
+        with_matching(student, guide, (LayerTerm(kind="hidden_mse"),), examples)
 
 
 def test_bridges_over_tokens_are_trained_and_resumed_and_left_behind(toy, tmp_path):
@@ -274,9 +277,7 @@ def test_bridges_over_tokens_are_trained_and_resumed_and_left_behind(toy, tmp_pa
 
     def run(work, seen, crash_at=None):
         student, guide = toy["model"](), teacher()
-        network, objective = with_matching(
-            student, guide, OBJECTIVE, terms, examples.input_ids.lengths
-        )
+        network, objective = with_matching(student, guide, terms, examples)
         start = [bridge.weight.clone() for bridge in network.projections]
 
         def validate(candidate):
@@ -314,12 +315,12 @@ def test_what_a_network_does_not_have_is_refused(toy):
     lengths = examples.input_ids.lengths
     term = RelationTerm(kind="relations", num_relation_heads=12)
     with pytest.raises(RecipeError, match="12 relation heads do not divide the widths 16"):
-        with_matching(toy["model"](), teacher(), OBJECTIVE, (term,), lengths)
+        matched_layers(toy["model"](), teacher(), (term,), lengths)
     eager = teacher()
     eager.backbone.set_attn_implementation("eager")
     guide = EncoderClassifier(eager.backbone, num_labels=3, pooling="mean", dropout=0.0)
     with pytest.raises(RecipeError, match="bert computes in its own way"):
-        with_matching(toy["model"](), guide, OBJECTIVE, (TERMS["attention"],), lengths)
+        matched_layers(toy["model"](), guide, (TERMS["attention"],), lengths)
     with pytest.raises(ValueError, match="attend to nothing"):
         AttentionTerm(kind="attention", layers=((0, 1),))
     with pytest.raises(ValueError, match="each may be named once"):

@@ -12,10 +12,10 @@ from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.company import accompanied
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.companions.matching_config import LayerTerm, TokenStateTerm
 from tasks.training.config import TrainingConfig
-from tasks.training.fitting import accompanied
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
 from tasks.training.peers.mutual import MutualObjective, Peers, shared_rows

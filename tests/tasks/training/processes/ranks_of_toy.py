@@ -16,12 +16,12 @@ from tasks.runtime.device import SHARDED
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout
-from tasks.training.companions.adversary import with_adversary
+from tasks.training.companions.adversary import adversary_of
 from tasks.training.companions.adversary_config import AdversaryConfig
 from tasks.training.companions.companion_objective import joined
-from tasks.training.companions.ema import SelfTaughtNetwork, SelfTaughtObjective
+from tasks.training.companions.ema import running_average
 from tasks.training.companions.ema_config import EMAConfig
-from tasks.training.companions.layer_matching import with_matching
+from tasks.training.companions.layer_matching import matched_layers
 from tasks.training.companions.matching_config import LayerTerm, RelationTerm, TokenStateTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.inference import predict_logits
@@ -70,36 +70,37 @@ def matching(student, examples, toy):
         TokenStateTerm(kind="token_mse"),
         RelationTerm(kind="relations", num_relation_heads=2),
     )
-    teacher, lengths = toy.make_model(seed=7), examples.input_ids.lengths
-    network, objective = with_matching(student, teacher, OBJECTIVE, terms, lengths)
-    return network, replace(examples, teacher_ids=examples.input_ids), objective
+    one = matched_layers(student, toy.make_model(seed=7), terms, examples.input_ids.lengths)
+    return one, replace(examples, teacher_ids=examples.input_ids)
 
 
 def ema(student, examples, toy):
     """An average that begins elsewhere, so that there is something to learn from it."""
-    network = SelfTaughtNetwork(student, decay=0.8)
+    one = running_average(student, EMAConfig(decay=0.8, weight=1.0), is_binary=False)
     with torch.no_grad():
-        network.average.head.weight *= 20
-    return network, examples, SelfTaughtObjective(OBJECTIVE, EMAConfig(weight=1.0))
+        one.part.head.weight *= 20
+    return one, examples
 
 
 def adversary(student, examples, toy):
     """Every third text is of the other group: ranks hold unequal numbers of both."""
     groups = (np.arange(ROWS) % 3 == 0).astype(np.int64)
     examples = replace(examples, groups=groups, group_names=("en", "zh"))
-    config = AdversaryConfig(max_lambda=2.0)
-    network, objective = with_adversary(student, examples, OBJECTIVE, config, seed=3)
-    return network, examples, objective
+    return adversary_of(student, examples, AdversaryConfig(max_lambda=2.0), seed=3), examples
 
 
-def companions(student, examples, toy):
-    """A teacher's layers, an adversary and an average at once."""
-    beside = []
-    for form in (matching, adversary, ema):
-        network, examples, objective = form(student, examples, toy)
-        beside.append((network, objective))
-    network, objective = joined(student, OBJECTIVE, beside)
-    return network, examples, objective
+def accompanied_by(*companions):
+    """The form of a student with all of these beside it."""
+
+    def form(student, examples, toy):
+        beside = []
+        for companion in companions:
+            one, examples = companion(student, examples, toy)
+            beside.append(one)
+        network, objective = joined(student, OBJECTIVE, beside)
+        return network, examples, objective
+
+    return form
 
 
 def mutual(student, examples, toy):
@@ -111,16 +112,21 @@ def mutual(student, examples, toy):
 
 def accompanied_peers(student, examples, toy):
     """Two students that teach one another, the first with all companions."""
-    first, own, task = companions(student, examples, toy)
+    first, own, task = accompanied_by(matching, adversary, ema)(student, examples, toy)
     network = Peers([first, toy.make_model(seed=1, dropout=0.0)])
     rows = shared_rows([own, examples], [examples.example_ids] * 2, [0, 0])
     return network, rows, MutualObjective((task, OBJECTIVE), rows, MutualTerm(weight=5.0))
 
 
 FORMS = {
-    "sgd": plain, "matching": matching, "ema": ema, "adversary": adversary,
-    "companions": companions, "mutual": mutual, "accompanied_peers": accompanied_peers,
-}  # fmt: skip
+    "sgd": plain,
+    "matching": accompanied_by(matching),
+    "ema": accompanied_by(ema),
+    "adversary": accompanied_by(adversary),
+    "companions": accompanied_by(matching, adversary, ema),
+    "mutual": mutual,
+    "accompanied_peers": accompanied_peers,
+}
 
 
 def descend(toy, form=plain, *, by_rows=False):
@@ -174,7 +180,8 @@ def all_of_it(toy, folder):
     descended = {name: descend(toy, form) for name, form in FORMS.items()}
     # Sharded weights are not updated by rows: refused.
     by_rows = {} if current_ranks().sharded else descend(toy, by_rows=True)
-    fitted, averaged = fit(toy, folder / "work"), fit(toy, folder / "average", ema)
+    fitted = fit(toy, folder / "work")
+    averaged = fit(toy, folder / "average", accompanied_by(ema))
     try:
         fit(toy, folder / "crashed", crash_at=2)
         raise AssertionError("the crash did not happen")
