@@ -13,7 +13,7 @@ from flows.environment import prepare_environment, quieten, stay_offline
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import AnyRecipe, read_recipe
 from flows.results import print_report, read_report, step_folder
-from flows.running import Listener, Options, run_pipeline
+from flows.running import Listener, Options, check_steps, run_pipeline
 from flows.servers import find_prefect_api
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import PROCESSES, SHARDED, cpu_count
@@ -75,10 +75,11 @@ def run(
     quieten()
     chosen = read_recipe(recipe, set_)
     check_before_run(chosen)
+    options = Options(force, start_from, workers or cpu_count())
+    check_steps(chosen, options)  # told before a server is started for it
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())
-    options = Options(force, start_from, workers or cpu_count())
     try:
         with listening() as listener:
             if no_orchestrator:

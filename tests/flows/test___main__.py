@@ -144,6 +144,22 @@ def test_a_study_that_cannot_be_run_starts_no_server(decant, tiny):
     assert not (decant.home / "prefect").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [("--from", "evalation", "evaluation"), ("--force", "student-seed-1", "student-seed-0")],
+)
+def test_a_step_that_does_not_exist_starts_no_server(decant, tiny, option, given, meant):
+    """Ten seconds of a server's start before a person hears of their own typo."""
+    done = decant("run", tiny / "recipe.yaml", option, given)
+    assert done.returncode == 2, done.stderr
+    fact, rule, remedy = done.stderr.splitlines()
+    assert fact == f"error:  recipe tiny: no step is called '{given}'"
+    steps = rule.removeprefix("rule:   its steps are: ").split(", ")
+    assert (steps[0], steps[-1], len(steps)) == ("corpus", "registration", 12)
+    assert remedy == f"remedy: did you mean {meant}?"
+    assert not decant.home.exists()
+
+
 def test_errors_show_no_secrets(decant):
     """A log of a failed run would publish the key of the data bucket."""
     uri = "teacher.model=https://me:canary-4711@host/model"
