@@ -10,6 +10,7 @@ from data_contracts.errors import GateRefused, UserError
 from flows.before_run import check_before_run
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
+from flows.places import check_places
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import AnyRecipe, read_recipe
 from flows.results import print_report, read_report, step_folder
@@ -77,6 +78,7 @@ def run(
     check_before_run(chosen)
     options = Options(force, start_from, workers or cpu_count())
     check_steps(chosen, options)  # told before a server is started for it
+    check_places(chosen, recipe)
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())

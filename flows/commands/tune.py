@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
+from flows.places import check_places
 from flows.recipe_files import encoder_recipe, read_recipe
 from flows.running import Options
 from flows.servers import find_prefect_api
@@ -45,6 +46,7 @@ def tune(
     quieten()
     chosen = encoder_recipe(read_recipe(recipe, set_))
     check_study(chosen)  # told before a server is started for it
+    check_places(chosen, recipe)
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())

@@ -98,6 +98,30 @@ def test_validate_tells_each_missing_file_once_and_what_the_hub_s_are_called(dec
     assert "hf://datasets/Davlan/sib200@revision/file" in remedy
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_is_missing_is_told_at_once_and_before_anything_starts(decant, tiny, command):
+    """A server's start for a misspelt path, the corpus made for a teacher that is not there."""
+    done = decant(
+        command, tiny / "recipe.yaml",
+        "--set", "data.sources.0.uri=nowhere/a.csv",
+        "--set", "teacher.model=nowhere/teacher",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    for path in ("nowhere/a.csv", "nowhere/teacher"):
+        assert done.stderr.count(f"'{path}'") == 1
+    assert "first lines" not in done.stderr
+    assert not decant.home.exists()
+
+
+def test_a_shipped_recipe_without_its_data_says_where_they_are_from(decant):
+    """A newcomer's second command: three paths that nobody told them of, and `check the path`."""
+    done = decant("run", "translation")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("no file at 'data/tatoeba_en_zh/") == 3
+    named = done.stderr.partition("the first lines of ")[2].partition(" say how")[0]
+    assert "manythings.org" in Path(named).read_text(encoding="utf-8").partition("\nname:")[0]
+
+
 def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
     """The second file of a month, written by another program; or a file with a header alone."""
     many = tmp_path / "many"
