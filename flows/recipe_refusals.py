@@ -50,6 +50,7 @@ def refusal(errors: Sequence[ErrorDetails], values: dict[str, Any], name: str) -
         name: of the recipe, as it was asked for.
     """
     kind = recipe_kind(values)
+    errors = [error for error in errors if not _is_of_refused_items(error)] or errors
     # Each shape that a field may take has an error of its own: the field is told of once.
     places = dict.fromkeys(tuple(_readable_path(error, values)) for error in errors)
     told = [_told(error, kind, values) for error in errors[:_MAX_ERRORS]]
@@ -73,6 +74,16 @@ def shown(value: object) -> str:
     except (TypeError, ValueError):
         text = repr(value)
     return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
+
+
+def _is_of_refused_items(error: ErrorDetails) -> bool:
+    """Whether a list is called too short only because of items that are told of themselves."""
+    given = error["input"]
+    return (
+        error["type"] == "too_short"
+        and isinstance(given, list)
+        and len(given) >= error.get("ctx", {})["min_length"]
+    )
 
 
 def _told(error: ErrorDetails, kind: type[BaseModel], values: dict[str, Any]) -> _Found:

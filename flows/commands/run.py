@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from data_contracts.errors import GateRefused, UserError
 from flows.before_run import check_before_run
+from flows.commands.bounds import Count
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.places import check_places
@@ -31,9 +32,9 @@ def run(
     start_from: Annotated[str | None, Parameter(name="--from")] = None,
     force: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     shards_on: Literal["here", "processes", "ray"] = "here",
-    processes: int | None = None,
+    processes: Count | None = None,
     sharded: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a recipe: every step that is not cached, then print the result table.

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.commands.bounds import Count
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.places import check_places
@@ -22,7 +23,7 @@ def tune(
     *,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Count | None = None,
 ) -> None:
     """Search the student's settings: run the trials of the recipe's section tuning.
 

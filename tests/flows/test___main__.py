@@ -49,6 +49,13 @@ def test_a_command_s_own_help_tells_what_it_does_and_leaves_alone(decant, comman
         ("report", "never-run"),
         ("score", "no-such-folder", "texts.jsonl", "answers.parquet"),
         ("serve", "quickstart", "--cron", "0 3 * *"),
+        ("serve", "quickstart", "--name", "a/b"),
+        ("serve", "quickstart", "--port", "70000"),
+        ("ui", "--mlflow-port", "0"),
+        ("run", "quickstart", "--workers", "0"),
+        ("run", "quickstart", "--no-orchestrator", "--processes", "-1"),
+        ("gc", "--days", "-1"),
+        ("score", "models:/m/1", "texts.jsonl", "answers.parquet", "--max-unscored-rate", "3"),
     ],
 )
 def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
@@ -58,6 +65,24 @@ def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
     assert done.stderr.startswith("error:  ")
     assert "remedy: " in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact", "remedy"),
+    [
+        (("validate", "quickstart", "seed=3"), "not understood: seed=3",
+         "did you mean --set seed=3?"),
+        (("gc", "--delete", "yes"), "not understood: yes", "see decant gc --help"),
+        (("promote",), "requires an argument", "see decant promote --help"),
+        (("gc", "--days", "-1"), "Must be >= 0", "see decant gc --help"),
+        (("rum",), "did you mean", "see decant --help"),
+    ],
+)  # fmt: skip
+def test_arguments_that_mean_nothing_are_told_with_what_would(decant, arguments, fact, remedy):
+    """`Unused Tokens: ['seed=3'].` to somebody who forgot `--set`."""
+    told = decant(*arguments, check=2).stderr.splitlines()
+    assert fact.lower() in told[0].lower()
+    assert told[-1] == f"remedy: {remedy}"
 
 
 @pytest.mark.slow

@@ -45,6 +45,15 @@ def test_a_wrong_value_is_told_in_words_of_the_file_with_what_to_write(override,
         assert word not in error.fact
 
 
+def test_a_list_of_wrong_items_is_not_called_empty_besides():
+    """`the list has 0 items`, under a list of one."""
+    wrong = "[{path: distillation.alpha, kind: float, low: 1, high: 0}]"
+    error = refusal(f"tuning.parameters={wrong}")
+    assert "low 1.0 is not below high 0.0" in error.fact
+    assert "items" not in error.fact
+    assert "the list has 0 items" in refusal("tuning.parameters=[]").fact
+
+
 def test_a_missing_field_is_asked_for_by_its_whole_path():
     """`correct the recipe`, which does not say where."""
     error = refusal("teacher={model: somewhere, max_length_tokens: 8, training: {batch_size: 4}}")
