@@ -9,6 +9,7 @@ import sys
 import traceback
 
 from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnusedCliTokensError
 
 from data_contracts import errors
 from data_contracts.errors import DecantError
@@ -32,6 +33,8 @@ _COMMANDS = {
     "ui": "Serve Prefect's and MLflow's pages on this machine until Ctrl-C.",
     "serve": "Offer a recipe as a Prefect deployment, with a schedule, until Ctrl-C.",
 }
+
+_CHANGES_FIELDS = ("run", "design", "tune", "plan", "validate", "serve")
 
 
 def _exit_codes() -> str:
@@ -91,7 +94,7 @@ def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _tell(str(error), "", "see decant --help, or the command's own --help")
+        _tell(*_of_command_line(error, arguments))
         return errors.UserError.exit_code
     except DecantError as error:
         _tell(error.fact, error.rule, error.remedy)
@@ -112,6 +115,19 @@ def _run(arguments: list[str]) -> int:
         print(redact(traceback.format_exc()), file=sys.stderr)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _of_command_line(error: CycloptsError, arguments: list[str]) -> tuple[str, str, str]:
+    """Fact, rule and remedy of arguments that cannot be understood."""
+    command = next((name for name in arguments[:1] if name in _COMMANDS), "")
+    remedy = f"see {' '.join(filter(None, ('decant', command, '--help')))}"
+    if not isinstance(error, UnusedCliTokensError):
+        return str(error), "", remedy
+    unused = error.unused_tokens or []
+    changes = [token for token in unused if "=" in token and not token.startswith("-")]
+    if changes and command in _CHANGES_FIELDS:
+        remedy = f"did you mean {' '.join(f'--set {token}' for token in changes)}?"
+    return f"not understood: {' '.join(unused)}", "", remedy
 
 
 def _is_about_home(error: OSError) -> bool:

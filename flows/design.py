@@ -3,8 +3,9 @@
 Networks of the recipe's shapes are built with random weights; nothing is trained or downloaded that
 a run would not need. The vocabulary and the length of texts are those of the tokens if the store
 has them, and otherwise the recipe's limits, which is said; so is where the number of classes is
-from. Bytes are those of weights: fp32 counts four each; int8 one for each weight of a matrix or
-table, as exported. What a run measures of the exported files is what counts in the end.
+from (`known_classes`). Bytes are those of weights: fp32 counts four each; int8 one for each weight
+of a matrix or table, as exported. What a run measures of the exported files is what counts in the
+end.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Reading:
 def design(recipe: Recipe, store: ArtifactStore) -> tuple[SystemDesign, SystemDesign]:
     """Student and teacher of `recipe`, as they would be built.
 
-    Raises: SourceError if a model that a shape is taken from cannot be found.
+    Raises: SourceError if a model that a shape is taken from cannot be found, or a train source
+        that is here is not what the recipe says.
     """
     goal = step_of(recipe, "student-seed-0")
     steps = {node.name: node for node in goal.needs()}
@@ -157,7 +159,7 @@ def _design(
     total = sum(parameter.numel() for parameter in shape.parameters())
     in_eight_bits = sum(p.numel() for p in shape.parameters() if p.ndim == 2)
     length = max(1, round(float(np.mean([len(text) for text in reading.texts]))))
-    latency, notes = None, (*reading.notes, classes.note)
+    latency, notes = None, (*reading.notes, _told(classes, shape))
     if total <= _MEASURABLE:
         torch.manual_seed(0)
         network = _network(recipe, who, reading, classes.num_outputs)
@@ -177,6 +179,13 @@ def _design(
         latency_ms_p50=latency,
         notes=notes,
     )
+
+
+def _told(classes: KnownClasses, network: EncoderWithHead) -> str:
+    """Where the number of classes is from; of a guess, what another number would change."""
+    if not classes.assumed:
+        return classes.note
+    return f"{classes.note}, each further one adds {network.head.in_features + 1:,} weights"
 
 
 def _network(recipe: Recipe, who: str, reading: Reading, num_labels: int) -> EncoderWithHead:

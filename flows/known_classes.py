@@ -2,8 +2,8 @@
 
 labels.json of the tokens or the corpus   where the store has them
 data.filters.labels                       the only ones that rows may have
-label_names of the train sources          if each of them lists what its numbers mean
 the problem                               two logits a unit, where an answer begins and ends
+train sources                             their label_names, or else the rows that are here
 nothing of these                          two are assumed, which is said
 """
 
@@ -15,18 +15,17 @@ from typing import NamedTuple
 
 from data_contracts.artifacts import Artifact
 from flows.recipe_base import RecipeBase
-from tasks.corpus.sources import FileSource
+from flows.source_classes import SourceClasses, source_classes
 
 _ASSUMED = 2
-# Problems whose label_names are the classes; those of named entities are tags.
-_NAMED = ("text_classification", "multilabel_classification", "matching")
 
 
 class KnownClasses(NamedTuple):
-    """Outputs of the network's head, and where their number is from."""
+    """Outputs of the network's head, where their number is from, and whether it is a guess."""
 
     num_outputs: int
     note: str
+    assumed: bool = False
 
 
 def known_classes(recipe: RecipeBase, cached: Sequence[Artifact | None]) -> KnownClasses:
@@ -34,6 +33,8 @@ def known_classes(recipe: RecipeBase, cached: Sequence[Artifact | None]) -> Know
 
     Args:
         cached: artifacts that have a labels.json, where the store has them.
+
+    Raises: SourceError if a train source is on this machine and is not what the recipe says.
     """
     from tasks.corpus.rows import ROW_KINDS
 
@@ -47,13 +48,25 @@ def known_classes(recipe: RecipeBase, cached: Sequence[Artifact | None]) -> Know
     if config.filters.labels is not None:
         count = len(kind.class_labels(sorted(set(config.filters.labels))))
         return KnownClasses(count, f"{count} classes of data.filters.labels")
-    if recipe.problem_name in _NAMED:
-        train = [source for source in config.sources if source.role == "train"]
-        named = [source.label_names for source in train if isinstance(source, FileSource)]
-        if len(named) == len(train) and all(named):
-            count = len({name for names in named for name in names})
-            return KnownClasses(count, f"{count} classes of the sources' label_names")
     if recipe.problem_name == "question_answering":
         outputs = kind.class_labels([])
         return KnownClasses(len(outputs), f"{len(outputs)} outputs: {', '.join(outputs)}")
-    return KnownClasses(_ASSUMED, f"classes unknown before ingestion: {_ASSUMED} assumed")
+    train = [source for source in config.sources if source.role == "train"]
+    found = [source_classes(config, source) for source in train]
+    known = [classes for classes in found if classes is not None]
+    names = {name for classes in known for name in classes.names}
+    if names and len(known) == len(train):
+        count = len(kind.class_labels(sorted(names)))
+        return KnownClasses(count, f"{count} classes {_where_from(known)}")
+    return KnownClasses(
+        _ASSUMED, f"classes unknown before ingestion: {_ASSUMED} assumed", assumed=True
+    )
+
+
+def _where_from(known: Sequence[SourceClasses]) -> str:
+    num_rows = sum(classes.num_rows for classes in known)
+    if not num_rows:
+        return "of the sources' label_names"
+    first = "" if all(classes.is_all for classes in known) else "first "
+    named = "" if all(classes.num_rows for classes in known) else " and label_names"
+    return f"in the {first}{num_rows:,} train rows of the sources{named}"

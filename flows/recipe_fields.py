@@ -63,6 +63,11 @@ def is_field(kind: type[BaseModel], location: Location) -> bool:
     return bool(_fields_at(kind, location))
 
 
+def is_required(kind: type[BaseModel], location: Location) -> bool:
+    """Whether the field at `location` has no default."""
+    return any(field.is_required() for field in _fields_at(kind, location))
+
+
 def _fields_at(kind: type[BaseModel], location: Location) -> list[FieldInfo]:
     name = str(location[-1])
     models = models_at(kind, location[:-1])

@@ -2,7 +2,7 @@
 
     an unknown field                     the fields of its section, and the closest of them
     an unknown kind, or another choice   all that there are, and the closest
-    any other value                      pydantic's message, and what the field is for
+    any other value                      what it should be (`recipe_remedies`), and what for
 
 Nothing is corrected in silence: the closest name is asked about, never taken.
 """
@@ -18,10 +18,19 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from data_contracts.errors import RecipeError
-from flows.recipe_fields import description, known_fields, known_values, recipe_kind
+from flows.recipe_fields import (
+    description,
+    is_required,
+    known_fields,
+    known_values,
+    models_at,
+    recipe_kind,
+)
+from flows.recipe_remedies import wording
 
 _MAX_ERRORS = 8
 _MAX_VALUE_CHARS = 80
+_ONE_OF_THEM = "name one of them"
 _NO_KIND = ("union_tag_invalid", "union_tag_not_found")
 
 
@@ -41,6 +50,7 @@ def refusal(errors: Sequence[ErrorDetails], values: dict[str, Any], name: str) -
         name: of the recipe, as it was asked for.
     """
     kind = recipe_kind(values)
+    errors = [error for error in errors if not _is_of_refused_items(error)] or errors
     # Each shape that a field may take has an error of its own: the field is told of once.
     places = dict.fromkeys(tuple(_readable_path(error, values)) for error in errors)
     told = [_told(error, kind, values) for error in errors[:_MAX_ERRORS]]
@@ -66,29 +76,47 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
 
 
+def _is_of_refused_items(error: ErrorDetails) -> bool:
+    """Whether a list is called too short only because of items that are told of themselves."""
+    given = error["input"]
+    return (
+        error["type"] == "too_short"
+        and isinstance(given, list)
+        and len(given) >= error.get("ctx", {})["min_length"]
+    )
+
+
 def _told(error: ErrorDetails, kind: type[BaseModel], values: dict[str, Any]) -> _Found:
     path = _readable_path(error, values)
     if error["type"] in _NO_KIND:
         return _of_unknown_kind(error, kind, path)
     if error["type"] == "literal_error" and path and (known := known_values(kind, tuple(path))):
         fact = f"{'.'.join(path)} = {shown(error['input'])} is none of: {', '.join(known)}"
-        return _Found(fact, _meaning(error, kind, path), _closest(error["input"], known))
+        close = _closest(error["input"], known)
+        return _Found(fact, _meaning(error, kind, path), close or _ONE_OF_THEM)
     if error["type"] == "extra_forbidden":
         known = sorted(known_fields(kind, error["loc"][:-1]))
         section = ".".join(path[:-1]) or "the recipe"
         return _Found(
             f"{'.'.join(path)} is not a field",
             f"the fields of {section} are: {', '.join(known)}",
-            _closest(error["loc"][-1], known, before=path[:-1]),
+            _closest(error["loc"][-1], known, before=path[:-1]) or f"take {path[-1]} out",
         )
     if error["type"] == "missing":
         rule = description(kind, error["loc"]) or "this field is required"
-        return _Found(f"{'.'.join(path)} is missing", rule)
+        return _Found(f"{'.'.join(path)} is missing", rule, f"add {'.'.join(path)}")
     message = error["msg"].removeprefix("Value error, ")
     if not path or error["type"] == "value_error":
         return _Found(f"{'.'.join(path)}: {message}" if path else message)
-    fact = f"{'.'.join(path)} = {shown(error['input'])}: {message}"
-    return _Found(fact, _meaning(error, kind, path))
+    place = error["loc"]
+    said = wording(
+        error,
+        ".".join(path),
+        required=is_required(kind, place),
+        of_sections=bool(models_at(kind, place)),
+    )
+    fact = f"{'.'.join(path)} = {shown(error['input'])}: {said.complaint}"
+    return _Found(fact, _meaning(error, kind, path), said.remedy)
 
 
 def _of_unknown_kind(error: ErrorDetails, kind: type[BaseModel], path: list[str]) -> _Found:
@@ -99,9 +127,8 @@ def _of_unknown_kind(error: ErrorDetails, kind: type[BaseModel], path: list[str]
     known = known_values(kind, (*path, field))
     rule = f"{field} of {'.'.join(path)} is one of: {', '.join(known)}"
     if "tag" in told:
-        return _Found(
-            f"{place} = {shown(told['tag'])} is not known", rule, _closest(told["tag"], known)
-        )
+        close = _closest(told["tag"], known)
+        return _Found(f"{place} = {shown(told['tag'])} is not known", rule, close or _ONE_OF_THEM)
     given = error["input"] if isinstance(error["input"], dict) else {}
     close = difflib.get_close_matches(field, [str(key) for key in given], n=1)
     remedy = f"did you mean {field}, not {close[0]}?" if close else f"name one of them as {place}"

@@ -80,12 +80,19 @@ def find_recipe(name_or_path: str) -> Path:
     if path.suffix == "" and path.name == name_or_path and shipped.is_file():
         return shipped
     names = shipped_recipes()
-    close = difflib.get_close_matches(name_or_path, names, n=1)
+    close = difflib.get_close_matches(name_or_path, [*names, *_beside(path)], n=1)
+    fact = f"there is no recipe {name_or_path!r}"
     raise RecipeError(
-        f"there is no recipe {name_or_path!r}",
+        fact + (", which is a folder" if path.is_dir() else ""),
         rule=f"a recipe is the path of a YAML file, or one of: {', '.join(names)}",
         remedy=f"did you mean {close[0]}?" if close else "check the path",
     )
+
+
+def _beside(path: Path) -> list[str]:
+    """Paths of the YAML files where one was looked for, as somebody would have given them."""
+    folder = path if path.is_dir() else path.parent
+    return sorted(str(one) for one in folder.glob("*") if one.suffix in _YAML)
 
 
 def _extended(values: dict[str, Any], path: Path) -> Path:

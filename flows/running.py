@@ -7,6 +7,7 @@ who is told, and which steps run side by side (`side_by_side.py`).
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -242,6 +243,23 @@ class Runner:
         return Finished(outcome.artifact, rebuild_dependents)
 
 
+def check_steps(recipe: RecipeBase, options: Options) -> None:
+    """Refuse options that name a step which `recipe` does not have.
+
+    Raises: UserError with its steps, and the one whose name is nearest.
+    """
+    names = step_names(recipe)
+    for name in (*options.force, *((options.start_from,) if options.start_from else ())):
+        if name not in names:
+            # Steps are often called by the beginning of their name: "eval", "student".
+            close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            raise UserError(
+                f"recipe {recipe.name}: no step is called {name!r}",
+                rule=f"its steps are: {', '.join(names)}",
+                remedy=f"did you mean {close[0]}?" if close else "name one of them",
+            )
+
+
 def run_pipeline(
     recipe: RecipeBase,
     *,
@@ -255,14 +273,8 @@ def run_pipeline(
         be measured, and whatever a stage raises; finished steps stay cached.
     """
     check_before_run(recipe)
+    check_steps(recipe, options)
     names = step_names(recipe)
-    for name in (*options.force, *((options.start_from,) if options.start_from else ())):
-        if name not in names:
-            raise UserError(
-                f"no step is called {name!r}",
-                rule=f"the steps of {recipe.name!r} are: {', '.join(names)}",
-                remedy="name one of them",
-            )
     log = RunLog(store.root, recipe.name)
     listener = LISTENER.get() or SilentListener()
     with log.run(tuple(names)) as running:

@@ -244,7 +244,6 @@ def _raw_batches(
 ) -> Iterator[tuple[RawBatch, RowRules]]:
     """All batches of all files; `order` notes which file each belongs to."""
     from tasks.corpus.parallel import ParallelTexts
-    from tasks.corpus.rows.kind import RowRules
 
     parallel: ParallelTexts | None = None
     for file in files:
@@ -254,25 +253,32 @@ def _raw_batches(
             parallel = None
         if parallel is None and isinstance(source, FileSource) and source.parallel is not None:
             parallel = ParallelTexts(source, workspace.work / "pieces" / "parallel.db")
-        rules = RowRules(
-            problem=config.problem,
-            source=file.origin.label,
-            language=source.language,
-            parallel_language=source.parallel_language,
-            needs_label=source.role in LABELLED_ROLES,
-            label_names=source.label_names if isinstance(source, FileSource) else (),
-            target_language=_target_language(config, source),
-            label_separator=source.label_separator if isinstance(source, FileSource) else None,
-            normalization=config.normalization,
-            filters=config.filters,
-            keep_quarantined_text=config.keep_quarantined_text,
-        )
+        rules = row_rules(config, source, file.origin.label)
         for batch in read_rows(source, file.origin):
             order.append(file)
             yield (parallel.join(batch) if parallel else batch), rules
         workspace.progress.advance(note=file.origin.label)
     if parallel is not None:
         parallel.close()
+
+
+def row_rules(config: Config, source: Source, label: str) -> RowRules:
+    """What rows of `source` must be like; `label` says which of its files is meant."""
+    from tasks.corpus.rows.kind import RowRules
+
+    return RowRules(
+        problem=config.problem,
+        source=label,
+        language=source.language,
+        parallel_language=source.parallel_language,
+        needs_label=source.role in LABELLED_ROLES,
+        label_names=source.label_names if isinstance(source, FileSource) else (),
+        target_language=_target_language(config, source),
+        label_separator=source.label_separator if isinstance(source, FileSource) else None,
+        normalization=config.normalization,
+        filters=config.filters,
+        keep_quarantined_text=config.keep_quarantined_text,
+    )
 
 
 def _write_rows(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.commands.bounds import Days
 from flows.garbage import find_garbage
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.locations import home
@@ -11,7 +12,7 @@ from tasks.runtime.locations import home
 
 def gc(
     *,
-    days: float = 14.0,
+    days: Days = 14.0,
     delete: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Remove leftovers and artifacts that nothing uses any more; without --delete, only list them.

@@ -8,6 +8,7 @@ from rich.text import Text
 from flows.before_run import check_before_run
 from flows.console import facts_text, output
 from flows.environment import prepare_environment, quieten
+from flows.places import check_places
 from flows.planning import plan as make_plan
 from flows.recipe_files import read_recipe
 from tasks.runtime.artifacts import ArtifactStore
@@ -32,6 +33,7 @@ def plan(
     quieten()
     chosen = read_recipe(recipe, set_)
     check_before_run(chosen)
+    check_places(chosen, recipe)
     steps = make_plan(chosen, ArtifactStore(home()))
     console = output()
     for step in steps:

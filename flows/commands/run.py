@@ -8,12 +8,14 @@ from cyclopts import Parameter
 
 from data_contracts.errors import GateRefused, UserError
 from flows.before_run import check_before_run
+from flows.commands.bounds import Count
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
+from flows.places import check_places
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import AnyRecipe, read_recipe
 from flows.results import print_report, read_report, step_folder
-from flows.running import Listener, Options, run_pipeline
+from flows.running import Listener, Options, check_steps, run_pipeline
 from flows.servers import find_prefect_api
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import PROCESSES, SHARDED, cpu_count
@@ -30,9 +32,9 @@ def run(
     start_from: Annotated[str | None, Parameter(name="--from")] = None,
     force: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     shards_on: Literal["here", "processes", "ray"] = "here",
-    processes: int | None = None,
+    processes: Count | None = None,
     sharded: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run a recipe: every step that is not cached, then print the result table.
@@ -75,10 +77,12 @@ def run(
     quieten()
     chosen = read_recipe(recipe, set_)
     check_before_run(chosen)
+    options = Options(force, start_from, workers or cpu_count())
+    check_steps(chosen, options)  # told before a server is started for it
+    check_places(chosen, recipe)
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())
-    options = Options(force, start_from, workers or cpu_count())
     try:
         with listening() as listener:
             if no_orchestrator:

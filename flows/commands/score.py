@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from data_contracts.errors import UserError
+from flows.commands.bounds import Count, Share
 from flows.console import listening, seconds_text
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.servers import find_prefect_api
@@ -33,10 +34,10 @@ def score(
     variant: Literal["onnx_int8", "safetensors"] = "onnx_int8",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     probabilities: Annotated[bool, Parameter(negative="")] = False,
-    max_unscored_rate: float = 1.0,
+    max_unscored_rate: Share = 1.0,
     rows_per_shard: int | None = None,
     shards_on: Literal["here", "processes", "ray"] = "here",
-    workers: int | None = None,
+    workers: Count | None = None,
 ) -> None:
     """Answer files of texts with a student; writes Parquet with its answers or a reason.
 

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from data_contracts.errors import UserError
 from flows.before_run import check_before_run
+from flows.commands.bounds import Port
 from flows.environment import prepare_environment, quieten
 from flows.recipe_files import read_recipe
 from flows.servers import end_in_order_on_sigterm, free_port, prefect_server
@@ -20,7 +21,7 @@ def serve(
     cron: str | None = None,
     name: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    port: int = 4200,
+    port: Port = 4200,
 ) -> None:
     """Offer a recipe as a Prefect deployment, with a schedule, until Ctrl-C.
 
@@ -45,6 +46,12 @@ def serve(
     check_before_run(chosen)
     if cron is not None and len(cron.split()) != 5:  # told before a server is started for it
         raise _no_schedule(cron)
+    if name is not None and not (name and set(name).isdisjoint("/%")):
+        raise UserError(
+            f"--name {name!r} cannot name a deployment",
+            rule="Prefect writes it into addresses: it is not empty and has neither / nor %",
+            remedy=f"such as --name {chosen.name}-nightly",
+        )
     end_in_order_on_sigterm()
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     home().mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.commands.bounds import Count
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
+from flows.places import check_places
 from flows.recipe_files import encoder_recipe, read_recipe
 from flows.running import Options
 from flows.servers import find_prefect_api
@@ -21,7 +23,7 @@ def tune(
     *,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    workers: Count | None = None,
 ) -> None:
     """Search the student's settings: run the trials of the recipe's section tuning.
 
@@ -45,6 +47,7 @@ def tune(
     quieten()
     chosen = encoder_recipe(read_recipe(recipe, set_))
     check_study(chosen)  # told before a server is started for it
+    check_places(chosen, recipe)
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())

@@ -3,12 +3,13 @@
 import time
 from contextlib import ExitStack
 
+from flows.commands.bounds import Port
 from flows.environment import prepare_environment
 from flows.servers import end_in_order_on_sigterm, free_port, mlflow_server, prefect_server
 from tasks.runtime.locations import home
 
 
-def ui(*, prefect_port: int = 4200, mlflow_port: int = 5000) -> None:
+def ui(*, prefect_port: Port = 4200, mlflow_port: Port = 5000) -> None:
     """Serve Prefect's and MLflow's pages on this machine until Ctrl-C.
 
     Parameters

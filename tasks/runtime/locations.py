@@ -206,7 +206,7 @@ def _hub_model(uri: str) -> Path:
         raise TransientError(
             f"{uri!r} cannot be fetched: {type(error).__name__}",
             rule="hub models need the hub, or an earlier download in its cache",
-            remedy="try again online, or give a folder or pkg:// URI instead",
+            remedy=f"{_when_offline()}try again online, or give a folder or pkg:// URI instead",
         ) from error
 
 
@@ -304,8 +304,16 @@ class _remote:  # noqa: N801  # reads as a verb at its use
             raise TransientError(
                 f"{self.uri!r}: {type(error).__name__} while reading",
                 rule="the server must answer",
-                remedy="try again later; what was copied completely is not copied again",
+                remedy=f"{_when_offline() if self.uri.startswith('hf://') else ''}try again later; "
+                "what was copied completely is not copied again",
             ) from error
+
+
+def _when_offline() -> str:
+    """The first thing to do where the hub's client was told to call nobody."""
+    from huggingface_hub import is_offline_mode
+
+    return "unset HF_HUB_OFFLINE, which keeps the hub away; " if is_offline_mode() else ""
 
 
 def _no_server_answered(error: BaseException | None) -> bool:

@@ -49,6 +49,13 @@ def test_a_command_s_own_help_tells_what_it_does_and_leaves_alone(decant, comman
         ("report", "never-run"),
         ("score", "no-such-folder", "texts.jsonl", "answers.parquet"),
         ("serve", "quickstart", "--cron", "0 3 * *"),
+        ("serve", "quickstart", "--name", "a/b"),
+        ("serve", "quickstart", "--port", "70000"),
+        ("ui", "--mlflow-port", "0"),
+        ("run", "quickstart", "--workers", "0"),
+        ("run", "quickstart", "--no-orchestrator", "--processes", "-1"),
+        ("gc", "--days", "-1"),
+        ("score", "models:/m/1", "texts.jsonl", "answers.parquet", "--max-unscored-rate", "3"),
     ],
 )
 def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
@@ -58,6 +65,24 @@ def test_a_users_mistake_is_three_lines_and_exit_code_2(decant, arguments):
     assert done.stderr.startswith("error:  ")
     assert "remedy: " in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact", "remedy"),
+    [
+        (("validate", "quickstart", "seed=3"), "not understood: seed=3",
+         "did you mean --set seed=3?"),
+        (("gc", "--delete", "yes"), "not understood: yes", "see decant gc --help"),
+        (("promote",), "requires an argument", "see decant promote --help"),
+        (("gc", "--days", "-1"), "Must be >= 0", "see decant gc --help"),
+        (("rum",), "did you mean", "see decant --help"),
+    ],
+)  # fmt: skip
+def test_arguments_that_mean_nothing_are_told_with_what_would(decant, arguments, fact, remedy):
+    """`Unused Tokens: ['seed=3'].` to somebody who forgot `--set`."""
+    told = decant(*arguments, check=2).stderr.splitlines()
+    assert fact.lower() in told[0].lower()
+    assert told[-1] == f"remedy: {remedy}"
 
 
 @pytest.mark.slow
@@ -96,6 +121,30 @@ def test_validate_tells_each_missing_file_once_and_what_the_hub_s_are_called(dec
     remedy = done.stderr.partition("remedy: ")[2]
     assert remedy.count("check the path") == 1
     assert "hf://datasets/Davlan/sib200@revision/file" in remedy
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_is_missing_is_told_at_once_and_before_anything_starts(decant, tiny, command):
+    """A server's start for a misspelt path, the corpus made for a teacher that is not there."""
+    done = decant(
+        command, tiny / "recipe.yaml",
+        "--set", "data.sources.0.uri=nowhere/a.csv",
+        "--set", "teacher.model=nowhere/teacher",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    for path in ("nowhere/a.csv", "nowhere/teacher"):
+        assert done.stderr.count(f"'{path}'") == 1
+    assert "first lines" not in done.stderr
+    assert not decant.home.exists()
+
+
+def test_a_shipped_recipe_without_its_data_says_where_they_are_from(decant):
+    """A newcomer's second command: three paths that nobody told them of, and `check the path`."""
+    done = decant("run", "translation")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("no file at 'data/tatoeba_en_zh/") == 3
+    named = done.stderr.partition("the first lines of ")[2].partition(" say how")[0]
+    assert "manythings.org" in Path(named).read_text(encoding="utf-8").partition("\nname:")[0]
 
 
 def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
@@ -142,6 +191,22 @@ def test_a_study_that_cannot_be_run_starts_no_server(decant, tiny):
     assert "remedy: add one" in done.stderr
     assert "Prefect" not in done.stderr + done.stdout
     assert not (decant.home / "prefect").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [("--from", "evalation", "evaluation"), ("--force", "student-seed-1", "student-seed-0")],
+)
+def test_a_step_that_does_not_exist_starts_no_server(decant, tiny, option, given, meant):
+    """Ten seconds of a server's start before a person hears of their own typo."""
+    done = decant("run", tiny / "recipe.yaml", option, given)
+    assert done.returncode == 2, done.stderr
+    fact, rule, remedy = done.stderr.splitlines()
+    assert fact == f"error:  recipe tiny: no step is called '{given}'"
+    steps = rule.removeprefix("rule:   its steps are: ").split(", ")
+    assert (steps[0], steps[-1], len(steps)) == ("corpus", "registration", 12)
+    assert remedy == f"remedy: did you mean {meant}?"
+    assert not decant.home.exists()
 
 
 def test_errors_show_no_secrets(decant):

@@ -85,21 +85,34 @@ def weights_of_heads(tiny, store, **data):
     return found, student.notes[-1]
 
 
-def test_classes_are_counted_by_the_recipe_before_there_is_a_corpus(tiny, store):
+def sources_of(tiny):
+    return json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))["data"]["sources"]
+
+
+def test_classes_are_counted_before_there_is_a_corpus(tiny, store):
     """A budget of two classes for a problem of a thousand, and no word that they were a guess."""
-    two = 2 * 32 + 2
-    said = "classes unknown before ingestion: 2 assumed"
-    assert weights_of_heads(tiny, store) == ((two, two), said)
+    three = 3 * 32 + 3
+    said = "3 classes in the 60 train rows of the sources"
+    assert weights_of_heads(tiny, store) == ((three, three), said)
     seven = 7 * 32 + 7
     allowed = {"labels": ["on", "off", "heat", "cool", "dim", "lock", "open"]}
     said = "7 classes of data.filters.labels"
     assert weights_of_heads(tiny, store, filters=allowed) == ((seven, seven), said)
-    sources = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))["data"]["sources"]
+    sources = sources_of(tiny)
     for one in sources:
         one["label_names"] = ["on", "off", "heat", "cool"]
     four = 4 * 32 + 4
     found = weights_of_heads(tiny, store, sources=sources)
     assert found == ((four, four), "4 classes of the sources' label_names")
+
+
+def test_a_number_of_classes_that_is_a_guess_is_called_one(tiny, store):
+    """A budget of two classes for a problem of a thousand, read as if somebody had counted."""
+    sources = sources_of(tiny)
+    sources[0]["uri"] += ".not-here"
+    two = 2 * 32 + 2
+    said = "classes unknown before ingestion: 2 assumed, each further one adds 33 weights"
+    assert weights_of_heads(tiny, store, sources=sources) == ((two, two), said)
 
 
 def test_classes_of_a_corpus_are_counted_before_it_is_tokenized(tiny, store):
@@ -123,5 +136,5 @@ def test_without_tokens_the_recipe_s_limits_are_taken_and_said(tiny, store):
     assert "length limit" in student.notes[1]
     matrices = 2 * (4 * 32 * 32 + 2 * 32 * 64)
     attention = 2 * (2 * 24 * 24 * 32)
-    assert student.flops == 2 * (24 * matrices + attention) + 2 * 32 * 2
+    assert student.flops == 2 * (24 * matrices + attention) + 2 * 32 * 3
     assert student.int8_bytes < student.fp32_bytes / 3

@@ -7,7 +7,7 @@ import yaml
 
 from data_contracts.errors import RecipeError
 from flows.recipe_files import check_recipe, read_recipe
-from flows.recipe_text import SHIPPED, recipe_values
+from flows.recipe_text import SHIPPED, find_recipe, recipe_values
 
 
 def written(folder, name, text):
@@ -137,3 +137,15 @@ def test_an_error_in_an_extended_file_names_that_file(tmp_path):
     written(tmp_path, "base", "name: base\nname: twice\n")
     with pytest.raises(RecipeError, match=r"base\.yaml"):
         read_recipe(written(tmp_path, "a", "extends: base.yaml\nname: a\n"))
+
+
+def test_a_path_that_leads_nowhere_is_answered_with_the_file_beside_it(tmp_path):
+    """`check the path`, and forty names of recipes that nobody asked for."""
+    (tmp_path / "mine.yaml").write_text("extends: quickstart\nname: mine\n", encoding="utf-8")
+    meant = f"did you mean {tmp_path / 'mine.yaml'}?"
+    for given in (tmp_path / "mine.yml", tmp_path / "mien.yaml"):
+        with pytest.raises(RecipeError, match="there is no recipe") as told:
+            find_recipe(str(given))
+        assert told.value.remedy == meant
+    with pytest.raises(RecipeError, match="which is a folder"):
+        find_recipe(str(tmp_path))

@@ -191,6 +191,21 @@ def test_a_hub_whose_files_cannot_be_listed_may_be_retried(monkeypatch):
     HfFileSystem.clear_instance_cache()
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_hub_that_is_switched_off_is_called_so(monkeypatch, offline):
+    """`try again later`, every day, for a variable that somebody once set."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    HfFileSystem.clear_instance_cache()
+    with pytest.raises(TransientError) as error:
+        location_digest("hf://datasets/org/name@abc/train.parquet")
+    assert ("unset HF_HUB_OFFLINE" in error.value.remedy) is offline
+    HfFileSystem.clear_instance_cache()
+    if offline:
+        with pytest.raises(TransientError, match="unset HF_HUB_OFFLINE"):
+            local_folder("hf://org/not-in-any-cache@abc123")
+
+
 def test_schemes_are_read_in_any_case():
     """S3:// taken for a folder."""
     assert scheme("S3://bucket/x") == "s3"

@@ -1,0 +1,85 @@
+"""Classes that the train rows of a source name, told before there is a corpus.
+
+    label_names of the source     the names that its numbers stand for: nothing is read
+    files on this machine         their rows, judged as ingestion would, of a long file the first
+    a collection in a package     likewise
+    anything else                 unknown: nothing is fetched for it
+
+Ingestion looks at all rows together too (copies, leaks, rows cut for validation), so a class may
+still go that has a row or two; no figure of a design hangs on that. 65,536 rows take some seconds.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, NamedTuple
+
+from data_contracts.errors import SourceError
+from tasks import ingestion
+from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
+from tasks.runtime.locations import scheme
+
+_MOST_BATCHES = 8  # of 8,192 rows, of one source
+
+
+class SourceClasses(NamedTuple):
+    """Names of the classes of one source, and what was read for them.
+
+    Args:
+        num_rows: rows that were read; 0 if the recipe itself lists the names.
+        is_all: whether there are no further rows.
+    """
+
+    names: frozenset[str]
+    num_rows: int = 0
+    is_all: bool = True
+
+
+def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | None:
+    """The classes of a train source; None where they cannot be told without fetching it.
+
+    Raises: SourceError if its file is here and is not what the source says.
+    """
+    if isinstance(source, FileSource) and source.label_names:
+        return SourceClasses(frozenset(_classes_of(source.label_names, config)))
+    try:
+        files = source_files(source) if scheme(source.uri) in ("file", "pkg") else []
+    except SourceError:  # not on this machine; told by whatever needs it
+        return None
+    return _read(config, source, files) if files else None
+
+
+def _classes_of(label_names: tuple[str, ...], config: ingestion.Config) -> set[str]:
+    """The names themselves, or what they are tags of (B-LOC and I-LOC: LOC)."""
+    from tasks.corpus.tags import spans_of_tags, tag_problem
+
+    if config.problem != "token_classification":
+        return set(label_names)
+    tags = [tag for tag in label_names if tag_problem(tag) is None]
+    if not tags:  # of spans, that are named by themselves
+        return set(label_names)
+    return {name for tag in tags for _, _, name in spans_of_tags([tag])[0]}
+
+
+def _read(config: ingestion.Config, source: Source, files: list[SourceFile]) -> SourceClasses:
+    import pyarrow.compute
+
+    from tasks.corpus.preparation import prepare
+    from tasks.corpus.rows import ROW_KINDS
+
+    pc: Any = pyarrow.compute
+    kind = ROW_KINDS[config.problem]
+    column = kind.names_column or "label"
+    names: set[str | None] = set()
+    num_rows, is_all = 0, len(files) <= _MOST_BATCHES
+    for file in files[:_MOST_BATCHES]:
+        rules = ingestion.row_rules(config, source, file.label)
+        batches = read_rows(source, file)
+        for batch in islice(batches, max(1, _MOST_BATCHES // len(files))):
+            found = prepare(batch, rules).rows[column]
+            found = pc.list_flatten(found) if kind.names_column else found
+            names.update(pc.unique(found).to_pylist())
+            num_rows += batch.num_rows
+        rest = next(batches, None)  # perhaps an empty one
+        is_all = is_all and (rest is None or not rest.num_rows)
+    return SourceClasses(frozenset(name for name in names if name), num_rows, is_all)

@@ -1,0 +1,91 @@
+"""Classes of train sources, told before ingestion: those that ingestion then finds."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_contracts.errors import SourceError
+from flows.known_classes import known_classes
+from flows.recipe_files import read_recipe
+from flows.source_classes import source_classes
+from tasks import ingestion
+
+TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+
+
+def told(problem, **source):
+    """What is told of one train source of `problem`."""
+    config = ingestion.Config(
+        problem=problem,
+        source_language="en",
+        target_language="zh",
+        sources=[{"name": "train", "role": "train", "language": "en", **source}],
+    )
+    return source_classes(config, config.sources[0])
+
+
+def test_tags_that_a_source_lists_are_counted_by_what_they_mean(tmp_path):
+    """B-LOC and I-LOC taken for two kinds of entities, each with a B and an I of its own."""
+    columns = {"words": "words", "tags": "tags"}
+    given = {"format": "parquet", "columns": columns, "label_names": TAGS}
+    found = told("token_classification", uri=str(tmp_path / "not-here.parquet"), **given)
+    assert found == ({"LOC", "PER"}, 0, True)
+
+
+def test_a_network_for_named_entities_has_a_class_for_outside_and_two_for_each_type():
+    """A head of two classes in the design of the shipped recipe, which lists seven tags."""
+    said = "7 classes of the sources' label_names"
+    assert known_classes(read_recipe("ner"), ()) == (7, said, False)
+
+
+def test_entities_are_found_in_rows_that_are_here(tmp_path):
+    """Two classes assumed beside a file on the same disk that shows five."""
+    path = tmp_path / "train.conll"
+    path.write_text(
+        "Ada B-PER\nLovelace I-PER\nwrote O\n\nIn O\nBerlin B-LOC\n\nrain O\n", encoding="utf-8"
+    )
+    given = {"format": "conll", "columns": {"words": "1", "tags": "last"}}
+    found = told("token_classification", uri=str(path), **given)
+    assert found == ({"LOC", "PER"}, 3, True)
+
+
+def test_lists_of_labels_count_each_label_once(tmp_path):
+    """Every combination of labels taken for a class, or none of them."""
+    rows = [("good sound", "a;b"), ("bad sound", "b; c "), ("no word", "")]
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        "".join(json.dumps({"text": t, "label": label}) + "\n" for t, label in rows),
+        encoding="utf-8",
+    )
+    given = {"format": "jsonl", "columns": {"label": "label"}, "label_separator": ";"}
+    found = told("multilabel_classification", uri=str(path), **given)
+    assert found == ({"a", "b", "c"}, 3, True)
+
+
+def test_of_a_long_file_the_first_rows_are_read_and_no_more(tmp_path):
+    """Minutes over a file of millions of rows, or a class of its end said to be counted."""
+    num_rows = 70_000
+    labels = [f"class {number % 5}" for number in range(num_rows - 1)] + ["the last one"]
+    texts = [f"text {number}" for number in range(num_rows)]
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"text": texts, "label": labels}), path)
+    given = {"format": "parquet", "columns": {"label": "label"}}
+    found = told("text_classification", uri=str(path), **given)
+    assert found == ({f"class {number}" for number in range(5)}, 8 * 8192, False)
+
+
+@pytest.mark.parametrize("uri", ["not-here.csv", "hf://datasets/org/name@abc/train.csv"])
+def test_what_is_not_here_is_not_fetched(tmp_path, monkeypatch, uri):
+    """A minute of retries for a figure that nobody asked for, or an error in its place."""
+    monkeypatch.chdir(tmp_path)
+    assert told("text_classification", format="csv", uri=uri, columns={"label": "label"}) is None
+
+
+def test_a_file_that_is_not_what_the_recipe_says_is_refused(tmp_path):
+    """A design of two classes, where the column of the label is misspelt."""
+    path = tmp_path / "train.csv"
+    path.write_text("text,label\nhello,on\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="has no column 'topik'"):
+        told("text_classification", format="csv", uri=str(path), columns={"label": "topik"})
