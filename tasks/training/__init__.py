@@ -16,6 +16,7 @@
                           loss terms with it: fused_objective.py
     loop.py               steps, validation, early stopping, exact resume through checkpoints.py
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
+    held_out.py           the labelled rows that choose the step
     student_backbone.py   the encoder that a student starts from
     inference.py          logits of many texts, in row order
     diagnostics.py        what goes wrong without an error: figures at validations, warnings

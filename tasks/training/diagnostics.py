@@ -38,8 +38,7 @@ from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
 from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.gradient_shares import SharedPull
-from tasks.training.objectives import Objective
-from tasks.training.unit_distributions import as_distributions
+from tasks.training.objectives import Objective, compared
 
 _PROBED_TEXTS = 32  # a forward pass of 64, padded, cost a student of sib200 7 % of its training
 _ASKED_ANSWERS = 4096
@@ -131,19 +130,12 @@ class TrainingProbe:
             if self._beside is not None and not is_sharded(model):
                 return self._beside.to(device).gradient_shares(model, batch, step)
             with torch.no_grad():
-                logits_AC = model(batch.texts)[: batch.num_answers]
+                logits_AC = model(batch.texts)
         objective = self._objective.to(device)
         if len(objective.loss_terms) < 2:
             return {}
-        labels, teacher = batch.labels_A, batch.teacher_logits_AC
-        if batch.text_of_answer_A is not None:
-            logits_AC, labels, teacher = as_distributions(
-                logits_AC, labels, teacher, batch.text_of_answer_A, shape=batch.distributions
-            )
         return objective.gradient_shares(
-            logits_AC,
-            labels,
-            teacher,
+            *compared(logits_AC, batch),
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
             step=step.number,

@@ -15,33 +15,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
-from data_contracts.errors import ContractViolation, RecipeError
+from data_contracts.errors import RecipeError
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
 from tasks.modeling.config import PairReading
-from tasks.problems import PROBLEMS, Answers, Problem
-from tasks.problems.sentence_embedding import EMBEDDING
+from tasks.problems import PROBLEMS, Problem
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.batching.batches import num_steps
-from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
+from tasks.training.batching.examples import Examples
 from tasks.training.batching.language_sampling import language_facts
-from tasks.training.batching.signal_join import SignalJoin
 from tasks.training.companions.adversary_config import AdversaryConfig
 from tasks.training.companions.company import accompanied
 from tasks.training.companions.ema_config import EMAConfig
 from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings, TrainingProbe, collapsed, teacher_certainty
-from tasks.training.inference import predict_rows
+from tasks.training.held_out import HeldOut
 from tasks.training.loop import TrainingResult, train
-from tasks.training.losses import IGNORE_INDEX
 from tasks.training.objectives import Objective
 from tasks.training.optimization import prepare_weights
 from tasks.training.precision_probe import precision_facts
@@ -81,24 +76,21 @@ def fit(
         ema: what is learned from the running average of the weights.
     Raises: ContractViolation if there are no labelled validation rows.
     """
-    task, label_names = PROBLEMS[problem], read_labels(tokens)
-    rows = validation_rows(task, tokens, label_names, language=language, signals=signals)
+    task = PROBLEMS[problem]
     config = config.model_copy(update={"selection": selection_of(task, config)})
     pad_token_id = read_token_facts(tokens).pad_token_id
     precision = resolve_precision(config.precision)
-
-    def said_by(candidate: nn.Module) -> tuple[np.ndarray, Answers]:
-        return predict_rows(
-            candidate,
-            task,
-            rows,
-            num_labels=len(label_names),
-            pad_token_id=pad_token_id,
-            precision=precision,
-        )
+    held_out = HeldOut(
+        task,
+        tokens,
+        language=language,
+        pad_token_id=pad_token_id,
+        precision=precision,
+        signals=signals,
+    )
 
     def validate(candidate: nn.Module) -> dict[str, float]:
-        return task.score(rows, *said_by(candidate), labels=label_names)
+        return held_out.score(*held_out.said_by(candidate))
 
     measured = precision_facts(precision, workspace.progress)
     prepare_weights(model.backbone, config, seed=seed)
@@ -131,17 +123,12 @@ def fit(
         probe=probe,
     )
     num_trained = num_parameters(model, trainable=True)
-    merge_adapters(model.backbone)
-    write_model(model, workspace.output / "model", task, tokens)
-    if task.has_thresholds:
-        found = task.thresholds(rows, *said_by(model))
-        write_json(workspace.output / "model" / "thresholds.json", found)
+    deliver(model, workspace.output, task, tokens, held_out)
     state = result.state
     if findings is not None:
         findings.add(collapsed(state.validations, state.best_step))
         for warning in findings.warnings:
             workspace.progress.say(f"warning: {warning}")
-    best = next(entry for entry in state.validations if entry["step"] == state.best_step)
     write_record(
         workspace.output,
         result,
@@ -152,7 +139,7 @@ def fit(
     )
     return StageSummary(
         facts={
-            f"validation_{task.metrics[0]}": round(best[task.metrics[0]], 4),
+            f"validation_{task.metrics[0]}": round(state.best_validation[task.metrics[0]], 4),
             "steps": state.step,
             "parameters": num_parameters(model),
             "trained_parameters": num_trained,
@@ -167,40 +154,32 @@ def fit(
     )
 
 
-def validation_rows(
-    task: Problem,
-    tokens: Path,
-    label_names: Sequence[str],
-    *,
-    language: str | None,
-    signals: Path | None = None,
-) -> pa.Table:
-    """The labelled rows that choose the step; joined with the teacher's if answers are vectors.
+def deliver(
+    model: EncoderWithHead, output: Path, task: Problem, tokens: Path, held_out: HeldOut
+) -> None:
+    """Write a trained network's folder into `output`: model/, and what decides beside its logits.
 
-    Raises: ContractViolation if there are none, or one has no label.
+    Args:
+        held_out: rows on which thresholds are tuned, if the problem has them.
     """
-    rows = read_rows(tokens, ["validation"], language=language)
-    if signals is not None:
-        said = SignalJoin(signals, label_names).rows(
-            "validation/part-00000.parquet", rows["example_id"]
-        )
-        return rows.append_column(EMBEDDING, said[EMBEDDING])
-    labels = examples_of(task, rows, label_names).labels
-    if missing := int((labels == IGNORE_INDEX).sum()):
-        raise ContractViolation(
-            f"{missing} of {labels.size} answers to the validation rows have no label",
-            rule="the best step is chosen on labelled validation rows",
-            remedy="map the columns of the validation source that hold labels",
-        )
-    return rows
+    merge_adapters(model.backbone)
+    folder = output / "model"
+    write_model(model, folder, task, tokens)
+    if task.has_thresholds:
+        write_json(folder / "thresholds.json", held_out.thresholds(model))
 
 
 def write_model(model: EncoderWithHead, folder: Path, task: Problem, tokens: Path) -> None:
     """Write a trained network with the tokenizer and the labels of its tokens into `folder`."""
     save_classifier(model, folder, problem=task.name)
+    copy_tokenizer(tokens, folder)
+    shutil.copyfile(tokens / "labels.json", folder / "labels.json")
+
+
+def copy_tokenizer(tokens: Path, folder: Path) -> None:
+    """Put the tokenizer of a tokens artifact into a model's folder."""
     for source in sorted((tokens / "tokenizer").iterdir()):
         shutil.copyfile(source, folder / source.name)
-    shutil.copyfile(tokens / "labels.json", folder / "labels.json")
 
 
 def write_record(

@@ -62,6 +62,11 @@ class TrainingState:
     validations: list[dict[str, float]] = field(default_factory=list)
     unread: dict[str, float] = field(default_factory=dict)  # see _Meter
 
+    @property
+    def best_validation(self) -> dict[str, float]:
+        """The figures of the weights that are delivered."""
+        return next(entry for entry in self.validations if entry["step"] == self.best_step)
+
 
 @dataclass(frozen=True)
 class TrainingResult:

@@ -115,7 +115,7 @@ class Objective:
     def terms(self, forward: Callable[..., Tensor], batch: Batch, step: Step) -> dict[str, Tensor]:
         """Loss terms of the answers of one pass."""
         return self(
-            *_compared(forward(batch.texts), batch),
+            *compared(forward(batch.texts), batch),
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
             step=step.number,
@@ -124,7 +124,7 @@ class Objective:
     def weighted(self, logits_AC: Tensor, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Each term of one pass by its title, times its weight: what is added up."""
         evaluated = self._evaluated(
-            *_compared(logits_AC, batch), step.num_examples, step.num_labelled, step.number
+            *compared(logits_AC, batch), step.num_examples, step.num_labelled, step.number
         )
         return {term.title: weight * value for term, weight, value in evaluated}
 
@@ -248,7 +248,7 @@ class Objective:
         return value_at(value, step, total_steps=self.total_steps)  # type: ignore[arg-type]
 
 
-def _compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+def compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
     """Logits, labels and teacher's logits of the answers of a pass, as distributions."""
     logits_AC, labels, teacher = (
         logits_AC[: batch.num_answers],
@@ -262,4 +262,4 @@ def _compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor |
     )
 
 
-__all__ = ["IGNORE_INDEX", "Objective", "StepObjective"]
+__all__ = ["IGNORE_INDEX", "Objective", "StepObjective", "compared"]

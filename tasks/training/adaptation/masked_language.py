@@ -9,7 +9,6 @@ Shapes: U hidden tokens, V candidates, E width of the embeddings.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +31,7 @@ from tasks.training.batching.batches import Step
 from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
 from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.fitting import read_token_facts, write_record
+from tasks.training.fitting import copy_tokenizer, read_token_facts, write_record
 from tasks.training.loop import train
 from tasks.training.losses import hard_label_loss
 from tasks.training.optimization import prepare_weights
@@ -84,8 +83,7 @@ def fit_language(
     merge_adapters(backbone)
     folder = workspace.output / "model"
     backbone.save_pretrained(folder)
-    for source in sorted((tokens / "tokenizer").iterdir()):
-        shutil.copyfile(source, folder / source.name)
+    copy_tokenizer(tokens, folder)
     write_record(
         workspace.output,
         result,
@@ -95,7 +93,7 @@ def fit_language(
         seed=seed,
     )
     state = result.state
-    best = next(entry for entry in state.validations if entry["step"] == state.best_step)
+    best = state.best_validation
     return StageSummary(
         facts={
             "perplexity_before": round(before["perplexity"], 2),

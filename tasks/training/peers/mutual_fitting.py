@@ -19,14 +19,12 @@ import torch
 from torch import nn
 
 from data_contracts.artifacts import StageSummary
-from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters
 from tasks.modeling.texts import moved
-from tasks.problems import PROBLEMS, Answers, Problem
+from tasks.problems import PROBLEMS, Problem
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.batching.batches import num_steps
-from tasks.training.batching.examples import read_labels
 from tasks.training.companions.adversary_config import AdversaryConfig
 from tasks.training.companions.company import accompanied
 from tasks.training.companions.ema_config import EMAConfig
@@ -34,15 +32,8 @@ from tasks.training.companions.matching_config import AnyMatchingTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import is_sharded, probed_step
 from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.fitting import (
-    read_token_facts,
-    selection_of,
-    validation_rows,
-    write_json,
-    write_model,
-    write_record,
-)
-from tasks.training.inference import predict_rows
+from tasks.training.fitting import deliver, selection_of, write_record
+from tasks.training.held_out import HeldOut
 from tasks.training.loop import place, train
 from tasks.training.objective_config import KLTerm
 from tasks.training.objectives import Objective
@@ -66,29 +57,6 @@ class Peer:
     tokens: Path
     language: str | None
     is_teacher: bool
-
-
-class _Examined:
-    """A peer's validation rows, and what a network says of them."""
-
-    def __init__(self, peer: Peer, task: Problem, precision: str) -> None:
-        self._task, self._precision = task, precision
-        self.labels = read_labels(peer.tokens)
-        self.rows = validation_rows(task, peer.tokens, self.labels, language=peer.language)
-        self._pad_token_id = read_token_facts(peer.tokens).pad_token_id
-
-    def said_by(self, model: nn.Module) -> tuple[np.ndarray, Answers]:
-        return predict_rows(
-            model,
-            self._task,
-            self.rows,
-            num_labels=len(self.labels),
-            pad_token_id=self._pad_token_id,
-            precision=self._precision,
-        )
-
-    def score(self, logits: np.ndarray, answers: Answers) -> dict[str, float]:
-        return self._task.score(self.rows, logits, answers, labels=self.labels)
 
 
 class _Probe:
@@ -150,18 +118,21 @@ def fit_peers(
     config = config.model_copy(update={"selection": selection_of(task, config)})
     precision = resolve_precision(config.precision)
     measured = precision_facts(precision, workspace.progress)
-    examined = [_Examined(peer, task, precision) for peer in peers]
+    held_out = [
+        HeldOut(task, peer.tokens, language=peer.language, pad_token_id=pad, precision=precision)
+        for peer, pad in zip(peers, rows.pad_token_ids, strict=True)
+    ]
     device = place()
     former = {
         k: own.said_by(peer.model.to(device))
-        for k, (peer, own) in enumerate(zip(peers, examined, strict=True))
+        for k, (peer, own) in enumerate(zip(peers, held_out, strict=True))
         if peer.is_teacher
     }
 
     def validate(candidate: nn.Module) -> dict[str, float]:
         assert isinstance(candidate, Peers)
         found: dict[str, float] = {}
-        for k, (model, own) in enumerate(zip(candidate.peers, examined, strict=True)):
+        for k, (model, own) in enumerate(zip(candidate.peers, held_out, strict=True)):
             logits, answers = own.said_by(model)
             scores = own.score(logits, answers)
             if k in former:
@@ -201,14 +172,9 @@ def fit_peers(
         probe=_Probe(rows, objective, config, precision=precision, seed=seed),
     )
     num_trained = sum(num_parameters(peer.model, trainable=True) for peer in peers)
-    merge_adapters(student.model.backbone)
-    folder = workspace.output / "model"
-    write_model(student.model, folder, task, student.tokens)
-    if task.has_thresholds:
-        said = examined[0].said_by(student.model)
-        write_json(folder / "thresholds.json", task.thresholds(examined[0].rows, *said))
+    deliver(student.model, workspace.output, task, student.tokens, held_out[0])
     state = result.state
-    best = next(entry for entry in state.validations if entry["step"] == state.best_step)
+    best = state.best_validation
     others = {
         name: round(value, 4)
         for name, value in best.items()

@@ -11,7 +11,6 @@ that is told it also measures how much each term pulls (`sequence_probe`).
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ from tasks.training.batching.layouts import Layout, padded_layout
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.config import TrainingConfig
 from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.fitting import selection_of
+from tasks.training.fitting import copy_tokenizer, selection_of, write_json, write_record
 from tasks.training.loop import train
 from tasks.training.losses import hard_label_loss
 from tasks.training.precision_probe import precision_facts
@@ -129,8 +128,7 @@ def fit_seq2seq(
     )
     folder = workspace.output / "model"
     save_seq2seq(network.model, folder, decoding)
-    for source in sorted((tokens / "tokenizer").iterdir()):
-        shutil.copyfile(source, folder / source.name)
+    copy_tokenizer(tokens, folder)
     shutil.copyfile(tokens / "labels.json", folder / "labels.json")
     head = {
         "problem": problem.name,
@@ -138,22 +136,16 @@ def fit_seq2seq(
         "max_length_tokens": facts.max_length_tokens,
         "decoding": decoding.model_dump(),
     }
-    _write_json(folder / "head.json", head)
+    write_json(folder / "head.json", head)
     state = result.state
-    best = next(entry for entry in state.validations if entry["step"] == state.best_step)
-    _write_json(workspace.output / "history.json", result.history())
-    _write_json(
-        workspace.output / "training.json",
-        {
-            "steps_done": state.step,
-            "steps_planned": result.steps_planned,
-            "best_step": state.best_step,
-            "stopped_early": state.stopped_early,
-            "precision": precision,
-            "num_parameters": num_parameters(network),
-            "num_examples": len(examples),
-            "seed": seed,
-        },
+    best = state.best_validation
+    write_record(
+        workspace.output,
+        result,
+        num_parameters=num_parameters(network),
+        num_examples=len(examples),
+        precision=precision,
+        seed=seed,
     )
     return StageSummary(
         facts={
@@ -252,7 +244,3 @@ def _validation_rows(tokens: Path, languages: Sequence[str]) -> pa.Table:
             remedy="map a target_text column for a validation source in such a language",
         )
     return table
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
