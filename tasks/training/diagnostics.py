@@ -41,6 +41,7 @@ from tasks.training.gradient_shares import SharedPull
 from tasks.training.objectives import Objective, compared
 
 _PROBED_TEXTS = 32  # a forward pass of 64, padded, cost a student of sib200 7 % of its training
+_LONGEST_A_PASS = 8  # and more of the shorter ones
 _ASKED_ANSWERS = 4096
 # Of the cosine of two texts' vectors. Encoders point all vectors into one cone: 0.9 is common.
 _COLLAPSED = 0.99
@@ -91,7 +92,9 @@ class TrainingProbe:
         beside: SharedPull | None = None,
     ) -> None:
         """Draw the texts."""
-        self._step = probed_step(examples, pad_token_id=pad_token_id, seed=seed)
+        # What compares texts, or the units of one, reads them together.
+        at_once = beside is not None or examples.units is not None
+        self._step = probed_step(examples, pad_token_id=pad_token_id, seed=seed, at_once=at_once)
         self._objective = objective.over(planned_steps)
         self._beside = None if beside is None else beside.over(planned_steps)
         self._is_bf16 = config.precision == "bf16"
@@ -103,53 +106,57 @@ class TrainingProbe:
             model: the network in training, with a `head`; left in its mode.
         """
         device = next(model.parameters()).device
-        totals: dict[str, float] = {}
         vectors: list[Tensor] = []
         head: Any = model.head
         hook = head.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0].detach()))
         try:
             with evaluation_mode(model):
-                for batch in self._step.passes:
-                    batch = moved(batch, device)
-                    shares = self._shares(model, batch, replace(self._step, number=step))
-                    weight = batch.num_answers
-                    for name, share in shares.items():
-                        totals[name] = totals.get(name, 0.0) + weight * float(share)
+                passes = [moved(batch, device) for batch in self._step.passes]
+                shares = self._shares(model, passes, replace(self._step, number=step))
         finally:
             hook.remove()
-        whole = sum(batch.num_answers for batch in self._step.passes)
-        found = {name: total / max(whole, 1) for name, total in totals.items()}
         vectors_BD = torch.cat([vector.flatten(0, -2).float() for vector in vectors])
+        found = {name: float(share) for name, share in shares.items()}
         return {**found, "embedding_cosine": mean_cosine(vectors_BD)}
 
-    def _shares(self, model: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Of one pass, which is read here in any case; nothing of a single term."""
-        device = batch.labels_A.device
+    def _shares(self, model: nn.Module, passes: list[Batch], step: Step) -> dict[str, Tensor]:
+        """Of the texts, which are read here in any case; nothing of a single term."""
+        device = passes[0].labels_A.device
         with torch.autocast(device.type, torch.bfloat16, self._is_bf16):
             # Weights that are spread over processes are whole in the network's own forward alone.
             if self._beside is not None and not is_sharded(model):
+                (batch,) = passes
                 return self._beside.to(device).gradient_shares(model, batch, step)
             with torch.no_grad():
-                logits_AC = model(batch.texts)
+                read = [compared(model(batch.texts), batch) for batch in passes]
         objective = self._objective.to(device)
         if len(objective.loss_terms) < 2:
             return {}
+        logits, labels, said = zip(*read, strict=True)
         return objective.gradient_shares(
-            *compared(logits_AC, batch),
+            torch.cat(logits),
+            torch.cat(labels),
+            None if said[0] is None else torch.cat(said),
             num_examples=step.num_examples,
             num_labelled=step.num_labelled,
             step=step.number,
         )
 
 
-def probed_step(examples: Rows, *, pad_token_id: int, seed: int) -> Step:
-    """A fixed draw of rows in one padded pass, the same for the same seed."""
+def probed_step(examples: Rows, *, pad_token_id: int, seed: int, at_once: bool = True) -> Step:
+    """A fixed draw of padded rows, the same for the same seed.
+
+    Args:
+        at_once: in one pass; otherwise texts of similar length share one, which padded to the
+            longest of all were twice the tokens.
+    """
     # Distinct numbers without a permutation of all rows, which may be millions.
     draws = generator(seed, "probe").integers(len(examples), size=_PROBED_TEXTS)
     rows = np.unique(draws)
     longest = int(examples.input_ids.lengths[rows].max())
-    # Padded: terms over tokens read no other layout.
-    layout = Layout("padded", len(rows) * longest)
+    # Padded in either case: terms over tokens read no other layout.
+    whole = Layout("padded", len(rows) * longest)
+    layout = whole if at_once else Layout("bucketed", _LONGEST_A_PASS * longest)
     return make_step(examples, rows, layout=layout, pad_token_id=pad_token_id)
 
 
