@@ -29,7 +29,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 3
+VERSION = 2
 
 Role = Literal["train", "transfer", "validation", "test"]
 

@@ -63,8 +63,7 @@ def predict_logits(
         precision: `fp32`, or `bf16` for autocast.
         planned_tokens: of all calls with this very network, this one among them: what compiling it
             is decided by. 0 if this is the only one.
-        max_length_tokens: no text of any of these calls is longer; then they share compiled code,
-            and their passes are of few shapes.
+        max_length_tokens: no text of any of these calls is longer; then they share compiled code.
         layout: how texts are laid out, instead of the fastest way for the device.
         units: what is read out of each text, for heads over units.
     Returns: float32, (A, C), in the order given.
@@ -110,8 +109,7 @@ def predict_logits(
                     total = len(input_ids) if units is None else len(units.positions)
                     logits = np.empty((total, logits_AC.shape[1]), dtype=np.float32)
                 texts = pending[members]
-                answered = texts if units is None else units.of(texts)
-                logits[answered] = logits_AC[: len(answered)]  # filler follows
+                logits[texts if units is None else units.of(texts)] = logits_AC
                 read[members] = True
                 progress.advance(len(members))
             pending = pending[~read]

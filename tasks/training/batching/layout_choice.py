@@ -88,12 +88,10 @@ def for_inference(
     Args:
         pass_tokens: positions of a pass at most on a CPU; a GPU starts from what keeps it busy.
         max_length_tokens: if other calls follow, no text of theirs or of this one is longer: a
-            longest text of each call's own would be another compiled graph each time, and a last
-            pass of each call's own size, on a CPU, other kernels that stay in memory.
+            longest text of each call's own would be another compiled graph each time.
     """
     if not (_is_on_gpu(model) and _packs(model, input_ids, pad_token_id=pad_token_id)):
-        bound = min(pass_tokens, max_tokens_per_pass() or pass_tokens)
-        return Layout("bucketed", bound, few_shapes=bool(max_length_tokens))
+        return Layout("bucketed", min(pass_tokens, max_tokens_per_pass() or pass_tokens))
     lengths = input_ids.lengths
     kind, width = _kernel(
         lengths, model, attention_dropout=0.0, precision=precision, compiled=compiled

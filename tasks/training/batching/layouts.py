@@ -50,8 +50,6 @@ class Layout:
         longest: tokens of the longest text there is.
         max_texts: texts of a packed pass at most, so that shapes are static; 0 if they need not be,
             or if one call of `make_passes` lays out all texts there are, and so can count.
-        few_shapes: bucketed passes fill the last one, and the units read out, up to a power of two:
-            any number of calls then makes passes of some tens of shapes.
     """
 
     kind: LayoutKind
@@ -60,7 +58,6 @@ class Layout:
     granule: int = 0
     longest: int = 0
     max_texts: int = 0
-    few_shapes: bool = False
 
     @property
     def is_packed(self) -> bool:
@@ -165,8 +162,3 @@ def scoring_layout(
 def round_up(value: float, unit: int) -> int:
     """The next multiple of `unit`."""
     return math.ceil(value / unit) * unit
-
-
-def power_of_two(count: int) -> int:
-    """The least power of two that is no smaller than `count`, which is at least 1."""
-    return 1 << (count - 1).bit_length()

@@ -3,10 +3,6 @@
 Every text is in one pass; padded passes hold their texts row by row, packed ones as `packing.py`
 places them. What a head over units reads is pointed to in either.
 
-oneDNN generates code for every shape that it multiplies in bf16 and keeps the last thousand: some
-400 kB each, 2 MB for a pass of a new size. Where calls go on and on, their passes recur in shape:
-texts and units that nobody asks for fill them (`Layout.few_shapes`).
-
 Shapes: B texts of a pass, L length, R rows, W row width, U units.
 """
 
@@ -22,7 +18,7 @@ from torch import Tensor
 
 from tasks.modeling.texts import PackedKernel, Packing, Texts
 from tasks.modeling.units import Units
-from tasks.training.batching.layouts import Layout, power_of_two, round_up
+from tasks.training.batching.layouts import Layout, round_up
 from tasks.training.batching.packing import (
     Placement,
     block_bounds,
@@ -36,10 +32,7 @@ from tasks.training.batching.ragged import RaggedIds
 
 @dataclass(frozen=True)
 class Pass:
-    """Texts of one forward pass, and which of the step they are: indices into its rows.
-
-    More texts or units than the members' may follow theirs, as filler.
-    """
+    """Texts of one forward pass, and which of the step they are: indices into its rows."""
 
     texts: Texts
     members: np.ndarray
@@ -59,12 +52,10 @@ def make_passes(
         units: what is read out of each text, for heads over units.
     """
     for one in _text_passes(input_ids, rows, layout, pad_token_id):
-        if units is not None:
-            one = _read_out(one, units, rows[one.members], few_shapes=layout.few_shapes)
-        yield one
+        yield one if units is None else _read_out(one, units, rows[one.members])
 
 
-def _read_out(one: Pass, units: Units, rows: np.ndarray, *, few_shapes: bool) -> Pass:
+def _read_out(one: Pass, units: Units, rows: np.ndarray) -> Pass:
     """`one` with the places of the units of its texts, which are `rows`."""
     texts = one.texts
     if texts.packing is None:
@@ -72,8 +63,6 @@ def _read_out(one: Pass, units: Units, rows: np.ndarray, *, few_shapes: bool) ->
     else:
         first_tokens = texts.packing.first_tokens_S.numpy()[: len(rows)]
     places = np.repeat(first_tokens, units.counts(rows)) + units.positions[units.of(rows)]
-    if few_shapes and len(places):
-        places = _filled(places, power_of_two(len(places)))
     read_out = torch.from_numpy(places.astype(np.int64, copy=False))
     return replace(one, texts=replace(texts, read_out_U=read_out))
 
@@ -90,20 +79,11 @@ def _text_passes(
         start = 0
         while start < len(order):
             widest = max(1, int(lengths[order[start]]))
-            most = max(1, layout.pass_tokens // widest)
-            members = order[start : start + most]
-            held = members
-            if layout.few_shapes:  # only the last holds less than it could
-                held = _filled(members, min(power_of_two(len(members)), most))
-            yield Pass(_padded(input_ids, rows[held], pad_token_id=pad_token_id), members)
+            members = order[start : start + max(1, layout.pass_tokens // widest)]
+            yield Pass(_padded(input_ids, rows[members], pad_token_id=pad_token_id), members)
             start += len(members)
     else:
         yield from _packed_passes(input_ids, rows, lengths, layout, pad_token_id)
-
-
-def _filled(indices: np.ndarray, size: int) -> np.ndarray:
-    """`indices`, the last of them repeated up to `size`."""
-    return np.pad(indices, (0, size - len(indices)), mode="edge")
 
 
 def pad(input_ids: RaggedIds, rows: np.ndarray, *, pad_token_id: int) -> tuple[Tensor, Tensor]:
@@ -166,7 +146,7 @@ def _packed_passes(
     order = np.argsort(pass_of_text, kind="stable")
     counts = np.bincount(pass_of_text)
     # A power of two, so that calls with a few texts more or less share compiled code.
-    max_texts = layout.max_texts or power_of_two(int(counts.max()))
+    max_texts = layout.max_texts or 1 << (int(counts.max()) - 1).bit_length()
     for stop, count in zip(np.cumsum(counts), counts, strict=True):
         members = order[stop - count : stop]
         inside = Placement(placement.row[members] % rows_per_pass, placement.column[members])

@@ -1,20 +1,14 @@
 """Logits of many texts: each as if it had been read alone."""
 
 import itertools
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tasks.modeling.token_heads import EncoderTokenClassifier
-from tasks.modeling.units import Units
 from tasks.training import inference
 from tasks.training.batching import layout_choice
 from tasks.training.inference import predict_logits
@@ -128,84 +122,6 @@ def test_parts_share_compiled_code_whatever_their_longest_texts(toy, monkeypatch
         np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
     # Kernels for longer texts compile the longest in, which the one traced here does not.
     assert (counter.frame_count, len(layouts)) == (1, 1)
-
-
-@pytest.mark.parametrize("over_units", [False, True])
-def test_parts_of_any_size_are_read_in_passes_of_few_shapes(toy, over_units):
-    """Each of a thousand parts ends in a pass of a size of its own, and the processor's library
-    keeps the code that it makes for every size: memory that grows with rows, no longer flat."""
-    examples, rng = toy["examples"](rows=400), np.random.default_rng(0)
-    model = toy["model"](dropout=0.0)
-    if over_units:
-        torch.manual_seed(0)
-        head = {"num_labels": 3, "pooling": "mean", "dropout": 0.0}
-        model = EncoderTokenClassifier(model.backbone, **head)
-    model.eval()
-    ids, seen = examples.input_ids, set()
-    texts = [ids.values[start:stop] for start, stop in itertools.pairwise(ids.offsets.tolist())]
-    hook = model.register_forward_pre_hook(lambda _, args: seen.add(_shape(args[0])))
-    for _ in range(80):
-        part = [texts[row] for row in rng.choice(400, int(rng.integers(1, 60)), replace=False)]
-        # A unit at every token but the first, so that passes hold any number of them.
-        counts = np.array([len(text) - 1 for text in part])
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        positions = np.concatenate([np.arange(1, len(text)) for text in part]).astype(np.int32)
-        options = {"pad_token_id": 0, "batch_tokens": 64, "max_length_tokens": 9}
-        units = Units(offsets, positions) if over_units else None
-        found = predict_logits(model, part, units=units, **options)
-    hook.remove()
-    alone = [model(*_padded(text))[0].detach().numpy() for text in part]
-    expected = np.concatenate([one[1:] for one in alone]) if over_units else np.stack(alone)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    # Of texts of L tokens 64 // L are a whole pass; a last one holds 1, 2, 4, ... of them.
-    sizes = {
-        (64 // length if last is None else last, length)
-        for length in range(3, 10)
-        for last in (None, 1, 2, 4, 8, 16)
-        if last is None or last <= 64 // length
-    }
-    assert {(num_texts, length) for num_texts, length, _ in seen} <= sizes
-    assert {num_units for *_, num_units in seen} <= {0, 1, 2, 4, 8, 16, 32, 64}
-
-
-PARTS = """
-import sys
-from pathlib import Path
-import numpy as np, torch
-from transformers import BertConfig, BertModel
-from tasks.modeling.classifier import EncoderClassifier
-from tasks.training.inference import predict_logits
-torch.set_num_threads(1)
-config = BertConfig(vocab_size=32, hidden_size=64, num_hidden_layers=1, num_attention_heads=2,
-                    intermediate_size=128, max_position_embeddings=16, type_vocab_size=1)
-backbone = BertModel(config, add_pooling_layer=False)
-model = EncoderClassifier(backbone, num_labels=3, pooling="mean", dropout=0.0)
-rng = np.random.default_rng(0)
-for part in range(60):
-    texts = list(rng.integers(4, 32, (100 + part, 8)).astype(np.int32))
-    predict_logits(model, texts, pad_token_id=0, precision="bf16", max_length_tokens=8)
-    if part in (19, 59):
-        status = Path("/proc/self/status").read_text().splitlines()
-        print(next(line.split()[1] for line in status if line.startswith("RssAnon")))
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_memory_does_not_grow_with_parts():
-    """A teacher that reads hundreds of millions of rows, killed for memory on the second day.
-    (It grows where the processor multiplies bf16; the shapes above are the same everywhere.)"""
-    root = Path(__file__).parents[3]
-    command = [sys.executable, "-c", PARTS]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    early, late = (int(value) / 1024 for value in done.stdout.split())
-    # Code for 40 sizes more takes 95 MiB; what else comes and goes, a few.
-    assert late - early < 20, (early, late)
-
-
-def _shape(texts):
-    num_units = 0 if texts.read_out_U is None else len(texts.read_out_U)
-    return (*texts.input_ids.shape, num_units)
 
 
 def _padded(text):
