@@ -101,3 +101,13 @@ def test_processes_are_asked_for_or_one_a_gpu_and_never_nested(monkeypatch):
     assert device.process_count() == 2
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
     assert device.process_count() == 1
+
+
+def test_how_much_code_onednn_keeps_is_bounded_unless_its_user_says_otherwise():
+    """A machine tuned for one model's sizes that silently makes their code anew in every pass."""
+    names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    show = f"import os, tasks.runtime.device; print(*map(os.environ.get, {names}))"
+    rest = {name: value for name, value in os.environ.items() if name not in names}
+    for given, expected in ({}, "64 64"), ({names[0]: "4096"}, "4096 64"):
+        found = subprocess.check_output([sys.executable, "-c", show], env=rest | given, text=True)
+        assert found.strip() == expected
