@@ -29,7 +29,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 2
+VERSION = 3
 
 Role = Literal["train", "transfer", "validation", "test"]
 

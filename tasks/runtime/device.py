@@ -33,10 +33,11 @@ SHARDED = "DECANT_SHARDED"
 # oneDNN, by which a CPU multiplies bf16, makes code for every size of a product that it meets and
 # keeps it for the last 1,024; torch's bindings keep as many operators of their own. A pass of a new
 # size is 2 MB, and sizes hardly recur (tokens of a step, texts of a part's last pass): memory grew
-# with rows, by 800 MiB at most. A pass needs a dozen, all layers the same; one is made in 0.13 ms.
-# 300 steps of a 2 x 192 student, 64 texts each: 1,145 MiB with 1,024 kept, 467 with 64, equally
-# fast. Read when the first product is made, after this module is imported.
-_KEPT_SIZES = "64"
+# with rows, by 800 MiB at most. A step needs some twenty for each network that takes part, all
+# layers the same (fewer than that kept, and every one of its products would be made anew, at
+# 0.13 ms). 300 steps of a 2 x 192 student, 64 texts each: 1,145 MiB with 1,024 kept, 467 with 64,
+# equally fast. Read when the first product is made, after this module is imported.
+_KEPT_SIZES = "128"
 for _capacity in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_capacity, _KEPT_SIZES)
 

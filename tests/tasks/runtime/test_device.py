@@ -108,6 +108,6 @@ def test_how_much_code_onednn_keeps_is_bounded_unless_its_user_says_otherwise():
     names = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
     show = f"import os, tasks.runtime.device; print(*map(os.environ.get, {names}))"
     rest = {name: value for name, value in os.environ.items() if name not in names}
-    for given, expected in ({}, "64 64"), ({names[0]: "4096"}, "4096 64"):
+    for given, expected in ({}, "128 128"), ({names[0]: "4096"}, "4096 128"):
         found = subprocess.check_output([sys.executable, "-c", show], env=rest | given, text=True)
         assert found.strip() == expected
