@@ -7,6 +7,7 @@ Each command lies in a module of its own that is imported only when the command 
 import errno
 import sys
 import traceback
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
@@ -17,7 +18,7 @@ from tasks.runtime.redaction import redact
 
 INTERRUPTED = 130
 
-_COMMANDS = {
+COMMANDS = {
     "run": "Run a recipe: every step that is not cached, then print the result table.",
     "design": "Say what the student of a recipe will cost, before it is trained.",
     "tune": "Search the student's settings: run the trials of the recipe's section tuning.",
@@ -49,6 +50,11 @@ def _exit_codes() -> str:
     return "\n".join(lines)
 
 
+def _shipped() -> list[str]:
+    """Names of the recipes that come with Decant, without the modules that read them."""
+    return sorted(path.stem for path in (Path(__file__).parent / "recipes").glob("*.yaml"))
+
+
 def make_app(called: str = "") -> App:
     """The command-line application, with every command still unimported.
 
@@ -60,15 +66,16 @@ def make_app(called: str = "") -> App:
         name="decant",
         help=(
             "Pour what a large teacher knows in one language into a small, fast student in another."
-            "\n\nRECIPE is the name of a shipped recipe (quickstart) or the path of a YAML file. "
+            "\n\nRECIPE is the name of a shipped recipe or the path of a YAML file. "
             "Everything is kept under $DECANT_HOME, by default .decant in the working directory."
+            f"\n\nShipped recipes, told of in their first lines: {', '.join(_shipped())}"
         ),
         help_epilogue=f"Exit codes:\n{_exit_codes()}",
         help_format="plaintext",
         version_flags=["--version"],
         result_action="return_value",
     )
-    for position, (name, summary) in enumerate(_COMMANDS.items()):
+    for position, (name, summary) in enumerate(COMMANDS.items()):
         app.command(
             f"flows.commands.{name}:{name}",
             name=name,
@@ -119,7 +126,7 @@ def _run(arguments: list[str]) -> int:
 
 def _of_command_line(error: CycloptsError, arguments: list[str]) -> tuple[str, str, str]:
     """Fact, rule and remedy of arguments that cannot be understood."""
-    command = next((name for name in arguments[:1] if name in _COMMANDS), "")
+    command = next((name for name in arguments[:1] if name in COMMANDS), "")
     remedy = f"see {' '.join(filter(None, ('decant', command, '--help')))}"
     if not isinstance(error, UnusedCliTokensError):
         return str(error), "", remedy

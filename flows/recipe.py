@@ -34,6 +34,7 @@ from flows.recipe_base import (
 from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
 from flows.search_space import Tuning
 from flows.several_teachers import FIRST, check_combination, check_names, combined_config
+from flows.source_languages import check_readers, languages_offered
 from tasks import (
     adaptation,
     combined_signals,
@@ -88,6 +89,7 @@ class Recipe(RecipeBase):
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
         self._check_roles()
+        check_readers(self)
         check_problem(self)
         check_names(self.co_teachers)
         check_combination(self.co_teachers, self.combination)
@@ -140,7 +142,8 @@ class Recipe(RecipeBase):
             ):
                 raise ValueError(
                     f"no source has the role train and a language of the teacher "
-                    f"({', '.join(languages)}): the teacher would have nothing to learn from"
+                    f"({', '.join(languages)}): the teacher would have nothing to learn from; "
+                    f"{languages_offered(sources)}"
                 )
         readable = {language for name in self.teachers for language in self.languages_of(name)}
         if self.target_language not in self.student_languages:
@@ -164,7 +167,7 @@ class Recipe(RecipeBase):
             raise ValueError(
                 f"no source has the role {roles} and the language "
                 f"{' or '.join(self.student_languages)}: the student would have nothing to learn "
-                "from"
+                f"from; {languages_offered(sources)}"
             )
         unread = [
             s.name

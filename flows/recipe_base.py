@@ -118,7 +118,10 @@ class RecipeBase(Frozen):
         try:
             list(self._configs())
         except ValidationError as error:
-            found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            found = (
+                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            )
             raise ValueError("; ".join(found)) from None
 
     def check_gates(self) -> None:

@@ -22,6 +22,7 @@ from flows.recipe_base import (
     with_precision,
     words_are_lent,
 )
+from flows.source_languages import check_languages, languages_offered
 from tasks import evaluation, seq2seq_signals, seq2seq_student, seq2seq_teacher, tokenization
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqProblemName
@@ -137,11 +138,13 @@ class Seq2SeqRecipe(RecipeBase):
         """The sources hold what the teacher and the student are to be trained on."""
         readable, sources = self.languages, self.corpus_config().sources
         words_are_lent((self.teacher.tokenizer, self.student.tokenizer), sources)
+        check_languages({"teacher.languages": self.teacher.languages}, sources)
         known = [s for s in sources if s.language in readable]
         if not any(s.role == "train" and is_labelled(s) for s in known):
             raise ValueError(
                 f"no source has the role train, a language that is read ({', '.join(readable)}) "
-                "and target texts: the teacher would have nothing to learn from"
+                "and target texts: the teacher would have nothing to learn from; "
+                f"{languages_offered(sources)}"
             )
         rows = [s for s in known if s.role in self.distillation.train_on]
         if not rows:

@@ -163,9 +163,15 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     totals = total(counts.values())
     # Rows that meet evaluation rows which we cut ourselves are no fault of their source.
     forgiven = ("leak_exact", "leak_near") if verdicts.cut_languages else ()
-    check_rates(counts, table, limit=config.max_quarantine_rate, forgiven=forgiven)
     census = Census.of(rows, verdicts)
     names = census.train_labels if names is None else names
+    check_rates(
+        counts,
+        table,
+        limit=config.max_quarantine_rate,
+        forgiven=forgiven,
+        known_labels=fixed_names or names,
+    )
     labels = kind.class_labels(sorted(set(fixed_names or names)))
     check_usable(
         rows,

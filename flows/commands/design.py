@@ -1,10 +1,8 @@
 """`decant design`: a student's size, operations and expected time, before it is trained."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
 from rich.table import Table
 
+from flows.commands.options import Changes
 from flows.console import output
 from flows.design import SystemDesign
 from flows.design import design as make_design
@@ -17,19 +15,22 @@ from tasks.runtime.locations import home
 def design(
     recipe: str = "quickstart",
     *,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
 ) -> None:
     """Say what the student of a recipe will cost, beside its teacher, before it is trained.
 
-    Vocabulary and lengths are those of cached tokens, or else the recipe's limits. The latency is
-    measured on networks of these shapes with random weights, without tokenization.
+    Vocabulary and lengths are those of cached tokens, or else the recipe's limits; classes are
+    counted in the train sources, if these are here. The latency is measured on networks of these
+    shapes with random weights, without tokenization.
 
     Parameters
     ----------
     recipe
         Name of a shipped recipe, or path of a YAML file.
     set_
-        Change a field, such as student.architecture.num_layers=1; may be repeated.
+        FIELD=VALUE: change a field, such as student.architecture.num_layers=1, the value as in
+        YAML, an item of a list by its number (data.sources.0.uri=my.csv); may be repeated. Default:
+        none.
     """
     prepare_environment()
     quieten()

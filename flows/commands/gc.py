@@ -1,10 +1,6 @@
 """`decant gc`: remove what nothing uses any more; by default only say what that is."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from flows.commands.bounds import Days
+from flows.commands.options import Days, Flag
 from flows.garbage import find_garbage
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.locations import home
@@ -13,7 +9,7 @@ from tasks.runtime.locations import home
 def gc(
     *,
     days: Days = 14.0,
-    delete: Annotated[bool, Parameter(negative="")] = False,
+    delete: Flag = False,
 ) -> None:
     """Remove leftovers and artifacts that nothing uses any more; without --delete, only list them.
 
@@ -23,9 +19,9 @@ def gc(
     Parameters
     ----------
     days
-        Age at which an unused artifact or an abandoned checkpoint counts as garbage.
+        Age in days at which an unused artifact or an abandoned checkpoint counts as garbage.
     delete
-        Remove it.
+        Remove it. Default: list it.
     """
     found = find_garbage(ArtifactStore(home()), days=days)
     for item in found:

@@ -17,7 +17,7 @@ def lineage(model: str, *, version: str = "champion") -> None:
     Parameters
     ----------
     model
-        Registered name.
+        Registered name; decant status lists them.
     version
         Number or alias of the version.
     """

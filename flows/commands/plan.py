@@ -1,11 +1,9 @@
 """`decant plan`: which steps are cached, which would run, and why."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
 from rich.text import Text
 
 from flows.before_run import check_before_run
+from flows.commands.options import Changes
 from flows.console import facts_text, output
 from flows.environment import prepare_environment, quieten
 from flows.places import check_places
@@ -18,16 +16,20 @@ from tasks.runtime.locations import home
 def plan(
     recipe: str = "quickstart",
     *,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
 ) -> None:
     """Say which steps a run would find cached, which it would run, and why.
+
+    Nothing is run. A step after one that will run may still turn out cached, if that comes out as
+    it was.
 
     Parameters
     ----------
     recipe
         Name of a shipped recipe, or path of a YAML file.
     set_
-        Change a field, such as student.training.num_epochs=20; may be repeated.
+        FIELD=VALUE: change a field, such as student.training.num_epochs=20, the value as in YAML,
+        an item of a list by its number (data.sources.0.uri=my.csv); may be repeated. Default: none.
     """
     prepare_environment()
     quieten()

@@ -9,7 +9,7 @@ def promote(model: str, version: str = "challenger") -> None:
     Parameters
     ----------
     model
-        Registered name.
+        Registered name; decant status lists them.
     version
         Number or alias of the version.
     """

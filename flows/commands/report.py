@@ -1,9 +1,6 @@
 """`decant report`: where the report of a recipe's last run is."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
+from flows.commands.options import Flag
 from flows.console import output
 from flows.recipe_files import recipe_name
 from flows.results import print_report, read_report, step_folder
@@ -13,7 +10,7 @@ from tasks.runtime.locations import home
 def report(
     recipe: str = "quickstart",
     *,
-    text: Annotated[bool, Parameter(negative="")] = False,
+    text: Flag = False,
 ) -> None:
     """Say where the report of a recipe's last run is, or print its table.
 
@@ -22,7 +19,7 @@ def report(
     recipe
         Name of a recipe, or path of its YAML file.
     text
-        Print the result table instead of the report's path.
+        Print the result table instead. Default: the path of the report's page.
     """
     folder = step_folder(home(), recipe_name(recipe), "evaluation")
     if text:

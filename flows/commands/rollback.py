@@ -9,7 +9,7 @@ def rollback(model: str) -> None:
     Parameters
     ----------
     model
-        Registered name.
+        Registered name; decant status lists them.
     """
     prepare_environment()
     quieten()

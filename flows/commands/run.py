@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from data_contracts.errors import GateRefused, UserError
 from flows.before_run import check_before_run
-from flows.commands.bounds import Count
+from flows.commands.options import Changes, Count, Flag
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.places import check_places
@@ -28,30 +28,36 @@ from tasks.serving.registry import tracking_uri
 def run(
     recipe: str = "quickstart",
     *,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
     start_from: Annotated[str | None, Parameter(name="--from")] = None,
-    force: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    no_orchestrator: Flag = False,
     workers: Count | None = None,
     shards_on: Literal["here", "processes", "ray"] = "here",
     processes: Count | None = None,
-    sharded: Annotated[bool, Parameter(negative="")] = False,
+    sharded: Flag = False,
 ) -> None:
     """Run a recipe: every step that is not cached, then print the result table.
+
+    The student is registered if it passes the recipe's gates. A run that was killed goes on where
+    it was: give the same command again.
 
     Parameters
     ----------
     recipe
         Name of a shipped recipe, or path of a YAML file.
     set_
-        Change a field, such as student.training.num_epochs=20; may be repeated.
+        FIELD=VALUE: change a field, such as student.training.num_epochs=20, the value as in YAML,
+        an item of a list by its number (data.sources.0.uri=my.csv); may be repeated. Default: none.
     start_from
-        Build this step again, and every step that depends on it.
+        Build this step again, such as teacher, and every step that depends on it; decant plan lists
+        the steps. Default: none.
     force
         Build this step again even if it is cached; may be repeated. What depends on it is built
-        again only if its bytes changed.
+        again only if its bytes changed. Default: none.
     no_orchestrator
-        Run in this process alone, without Prefect.
+        Run in this process alone, without Prefect: it starts sooner, and its pages (decant ui) do
+        not show the run. Default: with Prefect.
     workers
         Parallel workers of the data steps, and small students trained side by side on CPUs; changes
         no byte of any result. Default: all cores.
@@ -62,6 +68,7 @@ def run(
         Processes that train one model together, through torchrun. Default: one a GPU, or one.
     sharded
         Give each of these processes a part of the model (FSDP2), for models too big for one.
+        Default: each has the whole.
     """
     if processes is not None:
         os.environ[PROCESSES] = str(processes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from data_contracts.errors import UserError
-from flows.commands.bounds import Count, Share
+from flows.commands.options import Count, Flag, Share
 from flows.console import listening, seconds_text
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.servers import find_prefect_api
@@ -33,7 +33,7 @@ def score(
     ] = None,
     variant: Literal["onnx_int8", "safetensors"] = "onnx_int8",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
-    probabilities: Annotated[bool, Parameter(negative="")] = False,
+    probabilities: Flag = False,
     max_unscored_rate: Share = 1.0,
     rows_per_shard: int | None = None,
     shards_on: Literal["here", "processes", "ray"] = "here",
@@ -42,9 +42,10 @@ def score(
     """Answer files of texts with a student; writes Parquet with its answers or a reason.
 
     Answers are labels and scores, entities with their places in the text, or stretches of a
-    context, as the student's problem is. Every row of the input is a row of the output; one that
-    cannot be scored (null or empty text, a broken line) has no answer but a reason. Memory does not
-    grow with the file, and a run that is killed leaves the output as it was.
+    context, as the student's problem is; students that write texts are asked through MLflow. Every
+    row of the input is a row of the output; one that cannot be scored (null or empty text, a broken
+    line) has no answer but a reason. Memory does not grow with the file, and a run that is killed
+    leaves the output as it was.
 
     With --rows-per-shard or --shards-on the files are scored shard by shard, and OUTPUT is a folder
     of Parquet files with the same rows. A finished shard is kept in the store: the same command
@@ -59,24 +60,26 @@ def score(
     output
         Parquet file to write; a folder, if in shards.
     text_column
-        Column of the texts, `text` if none is given (`context`, for question answering).
+        Column of the texts. Default: text; for question answering, context.
     second_column
-        Column of what is read with each text: `text_b` (matching) or `question`.
+        Column of what is read with each text. Default: text_b for matching, question for question
+        answering.
     id_column
-        Column to copy into the output as `id`, to join answers by; without it: file and line.
+        Column to copy into the output as id, to join answers by. Default: none, there are file and
+        line in its place.
     format_
-        How the input is written, if its name does not tell.
+        How the input is written. Default: as its name ends.
     variant
         onnx_int8 is faster on a CPU; safetensors is the evaluated network, on the GPU if any.
     precision
         Arithmetic of safetensors; auto is bf16 where the hardware multiplies it natively.
     probabilities
-        Classifiers write the probability of every class too.
+        Classifiers write the probability of every class too. Default: the answer and its score.
     max_unscored_rate
-        Write nothing and fail if a larger share of rows cannot be scored.
+        Write nothing and fail if a larger share of rows (0 to 1) cannot be scored; 1: never.
     rows_per_shard
-        Rows after which a shard ends, rounded up to whole batches of 8,192 rows; 100,000 if only
-        --shards-on is given. A shard ends with its file.
+        Rows after which a shard ends, rounded up to whole batches of 8,192 rows. A shard ends with
+        its file. Default: 100,000 if --shards-on is given, otherwise there are no shards.
     shards_on
         Where shards are scored: here, in processes of this machine, or on the Ray cluster of
         RAY_ADDRESS (or one started here). Changes no answer.

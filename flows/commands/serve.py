@@ -2,13 +2,10 @@
 
 import os
 from contextlib import ExitStack
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from data_contracts.errors import UserError
 from flows.before_run import check_before_run
-from flows.commands.bounds import Port
+from flows.commands.options import Changes, Port
 from flows.environment import prepare_environment, quieten
 from flows.recipe_files import read_recipe
 from flows.servers import end_in_order_on_sigterm, free_port, prefect_server
@@ -20,7 +17,7 @@ def serve(
     *,
     cron: str | None = None,
     name: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
     port: Port = 4200,
 ) -> None:
     """Offer a recipe as a Prefect deployment, with a schedule, until Ctrl-C.
@@ -36,9 +33,10 @@ def serve(
     name
         Name of the deployment; default: the recipe's.
     set_
-        Change a field, such as student.training.num_epochs=20; may be repeated.
+        FIELD=VALUE: change a field, such as student.training.num_epochs=20, the value as in YAML,
+        an item of a list by its number (data.sources.0.uri=my.csv); may be repeated. Default: none.
     port
-        Port of the Prefect server, if one is started.
+        Port of the Prefect server, if one is started; another free one is taken if it is in use.
     """
     prepare_environment(console_logs=True)
     quieten()

@@ -1,10 +1,6 @@
 """`decant tune`: the tuning study of a recipe, which trains students alone."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from flows.commands.bounds import Count
+from flows.commands.options import Changes, Count, Flag
 from flows.console import listening, output
 from flows.environment import prepare_environment, quieten, stay_offline
 from flows.places import check_places
@@ -21,8 +17,8 @@ from tasks.runtime.locations import home
 def tune(
     recipe: str = "quickstart",
     *,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    no_orchestrator: Annotated[bool, Parameter(negative="")] = False,
+    set_: Changes = (),
+    no_orchestrator: Flag = False,
     workers: Count | None = None,
 ) -> None:
     """Search the student's settings: run the trials of the recipe's section tuning.
@@ -36,9 +32,10 @@ def tune(
     recipe
         Name of a shipped recipe, or path of a YAML file, with a section tuning.
     set_
-        Change a field, such as tuning.num_trials=40; may be repeated.
+        FIELD=VALUE: change a field, such as tuning.num_trials=40, the value as in YAML,
+        an item of a list by its number (data.sources.0.uri=my.csv); may be repeated. Default: none.
     no_orchestrator
-        Run in this process alone, without Prefect.
+        Run in this process alone, without Prefect. Default: with Prefect.
     workers
         Parallel workers of the data steps, and small students trained side by side on CPUs; changes
         no byte of any result. Default: all cores.

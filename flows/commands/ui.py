@@ -3,7 +3,7 @@
 import time
 from contextlib import ExitStack
 
-from flows.commands.bounds import Port
+from flows.commands.options import Port
 from flows.environment import prepare_environment
 from flows.servers import end_in_order_on_sigterm, free_port, mlflow_server, prefect_server
 from tasks.runtime.locations import home

@@ -1,10 +1,7 @@
 """`decant validate`: the recipe's fields, and the places and columns it names; nothing is run."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from flows.before_run import check_before_run
+from flows.commands.options import Changes
 from flows.environment import prepare_environment, quieten
 from flows.pipeline import step_names
 from flows.places import check_places, is_here
@@ -16,21 +13,22 @@ from tasks.corpus.sources import FileSource, check_parallel_readable, check_read
 def validate(
     recipe: str = "quickstart",
     *,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Changes = (),
 ) -> None:
     """Check a recipe and its sources without running anything.
 
     Files on this machine must exist and have the columns that the recipe names, of which the first
     rows are read; remote ones are not asked for. By what the sources say of themselves, each
-    language must have rows to evaluate on, and by its config.json, if that is here, a teacher the
-    layers that it is compared by.
+    language must have rows to evaluate on. A teacher whose config.json is here must have the layers
+    that a student is compared with.
 
     Parameters
     ----------
     recipe
         Name of a shipped recipe, or path of a YAML file.
     set_
-        Change a field, such as student.training.num_epochs=20; may be repeated.
+        FIELD=VALUE: change a field, such as student.training.num_epochs=20, the value as in YAML,
+        an item of a list by its number (data.sources.0.uri=my.csv); may be repeated. Default: none.
     """
     prepare_environment()
     quieten()

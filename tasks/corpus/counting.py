@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 from data_contracts.artifacts import RowCounts
 from data_contracts.errors import ContractViolation
 from tasks.corpus.sources import ROLES, Source
+
+_UNKNOWN = frozenset(("unknown_label", "unknown_tag"))
+_MAX_LABELS = 8
 
 
 @dataclass
@@ -64,6 +67,7 @@ def check_rates(
     *,
     limit: float | None,
     forgiven: Sequence[str] = (),
+    known_labels: Collection[str] = (),
 ) -> None:
     """Refuse a source of which more is set aside than allowed; a single row is always allowed.
 
@@ -71,6 +75,7 @@ def check_rates(
         counts: entries of counts.json by source.
         table: where the quarantine lies, for the message.
         forgiven: reason codes that do not count.
+        known_labels: those that train rows have, or that the recipe allows, for the message.
         limit: share of a source's rows, 0 to 1; None: `maxQuarantineRate` of the corpus contract.
 
     Raises: ContractViolation with the numbers and the most frequent reasons.
@@ -90,6 +95,8 @@ def check_rates(
             continue
         top = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(5))
         share = reasons.total() / entry["rows_in"]
+        if not _UNKNOWN.isdisjoint(reasons):
+            top += f". Known, by train rows or data.filters.labels: {_some_of(known_labels)}"
         raise ContractViolation(
             f"{reasons.total():,} of {entry['rows_in']:,} rows of source {name!r} ({share:.1%}) "
             f"were set aside: {top}",
@@ -97,6 +104,13 @@ def check_rates(
             remedy=f"look at {table}, which lists each row with source, line and reason; then "
             "correct the source or raise data.max_quarantine_rate",
         )
+
+
+def _some_of(labels: Collection[str]) -> str:
+    """The first labels and how many more there are."""
+    first = sorted(labels)[:_MAX_LABELS]
+    more = len(labels) - len(first)
+    return (", ".join(first) or "none") + (f" and {more:,} more" if more else "")
 
 
 def counted_by_role(rows: Mapping[str, int]) -> dict[str, int]:

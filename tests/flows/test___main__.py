@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.__main__ import COMMANDS
+from flows.recipe_text import shipped_recipes
+
 
 def test_help_lists_commands_and_exit_codes(decant):
     """A script could not tell a user's mistake from an outage worth another try."""
@@ -33,6 +36,32 @@ def test_a_command_s_own_help_tells_what_it_does_and_leaves_alone(decant, comman
     assert "Exit codes" not in told
     # In the list it has one line, as the others.
     assert said not in " ".join(decant("--help", check=0).stdout.split())
+
+
+def options_of(told):
+    """The lines of a help page, one an option, without their frame."""
+    lines = (line.strip("│ ") for line in told.splitlines() if line.startswith("│"))
+    return [line.removeprefix("*").strip() for line in lines]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_does_and_what_holds_without_it(decant, monkeypatch, command):
+    """`--rows-per-shard INT`, and the code to be read for what it does if it is left out."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    told = decant(command, "--help", check=0).stdout
+    options = options_of(told)
+    assert bool(options) is (command != "status")  # the only command that takes none
+    for option in options:
+        name, _, meaning = option.partition("  ")
+        assert len(meaning.strip().partition("[default")[0]) > 15, name
+        assert "default: ()" not in option
+        assert "[required]" in option or "default:" in option.lower(), name
+
+
+def test_help_names_every_shipped_recipe(decant):
+    """A newcomer who must search an installed package for what comes with it."""
+    told = " ".join(decant("--help", check=0).stdout.split())
+    assert ", ".join(shipped_recipes()) in told
 
 
 @pytest.mark.parametrize(

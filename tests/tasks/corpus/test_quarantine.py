@@ -131,3 +131,13 @@ def test_labels_outside_the_set_are_set_aside(sources, store, tmp_path):
     artifact = ingest(sources, store, filters=allowed, max_quarantine_rate=0.2)
     assert {row["reason"] for row in quarantine_of(artifact)} == {"unknown_label"}
     assert json.loads((artifact.path / "labels.json").read_text())["labels"] == sorted(VERBS[:-1])
+
+
+def test_labels_that_no_train_row_has_are_refused_with_those_that_are_known(sources, store):
+    """`unknown_label 59`, and no word that the train rows have two labels, not eight."""
+    with pytest.raises(ContractViolation) as told:
+        ingest(sources, store, filters={"labels": VERBS[:2]}, max_quarantine_rate=0.1)
+    assert told.value.fact.endswith(
+        f"Known, by train rows or data.filters.labels: {', '.join(sorted(VERBS[:2]))}"
+    )
+    assert "unknown_label" in told.value.fact
