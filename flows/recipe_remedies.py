@@ -50,7 +50,7 @@ def wording(error: ErrorDetails, place: str, *, required: bool, of_sections: boo
         return Wording(f"null is not {wanted}", remedy)
     if kind in _BOUNDS:
         name, word = _BOUNDS[kind]
-        return Wording(error["msg"], f"give {place} a number {word} {told[name]:g}")
+        return Wording(error["msg"], f"give {place} a number {word} {told[name]:.12g}")
     if kind in ("too_short", "too_long"):
         less_or_more = "at least" if kind == "too_short" else "at most"
         count = told["min_length" if kind == "too_short" else "max_length"]

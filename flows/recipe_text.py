@@ -80,19 +80,17 @@ def find_recipe(name_or_path: str) -> Path:
     if path.suffix == "" and path.name == name_or_path and shipped.is_file():
         return shipped
     names = shipped_recipes()
-    close = difflib.get_close_matches(name_or_path, [*names, *_beside(path)], n=1)
-    fact = f"there is no recipe {name_or_path!r}"
+    is_folder = bool(name_or_path) and path.is_dir()
+    folder = path if is_folder else path.parent
+    beside = {one.stem: str(one) for one in sorted(folder.glob("*")) if one.suffix in _YAML}
+    offered = {**{name: name for name in names}, **beside}
+    # By the name alone: in a deep folder all paths are alike.
+    close = difflib.get_close_matches(path.stem, offered, n=1)
     raise RecipeError(
-        fact + (", which is a folder" if path.is_dir() else ""),
+        f"there is no recipe {name_or_path!r}" + (", which is a folder" if is_folder else ""),
         rule=f"a recipe is the path of a YAML file, or one of: {', '.join(names)}",
-        remedy=f"did you mean {close[0]}?" if close else "check the path",
+        remedy=f"did you mean {offered[close[0]]}?" if close else "check the path",
     )
-
-
-def _beside(path: Path) -> list[str]:
-    """Paths of the YAML files where one was looked for, as somebody would have given them."""
-    folder = path if path.is_dir() else path.parent
-    return sorted(str(one) for one in folder.glob("*") if one.suffix in _YAML)
 
 
 def _extended(values: dict[str, Any], path: Path) -> Path:

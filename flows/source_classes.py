@@ -15,9 +15,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from data_contracts.errors import SourceError
+from flows.places import is_here
 from tasks import ingestion
 from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
-from tasks.runtime.locations import scheme
+from tasks.runtime.locations import local_files
 
 _MOST_BATCHES = 8  # of 8,192 rows, of one source
 
@@ -43,10 +44,12 @@ def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | 
     if isinstance(source, FileSource) and source.label_names:
         return SourceClasses(frozenset(_classes_of(source.label_names, config)))
     try:
-        files = source_files(source) if scheme(source.uri) in ("file", "pkg") else []
+        if not is_here(source.uri):
+            return None
+        local_files(source.uri)
     except SourceError:  # not on this machine; told by whatever needs it
         return None
-    return _read(config, source, files) if files else None
+    return _read(config, source, source_files(source))
 
 
 def _classes_of(label_names: tuple[str, ...], config: ingestion.Config) -> set[str]:

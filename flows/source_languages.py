@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tasks.corpus.sources import Source
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe
 
 
-def languages_offered(sources: Iterable[Any]) -> str:
+def languages_offered(sources: Iterable[Source]) -> str:
     """What there is to read, for errors: `there are en (train, test) and zh (transfer)`."""
     roles: dict[str, dict[str, None]] = {}
     for source in sources:
@@ -32,7 +34,8 @@ def check_readers(recipe: Recipe) -> None:
     """
     peers = recipe.mutual.peers if recipe.mutual else ()
     readers = {
-        **recipe.teachers,
+        "teacher": recipe.teacher,
+        **{f"co_teachers.{name}": teacher for name, teacher in recipe.co_teachers.items()},
         "student": recipe.student,
         **{f"mutual.peers.{number}": peer for number, peer in enumerate(peers)},
     }
@@ -40,7 +43,7 @@ def check_readers(recipe: Recipe) -> None:
     check_languages(named, recipe.corpus_config().sources)
 
 
-def check_languages(readers: Mapping[str, Sequence[str]], sources: Sequence[Any]) -> None:
+def check_languages(readers: Mapping[str, Sequence[str]], sources: Sequence[Source]) -> None:
     """Refuse readers of a language that no source is in.
 
     Args:
@@ -48,11 +51,11 @@ def check_languages(readers: Mapping[str, Sequence[str]], sources: Sequence[Any]
 
     Raises: ValueError.
     """
-    known = {s.language for s in sources} | {s.parallel_language for s in sources}
+    known = {one for s in sources for one in (s.language, s.parallel_language) if one}
     for field, languages in readers.items():
         for language in languages:
             if language not in known:
-                close = difflib.get_close_matches(language, sorted(known - {None}), n=1, cutoff=0.5)
+                close = difflib.get_close_matches(language, sorted(known), n=1, cutoff=0.5)
                 meant = f"did you mean {close[0]}, or " if close else ""
                 raise ValueError(
                     f"{field} has {language}, but no source is in that language; "

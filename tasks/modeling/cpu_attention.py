@@ -178,7 +178,10 @@ def is_faster_written_out(query: Tensor) -> bool:
         SDPA           3.2     2.8     4.1     7.4     11.3    21.5
         written out    1.7     1.4     2.0     4.1      7.4    42.5
 
-    In fp32 SDPA is the faster one at every length.
+    In fp32 SDPA is the faster one at every length. The price: products are rounded to bf16 before
+    the softmax, which the kernel keeps in fp32. Under autocast, against float64, what is read is
+    off by 0.4 % (rms) where products have a standard deviation of 1 and 0.7 % where of 5; SDPA's by
+    0.2 % at either.
     """
     is_short = query.shape[2] <= _SHORT_TEXTS
     return query.dtype is torch.bfloat16 and is_short and not torch.is_grad_enabled()
@@ -207,6 +210,6 @@ def written_out_attention(
             hidden = torch.finfo(scores.dtype).min
             mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, hidden)
         scores = scores + mask
-    # In fp32 under autocast, which is more exact and on a CPU faster, too.
+    # The softmax is in fp32 under autocast, which is more exact and on a CPU faster, too.
     weights = dropout(scores.softmax(-1), dropout_probability)
     return weights.to(value.dtype) @ value.contiguous()

@@ -47,8 +47,10 @@ def read_vocabulary(tokenizer: Path) -> dict[str, int]:
                 vocabulary = {token: row for row, (token, _) in enumerate(listed)}
             else:
                 vocabulary = dict(listed)
-        added = content["added_tokens"]
-        return vocabulary | {token["content"]: token["id"] for token in added}
+        # The tokenizer numbers new ones by their order, whatever their own ids say.
+        added = dict.fromkeys(token["content"] for token in content.get("added_tokens", ()))
+        new = [token for token in added if token not in vocabulary]
+        return vocabulary | {token: row for row, token in enumerate(new, start=len(listed))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"{tokenizer} is not a tokenizer: {error}",

@@ -67,7 +67,7 @@ class Findings:
 
 
 class TrainingProbe:
-    """Looks into a student at a validation: one forward pass over a fixed draw of its texts.
+    """Looks into a student at a validation, by a fixed draw of its texts.
 
     Args:
         examples: what it is trained on.

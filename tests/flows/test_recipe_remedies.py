@@ -31,6 +31,8 @@ from tests.flows.recipe_probes import refusal
          "give distillation.alpha a number of at most 1"),
         ("distillation.temperature=-1", "greater than 0",
          "give distillation.temperature a number above 0"),
+        ("seed=99999999999", "less than or equal to 2147483647",
+         "give seed a number of at most 2147483647"),
         ("name=My Recipe", "should match pattern", "give name a text of that form"),
         ("data.sources.0.format=xlsx", "is not known", "name one of them"),
         ("xyz=1", "xyz is not a field", "take xyz out"),

@@ -149,3 +149,6 @@ def test_a_path_that_leads_nowhere_is_answered_with_the_file_beside_it(tmp_path)
         assert told.value.remedy == meant
     with pytest.raises(RecipeError, match="which is a folder"):
         find_recipe(str(tmp_path))
+    with pytest.raises(RecipeError) as told:
+        find_recipe(str(tmp_path / "reviews.yaml"))
+    assert told.value.remedy == "check the path", "another recipe of the same deep folder"

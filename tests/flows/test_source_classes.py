@@ -83,6 +83,12 @@ def test_what_is_not_here_is_not_fetched(tmp_path, monkeypatch, uri):
     assert told("text_classification", format="csv", uri=uri, columns={"label": "label"}) is None
 
 
+def test_a_collection_in_a_package_that_is_not_installed_is_not_here():
+    """A design refused for a collection that a run would need, and it does not."""
+    given = {"format": "home_assistant_intents", "uri": "pkg://no_such_package/data"}
+    assert told("text_classification", **given) is None
+
+
 def test_a_file_that_is_not_what_the_recipe_says_is_refused(tmp_path):
     """A design of two classes, where the column of the label is misspelt."""
     path = tmp_path / "train.csv"

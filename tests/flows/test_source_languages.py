@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_contracts.errors import RecipeError
-from flows.recipe_files import check_recipe
+from flows.recipe_files import check_recipe, read_recipe
 from tests.flows.recipe_probes import refusal
 
 PEER = {
@@ -39,6 +39,14 @@ def test_a_language_that_no_source_is_in_is_refused(tiny, section, values, field
     # Both languages are in the pairs.
     meant = json.loads(json.dumps(recipe[section]).replace(f'"{wrong}"', f'"{right}"'))
     check_recipe({**recipe, section: meant}, name="tiny")
+
+
+def test_a_teacher_beside_the_first_is_told_by_its_place_in_the_recipe():
+    """`german.languages`, a field that no recipe has."""
+    with pytest.raises(
+        RecipeError, match=r": co_teachers\.german\.languages has xx, but no source"
+    ):
+        read_recipe("multi_source", ["co_teachers.german.languages=[de, xx]"])
 
 
 def test_who_has_nothing_to_read_is_told_what_there_is():

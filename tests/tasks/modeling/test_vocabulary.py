@@ -79,6 +79,31 @@ def test_the_vocabulary_is_what_the_tokenizer_itself_says(model, tmp_path):
     assert read_vocabulary(tmp_path / "tokenizer.json") == expected
 
 
+@pytest.mark.parametrize(
+    ("added", "listed"),
+    [
+        (None, TOKENS),
+        ([("<mask>", 40), ("<sep>", 7)], TOKENS),  # ids with a hole before them
+        ([("<pad>", 3), ("<mask>", 5)], TOKENS),  # another id than the vocabulary's
+        ([("x", 9), ("<mask>", 6)], {**TOKENS, "x": 9}),  # a vocabulary with a hole
+    ],
+)
+def test_ids_that_the_tokenizer_does_not_follow_are_not_followed(added, listed, tmp_path):
+    """A file edited by hand, or without added tokens: it was read, and is not any more, or a
+    student gets the embedding of another token."""
+    content = json.loads(tokenizers.Tokenizer(models.WordLevel(listed, unk_token="<unk>")).to_str())
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [
+        {"id": row, "content": token, "special": True, **flags} for token, row in added or ()
+    ]
+    if added is None:
+        del content["added_tokens"]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    expected = tokenizers.Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
+    assert read_vocabulary(path) == expected
+
+
 @pytest.mark.parametrize("content", [{}, [], {"model": {"vocab": 3}, "added_tokens": []}, "{"])
 def test_a_file_that_is_no_tokenizer_is_refused(content, tmp_path):
     """A traceback of JSON's reader tells nobody which of the two files was the wrong one."""

@@ -63,6 +63,7 @@ def test_gradient_shares_are_those_of_gradients_taken_by_hand():
     rows, model = examples(logits), student()
     probe = probe_of(rows, objective(alpha=0.7, temperature=2.0))
     found = probe(model, 3)
+    assert len(probe._step.passes) > 1, "shares are of all texts, and not of a pass"
     model.eval()
     drawn = probe._step.rows
     texts = [
