@@ -181,7 +181,8 @@ def is_faster_written_out(query: Tensor) -> bool:
     In fp32 SDPA is the faster one at every length. The price: products are rounded to bf16 before
     the softmax, which the kernel keeps in fp32. Under autocast, against float64, what is read is
     off by 0.4 % (rms) where products have a standard deviation of 1 and 0.7 % where of 5; SDPA's by
-    0.2 % at either.
+    0.2 % at either. Of a teacher's rounding it is a small part: logits of multilingual-e5-small on
+    200 sentences (deviation 1.0) are off from fp32 by 0.0022 (rms), by 0.0021 with SDPA.
     """
     is_short = query.shape[2] <= _SHORT_TEXTS
     return query.dtype is torch.bfloat16 and is_short and not torch.is_grad_enabled()
