@@ -37,7 +37,8 @@ SHARDED = "DECANT_SHARDED"
 # layers the same (fewer than that kept, and every one of its products would be made anew, at
 # 0.13 ms). 300 steps of a 2 x 192 student, 64 texts each: 1,145 MiB with 1,024 kept, 467 with 64.
 # The price: padded steps of the quickstart have some 300 sizes that do recur, and an epoch of it
-# takes 5 % longer than with 1,024. Read when the first product is made, after this module is imported.
+# takes 5 % longer than with 1,024. Read when the first product is made, after this module is
+# imported.
 _KEPT_SIZES = "128"
 for _capacity in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_capacity, _KEPT_SIZES)
