@@ -225,8 +225,8 @@ MUTANTS = {
     # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
     "signals of a teacher in training mode": (
         "inference", "test_inference",
-        "        evaluation_mode(model),\n        torch.inference_mode(),\n",
-        "        torch.inference_mode(model.train() is model),\n",
+        "        evaluation_mode(model),\n        # Under",
+        "        torch.no_grad() if model.train() else torch.no_grad(),\n        # Under",
     ),
     "opinions of each token by a teacher in training mode": (
         "sequences/token_signals", "sequences/test_on_policy",
