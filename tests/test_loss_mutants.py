@@ -226,7 +226,7 @@ MUTANTS = {
     "signals of a teacher in training mode": (
         "inference", "test_inference",
         "        evaluation_mode(model),\n        # Under",
-        "        torch.no_grad() if model.train() else torch.no_grad(),\n        # Under",
+        "        torch.inference_mode(model.train() is model),\n        # Under",
     ),
     "opinions of each token by a teacher in training mode": (
         "sequences/token_signals", "sequences/test_on_policy",
