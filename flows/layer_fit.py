@@ -26,21 +26,16 @@ def check_layers(recipe: Recipe) -> None:
     terms = recipe.student.matching
     if not terms:
         return
-    if recipe.problem == "question_answering":
-        raise ValueError(
-            "student.matching is given, but readers of questions have windows of their own, which "
-            "teacher and student do not share: leave it out"
-        )
     if recipe.student.training.trainable == "head":
         raise ValueError(
             "student.matching is given with student.training.trainable: head: what is compared "
             "lies below the head and is frozen; leave one of them out"
         )
     over_texts = [term.title for term in terms if not term.reads_tokens]
-    if recipe.problem == "token_classification" and over_texts:
+    if recipe.problem in ("token_classification", "question_answering") and over_texts:
         raise ValueError(
             f"student.matching compares text vectors ({', '.join(over_texts)}), which networks of "
-            "token_classification do not have: compare tokens (token_mse, token_cosine, relations, "
+            f"{recipe.problem} do not have: compare tokens (token_mse, token_cosine, relations, "
             "attention), or leave them out"
         )
     for number, term in enumerate(terms):
@@ -135,6 +130,13 @@ def _check_same_tokens(recipe: Recipe, term: str) -> None:
         raise ValueError(
             f"{rule}: the teacher reads {lengths[0]} tokens of a text and the student "
             f"{lengths[1]}. Set max_length_tokens of both to one number"
+        )
+    strides = [dict(section)["window_stride_tokens"] for section in (recipe.teacher, recipe.student)]
+    if strides[0] != strides[1]:
+        mine, yours = ("not set" if stride is None else stride for stride in reversed(strides))
+        raise ValueError(
+            f"{rule}, window by window: student.window_stride_tokens is {mine}, the teacher's "
+            f"{yours}. Give both the same"
         )
     for source in recipe.corpus_config().sources:
         if source.role not in recipe.distillation.train_on:

@@ -63,6 +63,8 @@ class Problem(ABC):
     distribution: ClassVar[Distribution] = "classes"
     token_columns: ClassVar[tuple[str, ...]] = ("example_id", "input_ids", "label")
     """Columns of a tokens table that training reads."""
+    row_key: ClassVar[tuple[str, ...]] = ("example_id",)
+    """Columns that tell the rows of a tokens table apart."""
     signals_contract: ClassVar[str] = "teacher_signals"
     has_thresholds: ClassVar[bool] = False
 

@@ -73,7 +73,7 @@ def _labelled_rows(
     """The rows, joined with the teacher's vectors where answers are such."""
     rows = read_rows(tokens, ["validation"], language=language)
     if signals is not None:
-        said = SignalJoin(signals, labels).rows("validation/part-00000.parquet", rows["example_id"])
+        said = SignalJoin(signals, labels).rows("validation/part-00000.parquet", rows)
         return rows.append_column(EMBEDDING, said[EMBEDDING])
     found = examples_of(task, rows, labels).labels
     if missing := int((found == IGNORE_INDEX).sum()):

@@ -72,7 +72,7 @@ def test_a_vocabulary_with_a_limit_cuts_texts_in_its_own_way(tiny):
 @pytest.mark.parametrize(
     ("problem", "term", "message"),
     [
-        ("question_answering", "token_mse", "windows of their own"),
+        ("question_answering", "hidden_mse", r"of question_answering do not have"),
         ("token_classification", "hidden_mse", r"compares text vectors \(hidden_mse\)"),
     ],
 )
@@ -88,6 +88,19 @@ def test_problems_without_what_is_compared_are_refused(tiny, problem, term, mess
         [["一", "二"]] if problem == "question_answering" else ["一"]
     )
     with pytest.raises(RecipeError, match=message):
+        check_recipe(values, name="tiny")
+
+
+def test_windows_of_questions_are_compared_if_both_cut_them_alike(tiny):
+    """Windows that begin elsewhere, found when the teacher has been trained and asked."""
+    values = values_of(tiny, TERMS["token_mse"]) | {"problem": "question_answering"}
+    for source in values["data"]["sources"]:
+        source.pop("parallel_language", None)
+        source["columns"] = {"text": "text", "question": "label", "answers": "label"}
+    values["registration"]["example_texts"] = [["一", "二"]]
+    check_recipe(values, name="tiny")
+    values["student"]["window_stride_tokens"] = 8
+    with pytest.raises(RecipeError, match=r"window_stride_tokens is 8, the teacher's not set"):
         check_recipe(values, name="tiny")
 
 

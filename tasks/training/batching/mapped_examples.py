@@ -172,7 +172,7 @@ def write_examples(
     beside, teacher_pad_id = None, 0
     if "teacher_tokens" in inputs:
         folder = inputs["teacher_tokens"].path
-        beside = SignalJoin(folder, labels)
+        beside = SignalJoin(folder, labels, key=problem.row_key)
         teacher_pad_id = json.loads((folder / "tokens.json").read_text("utf-8"))["pad_token_id"]
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
     num_teacher_tokens = num_read = num_rows = num_tokens = num_answers = num_classes = 0
@@ -199,7 +199,7 @@ def write_examples(
                 workspace.progress.advance(1)
                 continue
             if join:
-                signals = join.rows(path.relative_to(tokens).as_posix(), table["example_id"])
+                signals = join.rows(path.relative_to(tokens).as_posix(), table)
                 logits, answers = problem.soft_targets(table, signals, answers, order=join.order)
                 num_classes = logits.shape[1]
                 files.put("logits", logits.astype(np.float32, copy=False))
@@ -217,7 +217,7 @@ def write_examples(
                 files.put("unit_offsets", num_answers + answers.units.offsets[1:])
                 files.put("unit_positions", answers.units.positions)
             if beside:
-                own = beside.rows(path.relative_to(tokens).as_posix(), table["example_id"])
+                own = beside.rows(path.relative_to(tokens).as_posix(), table)
                 theirs = RaggedIds.from_arrow(own["input_ids"])
                 if not num_rows:
                     files.put("teacher_offsets", np.zeros(1, np.int64))

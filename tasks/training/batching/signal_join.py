@@ -3,7 +3,8 @@
 Tokens and signals of one corpus have parts of the same names with the same rows, so nearly every
 row is found in the part of its own part's name, and one part is held at a time. What is not found
 there is looked up in all parts. Ids are compared as they are, 128 bits in hexadecimal: no hash
-stands between a row and its signal.
+stands between a row and its signal. Of texts that are read in windows, the number of the window is
+part of the key.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tasks.corpus.tables import read_table
 
 pc: Any = pyarrow.compute
 
+BY_EXAMPLE = ("example_id",)
 
 def class_order(
     signals: Path, label_names: Sequence[str], *, reader: str = "student"
@@ -51,20 +53,25 @@ class SignalJoin:
         order: for each class of the reader its number in the signals.
     """
 
-    def __init__(self, signals: Path, label_names: Sequence[str]) -> None:
+    def __init__(
+        self, signals: Path, label_names: Sequence[str], *, key: Sequence[str] = BY_EXAMPLE
+    ) -> None:
         """Align the classes of `signals` with `label_names`.
 
+        Args:
+            key: columns that tell the rows apart.
         Raises: ContractViolation if the teacher knows other classes.
         """
-        self._signals = signals
+        self._signals, self._key = signals, tuple(key)
         self.order = class_order(signals, label_names)
 
-    def rows(self, part: str, ids: pa.ChunkedArray) -> pa.Table:
-        """The signals of the rows `ids` of the part `part` (role/file), in their order.
+    def rows(self, part: str, table: pa.Table) -> pa.Table:
+        """The signals of the rows of `table`, of the part `part` (role/file), in their order.
 
         Raises: ContractViolation if a row has no signal anywhere.
         """
         found: list[pa.Table] = []
+        ids = self._keys(table)
         place = np.full(len(ids), -1, dtype=np.int64)  # of each row in what was found
         others = [path for path in sorted(self._signals.glob("*/*.parquet"))]
         own = self._signals / part
@@ -72,15 +79,15 @@ class SignalJoin:
             missing = np.flatnonzero(place < 0)
             if not len(missing):
                 break
-            table = read_table(path)
+            theirs = read_table(path)
             wanted = ids.take(pa.array(missing))
-            known = pc.index_in(wanted, value_set=table["example_id"].combine_chunks())
+            known = pc.index_in(wanted, value_set=self._keys(theirs))
             position = pc.fill_null(known, -1).to_numpy().astype(np.int64)
             here = position >= 0
             if here.any():
                 start = sum(map(len, found))
                 place[missing[here]] = start + np.arange(int(here.sum()))
-                found.append(table.take(pa.array(position[here])))
+                found.append(theirs.take(pa.array(position[here])))
         if missing := int((place < 0).sum()):
             raise ContractViolation(
                 f"{missing} of {len(ids)} rows of {part} have no teacher signal",
@@ -89,3 +96,7 @@ class SignalJoin:
                 "add theirs to the teacher's languages)",
             )
         return pa.concat_tables(found).take(pa.array(place))
+
+    def _keys(self, table: pa.Table) -> pa.Array:
+        columns = [pc.cast(table[name].combine_chunks(), pa.string()) for name in self._key]
+        return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "/")

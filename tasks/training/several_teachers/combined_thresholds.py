@@ -42,7 +42,7 @@ def combined_thresholds(problem: Problem, tokens: Path, signals: Path) -> dict[s
         table = _first_of_each(table)
         if len(table):
             tables.append(table)
-            said.append(join.rows(f"{_ROLE}/{path.name}", table["example_id"]))
+            said.append(join.rows(f"{_ROLE}/{path.name}", table))
     if not tables:
         return None
     table = pa.concat_tables(tables).combine_chunks()

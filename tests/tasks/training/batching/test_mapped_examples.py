@@ -16,6 +16,7 @@ from tasks.corpus.tables import write_table
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.examples import pseudo_labels
 from tasks.training.batching.mapped_examples import map_examples
+from tests.tasks.small_problems import make_inputs
 
 ROWS = {"train": [3], "transfer": [5, 4], "validation": [2]}
 
@@ -152,6 +153,34 @@ def test_what_the_teacher_reads_beside_is_the_same_row_by_id(store):
     assert examples.teacher_pad_id == 7
     assert examples.group_names == ("train", "transfer")
     assert examples.groups.tolist() == [0] * 3 + [1] * 9
+
+
+def test_of_a_long_context_the_teacher_reads_the_same_window(store, publish):
+    """The end of a context taught as the teacher reads its beginning: they share the example."""
+
+    def questions(role, language):
+        rooms = ["hall", "attic", "cellar", "garden"]
+        for i in range(4):
+            text = " ".join(f"The {room} is {i + n} wide." for n, room in enumerate(rooms))
+            yield {
+                "text": text, "parallel_text": None, "question": f"How wide is the {rooms[i]}?",
+                "domain": None, "answer_starts": [], "answer_texts": [],
+            }  # fmt: skip
+
+    labels = ["start", "end"]
+    made = make_inputs(store, publish, "question_answering", questions, labels, num_seeds=1)
+    examples = map_examples(
+        made["student_tokens"],
+        ["transfer"],
+        problem="question_answering",
+        signals=made["teacher_signals"],
+        teacher_tokens=made["teacher_tokens"],
+        workspace=Workspace(store.root, store.root, store),
+    )
+    mine, theirs = examples.input_ids, examples.teacher_ids
+    assert len(mine) == 4 * 7, "seven windows of each question"
+    assert theirs.values.tolist() == mine.values.tolist()
+    assert theirs.offsets.tolist() == mine.offsets.tolist()
 
 
 PASS = """

@@ -11,8 +11,8 @@ from tasks.corpus.tables import write_table
 from tasks.training.batching.signal_join import SignalJoin
 
 
-def column(*ids):
-    return pa.chunked_array([list(ids)])
+def rows(*ids):
+    return pa.table({"example_id": list(ids)})
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def signals(tmp_path):
 
 
 def joined(join, part, *ids):
-    return join.rows(part, column(*ids))["logits"].to_pylist()
+    return join.rows(part, rows(*ids))["logits"].to_pylist()
 
 
 def test_signals_are_joined_by_id_and_classes_by_name(signals):
@@ -52,10 +52,20 @@ def test_a_row_without_a_signal_is_refused(signals):
     """Joining what is missing with zeros teaches the uniform distribution."""
     join = SignalJoin(signals, ["off", "on"])
     with pytest.raises(ContractViolation, match=r"2 of 3 rows of transfer/.* have no teacher sig"):
-        join.rows("transfer/part-00000.parquet", column("a", "x", "y"))
+        join.rows("transfer/part-00000.parquet", rows("a", "x", "y"))
 
 
 def test_a_teacher_of_other_classes_is_refused(signals):
     """Class 3 of the teacher taught as class 3 of the student, which is another intent."""
     with pytest.raises(ContractViolation, match="2 classes"):
         SignalJoin(signals, ["off", "dim"])
+
+
+def test_a_window_is_joined_with_the_same_window(tmp_path):
+    """The end of a long context compared with its beginning, as both have the example's id."""
+    windows = {"example_id": ["b", "a", "a", "b"], "window": [1, 0, 1, 0], "at": [31, 20, 21, 30]}
+    write_table(pa.table(windows), tmp_path / "transfer" / "part-00000.parquet")
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": []}))
+    join = SignalJoin(tmp_path, [], key=("example_id", "window"))
+    mine = pa.table({"example_id": ["a", "a", "b", "b"], "window": [0, 1, 0, 1]})
+    assert join.rows("transfer/part-00000.parquet", mine)["at"].to_pylist() == [20, 21, 30, 31]
