@@ -125,18 +125,19 @@ def _check_same_tokens(recipe: Recipe, term: str) -> None:
             f"{rule}: a tokenizer trimmed to vocab_size {tokenizer.vocab_size:,} cuts some texts "
             "differently. Leave student.tokenizer.vocab_size out"
         )
-    lengths = [dict(section)["max_length_tokens"] for section in (recipe.teacher, recipe.student)]
+    of_teacher, of_student = dict(recipe.teacher), dict(recipe.student)
+    lengths = [section["max_length_tokens"] for section in (of_teacher, of_student)]
     if lengths[0] != lengths[1]:
         raise ValueError(
             f"{rule}: the teacher reads {lengths[0]} tokens of a text and the student "
             f"{lengths[1]}. Set max_length_tokens of both to one number"
         )
-    strides = [dict(section)["window_stride_tokens"] for section in (recipe.teacher, recipe.student)]
+    strides = [section["window_stride_tokens"] for section in (of_teacher, of_student)]
     if strides[0] != strides[1]:
-        mine, yours = ("not set" if stride is None else stride for stride in reversed(strides))
+        theirs, own = ("not set" if stride is None else stride for stride in strides)
         raise ValueError(
-            f"{rule}, window by window: student.window_stride_tokens is {mine}, the teacher's "
-            f"{yours}. Give both the same"
+            f"{rule}, window by window: student.window_stride_tokens is {own}, the teacher's "
+            f"{theirs}. Give both the same"
         )
     for source in recipe.corpus_config().sources:
         if source.role not in recipe.distillation.train_on:

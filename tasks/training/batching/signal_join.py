@@ -25,6 +25,7 @@ pc: Any = pyarrow.compute
 
 BY_EXAMPLE = ("example_id",)
 
+
 def class_order(
     signals: Path, label_names: Sequence[str], *, reader: str = "student"
 ) -> tuple[int, ...]:
