@@ -6,10 +6,15 @@ corpus is made, and one file of seven at a time. Remote places are not asked for
 
 from __future__ import annotations
 
+from itertools import groupby
+from pathlib import PurePath
+
 from data_contracts.errors import DecantError, RecipeError
 from flows.recipe_base import RecipeBase
 from flows.recipe_text import SHIPPED, find_recipe
 from tasks.runtime.locations import local_files, scheme
+
+_NAMED_ONE_BY_ONE = 6
 
 
 def check_places(recipe: RecipeBase, name_or_path: str) -> None:
@@ -21,25 +26,38 @@ def check_places(recipe: RecipeBase, name_or_path: str) -> None:
 
     Raises: RecipeError with all that is not there.
     """
-    missing: list[DecantError] = []
+    missing: dict[str, DecantError] = {}
     for uri in recipe.locations():
         try:
             if is_here(uri):
                 local_files(uri)
         except DecantError as error:
-            missing.append(error)
+            missing[uri] = error
     if not missing:
         return
-    remedies = dict.fromkeys(error.remedy for error in missing)
+    remedies = dict.fromkeys(error.remedy for error in missing.values())
     told = [one for one in remedies if not any(one in more for more in {*remedies} - {one})]
     path = find_recipe(name_or_path)
     if path.parent == SHIPPED:
         told.append(f"the first lines of {path} say how its data are made, and how to name others")
     raise RecipeError(
-        f"recipe {recipe.name}: " + "; ".join(error.fact for error in missing),
-        rule="; ".join(dict.fromkeys(error.rule for error in missing)),
+        f"recipe {recipe.name}: " + "; ".join(_facts(missing)),
+        rule="; ".join(dict.fromkeys(error.rule for error in missing.values())),
         remedy="; ".join(told),
     )
+
+
+def _facts(missing: dict[str, DecantError]) -> list[str]:
+    """What is not there: each by itself if they are few, else those of a folder together."""
+    if len(missing) <= _NAMED_ONE_BY_ONE:
+        return [error.fact for error in missing.values()]
+    facts: list[str] = []
+    places = {uri: str(PurePath(uri).parent) for uri in missing}
+    for folder, uris in groupby(sorted(missing, key=lambda uri: places[uri]), places.__getitem__):
+        first, *others = uris
+        here = f"{1 + len(others)} files missing in {folder!r}, {PurePath(first).name!r} the first"
+        facts.append(here if others else missing[first].fact)
+    return facts
 
 
 def is_here(uri: str) -> bool:
