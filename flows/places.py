@@ -7,7 +7,6 @@ corpus is made, and one file of seven at a time. Remote places are not asked for
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import PurePath
 
 from data_contracts.errors import DecantError, RecipeError
 from flows.recipe_base import RecipeBase
@@ -52,10 +51,11 @@ def _facts(missing: dict[str, DecantError]) -> list[str]:
     if len(missing) <= _NAMED_ONE_BY_ONE:
         return [error.fact for error in missing.values()]
     facts: list[str] = []
-    places = {uri: str(PurePath(uri).parent) for uri in missing}
-    for folder, uris in groupby(sorted(missing, key=lambda uri: places[uri]), places.__getitem__):
+    folders = {uri: uri.rpartition("/")[0] or "." for uri in missing}
+    for folder, uris in groupby(sorted(missing, key=folders.__getitem__), folders.__getitem__):
         first, *others = uris
-        here = f"{1 + len(others)} files missing in {folder!r}, {PurePath(first).name!r} the first"
+        name = first.rpartition("/")[2]
+        here = f"{1 + len(others)} files missing in {folder!r}, {name!r} the first"
         facts.append(here if others else missing[first].fact)
     return facts
 

@@ -23,8 +23,6 @@ from tasks.corpus.tables import read_table
 
 pc: Any = pyarrow.compute
 
-BY_EXAMPLE = ("example_id",)
-
 
 def class_order(
     signals: Path, label_names: Sequence[str], *, reader: str = "student"
@@ -55,7 +53,7 @@ class SignalJoin:
     """
 
     def __init__(
-        self, signals: Path, label_names: Sequence[str], *, key: Sequence[str] = BY_EXAMPLE
+        self, signals: Path, label_names: Sequence[str], *, key: Sequence[str] = ("example_id",)
     ) -> None:
         """Align the classes of `signals` with `label_names`.
 
