@@ -35,8 +35,6 @@ COMMANDS = {
     "serve": "Offer a recipe as a Prefect deployment, with a schedule, until Ctrl-C.",
 }
 
-_CHANGES_FIELDS = ("run", "design", "tune", "plan", "validate", "serve")
-
 
 def _exit_codes() -> str:
     """The exit codes in words, from the exception tree itself."""
@@ -132,9 +130,15 @@ def _of_command_line(error: CycloptsError, arguments: list[str]) -> tuple[str, s
         return str(error), "", remedy
     unused = error.unused_tokens or []
     changes = [token for token in unused if "=" in token and not token.startswith("-")]
-    if changes and command in _CHANGES_FIELDS:
+    if command and changes and _takes_changes(command):
         remedy = f"did you mean {' '.join(f'--set {token}' for token in changes)}?"
     return f"not understood: {' '.join(unused)}", "", remedy
+
+
+def _takes_changes(command: str) -> bool:
+    """Whether a command has the option --set."""
+    options = make_app()[command].assemble_argument_collection()
+    return any("--set" in option.names for option in options)
 
 
 def _is_about_home(error: OSError) -> bool:
