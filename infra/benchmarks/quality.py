@@ -5,6 +5,7 @@
     --join PATTERN     tables of the test rows, `{language}` in their name, with a text and a key
                        that is the same for one sentence in all languages; with --corpus: scores
                        over all languages, whose intervals resample sentences, not rows
+    --against OTHER    evaluation of a run with the same test rows: its student stands in that table
 
 A student of several languages answers one sentence in each: its answers hang together, and an
 interval that takes them for independent is too narrow. The sums of all languages' answers to one
@@ -34,13 +35,20 @@ def main() -> None:
     parser.add_argument("--join", help="such as data/sib200/test.{language}.tsv")
     parser.add_argument("--text", default="text", help="its text column")
     parser.add_argument("--key", default="index_id", help="its key column")
+    parser.add_argument("--against", type=Path, help="such as one of another recipe's")
     asked = parser.parse_args()
     report = EvaluationReport.model_validate_json((asked.evaluation / "report.json").read_bytes())
     print("\n".join(systems_table(report)))
     if by_language := [group for group in report.groups if group.column == "language"]:
         print("\n" + "\n".join(language_table(report, by_language)))
     if asked.corpus and asked.join:
-        rights = rights_by_sentence(report, asked)
+        rights = rights_by_sentence(report, asked.evaluation, asked)
+        if asked.against:
+            other = EvaluationReport.model_validate_json(
+                (asked.against / "report.json").read_bytes()
+            )
+            theirs = rights_by_sentence(other, asked.against, asked)
+            rights[f"Student of {other.recipe}"] = theirs["student"]
         print("\n" + "\n".join(pooled_table(report, rights)))
 
 
@@ -78,7 +86,7 @@ def language_table(report: EvaluationReport, groups: list) -> Iterator[str]:
 
 
 def rights_by_sentence(
-    report: EvaluationReport, asked: argparse.Namespace
+    report: EvaluationReport, evaluation: Path, asked: argparse.Namespace
 ) -> dict[str, dict[str, np.ndarray]]:
     """Share of right answers, a mean over seeds, by system and language, (S,) in order of the keys.
 
@@ -97,7 +105,7 @@ def rights_by_sentence(
         table = pd.read_csv(asked.join.format(language=language), sep="\t")
         key_of = dict(zip(table[asked.text], table[asked.key], strict=True))
         keys = keys or sorted(table[asked.key])
-        folder = asked.evaluation / "predictions"
+        folder = evaluation / "predictions"
         if language != report.target_language:
             folder /= language
         runs: dict[str, list[np.ndarray]] = defaultdict(list)
