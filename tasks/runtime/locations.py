@@ -12,7 +12,6 @@ files are copied once to `<home>/downloads/<digest>/` and read from there.
 
 from __future__ import annotations
 
-import errno
 import glob
 import importlib.util
 import os
@@ -25,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from data_contracts.errors import ResourceExhausted, SourceError, TransientError
 from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
+from tasks.runtime.full_disk import says_no_room
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _SCHEMES = ("file", "pkg", "hf", "s3")
@@ -294,7 +294,7 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 rule="an object store is read with the credentials in the environment",
                 remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             ) from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, Exception) and says_no_room(error):
             raise ResourceExhausted(
                 f"no room left while copying {self.uri!r}",
                 rule="remote files are copied to Decant's home once",

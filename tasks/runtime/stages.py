@@ -27,6 +27,7 @@ from data_contracts.artifacts import Artifact, Frozen, KeyParts, StageSummary
 from data_contracts.errors import CorruptArtifact
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import jsonable
+from tasks.runtime.full_disk import full_disk_told
 from tasks.runtime.locations import location_digest
 from tasks.runtime.progress import Progress, SilentProgress
 
@@ -178,6 +179,8 @@ def run_stage(
         force: build again even if the store has a verified artifact, unless the run built it.
         run_id: identifier of the run this call belongs to, equal in its retries: they go on from
             the checkpoints that the run's earlier attempts left. Empty: a run of its own.
+
+    Raises: ResourceExhausted if the disk is full; what is in the store and in checkpoints stays.
     """
     progress = progress or SilentProgress()
     run_id = run_id or uuid.uuid4().hex
@@ -204,7 +207,7 @@ def run_stage(
             _start_anew(work, run_id)
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        with store.writing(parts) as output:
+        with full_disk_told(stage.name, store.root), store.writing(parts) as output:
             workspace = Workspace(output, work, store, progress, workers, force, run_id)
             summary = stage.function(config, inputs, workspace)
             artifact = store.publish(

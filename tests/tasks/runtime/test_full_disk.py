@@ -1,0 +1,60 @@
+"""A full disk is no defect of ours: it is named, nothing is lost, and the run goes on."""
+
+import os
+
+import pytest
+from safetensors import SafetensorError
+
+from data_contracts.artifacts import StageSummary
+from data_contracts.errors import ResourceExhausted
+from tasks.runtime.stages import Stage, StageConfig, run_stage
+
+
+def system_call():
+    """What the kernel says of its own full device."""
+    device = os.open("/dev/full", os.O_WRONLY)
+    try:
+        os.write(device, b"weights")
+    finally:
+        os.close(device)
+
+
+def rust():
+    """What safetensors said of a full disk on 2026-11-27."""
+    said = "I/O error: No space left on device (os error 28)"
+    raise SafetensorError(f"Error while serializing: {said}")
+
+
+@pytest.mark.parametrize("write", [system_call, rust])
+def test_a_stage_on_a_full_disk_says_so_and_goes_on_from_its_checkpoint(store, write):
+    """A traceback out of a library, after which nobody knows whether hours of training are lost."""
+    is_full = [True]
+
+    def train(config, inputs, workspace):
+        checkpoint = workspace.work / "checkpoint"
+        if is_full:
+            checkpoint.write_text("step 100")
+            write()
+        (workspace.output / "model").write_text(checkpoint.read_text())
+        return StageSummary()
+
+    stage = Stage("student", 1, train)
+    with pytest.raises(
+        ResourceExhausted, match=r"student: no room left on the disk of /.* MB free"
+    ):
+        run_stage(stage, StageConfig(), {}, store=store)
+    is_full.clear()
+    artifact = run_stage(stage, StageConfig(), {}, store=store).artifact
+    assert (artifact.path / "model").read_text() == "step 100"
+
+
+@pytest.mark.parametrize("error", [OSError(2, "no such file"), ValueError("step 28 of 30")])
+def test_other_errors_stay_what_they_are(store, error):
+    """A defect told as a full disk: the user frees space, and it fails again."""
+
+    def train(config, inputs, workspace):
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run_stage(Stage("student", 1, train), StageConfig(), {}, store=store)
+    assert caught.value is error
