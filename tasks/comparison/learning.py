@@ -129,7 +129,7 @@ def _logits(material: Material, part: str, languages: Sequence[str]) -> np.ndarr
     if not len(rows):
         return np.empty((0, num_classes), np.float32)
     join = SignalJoin(material.path("teacher_signals"), material.label_names)
-    values = join.rows(part, rows["example_id"])["logits"].combine_chunks().flatten()
+    values = join.rows(part, rows)["logits"].combine_chunks().flatten()
     return np.asarray(values, dtype=np.float32).reshape(-1, num_classes)
 
 

@@ -253,7 +253,7 @@ def test_students_read_combined_signals_as_those_of_one_teacher(signals, combine
     artifact = combine(two_teachers(signals))
     join = SignalJoin(artifact.path, ["c", "b", "a"])
     assert join.order == (2, 1, 0)
-    assert len(join.rows(PART, pa.chunked_array([IDS[:3]]))) == 3
+    assert len(join.rows(PART, pa.table({"example_id": IDS[:3]}))) == 3
 
 
 def test_parts_that_only_one_teacher_has_are_there_even_if_empty(signals, combine):

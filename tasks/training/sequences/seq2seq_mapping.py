@@ -140,7 +140,7 @@ def write_seq2seq_examples(
                 continue
             targets = RaggedIds.from_arrow(table["target_ids"])
             if signals is not None:
-                found = signals.join.rows(path.relative_to(tokens).as_posix(), table["example_id"])
+                found = signals.join.rows(path.relative_to(tokens).as_posix(), table)
                 targets = signals.targets(found, targets, path.name)
                 if config.with_topk:
                     files.put("topk", np.frombuffer(b"".join(found["topk"].to_pylist()), np.uint8))
