@@ -37,19 +37,22 @@ def main() -> None:
     parser.add_argument("--key", default="index_id", help="its key column")
     parser.add_argument("--against", type=Path, help="such as one of another recipe's")
     asked = parser.parse_args()
-    report = EvaluationReport.model_validate_json((asked.evaluation / "report.json").read_bytes())
+    report = read_report(asked.evaluation)
     print("\n".join(systems_table(report)))
     if by_language := [group for group in report.groups if group.column == "language"]:
         print("\n" + "\n".join(language_table(report, by_language)))
     if asked.corpus and asked.join:
         rights = rights_by_sentence(report, asked.evaluation, asked)
         if asked.against:
-            other = EvaluationReport.model_validate_json(
-                (asked.against / "report.json").read_bytes()
-            )
+            other = read_report(asked.against)
             theirs = rights_by_sentence(other, asked.against, asked)
             rights[f"Student of {other.recipe}"] = theirs["student"]
         print("\n" + "\n".join(pooled_table(report, rights)))
+
+
+def read_report(evaluation: Path) -> EvaluationReport:
+    """The report in the folder of an evaluation."""
+    return EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
 
 
 def systems_table(report: EvaluationReport) -> Iterator[str]:
