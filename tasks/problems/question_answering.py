@@ -52,8 +52,8 @@ class QuestionAnswering(UnitProblem):
     has_thresholds = True
     distribution: ClassVar[Distribution] = "units"
     token_columns = (
-        "example_id", "input_ids", "window", "first_unit", "num_units", "unit_positions",
-        "start_unit", "end_unit",
+        "example_id", "input_ids", "first_unit", "num_units", "unit_positions", "start_unit",
+        "end_unit",
     )  # fmt: skip
     row_key = ("example_id", "window")
     signals_contract = "teacher_signals_question_answering"

@@ -174,6 +174,8 @@ def write_examples(
         folder = inputs["teacher_tokens"].path
         beside = SignalJoin(folder, labels, key=problem.row_key)
         teacher_pad_id = json.loads((folder / "tokens.json").read_text("utf-8"))["pad_token_id"]
+    key = problem.row_key if beside else ()
+    columns = list(dict.fromkeys((*problem.token_columns, *key, "language")))
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
     num_teacher_tokens = num_read = num_rows = num_tokens = num_answers = num_classes = 0
     has_units = False
@@ -182,7 +184,7 @@ def write_examples(
         files.put("offsets", np.zeros(1, np.int64))
         workspace.progress.start("mapping examples", total=len(parts), unit="parts")
         for path in parts:
-            table = read_table(path, [*problem.token_columns, "language"])
+            table = read_table(path, columns)
             num_read += len(table)
             if config.languages:
                 table = table.filter(in_any_language(table["language"], config.languages))
