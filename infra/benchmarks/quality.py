@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--key", default="index_id", help="its key column")
     parser.add_argument("--against", type=Path, help="such as one of another recipe's")
     asked = parser.parse_args()
+    if asked.against and not (asked.corpus and asked.join):
+        parser.error("--against needs --corpus and --join: its student stands in their table alone")
     report = read_report(asked.evaluation)
     print("\n".join(systems_table(report)))
     if by_language := [group for group in report.groups if group.column == "language"]:
