@@ -33,7 +33,7 @@ from flows.recipe_base import (
 )
 from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
 from flows.search_space import Tuning
-from flows.several_teachers import FIRST, check_combination, check_names, combined_config
+from flows.several_teachers import FIRST, check_teachers, combined_config, twins_before
 from flows.source_languages import check_readers, languages_offered
 from tasks import (
     adaptation,
@@ -91,8 +91,7 @@ class Recipe(RecipeBase):
         self._check_roles()
         check_readers(self)
         check_problem(self)
-        check_names(self.co_teachers)
-        check_combination(self.co_teachers, self.combination)
+        check_teachers(self.co_teachers, self.combination)
         check_mutual(self)
         check_layers(self)
         check_names_of_terms(self)
@@ -284,11 +283,12 @@ class Recipe(RecipeBase):
         return adaptation.Config(seed=self.seed, **fields)
 
     def teacher_config(self, name: str = FIRST) -> teacher.Config:
-        """For the step teacher."""
+        """For the step teacher. Of teachers that are described alike, each has the next seed."""
         fields = fields_of(self.teachers[name], teacher.Config)
         if fields["training"] is not None:
             fields["training"] = with_precision(fields["training"])
-        return teacher.Config(problem=self.problem, seed=self.seed, **fields)
+        seed = self.seed + twins_before(name, self.teachers)
+        return teacher.Config(problem=self.problem, seed=seed, **fields)
 
     def teacher_signals_config(self, name: str = FIRST) -> teacher_signals.Config:
         """For the step teacher-signals: whatever students are trained on is read too."""

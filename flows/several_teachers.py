@@ -9,8 +9,10 @@ With one teacher nothing is combined, and keys are as if this were not here.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from tasks import combined_signals
 from tasks.combined_signals import Combination
@@ -28,31 +30,33 @@ DECIDED_BY_THRESHOLDS: frozenset[EncoderProblem] = frozenset(
 )
 
 
-def check_combination(names: Iterable[str], combination: Combination) -> None:
-    """Refuse to weigh teachers of whom there is one.
+def check_teachers(names: Collection[str], combination: Combination) -> None:
+    """Refuse to weigh teachers of whom there is one, and names that steps cannot be called after.
 
     Args:
         names: of the teachers beside the first.
-    Raises: ValueError saying what to leave out.
+    Raises: ValueError saying what to leave out, or naming the first such name.
     """
-    if not list(names) and combination != Combination.model_validate({}):
+    if not names and combination != Combination.model_validate({}):
         raise ValueError(
             "combination is given, but there is one teacher, whose word counts alone: name others "
             "in co_teachers, or leave it out"
         )
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Refuse names of teachers that steps cannot be called after.
-
-    Raises: ValueError naming the first of them.
-    """
     for name in names:
         if not re.fullmatch(_NAME, name) or name in _TAKEN:
             raise ValueError(
                 f"a co-teacher is called {name!r}: steps are named after it, so use lowercase "
                 f"letters, digits and _, and none of {', '.join(_TAKEN)}"
             )
+
+
+def twins_before(name: str, teachers: Mapping[str, Any]) -> int:
+    """How many teachers named before `name` are described as it is.
+
+    Each of them is trained with the next seed, or one network would be counted several times.
+    """
+    before = itertools.takewhile(lambda other: other != name, teachers)
+    return sum(teachers[other] == teachers[name] for other in before)
 
 
 def combined_config(

@@ -182,16 +182,18 @@ def untrained_student(
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
     from tasks.training.fitting import read_token_facts
-    from tasks.training.student_backbone import student_backbone
+    from tasks.training.student_backbone import copy_teachers_head, student_backbone
 
     initialise(derive_seed(config.seed, "weights"))
-    return PROBLEMS[config.problem].build_model(
+    student = PROBLEMS[config.problem].build_model(
         student_backbone(config.architecture, tokens, inputs, read_roles=config.train_on),
         num_labels=num_labels,
         pooling=config.architecture.pooling,
         dropout=config.architecture.dropout,
         pairs=read_token_facts(tokens).pairs,
     )
+    copy_teachers_head(student, config.architecture, inputs)
+    return student
 
 
 def _is_small(config: Config) -> bool:

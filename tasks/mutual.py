@@ -207,7 +207,7 @@ def _peer(
     from tasks.runtime.seeding import derive_seed
     from tasks.training.fitting import read_token_facts
     from tasks.training.peers.mutual_fitting import Peer
-    from tasks.training.student_backbone import student_backbone
+    from tasks.training.student_backbone import copy_teachers_head, student_backbone
 
     own = config.peers[k]
     if own.architecture is None:
@@ -222,6 +222,7 @@ def _peer(
             dropout=own.architecture.dropout,
             pairs=read_token_facts(tokens.path).pairs,
         )
+        copy_teachers_head(model, own.architecture, starts)
     return Peer(model, tokens.path, own.validation_language, is_teacher=own.architecture is None)
 
 

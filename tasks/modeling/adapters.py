@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from data_contracts.errors import RecipeError
 from tasks.modeling.config import LoraAdapters, Trainable
-from tasks.modeling.student_init import layer_stack
+from tasks.modeling.layer_stack import layer_stack
 
 _ADAPTER = "decant"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -16,12 +17,17 @@ from transformers import (
     BertModel,
     ElectraConfig,
     ElectraModel,
+    PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.utils import logging as transformers_logging
 
 from data_contracts.errors import SourceError
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.low_rank import low_rank_shape
+
+# Of the weights' file, where layers are products: `AutoModel` alone does not find it.
+_LOW_RANK_VARIANT = "low_rank"
 
 
 def load_backbone(folder: Path) -> PreTrainedModel:
@@ -42,6 +48,8 @@ def load_backbone(folder: Path) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         without_pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
+        if share := getattr(config, "low_rank", None):
+            return _of_low_rank(folder, config, share, **without_pooler)
         backbone = AutoModel.from_pretrained(
             folder,
             config=config,
@@ -57,6 +65,23 @@ def load_backbone(folder: Path) -> PreTrainedModel:
         return backbone
     finally:
         transformers_logging.set_verbosity(verbosity)
+
+
+def save_backbone(backbone: PreTrainedModel, folder: Path) -> None:
+    """Write what `load_backbone` reads into `folder`: config.json and safetensors."""
+    is_low_rank = getattr(backbone.config, "low_rank", None)
+    backbone.save_pretrained(folder, variant=_LOW_RANK_VARIANT if is_low_rank else None)
+
+
+def _of_low_rank(
+    folder: Path, config: PretrainedConfig, share: float, **options: Any
+) -> PreTrainedModel:
+    config._attn_implementation = "sdpa"
+    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
+        backbone = AutoModel.from_config(config, dtype=torch.float32, **options)
+        backbone = low_rank_shape(backbone, share)
+    backbone.load_state_dict(load_file(folder / f"model.{_LOW_RANK_VARIANT}.safetensors"))
+    return backbone.eval()
 
 
 def build_student_backbone(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tasks.modeling.attention import Recording, encoder_inputs, first_position, install
+from tasks.modeling.backbones import save_backbone
 from tasks.modeling.config import PairReading, Pooling
 from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
 from tasks.modeling.texts import Texts
@@ -136,7 +137,7 @@ def save_classifier(model: EncoderWithHead, folder: Path, *, problem: str) -> No
         problem: what its answers mean, a key of `tasks.problems.PROBLEMS`; kept in head.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.backbone.save_pretrained(folder)
+    save_backbone(model.backbone, folder)
     head = {"weight": model.head.weight, "bias": model.head.bias}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}
     save_file(tensors, folder / "head.safetensors")

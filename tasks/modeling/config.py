@@ -106,7 +106,8 @@ class PretrainedArchitecture(Frozen):
     `trimmed`, taken from the same model.
 
     References: Sanh et al. 2019, arXiv:1910.01108, section 3 (every other layer of the teacher);
-        Abdaoui et al. 2020, arXiv:2010.05609 (a multilingual vocabulary cut to the languages read).
+        Abdaoui et al. 2020, arXiv:2010.05609 (a multilingual vocabulary cut to the languages
+        read); Chen et al. 2021, "DRONE" (low_rank).
     """
 
     init: Literal["pretrained"] = Field(
@@ -137,6 +138,14 @@ class PretrainedArchitecture(Frozen):
         ge=8,
         description="keep this many neurons of each feed-forward layer, those of largest weights; "
         "not given: all",
+    )
+    low_rank: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="make each matrix of the layers a product of two thinner ones with this share "
+        "of its weights, those that come closest to it on the texts the student reads; a student "
+        "of its own teacher keeps the teacher's head, too. Not given: matrices stay whole",
     )
     dropout: float = Field(
         0.1, ge=0, lt=1, description="dropout before the head; the encoder keeps its own"

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from data_contracts.errors import RecipeError, SourceError
 from tasks.modeling.backbones import load_backbone
 from tasks.modeling.config import PretrainedArchitecture
+from tasks.modeling.layer_stack import layer_stack
 from tasks.modeling.vocabulary import (
     embedding_rows,
     gather_embeddings,
@@ -97,28 +98,6 @@ def keep_layers(backbone: PreTrainedModel, chosen: Sequence[int]) -> None:
     if isinstance(kinds := getattr(config, "layer_types", None), list):
         config.layer_types = [kinds[number] for number in chosen]
     config.num_hidden_layers = len(chosen)
-
-
-def layer_stack(backbone: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList]:
-    """The list of the encoder's layers: the module it belongs to, its name there, and itself.
-
-    Raises: SourceError if there is not exactly one.
-    """
-    config = backbone.config
-    stacks = [
-        (parent, name, child)
-        for parent in backbone.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers
-    ]
-    if len(stacks) != 1:
-        raise SourceError(
-            f"a {config.model_type} model ({type(backbone).__name__}) has {len(stacks)} lists of "
-            f"its {config.num_hidden_layers} layers",
-            rule="layers are counted in encoders that keep them in one list",
-            remedy="start from another encoder, or from a shape (init: random)",
-        )
-    return stacks[0]
 
 
 def _check_positions(backbone: PreTrainedModel, max_length_tokens: int) -> None:

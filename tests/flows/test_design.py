@@ -24,6 +24,7 @@ ARCHITECTURES = {
         "init": "pretrained", "model": "TEACHER", "layers": [0], "hidden_size": 16,
         "intermediate_size": 40,
     },
+    "products": {"init": "pretrained", "model": "TEACHER", "layers": [0], "low_rank": 0.4},
 }  # fmt: skip
 
 

@@ -29,6 +29,17 @@ def walked(recipe):
     return found
 
 
+def test_teachers_that_are_described_alike_are_trained_apart(tiny):
+    """An ensemble of one network, counted three times: its mean is that network's own opinion."""
+    values = values_of(tiny)
+    first = values["teacher"]
+    shorter = values["co_teachers"]["short"]
+    values["co_teachers"] = {"twin": first, "short": shorter, "third": first, "shorter": shorter}
+    steps = walked(check_recipe(values, name="tiny"))
+    names = ("teacher", "teacher-twin", "teacher-short", "teacher-third", "teacher-shorter")
+    assert [steps[name][0].seed for name in names] == [0, 1, 0, 2, 1]
+
+
 def test_each_teacher_is_fine_tuned_and_asked_and_students_learn_from_all(tiny):
     """A second teacher that is paid for, and whose opinion nobody reads."""
     recipe = check_recipe(values_of(tiny), name="tiny")

@@ -120,6 +120,29 @@ def test_a_student_starts_from_the_teacher_s_layers_and_words(made, store, updat
     assert student.manifest.upstream_keys["teacher"] == made["teacher"].key
 
 
+def test_a_student_of_low_rank_starts_close_to_its_teacher_with_its_head(made, store):
+    """A drawn head on the teacher's states, which unlearns them until it has learned its own."""
+    whole = PretrainedArchitecture(init="pretrained", num_layers=4)
+    products = whole.model_copy(update={"low_rank": 0.9})
+    student = run_stage(STAGE, config(products), made, store=store).artifact
+    plain = run_stage(STAGE, config(whole), made, store=store).artifact
+    heads = [load_file(one.path / "model" / "head.safetensors")["weight"]
+             for one in (made["teacher"], student, plain)]  # fmt: skip
+    torch.testing.assert_close(heads[1], heads[0], rtol=0, atol=1e-9)
+    assert not torch.allclose(heads[2], heads[0])
+    assert student.manifest.facts["parameters"] < plain.manifest.facts["parameters"]
+    tokens = read_table(made["tokens"].path / "transfer" / "part-00000.parquet")["input_ids"]
+    texts = [torch.tensor([ids]) for ids in tokens.to_pylist()]
+    # Seven tokens span no more than the rank, 7: on these texts products are what they stand for.
+    states = [
+        torch.cat([
+            load_model(one.path / "model").backbone(ids).last_hidden_state[0] for ids in texts
+        ])
+        for one in (student, plain)
+    ]  # fmt: skip
+    torch.testing.assert_close(*states, rtol=1e-3, atol=1e-3)
+
+
 def test_a_student_from_a_folder_is_known_by_its_content(made, store, tmp_path):
     """Another model under the same path, and yesterday's student from the cache."""
     folder = str(made["teacher"].path / "model")

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from data_contracts.artifacts import StageSummary
 from tasks.modeling.adapters import merge_adapters
+from tasks.modeling.backbones import save_backbone
 from tasks.modeling.classifier import num_parameters
 from tasks.modeling.masked_language_model import MaskedLanguageModel, load_head
 from tasks.modeling.texts import moved
@@ -82,7 +83,7 @@ def fit_language(
     )
     merge_adapters(backbone)
     folder = workspace.output / "model"
-    backbone.save_pretrained(folder)
+    save_backbone(backbone, folder)
     copy_tokenizer(tokens, folder)
     write_record(
         workspace.output,

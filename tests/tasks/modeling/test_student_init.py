@@ -5,8 +5,6 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
-    AlbertConfig,
-    AlbertModel,
     AutoModel,
     BertConfig,
     BertModel,
@@ -16,10 +14,10 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from data_contracts.errors import RecipeError, SourceError
+from data_contracts.errors import RecipeError
 from tasks.corpus.trimming import trim_tokenizer
 from tasks.modeling.config import PretrainedArchitecture
-from tasks.modeling.student_init import chosen_layers, copy_backbone, keep_layers
+from tasks.modeling.student_init import chosen_layers, copy_backbone
 
 TEXTS = [f"打开{room}的灯 {n}" for n, room in enumerate(("客厅", "卧室", "厨房", "书房"))]
 OTHERS = [f"включи свет {room}, пожалуйста" for room in ("на кухне", "в зале", "в гараже")]
@@ -202,12 +200,3 @@ def test_contradicting_fields_are_refused(fields):
     """Which of two numbers of layers counts would be a guess."""
     with pytest.raises(ValueError, match="layers"):
         PretrainedArchitecture(init="pretrained", **fields)
-
-
-def test_an_encoder_without_a_list_of_layers_is_refused_by_its_name():
-    """ALBERT has one layer used many times: a copy of `some` would be a copy of all."""
-    network = AlbertModel(
-        AlbertConfig(**WIDTH, vocab_size=20, embedding_size=8, num_hidden_layers=4)
-    )
-    with pytest.raises(SourceError, match="albert"):
-        keep_layers(network, (0, 1))
