@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from data_contracts.artifacts import Frozen
 
@@ -163,6 +170,12 @@ class PretrainedArchitecture(Frozen):
         if self.layers == ():
             raise ValueError("layers is empty: a student has at least one")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_whole(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before there were products, unless there are: students have the keys they had."""
+        unused = ("low_rank",) if self.low_rank is None else ()
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @property
     def num_encoder_weights(self) -> int | None:

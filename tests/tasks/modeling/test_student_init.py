@@ -200,3 +200,14 @@ def test_contradicting_fields_are_refused(fields):
     """Which of two numbers of layers counts would be a guess."""
     with pytest.raises(ValueError, match="layers"):
         PretrainedArchitecture(init="pretrained", **fields)
+
+
+def test_an_architecture_of_whole_matrices_is_written_as_it_always_was():
+    """Every student that was cut out of a model trained again, for a field that it does not use."""
+    whole = architecture((0, 1)).model_dump()
+    assert whole.keys() == {
+        "init", "model", "layers", "num_layers", "hidden_size", "intermediate_size", "dropout",
+        "pooling",
+    }  # fmt: skip
+    products = architecture((0, 1), low_rank=0.5)
+    assert PretrainedArchitecture.model_validate(products.model_dump()) == products
