@@ -243,10 +243,11 @@ def _of_folder(
         if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
             config.pad_token_id = 0
     backbone = AutoModel.from_config(config, attn_implementation="sdpa")
-    if cut is not None and cut.low_rank:
+    share = cut.low_rank if cut is not None else getattr(config, "low_rank", None)
+    if share:
         from tasks.modeling.low_rank import low_rank_shape
 
-        low_rank_shape(backbone, cut.low_rank)
+        low_rank_shape(backbone, share)
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # never loaded, see tasks.modeling.backbones
     return backbone

@@ -33,7 +33,7 @@ from flows.recipe_base import (
 )
 from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
 from flows.search_space import Tuning
-from flows.several_teachers import FIRST, check_teachers, combined_config, twins_before
+from flows.several_teachers import FIRST, check_teachers, combined_config, teacher_seed
 from flows.source_languages import check_readers, languages_offered
 from tasks import (
     adaptation,
@@ -283,11 +283,11 @@ class Recipe(RecipeBase):
         return adaptation.Config(seed=self.seed, **fields)
 
     def teacher_config(self, name: str = FIRST) -> teacher.Config:
-        """For the step teacher. Of teachers that are described alike, each has the next seed."""
+        """For the step teacher. Of teachers that read and learn alike each has the next seed."""
         fields = fields_of(self.teachers[name], teacher.Config)
         if fields["training"] is not None:
             fields["training"] = with_precision(fields["training"])
-        seed = self.seed + twins_before(name, self.teachers)
+        seed = teacher_seed(self, name)
         return teacher.Config(problem=self.problem, seed=seed, **fields)
 
     def teacher_signals_config(self, name: str = FIRST) -> teacher_signals.Config:

@@ -9,14 +9,17 @@ With one teacher nothing is combined, and keys are as if this were not here.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tasks import combined_signals
+from flows.recipe_base import fields_of
+from tasks import combined_signals, teacher
 from tasks.combined_signals import Combination
 from tasks.modeling.config import EncoderProblem
+
+if TYPE_CHECKING:
+    from flows.recipe import Recipe
 
 FIRST = "teacher"
 _NAME = r"[a-z][a-z0-9_]{0,30}"
@@ -50,13 +53,19 @@ def check_teachers(names: Collection[str], combination: Combination) -> None:
             )
 
 
-def twins_before(name: str, teachers: Mapping[str, Any]) -> int:
-    """How many teachers named before `name` are described as it is.
+def teacher_seed(recipe: Recipe, name: str) -> int:
+    """The seed that the teacher `name` is trained with.
 
-    Each of them is trained with the next seed, or one network would be counted several times.
+    Of teachers that read and learn alike, the first and then by name, each has the next one, or one
+    network would be counted several times.
     """
-    before = itertools.takewhile(lambda other: other != name, teachers)
-    return sum(teachers[other] == teachers[name] for other in before)
+    described = {
+        one: (recipe.teacher_tokens_config(one), fields_of(section, teacher.Config))
+        for one, section in recipe.teachers.items()
+    }
+    order = sorted(described, key=lambda one: (one != FIRST, one))
+    before = order[: order.index(name)]
+    return recipe.seed + sum(described[one] == described[name] for one in before)
 
 
 def combined_config(

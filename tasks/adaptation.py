@@ -128,7 +128,8 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
         backbone = load_backbone(pretrained)
     else:
         assert config.architecture is not None
-        backbone = student_backbone(config.architecture, tokens, inputs)
+        roles = ("transfer", "train")  # tokens hold no rows that are read for adaptation alone
+        backbone = student_backbone(config.architecture, tokens, inputs, read_roles=roles)
     return fit_language(
         backbone,
         learned,

@@ -4,10 +4,10 @@ config.py       Architecture: a student's shape, or the model whose layers it ta
 backbones.py    URI or shape → encoder (any Hugging Face AutoModel encoder)
 student_init.py a pretrained encoder cut to some of its layers
 width_pruning.py  and to some of its dimensions, heads and neurons
-layer_stack.py  where an encoder keeps its layers
-low_rank.py     or all of its layers, each matrix as a product of two thinner ones
-static_embeddings.py  no encoder: a vector a token, at random or from a model's states
 vocabulary.py   and to the embedding rows of another tokenizer's tokens
+low_rank.py     its matrices as products of two thinner ones
+layer_stack.py  where an encoder keeps its layers
+static_embeddings.py  no encoder: a vector a token, at random or from a model's states
 adapters.py     which weights training may change; low-rank updates, merged when it is done
 units.py        words or characters of texts, and the token each is read out at
 texts.py        texts as tensors: padded, or packed into rows or a stream

@@ -18,12 +18,12 @@ References: Hu et al. 2022, arXiv:2106.09685 (LoRA); Ben Zaken et al. 2022, arXi
 
 from __future__ import annotations
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from data_contracts.errors import RecipeError
 from tasks.modeling.config import LoraAdapters, Trainable
-from tasks.modeling.layer_stack import layer_stack
+from tasks.modeling.layer_stack import layer_stack, linear_layers
+from tasks.modeling.low_rank import LowRankLinear
 
 _ADAPTER = "decant"
 
@@ -110,15 +110,25 @@ def _add_updates(backbone: PreTrainedModel, lora: LoraAdapters) -> None:
 
 
 def _linear_layers(backbone: PreTrainedModel, wanted: tuple[str, ...]) -> list[str]:
-    """Full names of the linear layers in the Transformer layers whose own name is in `wanted`."""
-    _, _, layers = layer_stack(backbone)
-    inside = {id(module) for module in layers.modules() if isinstance(module, nn.Linear)}
+    """Full names of the linear layers in the Transformer layers whose own name is in `wanted`.
+
+    Both factors of a product go by the name of the matrix that they stand for.
+    """
+    inside = {id(module) for _, _, module in linear_layers(backbone)}
     linear = [name for name, module in backbone.named_modules() if id(module) in inside]
-    own_names = sorted({name.rpartition(".")[2] for name in linear})
-    if missing := sorted(set(wanted) - set(own_names)):
+    own_names = {name: _own_name(backbone, name) for name in linear}
+    if missing := sorted(set(wanted) - set(own_names.values())):
         raise RecipeError(
             f"lora.target_modules names {', '.join(missing)}, which the encoder does not have",
-            rule=f"linear layers of a {backbone.config.model_type}: {', '.join(own_names)}",
+            rule=f"linear layers of a {backbone.config.model_type}: "
+            f"{', '.join(sorted(set(own_names.values())))}",
             remedy="choose among these, or leave target_modules empty for all",
         )
-    return [name for name in linear if not wanted or name.rpartition(".")[2] in wanted]
+    return [name for name in linear if not wanted or own_names[name] in wanted]
+
+
+def _own_name(backbone: PreTrainedModel, name: str) -> str:
+    parent, _, own = name.rpartition(".")
+    if isinstance(backbone.get_submodule(parent), LowRankLinear):
+        own = parent.rpartition(".")[2]
+    return own

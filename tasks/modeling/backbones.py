@@ -5,6 +5,7 @@ Weights are safetensors only, code never comes with them: `trust_remote_code` is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ _LOW_RANK_VARIANT = "low_rank"
 
 
 def load_backbone(folder: Path) -> PreTrainedModel:
-    """The encoder in `folder` (config.json, model.safetensors), float32, without a pooler.
+    """The encoder in `folder` (config.json and safetensors), float32, without a pooler.
 
     Raises: SourceError if the folder holds no model that can be read safely.
     """
@@ -48,17 +49,13 @@ def load_backbone(folder: Path) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         without_pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
+        options = {"dtype": torch.float32, "attn_implementation": "sdpa", **without_pooler}
         if share := getattr(config, "low_rank", None):
-            return _of_low_rank(folder, config, share, **without_pooler)
-        backbone = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            attn_implementation="sdpa",
-            **without_pooler,
-        )
+            backbone = _of_low_rank(folder, config, share, options)
+        else:
+            backbone = AutoModel.from_pretrained(
+                folder, config=config, use_safetensors=True, local_files_only=True, **options
+            )
         for name, weight in backbone.named_parameters():
             if name.startswith("pooler."):  # unused: several processes would wait for its gradient
                 weight.requires_grad_(False)
@@ -74,13 +71,20 @@ def save_backbone(backbone: PreTrainedModel, folder: Path) -> None:
 
 
 def _of_low_rank(
-    folder: Path, config: PretrainedConfig, share: float, **options: Any
+    folder: Path, config: PretrainedConfig, share: float, options: Mapping[str, Any]
 ) -> PreTrainedModel:
-    config._attn_implementation = "sdpa"
+    path = folder / f"model.{_LOW_RANK_VARIANT}.safetensors"
     with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
-        backbone = AutoModel.from_config(config, dtype=torch.float32, **options)
-        backbone = low_rank_shape(backbone, share)
-    backbone.load_state_dict(load_file(folder / f"model.{_LOW_RANK_VARIANT}.safetensors"))
+        backbone = low_rank_shape(AutoModel.from_config(config, **options), share)
+    try:
+        backbone.load_state_dict(load_file(path))
+    except (OSError, RuntimeError) as error:
+        raise SourceError(
+            f"{folder} has low_rank {share} in config.json, and no {path.name} of such a network: "
+            f"{error}",
+            rule="the file holds two factors for each matrix of the layers",
+            remedy="copy the folder again from where it was made",
+        ) from error
     return backbone.eval()
 
 

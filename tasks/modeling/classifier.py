@@ -1,7 +1,7 @@
 """Encoder + pooling + linear head: the network of every model that classifies texts, big or small.
 
-Saved as a Hugging Face folder (`AutoModel.from_pretrained` reads it) plus `head.safetensors` and
-`head.json`, so that a consumer needs none of this code.
+Saved as a Hugging Face folder (`AutoModel.from_pretrained` reads it, unless it is of low rank) plus
+`head.safetensors` and `head.json`, so that a consumer needs none of this code.
 
 Shapes: B batch, L length, D width, C classes, S segments of packed texts.
 """

@@ -151,8 +151,9 @@ class PretrainedArchitecture(Frozen):
         gt=0,
         lt=1,
         description="make each matrix of the layers a product of two thinner ones with this share "
-        "of its weights, those that come closest to it on the texts the student reads; a student "
-        "of its own teacher keeps the teacher's head, too. Not given: matrices stay whole",
+        "of its weights, those that come closest to it on texts the student is trained on; one "
+        "that has all layers of its own teacher starts with the teacher's head, too. Not given: "
+        "matrices stay whole",
     )
     dropout: float = Field(
         0.1, ge=0, lt=1, description="dropout before the head; the encoder keeps its own"

@@ -1,4 +1,4 @@
-"""Where an encoder keeps its Transformer layers: in one list, whatever it is called."""
+"""Where an encoder keeps its Transformer layers and their matrices, whatever they are called."""
 
 from __future__ import annotations
 
@@ -28,3 +28,14 @@ def layer_stack(backbone: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleLis
             remedy="start from another encoder, or from a shape (init: random)",
         )
     return stacks[0]
+
+
+def linear_layers(backbone: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """Linear modules inside the layers: the module that each belongs to, its name there, itself."""
+    _, _, layers = layer_stack(backbone)
+    return [
+        (parent, name, child)
+        for parent in layers.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.Linear)
+    ]

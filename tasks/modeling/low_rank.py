@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data_contracts.errors import SourceError
-from tasks.modeling.layer_stack import layer_stack
+from tasks.modeling.layer_stack import linear_layers
 
 _GRANULE = 16
-_ROUNDING = 0.05  # of a rank: 0.3333 of a matrix is meant to be a third of it
+_TOLERANCE = 1e-3  # of a share: 0.3333 is meant to be a third
+_RIDGE = 1e-6  # what the texts do not show is weighed by the weights alone
 
 
 class LowRankLinear(nn.Module):
@@ -47,13 +48,13 @@ class LowRankLinear(nn.Module):
 
 
 def rank_of(rows: int, columns: int, share: float) -> int:
-    """The largest rank whose two factors have at most `share` of the matrix's weights; 1 at least.
+    """The rank whose two factors have about `share` of the matrix's weights, and not more.
 
-    Above 16 it is a multiple of that: with others a step took a tenth longer.
+    A multiple of 16 from there on, for with others a step took a tenth longer; and 1 at least.
 
-    384 x 384, 1/3 → 64       1536 x 384, 1/3 → 96, for 102 is none
+    384 x 384, 1/3 → 64       1536 x 384, 1/3 → 96 (102.4 would be a third)
     """
-    rank = int(share * rows * columns / (rows + columns) + _ROUNDING)
+    rank = int(share * (1 + _TOLERANCE) * rows * columns / (rows + columns))
     return max(1, rank - rank % _GRANULE if rank > _GRANULE else rank)
 
 
@@ -63,7 +64,7 @@ def low_rank_shape(backbone: PreTrainedModel, share: float) -> PreTrainedModel:
     Args:
         share: of each matrix's weights that its factors have, in (0, 1); noted in its config.
     """
-    for parent, name, linear in _linear_layers(backbone):
+    for parent, name, linear in _matrices(backbone):
         rows, columns = linear.out_features, linear.in_features
         rank = rank_of(rows, columns, share)
         setattr(parent, name, LowRankLinear(columns, rows, rank, bias=linear.bias is not None))
@@ -80,11 +81,11 @@ def factorize(
         share: of each matrix's weights that its factors have, in (0, 1).
         texts: token ids and mask, two (B, L) int64 tensors each; what the student will read.
     """
-    moments = _input_moments(backbone, texts)
-    for parent, name, linear in _linear_layers(backbone):
+    moments = _moments(backbone, texts)
+    for parent, name, linear in _matrices(backbone):
         weight = linear.weight.detach().double()
         rank = rank_of(*weight.shape, share)
-        directions = _principal_outputs(weight, moments[linear])[:, :rank]
+        directions = _principal_outputs(weight, moments[linear], rank)
         factors = LowRankLinear(
             linear.in_features, linear.out_features, rank, bias=linear.bias is not None
         )
@@ -98,68 +99,85 @@ def factorize(
     return backbone
 
 
-def _linear_layers(backbone: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Linear modules inside the layers: the module that each belongs to, its name there, itself.
+def _matrices(backbone: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """`linear_layers`, of which there must be some.
 
     Raises: SourceError if there are none.
     """
-    _, _, layers = layer_stack(backbone)
-    found = [
-        (parent, name, child)
-        for parent in layers.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.Linear)
-    ]
-    if not found:
-        raise SourceError(
-            f"the layers of a {backbone.config.model_type} model ({type(backbone).__name__}) hold "
-            "no linear modules",
-            rule="matrices of torch.nn.Linear are made products of two",
-            remedy="leave out student.architecture.low_rank",
-        )
-    return found
+    if found := linear_layers(backbone):
+        return found
+    raise SourceError(
+        f"the layers of a {backbone.config.model_type} model ({type(backbone).__name__}) hold no "
+        "linear modules",
+        rule="matrices of torch.nn.Linear are made products of two",
+        remedy="leave out student.architecture.low_rank",
+    )
 
 
 @torch.no_grad()
-def _input_moments(
+def _moments(
     backbone: PreTrainedModel, texts: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[nn.Linear, Tensor]:
-    """Sums over real tokens of x x', of what each matrix is multiplied by: float64, (N, N)."""
+    """Sums over real tokens of v v', v the shorter of what goes into a matrix and what it gives.
+
+    Returns: float64, (min(M, N), min(M, N)), of each matrix; what it gives is without the bias.
+    Raises: SourceError if a matrix is not multiplied by each token of the texts.
+    """
     moments: dict[nn.Linear, Tensor] = {}
     is_real = torch.empty(0, dtype=torch.bool)
 
-    def note(linear: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note(linear: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
         assert isinstance(linear, nn.Linear)
-        read_TN = inputs[0].flatten(0, -2)[is_real].float()
-        seen = (read_TN.T @ read_TN).double()
+        vectors = inputs[0]
+        if linear.out_features <= linear.in_features:
+            vectors = outputs if linear.bias is None else outputs - linear.bias
+        vectors = vectors.flatten(0, -2)
+        if len(vectors) != len(is_real):
+            raise _reads_no_tokens(backbone)
+        read = vectors[is_real].float()
+        seen = (read.T @ read).double()
         moments[linear] = moments[linear] + seen if linear in moments else seen
 
-    hooks = [linear.register_forward_pre_hook(note) for _, _, linear in _linear_layers(backbone)]
+    matrices = [linear for _, _, linear in _matrices(backbone)]
+    hooks = [linear.register_forward_hook(note) for linear in matrices]
     was_training = backbone.training
     backbone.eval()
-    for ids_BL, mask_BL in texts:
-        is_real = mask_BL.flatten().bool()
-        backbone(input_ids=ids_BL, attention_mask=mask_BL)
+    try:
+        for ids_BL, mask_BL in texts:
+            is_real = mask_BL.flatten().bool()
+            backbone(input_ids=ids_BL, attention_mask=mask_BL)
+    finally:
+        for hook in hooks:
+            hook.remove()
     backbone.train(was_training)
-    for hook in hooks:
-        hook.remove()
+    if len(moments) < len(matrices):
+        raise _reads_no_tokens(backbone)
     return moments
 
 
-def _principal_outputs(weight: Tensor, moment: Tensor) -> Tensor:
-    """Orthonormal directions of the outputs, those of most power first: (M, min(M, N)).
+def _reads_no_tokens(backbone: PreTrainedModel) -> SourceError:
+    return SourceError(
+        f"a matrix in the layers of a {backbone.config.model_type} model "
+        f"({type(backbone).__name__}) is multiplied by something other than each token",
+        rule="a product comes close to a matrix on the tokens that it is multiplied by",
+        remedy="leave out student.architecture.low_rank",
+    )
+
+
+def _principal_outputs(weight: Tensor, moment: Tensor, rank: int) -> Tensor:
+    """Orthonormal directions of the outputs, those of most power first: (M, R).
 
     Args:
         weight: float64, (M, N).
-        moment: of the inputs, float64, (N, N).
+        moment: of the outputs if M <= N, else of the inputs; as `_moments` gives it.
     """
     rows, columns = weight.shape
     if rows <= columns:
-        _, directions = torch.linalg.eigh(weight @ moment @ weight.T)
-        return directions.flip(1)
-    # The same directions by way of the smaller side: W S v, where S S is the moment.
-    powers, axes = torch.linalg.eigh(moment)
-    root = weight @ (axes * powers.clamp(min=0).sqrt()) @ axes.T
-    _, turned = torch.linalg.eigh(root.T @ root)
-    directions, _ = torch.linalg.qr(root @ turned.flip(1))
-    return directions
+        unseen = weight @ weight.T
+        power = moment + _RIDGE * moment.trace() / unseen.trace() * unseen
+        _, directions = torch.linalg.eigh(power)
+        return directions.flip(1)[:, :rank]
+    unseen = torch.eye(columns, dtype=moment.dtype)
+    powers, axes = torch.linalg.eigh(moment + _RIDGE * moment.trace() / columns * unseen)
+    root = weight @ (axes * powers.clamp(min=0).sqrt())
+    return torch.linalg.svd(root, full_matrices=False).U[:, :rank]

@@ -48,6 +48,12 @@ def copy_backbone(
     Raises: SourceError, RecipeError if model, layers and tokenizer do not fit each other.
     """
     backbone = load_backbone(folder)
+    if getattr(backbone.config, "low_rank", None):
+        raise SourceError(
+            f"{folder} has a product of two in the place of each matrix (low_rank)",
+            rule="layers, widths and products are taken out of whole matrices",
+            remedy="start from the model that it was cut out of, or from a shape (init: random)",
+        )
     _check_positions(backbone, max_length_tokens)
     keep_layers(backbone, chosen_layers(architecture, backbone.config.num_hidden_layers))
     model, student = (read_vocabulary(path) for path in (folder / "tokenizer.json", tokenizer))

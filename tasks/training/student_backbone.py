@@ -1,17 +1,22 @@
 """The encoder that a student starts from, whoever asks for it.
 
 adapted                      an encoder of that architecture that has read unlabelled text
-architecture: pretrained     layers of the fine-tuned teacher, or of a model by its URI
+architecture: pretrained     layers of the fine-tuned teacher, or of a model by its URI; with
+                             low_rank as products that are close to them on texts of each language
 architecture: random         a shape
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -25,10 +30,12 @@ from tasks.modeling.low_rank import factorize
 from tasks.modeling.static_embeddings import build_static_backbone, start_from
 from tasks.modeling.student_init import copy_backbone
 from tasks.runtime.locations import local_folder
-from tasks.training.batching.examples import count_tokens
+from tasks.training.batching.examples import count_tokens, no_rows
 from tasks.training.batching.passes import pad
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.fitting import read_token_facts
+
+pc: Any = pyarrow.compute
 
 # Ten for each of the 1,536 inputs that the widest matrix of a small encoder has.
 _FACTORIZED_TOKENS = 16384
@@ -87,32 +94,72 @@ def student_backbone(
 def copy_teachers_head(
     model: EncoderWithHead, architecture: Architecture, inputs: Mapping[str, Artifact]
 ) -> None:
-    """Give a student of low rank, cut out of its teacher, the teacher's head, if it fits.
+    """Give a student that is its teacher in products the teacher's head, if it fits.
 
     Its states are close to the teacher's from the start; a head that is drawn would make it unlearn
-    them until the head has learned what the teacher's knows.
+    them until the head has learned what the teacher's knows. It does not fit a student of fewer
+    layers, of another pooling or reading of pairs, or one that was adapted.
     """
-    starts_close = isinstance(architecture, PretrainedArchitecture) and architecture.low_rank
-    if not starts_close or not architecture.copies_teacher or "adapted" in inputs:
+    is_product = isinstance(architecture, PretrainedArchitecture) and architecture.low_rank
+    if not is_product or not architecture.copies_teacher or "adapted" in inputs:
         return
-    weights = load_file(inputs["teacher"].path / "model" / "head.safetensors")
-    if weights["weight"].shape == model.head.weight.shape:
-        model.head.load_state_dict(weights)
+    folder = inputs["teacher"].path / "model"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+    own = model.backbone.config
+    theirs = (config["num_hidden_layers"], head["pooling"], head.get("pairs", "together"))
+    if theirs == (own.num_hidden_layers, model.pooling, model.pairs):
+        weights = load_file(folder / "head.safetensors")
+        if weights["weight"].shape == model.head.weight.shape:
+            model.head.load_state_dict(weights)
 
 
 def _texts_among(
     tokens: Path, roles: Sequence[str], *, pad_token_id: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Some texts of `roles`, evenly spaced: ids and mask, padded, a few texts at once."""
+    """Some texts of `roles`, of each language as many tokens: ids and mask, a few texts at once.
+
+    Rows are evenly spaced over those of a language; parts are read one after the other.
+
+    Raises: ContractViolation if there are none.
+    """
     paths = [path for role in roles for path in sorted((tokens / role).glob("*.parquet"))]
-    column = pa.chunked_array(
-        [chunk for path in paths for chunk in read_table(path, ["input_ids"])["input_ids"].chunks]
+    num_rows, num_tokens = Counter[str](), Counter[str]()
+    for path in paths:
+        table = read_table(path, ["language", "input_ids"])
+        lengths = pc.list_value_length(table["input_ids"]).to_numpy()
+        for language, places in _by_language(table):
+            num_rows[language] += len(places)
+            num_tokens[language] += int(lengths[places].sum())
+    if not num_rows:
+        raise no_rows(roles)
+    wanted = {
+        language: np.linspace(
+            0, rows - 1, min(rows, 1 + rows * _FACTORIZED_TOKENS // len(num_rows) // tokens)
+        ).astype(np.int64)
+        for (language, rows), tokens in zip(num_rows.items(), num_tokens.values(), strict=True)
+    }
+    seen = Counter[str]()
+    chosen: list[pa.ChunkedArray] = []
+    for path in paths:
+        table = read_table(path, ["language", "input_ids"])
+        for language, places in _by_language(table):
+            numbers = seen[language] + np.arange(len(places))
+            chosen.append(table["input_ids"].take(places[np.isin(numbers, wanted[language])]))
+            seen[language] += len(places)
+    input_ids = RaggedIds.from_arrow(
+        pa.chunked_array([chunk for column in chosen for chunk in column.chunks])
     )
-    input_ids = RaggedIds.from_arrow(column)
-    wanted = max(1, len(input_ids) * _FACTORIZED_TOKENS // max(1, len(input_ids.values)))
-    rows = np.unique(np.linspace(0, len(input_ids) - 1, wanted).astype(np.int64))
-    for start in range(0, len(rows), _TEXTS_AT_ONCE):
-        yield pad(input_ids, rows[start : start + _TEXTS_AT_ONCE], pad_token_id=pad_token_id)
+    order = np.argsort(input_ids.lengths, kind="stable")
+    for start in range(0, len(order), _TEXTS_AT_ONCE):
+        yield pad(input_ids, order[start : start + _TEXTS_AT_ONCE], pad_token_id=pad_token_id)
+
+
+def _by_language(table: pa.Table) -> Iterator[tuple[str, np.ndarray]]:
+    """Each language of `table`, and its rows there."""
+    languages = table["language"].to_numpy()
+    for language in sorted(set(languages.tolist())):
+        yield language, np.flatnonzero(languages == language)
 
 
 def _model_folder(architecture: Architecture, inputs: Mapping[str, Artifact]) -> Path:

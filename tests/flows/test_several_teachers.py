@@ -34,10 +34,11 @@ def test_teachers_that_are_described_alike_are_trained_apart(tiny):
     values = values_of(tiny)
     first = values["teacher"]
     shorter = values["co_teachers"]["short"]
-    values["co_teachers"] = {"twin": first, "short": shorter, "third": first, "shorter": shorter}
+    asked_less = {**shorter, "signals": {"roles": ["transfer"]}}
+    values["co_teachers"] = {"twin": first, "short": shorter, "third": first, "shorter": asked_less}
     steps = walked(check_recipe(values, name="tiny"))
-    names = ("teacher", "teacher-twin", "teacher-short", "teacher-third", "teacher-shorter")
-    assert [steps[name][0].seed for name in names] == [0, 1, 0, 2, 1]
+    names = ("teacher", "teacher-third", "teacher-twin", "teacher-short", "teacher-shorter")
+    assert [steps[name][0].seed for name in names] == [0, 1, 2, 0, 1]
 
 
 def test_each_teacher_is_fine_tuned_and_asked_and_students_learn_from_all(tiny):

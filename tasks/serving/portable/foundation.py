@@ -215,7 +215,22 @@ def is_spelling(match: re.Match[str]) -> bool:
     )
 
 
-def _load_safetensors(file: Callable[[str], Path]) -> Network:
+def put_products(encoder: Any, factors: dict[str, Any]) -> None:
+    """Make each matrix whose two factors are stored a product of them, as it was trained."""
+    from torch.nn import Linear, Sequential
+
+    for name in [name for name in factors if name.endswith(".down.weight")]:
+        place = name.removesuffix(".down.weight")
+        down, up = factors[name], factors[f"{place}.up.weight"]
+        product = Sequential()
+        product.add_module("down", Linear(down.shape[1], down.shape[0], bias=False))
+        product.add_module("up", Linear(*up.shape[::-1], bias=f"{place}.up.bias" in factors))
+        parent, _, own = place.rpartition(".")
+        setattr(encoder.get_submodule(parent), own, product)
+
+
+def load_safetensors(file: Callable[[str], Path]) -> Network:
+    """The network of a model folder, in torch; `file` gives the path of a file in it, checked."""
     import torch
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModel
@@ -223,29 +238,39 @@ def _load_safetensors(file: Callable[[str], Path]) -> Network:
 
     head = json.loads(file("head.json").read_text("utf-8"))
     weights = load_file(file("head.safetensors"))
-    folder = file("model.safetensors").parent
-    file("config.json")
+    path = file("config.json")
+    is_low_rank = "low_rank" in json.loads(path.read_text("utf-8"))
+    stored = file("model.low_rank.safetensors" if is_low_rank else "model.safetensors")
     progress_bars = logging.is_progress_bar_enabled()
     verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # a pooler we never use would be reported as missing
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        encoder, report = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+        config = AutoConfig.from_pretrained(
+            path.parent, local_files_only=True, trust_remote_code=False
         )
+        if is_low_rank:
+            encoder = AutoModel.from_config(config, dtype=torch.float32)
+            factors = load_file(stored)
+            put_products(encoder, factors)
+            unmet = encoder.load_state_dict(factors, strict=False).missing_keys
+        else:
+            encoder, report = AutoModel.from_pretrained(
+                path.parent,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            unmet = report["missing_keys"]
     finally:
         logging.set_verbosity(verbosity)
         if progress_bars:
             logging.enable_progress_bar()
-    if missing := [name for name in report["missing_keys"] if "pooler" not in name]:
-        raise MlflowException(f"model.safetensors lacks weights: {', '.join(sorted(missing))}")
+    if missing := [name for name in unmet if "pooler" not in name]:
+        raise MlflowException(f"{stored.name} lacks weights: {', '.join(sorted(missing))}")
     encoder.eval()
     reads_tokens = head["problem"] in _TOKEN_PROBLEMS
 
@@ -286,4 +311,4 @@ def _load_onnx_int8(file: Callable[[str], Path]) -> Network:
     return network
 
 
-_LOADERS = {"safetensors": _load_safetensors, "onnx_int8": _load_onnx_int8}
+_LOADERS = {"safetensors": load_safetensors, "onnx_int8": _load_onnx_int8}

@@ -8,6 +8,7 @@ from data_contracts.errors import RecipeError
 from tasks.modeling.adapters import choose_trainable, merge_adapters
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.config import LoraAdapters
+from tasks.modeling.low_rank import low_rank_shape
 from tasks.modeling.texts import Texts
 
 
@@ -97,6 +98,17 @@ def test_only_the_updates_are_trained_and_every_linear_layer_has_one():
     chosen = bert()
     choose_trainable(chosen, "lora", lora=LoraAdapters(target_modules=("query", "value")))
     assert len(trainable(chosen)) == 3 * 2 * 2
+
+
+def test_factors_of_a_product_go_by_the_name_of_their_matrix():
+    """`query` refused in a student of products, whose layers are all called down and up."""
+    backbone = low_rank_shape(bert(), 0.5)
+    names = set(backbone.state_dict())
+    choose_trainable(backbone, "lora", lora=LoraAdapters(target_modules=("query", "value")))
+    assert len(trainable(backbone)) == 3 * 2 * 2 * 2
+    assert all(".self.query." in name or ".self.value." in name for name in trainable(backbone))
+    merge_adapters(backbone)
+    assert set(backbone.state_dict()) == names
 
 
 def test_what_an_encoder_does_not_have_is_a_mistake_with_a_remedy():

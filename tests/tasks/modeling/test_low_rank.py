@@ -109,7 +109,7 @@ def test_an_encoder_whose_matrices_have_that_rank_already_computes_the_same():
         (16, 16, 0.01, 1),
     ],
 )
-def test_factors_have_no_more_than_their_share_of_the_weights(rows, columns, share, rank):
+def test_factors_have_their_share_of_the_weights(rows, columns, share, rank):
     """A student of a third of its teacher that has a half of it."""
     assert rank_of(rows, columns, share) == rank
 
@@ -166,6 +166,34 @@ def test_encoders_of_other_families_are_factorized_too():
     before = sum(weight.numel() for weight in network.transformer.parameters())
     factorize(network, 0.5, [texts()])
     assert sum(weight.numel() for weight in network.transformer.parameters()) < 0.6 * before
+
+
+def test_directions_that_the_texts_do_not_show_are_those_of_the_weights():
+    """Ranks spent on what rounding leaves, where texts are fewer than ranks."""
+    network = bert()
+    ids, mask = texts(count=1)
+    name = LAYER.format(0) + "attention.self.query"
+    weight = network.get_submodule(name).weight.detach().double()
+    read = torch.from_numpy(inputs_of(network, name, (ids[:, :2], mask[:, :2])))  # two tokens
+    factorize(network, 0.9, [(ids[:, :2], mask[:, :2])])  # seven ranks
+    product = network.get_submodule(name)
+    # What two tokens leave open is a matrix on the other directions of the outputs: of those that
+    # five ranks can keep, no others keep more of the weights.
+    shown = torch.linalg.qr((read @ weight.T).T).Q
+    rest = weight - shown @ (shown.T @ weight)
+    found = (product.up.weight @ product.down.weight).detach().double()
+    error = (weight - found).square().sum()
+    singular = torch.linalg.svdvals(rest)
+    assert error == pytest.approx(singular[5:].square().sum().item(), rel=1e-2)
+
+
+def test_matrices_that_read_other_things_than_tokens_are_refused():
+    """An IndexError out of a hook, or a matrix fitted to the wrong rows."""
+    network = bert()
+    attention = network.encoder.layer[1].attention.output
+    attention.register_forward_pre_hook(lambda _, given: (given[0][:, :1], given[1][:, :1]))
+    with pytest.raises(SourceError, match="bert"):
+        factorize(network, 0.5, [texts()])
 
 
 def test_layers_without_linear_modules_are_refused():
