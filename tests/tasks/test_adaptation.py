@@ -14,6 +14,7 @@ from tasks import adaptation, distillation, teacher
 from tasks.adaptation import STAGE, Config
 from tasks.corpus.tables import write_table
 from tasks.modeling.backbones import load_backbone
+from tasks.modeling.low_rank import LowRankLinear
 from tasks.modeling.masked_language_model import MaskedLanguageModel
 from tasks.problems import load_model
 from tasks.runtime.progress import SilentProgress
@@ -183,6 +184,18 @@ def test_updates_of_low_rank_and_of_rows_leave_a_plain_folder(store, inputs, pre
     assert artifact.manifest.facts["perplexity"] < 5
     names = {path.name for path in (artifact.path / "model").iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+def test_a_student_of_products_reads_on_and_is_found_again(store, inputs, pretrained):
+    """Products saved as the plain network that its configuration describes: weights at random."""
+    products = {"init": "pretrained", "model": str(pretrained), "num_layers": 1, "low_rank": 0.9}
+    config = Config(architecture=products, languages=("en",), mask_share=0.17, training=TRAINING)
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    facts = artifact.manifest.facts
+    assert facts["perplexity"] < 0.7 * facts["perplexity_before"]
+    backbone = load_backbone(artifact.path / "model")
+    assert isinstance(backbone.encoder.layer[0].output.dense, LowRankLinear)
+    assert not (artifact.path / "model" / "model.safetensors").exists()
 
 
 def test_a_teacher_and_a_student_start_from_what_has_read_on(store, inputs, pretrained):
