@@ -84,7 +84,7 @@ def factorize(
     moments = _moments(backbone, texts)
     for parent, name, linear in _matrices(backbone):
         weight = linear.weight.detach().double()
-        rank = rank_of(*weight.shape, share)
+        rank = rank_of(linear.out_features, linear.in_features, share)
         directions = _principal_outputs(weight, moments[linear], rank)
         factors = LowRankLinear(
             linear.in_features, linear.out_features, rank, bias=linear.bias is not None
