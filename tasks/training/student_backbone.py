@@ -26,6 +26,7 @@ from tasks.corpus.tables import read_table
 from tasks.modeling.backbones import build_student_backbone, load_backbone
 from tasks.modeling.classifier import EncoderWithHead
 from tasks.modeling.config import Architecture, PretrainedArchitecture, StaticArchitecture
+from tasks.modeling.known_shape import known_shape
 from tasks.modeling.low_rank import factorize
 from tasks.modeling.static_embeddings import build_static_backbone, start_from
 from tasks.modeling.student_init import copy_backbone
@@ -104,11 +105,10 @@ def copy_teachers_head(
     if not is_product or not architecture.copies_teacher or "adapted" in inputs:
         return
     folder = inputs["teacher"].path / "model"
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    shape = known_shape(str(folder))
     head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
-    own = model.backbone.config
-    theirs = (config["num_hidden_layers"], head["pooling"], head.get("pairs", "together"))
-    if theirs == (own.num_hidden_layers, model.pooling, model.pairs):
+    theirs = (shape and shape.num_layers, head["pooling"], head.get("pairs", "together"))
+    if theirs == (model.backbone.config.num_hidden_layers, model.pooling, model.pairs):
         weights = load_file(folder / "head.safetensors")
         if weights["weight"].shape == model.head.weight.shape:
             model.head.load_state_dict(weights)

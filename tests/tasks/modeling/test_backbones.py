@@ -1,13 +1,11 @@
 """Encoders of a shape: factorised embeddings save parameters and nothing of the usual path."""
 
-import numpy as np
 import torch
 
 from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier, num_parameters, save_classifier
+from tasks.modeling.classifier import num_parameters
 from tasks.modeling.config import StudentArchitecture
-from tasks.problems import load_model
-from tasks.serving.onnx_export import export_onnx, predict_onnx
+from tests.tasks.delivery import check_delivery
 
 SHAPE = StudentArchitecture(num_layers=1, hidden_size=32, num_heads=2, intermediate_size=64)
 
@@ -27,15 +25,4 @@ def test_narrow_embeddings_cost_what_the_arithmetic_says():
 
 def test_a_student_of_narrow_embeddings_packs_saves_loads_and_exports(tmp_path):
     """Half the size, and no way to deliver it."""
-    backbone = built(SHAPE.model_copy(update={"embedding_size": 8}))
-    model = EncoderClassifier(backbone, num_labels=3, pooling="mean", dropout=0.0).eval()
-    assert model.can_pack
-    save_classifier(model, tmp_path, problem="text_classification")
-    loaded = load_model(tmp_path)
-    texts = [np.array([5, 9, 4]), np.array([7, 7, 3, 9, 11])]
-    expected = torch.cat([
-        model(torch.from_numpy(text)[None], torch.ones(1, len(text), dtype=torch.long))
-        for text in texts
-    ]).detach()  # fmt: skip
-    logits = predict_onnx(export_onnx(loaded), texts, pad_token_id=0)
-    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+    check_delivery(built(SHAPE.model_copy(update={"embedding_size": 8})), tmp_path)

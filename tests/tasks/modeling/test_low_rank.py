@@ -8,10 +8,8 @@ from transformers import AutoModel, BertConfig, BertModel, DistilBertConfig, Dis
 
 from data_contracts.errors import SourceError
 from tasks.modeling.backbones import load_backbone, save_backbone
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.low_rank import LowRankLinear, factorize, low_rank_shape, rank_of
-from tasks.problems import load_model
-from tasks.serving.onnx_export import export_onnx, predict_onnx
+from tests.tasks.delivery import check_delivery
 
 WIDTH = {"hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 48}
 LAYER = "encoder.layer.{}."
@@ -126,22 +124,7 @@ def test_texts_in_several_passes_give_what_they_give_in_one():
 
 def test_it_packs_saves_loads_and_exports(tmp_path):
     """A third of the weights, and no way to deliver them."""
-    backbone = factorize(bert(), 0.5, [texts()])
-    model = EncoderClassifier(backbone, num_labels=3, pooling="mean", dropout=0.0).eval()
-    assert model.can_pack
-    save_classifier(model, tmp_path, problem="text_classification")
-    loaded = load_model(tmp_path)
-    read = [np.array([5, 9, 4]), np.array([7, 7, 3, 9, 11])]
-    expected = torch.cat([
-        model(torch.from_numpy(text)[None], torch.ones(1, len(text), dtype=torch.long))
-        for text in read
-    ]).detach()  # fmt: skip
-    assert all(
-        torch.equal(weight, loaded.state_dict()[name])
-        for name, weight in model.state_dict().items()
-    )
-    logits = predict_onnx(export_onnx(loaded), read, pad_token_id=0)
-    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+    check_delivery(factorize(bert(), 0.5, [texts()]), tmp_path)
 
 
 def test_who_builds_the_plain_network_finds_no_weights(tmp_path):

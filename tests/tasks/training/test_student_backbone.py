@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.corpus.tables import write_table
@@ -150,6 +150,20 @@ def test_the_teacher_s_head_is_kept_where_it_fits(
     copy_teachers_head(student, architecture, teacher)
     theirs = network().head.weight
     assert torch.equal(student.head.weight, theirs if is_copied else drawn)
+
+
+def test_a_head_is_found_whatever_its_encoder_calls_its_layers(tmp_path):
+    """DistilBERT writes n_layers: a KeyError, after the teacher was trained."""
+    torch.manual_seed(0)
+    shape = DistilBertConfig(dim=16, n_heads=4, hidden_dim=32, n_layers=2, vocab_size=40)
+    folder = tmp_path / "teacher" / "model"
+    models = [
+        EncoderClassifier(DistilBertModel(shape), num_labels=3, pooling="mean", dropout=0.0)
+        for _ in range(2)
+    ]
+    save_classifier(models[0], folder, problem="text_classification")
+    copy_teachers_head(models[1], PRODUCTS, {"teacher": SimpleNamespace(path=folder.parent)})
+    assert torch.equal(models[1].head.weight, models[0].head.weight)
 
 
 def test_an_adapted_student_keeps_what_it_has_read(teacher, tmp_path):
