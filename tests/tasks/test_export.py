@@ -100,24 +100,47 @@ def test_the_graph_names_nobody_and_no_path(exported, small_student):
     assert str(small_student[0].root).encode() not in data
 
 
-def test_an_int8_graph_that_answers_differently_is_refused(small_student, publish, tmp_path):
-    """A quantised model that flips answers would be served as if it were the evaluated student."""
-    store, student, tokens = small_student
+def unsure_student(publish, folder, student, *, mean):
+    """`student` with a head whose classes differ by a thousandth."""
 
     def blur(output):
         shutil.copytree(student.path, output, dirs_exist_ok=True)
         (output / "manifest.json").unlink()
         head = load_file(output / "model" / "head.safetensors")
-        # All classes nearly alike: 8-bit rounding decides between them.
         noise = torch.randn(head["weight"].shape, generator=torch.Generator().manual_seed(0))
-        head["weight"] = 5 * torch.ones_like(head["weight"]) + 1e-3 * noise
+        # On the grid of half precision between 0.25 and 0.5.
+        head["weight"] = mean + torch.round(1e-3 * noise * 2**12) / 2**12
         head["bias"] = torch.zeros(5)
         save_file(head, output / "model" / "head.safetensors")
 
-    unsure = publish(ArtifactStore(tmp_path), "student", blur)
+    return publish(ArtifactStore(folder), "student", blur)
+
+
+def test_an_int8_graph_that_answers_differently_is_refused(small_student, publish, tmp_path):
+    """A quantised model that flips answers would be served as if it were the evaluated student."""
+    store, student, tokens = small_student
+    # Weights of 5 are 0.004 apart in 16 bits, too: rounding decides between the classes.
+    unsure = unsure_student(publish, tmp_path, student, mean=5)
     with pytest.raises(ContractViolation, match=r"int8 graph gives .* of 40 answers") as refused:
         run_stage(STAGE, Config(), {"student": unsure, "tokens": tokens}, store=store)
     assert "min_int8_agreement" in str(refused.value)
+
+
+def test_what_8_bits_do_not_serve_is_delivered_in_16(small_student, publish, tmp_path):
+    """A student that answers well is refused after hours of training, for its form alone."""
+    store, student, tokens = small_student
+    unsure = unsure_student(publish, tmp_path, student, mean=0.25)
+    inputs = {"student": unsure, "tokens": tokens}
+    found = run_stage(STAGE, Config(min_int8_agreement=0.97), inputs, store=store).artifact
+    parity = json.loads((found.path / "parity.json").read_text())
+    assert parity["agreement"] >= 0.97
+    assert not parity["int8_embeddings"]
+    # Its classes differ in the head alone.
+    assert any("/head/" in name for name in parity["products_in_fp32"])
+    assert 1 <= len(parity["products_in_fp32"]) < parity["num_products"]
+    graph = onnx.load(found.path / "model" / "model.int8.onnx")
+    (head,) = (one for one in graph.graph.initializer if len(one.dims) == 2 and one.dims[1] == 5)
+    assert head.data_type == onnx.TensorProto.FLOAT16
 
 
 def test_a_graph_that_departs_from_the_network_is_refused(small_student):
