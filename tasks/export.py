@@ -149,7 +149,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
 
 
 def _quantize(config, graph, noise, agrees):
-    """The smallest int8 graph that agrees, and what parity.json says of it."""
+    """The first of the int8 graph's forms that agrees, and what parity.json says of it."""
     from tasks.serving.quantization import forms, quantize_int8
 
     agreement, num_answers = 0.0, 0
