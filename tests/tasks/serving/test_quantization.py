@@ -72,6 +72,18 @@ def test_what_is_not_in_8_bits_takes_16_and_answers_as_32_would():
     assert 0 < np.abs(found - expected).max() < 2**-10 * np.abs(expected).max()
 
 
+def test_a_weight_too_large_for_half_precision_keeps_its_value():
+    """One infinite weight makes every answer of the delivered model not a number."""
+    model = Reader(outlier=0.0)
+    model.second.weight.data[0, 0] = 1e5
+    graph = export_onnx(model)
+    products = list(product_noise(graph, _TEXTS, pad_token_id=0))
+    narrow = quantize_int8(graph, embeddings=False, left_out=products)
+    expected = predict_onnx(graph, _TEXTS, pad_token_id=0)
+    found = predict_onnx(narrow, _TEXTS, pad_token_id=0)
+    np.testing.assert_allclose(found, expected, rtol=2**-9, atol=2**-9)
+
+
 def test_a_product_that_reads_outliers_is_left_out_and_saves_the_answers():
     """One value of 300 leaves all others of the tensor to one step of 8 bits: answers flip, and
     the share of answers that agree on few validation texts does not see it coming.
