@@ -108,7 +108,7 @@ def unsure_student(publish, folder, student, *, mean):
         (output / "manifest.json").unlink()
         head = load_file(output / "model" / "head.safetensors")
         noise = torch.randn(head["weight"].shape, generator=torch.Generator().manual_seed(0))
-        # On the grid of half precision between 0.25 and 0.5.
+        # With a mean of 0.25 they lie on the grid of half precision, and 16 bits tell them apart.
         head["weight"] = mean + torch.round(1e-3 * noise * 2**12) / 2**12
         head["bias"] = torch.zeros(5)
         save_file(head, output / "model" / "head.safetensors")
