@@ -5,7 +5,8 @@
     --join PATTERN     tables of the test rows, `{language}` in their name, with a text and a key
                        that is the same for one sentence in all languages; with --corpus: scores
                        over all languages, whose intervals resample sentences, not rows
-    --against OTHER    evaluation of a run with the same test rows: its student stands in that table
+    --against OTHER    evaluation of a run with the same test rows: its student stands in the last
+                       table, compared in pairs
 
 A student of several languages answers one sentence in each: its answers hang together, and an
 interval that takes them for independent is too narrow. The sums of all languages' answers to one
@@ -18,11 +19,13 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
 
 from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET, EvaluationReport
+from infra.benchmarks.forms import Measured, difference, read_evaluation
 
 _RESAMPLES = 2000
 
@@ -37,19 +40,22 @@ def main() -> None:
     parser.add_argument("--key", default="index_id", help="its key column")
     parser.add_argument("--against", type=Path, help="such as one of another recipe's")
     asked = parser.parse_args()
-    if asked.against and not (asked.corpus and asked.join):
-        parser.error("--against needs --corpus and --join: its student stands in their table alone")
+    if bool(asked.corpus) != bool(asked.join):
+        parser.error("--corpus and --join go together: the keys of its rows are there")
     report = read_report(asked.evaluation)
     print("\n".join(systems_table(report)))
     if by_language := [group for group in report.groups if group.column == "language"]:
         print("\n" + "\n".join(language_table(report, by_language)))
+    other = f"Student of {read_report(asked.against).recipe}" if asked.against else ""
     if asked.corpus and asked.join:
         rights = rights_by_sentence(report, asked.evaluation, asked)
         if asked.against:
-            other = read_report(asked.against)
-            theirs = rights_by_sentence(other, asked.against, asked)
-            rights[f"Student of {other.recipe}"] = theirs["student"]
+            theirs = rights_by_sentence(read_report(asked.against), asked.against, asked)
+            rights[other] = theirs["student"]
         print("\n" + "\n".join(pooled_table(report, rights)))
+    elif asked.against:
+        students = [read_evaluation(folder) for folder in (asked.evaluation, asked.against)]
+        print("\n" + against_line(other, *students))
 
 
 def read_report(evaluation: Path) -> EvaluationReport:
@@ -78,6 +84,21 @@ def systems_table(report: EvaluationReport) -> Iterator[str]:
             share, low, high = (f"{100 * one:.1f}" for one in (kept.value, kept.low, kept.high))
             teacher = report.systems[kept.against]
             yield f"Kept of {teacher.display} ({teacher.language}): {share} % [{low}, {high}]"
+
+
+def against_line(name: str, student: Measured, other: Measured) -> str:
+    """Another student of the same test rows, as a line of the systems' table.
+
+    Raises: ValueError if the test rows are not the same.
+    """
+    gain, by_seed = difference(student, other)
+    spread = f" ± {stdev(other.scores):.1f}" if len(other.scores) > 1 else ""
+    told = ", ".join(f"{one:+.1f}" for one in by_seed)
+    return (
+        f"| {name} ({other.num_parameters:,} parameters) | {mean(other.scores):.1f}{spread} "
+        f"| {100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] "
+        f"(by seed {told}) |"
+    )
 
 
 def language_table(report: EvaluationReport, groups: list) -> Iterator[str]:
