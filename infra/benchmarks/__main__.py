@@ -144,7 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         "--systems",
         help="training: only these runs, such as decant,textbrewer,rates; others stay as measured",
     )
-    parser.add_argument("--sib200", type=Path, help="folder with <split>.<language>.parquet")
+    parser.add_argument(
+        "--sib200",
+        type=Path,
+        help="folder with <split>.<language>.parquet, columns index_id, text, label (SIB-200's "
+        "tables, their category called label)",
+    )
     parser.add_argument("--multilingual-model", type=Path, help="folder of a multilingual encoder")
     parser.add_argument("--results", type=Path, help="folder of the JSON files")
     parser.add_argument(
