@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.sentence_embedding_fit import check_sentence_embedding
 from tasks.modeling.config import EncoderProblem
+from tasks.training.objective_config import SoftenedTerm
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe
@@ -54,6 +55,8 @@ def check_problem(recipe: Recipe) -> None:
                 "of a question differ in how many units can answer: set it to 0"
             )
     _check_pairs(recipe)
+    if recipe.problem == "question_answering":
+        _check_unsoftened(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
     kinds = [term.kind for term in recipe.distillation.terms]
     if fit is not None and (unfit := [kind for kind in kinds if kind not in fit]):
@@ -65,6 +68,26 @@ def check_problem(recipe: Recipe) -> None:
         raise ValueError(
             f"distillation.terms holds {', '.join(unfit)}, which compares vectors of sentences, "
             f"but the answers of {recipe.problem} are classes: use it with sentence_embedding"
+        )
+
+
+def _check_unsoftened(recipe: Recipe) -> None:
+    """A window's slot stands for all units outside of it, summed up before anything is softened.
+
+    The sum of softened masses is another one: what the slot learns would depend on where windows
+    are cut.
+    """
+    softened = {
+        term.title: term.temperature
+        for term in recipe.student_config(0).objective.loss_terms
+        if isinstance(term, SoftenedTerm) and term.temperature != 1.0
+    }
+    for name, temperature in softened.items():
+        told = f"{temperature:g}" if isinstance(temperature, float) else "a schedule's"
+        raise ValueError(
+            f"distillation softens {name} by a temperature of {told}, but of answers outside its "
+            "window a student learns the teacher's summed probability, which has none: set "
+            "distillation.temperature, or that of the term, to 1.0"
         )
 
 

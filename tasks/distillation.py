@@ -35,7 +35,7 @@ from tasks.training.pass_terms import processes_for
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 7
+VERSION = 8
 
 
 class Config(StageConfig):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tasks.training.batching.examples import Examples
     from tasks.training.peers.mutual_fitting import Peer
 
-VERSION = 5
+VERSION = 6
 
 
 class PeerConfig(Frozen):

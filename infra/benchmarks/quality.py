@@ -1,6 +1,6 @@
 """From an evaluation to a table of quality.md: `python -m infra.benchmarks.quality EVALUATION`.
 
-    EVALUATION         folder of the artifact `evaluation` (`decant report RECIPE` names the page in it)
+    EVALUATION         folder of the artifact `evaluation`: the one of `decant report RECIPE`'s page
     --corpus FOLDER    artifact `corpus` of the same run
     --join PATTERN     tables of the test rows, `{language}` in their name, with a text and a key
                        that is the same for one sentence in all languages; with --corpus: scores

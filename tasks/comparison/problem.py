@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from data_contracts.evaluation import Calibration, ClassTable, Confusion, Diagnostics, Group
@@ -19,6 +20,7 @@ from tasks.metrics.answering import Text
 from tasks.metrics.latency import Timed
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
+from tasks.runtime.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,19 @@ class Settings:
     linear_max_texts: int = 50_000
     num_calibration_bins: int = 15
     seed: int = 0
+
+    def floor_rows(self, num_rows: int, use: str) -> np.ndarray:
+        """Numbers of the rows that a floor learns from, int64, ascending: all, or drawn.
+
+        Drawn over all of them: rows are in the order of their sources, languages and domains.
+
+        Args:
+            use: names the floor, whose draw is its own.
+        """
+        if num_rows <= self.linear_max_texts:
+            return np.arange(num_rows)
+        drawn = generator(self.seed, use).choice(num_rows, self.linear_max_texts, replace=False)
+        return np.sort(drawn)
 
 
 @dataclass(frozen=True)

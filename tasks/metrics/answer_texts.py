@@ -1,9 +1,12 @@
 """Whether an answer to a question is right: exact match and F1 of words, by the language's rules.
 
     English   lower case, no ASCII punctuation, no a/an/the, split at spaces (SQuAD's script)
-    others    lower case, no punctuation of any script; articles stay; each character of a script
-              without spaces is a word, the rest is split at spaces (as CMRC and MLQA do)
+    others    lower case, no punctuation of any script, no articles where MLQA's script drops them;
+              each character of a script without spaces is a word, the rest is split at spaces
 
+Arabic articles are dropped where a word begins; MLQA's script cuts those letters out of the middle
+of words, too. CMRC's own F1 counts the longest common stretch of characters, not the characters in
+common, and is lower.
 Of several right answers the nearest counts. A question without an answer in its context has none:
 saying nothing is then right, saying anything is wrong.
 
@@ -26,7 +29,14 @@ from tasks.metrics.words import space_out
 
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _PUNCTUATION = regex.compile(rf"[\p{{P}}{re.escape(string.punctuation)}]")
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ARTICLES = {
+    "en": re.compile(r"\b(a|an|the)\b"),
+    "de": re.compile(r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b"),
+    "es": re.compile(r"\b(un|una|unos|unas|el|la|los|las)\b"),
+    "vi": re.compile(r"\b(của|là|cái|chiếc|những)\b"),
+    "ar": re.compile(r"\bال"),
+}
+_NO_ARTICLES = re.compile(r"(?!)")
 
 ANSWER_F1 = Measure(
     Metric(name="answer_f1", display="answer F1", meaning="F1 of the answer's words, a question"),
@@ -47,10 +57,11 @@ MEASURES = (ANSWER_F1, EXACT_MATCH)
 
 def answer_words(text: str, language: str) -> list[str]:
     """The words of an answer that count, by the rules of a BCP-47 language."""
-    text = text.lower()
-    if language.split("-")[0].lower() == "en":
-        return _ARTICLES.sub(" ", text.translate(_ASCII_PUNCTUATION)).split()
-    return space_out(_PUNCTUATION.sub("", text)).split()
+    text, language = text.lower(), language.split("-")[0].lower()
+    articles = _ARTICLES.get(language, _NO_ARTICLES)
+    if language == "en":
+        return articles.sub(" ", text.translate(_ASCII_PUNCTUATION)).split()
+    return space_out(articles.sub(" ", _PUNCTUATION.sub("", text))).split()
 
 
 def exact_match(answer: str, gold: Sequence[str], language: str) -> float:

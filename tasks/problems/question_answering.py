@@ -258,7 +258,7 @@ def _overlap(decided: tuple[int, int] | None, wanted: tuple[int, int] | None) ->
 
 
 def _loss(logits: np.ndarray, answers: Answers) -> float:
-    """Mean cross-entropy of start and end over the units of each labelled window."""
+    """Cross-entropy of start and of end over the units of each labelled window, nats a window."""
     assert answers.units is not None
     offsets, labels = answers.units.offsets[:-1], answers.labels
     x = logits.astype(np.float64)
@@ -269,7 +269,8 @@ def _loss(logits: np.ndarray, answers: Answers) -> float:
     known = labels >= 0
     marked = [known & ((labels & bit) > 0) for bit in (1, 2)]
     total = sum(-logs[mask, which].sum() for which, mask in enumerate(marked))
-    return float(total / max(1, sum(int(mask.sum()) for mask in marked)))
+    # as in training: both bounds of a window together
+    return float(total / max(1, int(marked[0].sum())))
 
 
 def _check_units(table: pa.Table, signals: pa.Table) -> None:

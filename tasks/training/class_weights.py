@@ -27,7 +27,8 @@ def class_weights(labels: np.ndarray, *, num_labels: int, kind: ClassWeights) ->
             where several may be right.
         num_labels: classes.
         kind: `balanced` divides by the class's frequency, `sqrt` by its root.
-    Returns: float32, (classes,), or None for `none`; a class without rows has weight 0.
+    Returns: float32, (classes,), or None for `none`; a class without rows has weight 0. Where
+        several may be right it is what a yes counts: every no counts 1.
     References: King & Zeng 2001, "Logistic regression in rare events data", section 4.2.
     """
     if kind == "none":

@@ -51,7 +51,8 @@ class TrainingConfig(Frozen):
     class_weights: Literal["none", "sqrt", "balanced"] = Field(
         "none",
         description="what a hard label counts: the same for all, or more in rare classes: by one "
-        "over the (square root of the) class's share of the rows; question answering has none",
+        "over the (square root of the) class's share of the rows, where several may be right that "
+        "of a yes to it; question answering has none",
     )
     trainable: Trainable = Field(
         "all",

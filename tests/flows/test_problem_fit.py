@@ -31,6 +31,26 @@ def test_label_smoothing_over_units_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("distillation", "told"),
+    [
+        ({"alpha": 0.8}, "softens kd by a temperature of 2,"),  # what other problems have
+        ({"terms": [{"kind": "hard"}, {"kind": "jsd", "temperature": 4.0}]}, "softens jsd by"),
+        (
+            {"terms": [{"kind": "kl", "temperature": {"start": 4.0, "end": 1.0}}]},
+            "a temperature of a schedule's",
+        ),
+    ],
+)
+def test_answers_outside_a_window_cannot_be_softened(distillation, told):
+    """The summed probability of a hundred units, softened as if it were one: half of what it is,
+    and how much depends on where the window is cut."""
+    values = read_recipe("question_answering").model_dump(mode="json", exclude_defaults=True)
+    values["distillation"] = distillation
+    with pytest.raises(RecipeError, match=told):
+        check_recipe(values, name="question_answering")
+
+
+@pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
         (

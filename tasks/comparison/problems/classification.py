@@ -34,7 +34,6 @@ from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems import PROBLEMS, load_model
 from tasks.runtime.device import has_cuda
-from tasks.runtime.seeding import generator
 from tasks.training.inference import predict_rows
 from tasks.training.loop import place
 
@@ -159,10 +158,7 @@ class TextClassification:
     def _linear_floors(
         self, tests: pa.Table, rows: pa.Table, pseudo_labels: np.ndarray
     ) -> Iterator[tuple[str, Answers]]:
-        drawn = np.arange(len(rows))
-        if len(rows) > self.settings.linear_max_texts:
-            rng = generator(self.settings.seed, "linear floor")
-            drawn = np.sort(rng.choice(len(rows), self.settings.linear_max_texts, replace=False))
+        drawn = self.settings.floor_rows(len(rows), "linear floor")
         ids = rows["example_id"].take(pa.array(drawn))
         texts = np.array(self.floor_texts(self.settings.train_on, ids), dtype=object)
         test_texts = self.floor_texts(["test"], tests["example_id"])

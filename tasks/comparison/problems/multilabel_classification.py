@@ -90,7 +90,8 @@ class MultilabelClassification:
         """`linear_pseudo_label`, `linear_gold` (a classifier a class), `majority` (a set)."""
         tests, material = self.tests("student"), self.material
         roles = self.settings.train_on
-        rows = material.rows("student", roles).slice(0, self.settings.linear_max_texts)
+        rows = material.rows("student", roles)
+        rows = rows.take(pa.array(self.settings.floor_rows(len(rows), "linear floor")))
         thresholds = self._thresholds(material.decided_by, of_teacher=True)
         taught = self._decided(material.teacher_logits(rows["example_id"]), thresholds)
         known = np.asarray(rows["labels"].is_valid())

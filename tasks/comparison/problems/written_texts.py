@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -30,7 +29,6 @@ from tasks.metrics.reply_floors import commonest_reply, nearest_replies
 from tasks.metrics.statistics import Measure, Statistics
 from tasks.metrics.systems import Answers
 from tasks.metrics.translation import TranslationScorer
-from tasks.runtime.seeding import generator
 
 pc: Any = pyarrow.compute
 _DIGEST_CHARS = 16
@@ -217,10 +215,7 @@ class Generation(WrittenTexts):
         if rows is not None:
             rows = rows.filter(self.material.has_signal(rows["example_id"]))
         if rows is not None and len(rows):
-            if len(rows) > self.settings.linear_max_texts:
-                rng = generator(self.settings.seed, "reply floors")
-                drawn = rng.choice(len(rows), self.settings.linear_max_texts, replace=False)
-                rows = rows.take(pa.array(np.sort(drawn)))
+            rows = rows.take(pa.array(self.settings.floor_rows(len(rows), "reply floors")))
             ids = rows["example_id"]
             replies = self.material.signals(ids)["target_text"].to_pylist()
             texts = self.material.corpus_rows(roles, ids, ["text"])["text"].to_pylist()

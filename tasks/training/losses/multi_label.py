@@ -67,7 +67,8 @@ def binary_hard_label_loss(
         labels_BC: int64, (positions, classes), 0 or 1, or IGNORE_INDEX throughout a row.
         normalizer: number of labelled positions in the whole step.
         label_smoothing: labels become s / 2 and 1 - s / 2.
-        class_weights_C: float, (classes,): what each class counts; 1 if not given.
+        class_weights_C: float, (classes,): what a yes to each class counts, a no counting 1; 1 if
+            not given. A weight on both would leave a rare class as unbalanced as it is.
     Returns: scalar, nats per labelled position and class.
     Raises: ValueError if the shapes differ.
     """
@@ -80,6 +81,6 @@ def binary_hard_label_loss(
         cleared(logits_BC, known_B),
         cleared(targets_BC, known_B),
         reduction="none",
-        weight=None if class_weights_C is None else class_weights_C.to(logits_BC),
+        pos_weight=None if class_weights_C is None else class_weights_C.to(logits_BC),
     )
     return cleared(losses_BC, known_B).mean(-1).sum() / normalizer

@@ -13,8 +13,16 @@ from tasks.metrics.statistics import scores_of
         ("The Eiffel Tower!", ["eiffel tower"], "en", 1, 1),
         ("tower of Paris", ["the Eiffel tower"], "en", 0, 2 * 1 / (3 + 2)),
         ("in the the end", ["end in"], "en", 0, 1),
-        # Articles are words elsewhere: French `a` is a verb.
+        # Each language drops its own articles: French `a` is a verb, German `die` is none.
         ("a mangé", ["mangé"], "fr", 0, 2 * 1 / (2 + 1)),
+        ("die Stadt Köln", ["Stadt Köln"], "de-CH", 1, 1),
+        ("die Stadt Köln", ["Stadt Köln"], "nl", 0, 2 * 2 / (3 + 2)),
+        ("dienen", ["nen"], "de", 0, 0),
+        ("la torre de Pisa", ["una torre"], "es", 0, 2 * 1 / (3 + 1)),
+        # Arabic's is written together with the word; its letters stay inside one.
+        ("القاهرة", ["قاهرة"], "ar", 1, 1),
+        ("في القاهرة الكبرى", ["قاهرة"], "ar", 0, 2 * 1 / (3 + 1)),
+        ("رجال", ["رج"], "ar", 0, 0),
         # By character; full-width punctuation and white space do not count.
         ("北京市。", ["北京市"], "zh", 1, 1),
         ("北 京", ["北京"], "zh-Hans", 1, 1),

@@ -25,6 +25,18 @@ def test_weights_average_one_over_the_rows(kind):
     assert weights[2] > weights[1] > weights[0]
 
 
+def test_where_several_may_be_right_a_yes_counts_one_on_average():
+    """A loss several times as large because one class is rare: another learning rate."""
+    labels = np.zeros((100, 3), dtype=np.int64)
+    labels[:60, 0] = labels[50:90, 1] = 1
+    labels[99] = IGNORE_INDEX
+    labels[98, 2] = 1
+    weights = class_weights(labels, num_labels=3, kind="balanced").numpy()
+    said_yes = np.array([60, 40, 1])
+    assert (weights * said_yes).sum() / 101 == pytest.approx(1.0)
+    np.testing.assert_allclose(weights * said_yes, weights[0] * 60, rtol=1e-6)  # the same say
+
+
 def test_no_weights_unless_asked():
     """A default that changed every model."""
     assert class_weights(LABELS, num_labels=3, kind="none") is None

@@ -6,12 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from tasks.corpus.tables import write_table
 from tasks.modeling.classifier import EncoderEmbedder
 from tasks.problems import PROBLEMS, load_model
 from tasks.runtime.stages import Workspace
+from tasks.training.batching.batches import make_step
 from tasks.training.batching.examples import examples_of, read_rows
+from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
 from tasks.training.diagnostics import Findings
 from tasks.training.fitting import fit
@@ -25,6 +28,7 @@ LABELS = {
     "question_answering": ["start", "end"],
     "multilabel_classification": ["lamp", "music", "door"],
 }
+LIST = pa.list_(pa.int32())
 
 
 def questions(role, language):
@@ -88,6 +92,55 @@ def test_thresholds_are_tuned_for_the_weights_that_are_delivered(
     assert best["loss"] == pytest.approx(
         problem.score(table, *said, labels=LABELS[name])["loss"], rel=1e-6
     )
+
+
+IDS = [[2, 7, 9, 3], [2, 8, 5, 4, 6, 3], [2, 11, 3], [2, 6, 6, 8, 3]]
+POSITIONS = [[1, 2], [1, 3, 4], [1], [1, 2, 3]]
+TOKENS_OF = {
+    "text_classification": {"label": pa.array([0, 2, 1, 2], pa.int32())},
+    "matching": {"label": pa.array([0, 2, 1, 1], pa.int32())},
+    "multilabel_classification": {"labels": pa.array([[0, 2], [], [1], [0]], LIST)},
+    "token_classification": {
+        "unit_positions": pa.array(POSITIONS, LIST),
+        "unit_labels": pa.array([[0, 1], [2, 0, 0], [1], [0, 2, 2]], LIST),
+    },
+    # the second context is not labelled, the third holds no answer, the fourth before its window
+    "question_answering": {
+        "unit_positions": pa.array(POSITIONS, LIST),
+        "window": pa.array([0, 0, 0, 1], pa.int32()),
+        "first_unit": pa.array([0, 0, 0, 2], pa.int32()),
+        "num_units": pa.array([2, 3, 1, 5], pa.int32()),
+        "start_unit": pa.array([0, -1, -2, 0], pa.int32()),
+        "end_unit": pa.array([1, -1, -2, 1], pa.int32()),
+    },
+}
+
+
+@pytest.mark.parametrize("name", TOKENS_OF)
+def test_validation_tells_the_loss_that_training_tells(toy, name):
+    """A validation loss on another scale than the training loss looks like overfitting, or hides
+    it."""
+    problem = PROBLEMS[name]
+    names = ["start", "end"] if name == "question_answering" else ["O", "B-LOC", "I-LOC"]
+    ids = {"example_id": [f"{row:032x}" for row in range(4)], "language": ["zh"] * 4}
+    table = pa.table({**ids, "input_ids": pa.array(IDS, LIST), **TOKENS_OF[name]})
+    torch.manual_seed(0)
+    model = problem.build_model(
+        toy["model"]().backbone, num_labels=len(names), pooling="mean", dropout=0.0
+    ).eval()
+    torch.nn.init.normal_(model.head.weight, std=2.0)
+    examples = examples_of(problem, table, names)
+    layout = Layout("bucketed", 12)
+    step = make_step(examples, np.arange(4), layout=layout, pad_token_id=0)
+    assert len(step.passes) > 1
+    objective = Objective((HardTerm(kind="hard"),), is_binary=problem.distribution == "binary")
+    with torch.no_grad():
+        trained = sum(objective.terms(model, one, step)["loss"].item() for one in step.passes)
+    said = predict_rows(
+        model, problem, table, num_labels=len(names), pad_token_id=0, precision="fp32"
+    )
+    validated = problem.score(table, *said, labels=names)["loss"]
+    assert validated == pytest.approx(trained, rel=1e-5)
 
 
 def test_vectors_are_compared_with_the_teacher_s_of_the_same_row(toy, tmp_path):

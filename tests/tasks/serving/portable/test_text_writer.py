@@ -36,7 +36,12 @@ DECODING = DecodingConfig(num_beams=3, max_length_tokens=10, length_penalty=0.8)
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory, publish, small_tokenizer):
     """(export folder, MLflow folder) of a translator with random weights."""
-    store = ArtifactStore(tmp_path_factory.mktemp("writer"))
+    return made_writer("translation", tmp_path_factory.mktemp("writer"), publish, small_tokenizer)
+
+
+def made_writer(problem, home, publish, small_tokenizer):
+    """The same of any problem that writes."""
+    store = ArtifactStore(home)
     tokenizer = type(small_tokenizer).from_str(small_tokenizer.to_str())
     tokenizer.no_truncation()
     size = tokenizer.get_vocab_size()
@@ -54,7 +59,7 @@ def writer(tmp_path_factory, publish, small_tokenizer):
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text("{}")
         (folder / "labels.json").write_text('{"labels": []}')
-        head = {"problem": "translation", "target_language": "zh"}
+        head = {"problem": problem, "target_language": "zh"}
         head |= {"max_length_tokens": 16, "decoding": DECODING.model_dump()}
         (folder / "head.json").write_text(json.dumps(head))
         for name in ("history", "training"):
@@ -79,13 +84,13 @@ def writer(tmp_path_factory, publish, small_tokenizer):
     digest = write_bundle(
         bundle,
         model=made / "model",
-        script=INTERFACES["translation"].script,
+        script=INTERFACES[problem].script,
         pip_requirements=wanted,
         documents={"MODEL_CARD.md": "# a test\n"},
     )
     save_model(
         folder,
-        problem="translation",
+        problem=problem,
         bundle=bundle,
         digest=digest,
         pip_requirements=wanted,
@@ -136,6 +141,16 @@ def test_a_chinese_request_is_answered_over_http(loaded):
     answer = client.post("/invocations", json={"dataframe_records": [{"text": "\u200b"}]})
     assert answer.status_code == 400
     assert "an empty text" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("problem", ["summarization", "generation"])
+def test_what_is_written_stands_in_the_column_that_is_promised(
+    problem, tmp_path, publish, small_tokenizer
+):
+    """A summary under the name of a translation: the consumer reads a column that is not there."""
+    _, folder = made_writer(problem, tmp_path, publish, small_tokenizer)
+    found = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame({"text": TEXTS[:2]}))
+    assert list(found.columns) == [column.name for column in INTERFACES[problem].outputs]
 
 
 def test_parameters_change_the_search_and_are_checked(writer, loaded):

@@ -1,5 +1,8 @@
 """Layouts: padded, bucketed and packed are one model, one loss and one gradient."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,8 @@ from transformers import (
 from data_contracts.errors import ResourceExhausted
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.modeling.texts import moved
+from tasks.modeling.token_heads import EncoderTokenClassifier
+from tasks.modeling.units import Units
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.layout_choice import for_training, padding_a_step, reads_packed_texts
@@ -114,12 +119,12 @@ def every_layout(lengths):
     }
 
 
-def gradients(model, examples, layout, rows=None):
-    """Loss terms and gradients of one step over `rows`, all by default."""
-    rows = np.arange(len(examples)) if rows is None else rows
+def gradients(model, examples, layout, class_weights=CLASS_WEIGHTS):
+    """Loss terms and gradients of one step over all rows."""
+    rows = np.arange(len(examples))
     config = TrainingConfig(num_epochs=1, learning_rate=1e-3, max_grad_norm=1e9, precision="fp32")
     stepper = Stepper(
-        model, model, Objective(blend(0.6, 2.0), class_weights_C=CLASS_WEIGHTS),
+        model, model, Objective(blend(0.6, 2.0), class_weights_C=class_weights),
         torch.optim.SGD(model.parameters(), lr=0.0), config,
         examples=examples, pad_token_id=1, layout=layout,
     )  # fmt: skip
@@ -128,22 +133,62 @@ def gradients(model, examples, layout, rows=None):
     return {name: float(term) for name, term in terms.items()}, found, stepper
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_layout_gives_the_same_loss_and_gradient(examples, encoder, pooling):
-    """A text that sees its neighbour, or a normaliser of the pass instead of the step: the run is
-    faster and learns something else."""
-    model = make_model(encoder, pooling)
-    expected, reference, _ = gradients(model, examples, Layout("padded", 0))
+def assert_same_in_every_layout(model, examples, **options):
+    """Compare each layout with texts that are padded, in one pass."""
+    expected, reference, _ = gradients(model, examples, Layout("padded", 0), **options)
     # Zeros (biases of keys) hold rounding noise only: compare against the largest gradient.
     scale = max(float(gradient.abs().max()) for gradient in reference.values())
     for name, layout in every_layout(examples.input_ids.lengths).items():
-        terms, found, _ = gradients(model, examples, layout)
+        terms, found, _ = gradients(model, examples, layout, **options)
         assert terms == pytest.approx(expected, rel=1e-5), name
         for weight, gradient in reference.items():
             torch.testing.assert_close(
                 found[weight], gradient, rtol=1e-4, atol=1e-5 * scale, msg=f"{name}: {weight}"
             )
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_layout_gives_the_same_loss_and_gradient(examples, encoder, pooling):
+    """A text that sees its neighbour, or a normaliser of the pass instead of the step: the run is
+    faster and learns something else."""
+    assert_same_in_every_layout(make_model(encoder, pooling), examples)
+
+
+def units_of(examples, distribution):
+    """The same texts, read at some of their tokens: tags, or one start and one end a text."""
+    rng = np.random.default_rng(1)
+    lengths = examples.input_ids.lengths
+    positions = [np.union1d([0], np.flatnonzero(rng.random(n) < 0.5)) for n in lengths]
+    offsets = np.cumsum([0] + [len(one) for one in positions]).astype(np.int64)
+    if distribution == "classes":
+        labels, names = rng.integers(-1, NUM_CLASSES, offsets[-1]), tuple("abcde")
+    else:
+        labels, names = np.zeros(offsets[-1], dtype=np.int64), ("start", "end")
+        for text, (first, stop) in enumerate(pairwise(offsets)):
+            start, end = sorted(rng.integers(first, stop, 2))
+            labels[start] += 1
+            labels[end] += 2
+            labels[first:stop] = labels[first:stop] if text % 5 else -1
+    teacher_logits = rng.normal(size=(offsets[-1], len(names))).astype(np.float32)
+    return replace(
+        examples, labels=labels.astype(np.int64), teacher_logits=teacher_logits, label_names=names,
+        units=Units(offsets, np.concatenate(positions).astype(np.int32)), distribution=distribution,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("distribution", ["classes", "units"])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_answers_of_tokens_are_the_same_in_every_layout(examples, encoder, distribution):
+    """A tag read from the neighbour's token, or a softmax that runs into the next text: F1 falls
+    with the layout, and nobody looks there."""
+    read = units_of(examples, distribution)
+    torch.manual_seed(0)
+    shape = {"num_labels": len(read.label_names), "pooling": "mean", "dropout": 0.0}
+    weights = CLASS_WEIGHTS if distribution == "classes" else None
+    assert_same_in_every_layout(
+        EncoderTokenClassifier(encoder(), **shape), read, class_weights=weights
+    )
 
 
 @pytest.mark.parametrize("encoder", [xlm_roberta, modernbert])

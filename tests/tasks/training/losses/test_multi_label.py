@@ -67,9 +67,17 @@ def test_hard_labels_are_the_cross_entropy_of_each_class(promises):
     chosen = np.where(y == 1, np.log1p(np.exp(-z)), np.log1p(np.exp(z)))[[0, 2]]
     found = binary_hard_label_loss(logits, labels, normalizer=2)
     assert found.item() == pytest.approx(chosen.sum() / 4 / 2, rel=1e-5)
-    weights = torch.tensor([2.0, 1.0, 0.0, 1.0])
-    weighed = binary_hard_label_loss(logits, labels, normalizer=2, class_weights_C=weights)
-    assert weighed.item() == pytest.approx((chosen * weights.numpy()).sum() / 8, rel=1e-5)
+
+
+def test_a_weight_is_that_of_a_yes(promises):
+    """Weighing both answers alike: a rare class counts more, and says no as readily as before."""
+    logits = promises.draw(2, 4, seed=36)
+    labels = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0]])
+    weights = torch.tensor([2.0, 5.0, 0.0, 1.0])
+    z, y, w = logits.double().numpy(), labels.numpy(), weights.numpy()
+    expected = w * y * np.log1p(np.exp(-z)) + (1 - y) * np.log1p(np.exp(z))
+    found = binary_hard_label_loss(logits, labels, normalizer=2, class_weights_C=weights)
+    assert found.item() == pytest.approx(expected.sum() / 8, rel=1e-5)
 
 
 def test_smoothed_labels_are_between_no_and_yes(promises):
