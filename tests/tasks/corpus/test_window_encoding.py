@@ -79,6 +79,36 @@ def test_windows_by_hand(tokenizer):
     assert {row["example_id"] for row in rows} == {"0" * 32}
 
 
+@pytest.mark.parametrize(
+    ("text", "answer", "first", "last", "read"),
+    [
+        # part of a compound: the whole word is its unit, and no more
+        ("Die Berlinreise war schön.", "Berlin", 1, 1, "Berlinreise"),
+        # an umlaut of two code points does not end the word
+        ("In Ko\u0308ln regnet es", "Ko\u0308ln", 1, 1, "Ko\u0308ln"),
+        ("Er kam aus Köln-Deutz.", "Köln-Deutz", 3, 5, "Köln-Deutz"),
+        # article and conjunction are written together with the Arabic word
+        ("وصل إلى القاهرة اليوم", "قاهرة", 2, 2, "القاهرة"),
+        ("زار باريس وبرلين", "برلين", 2, 2, "وبرلين"),
+        # vowel signs belong to the letter before them
+        ("كَتَبَ محمد الرسالة", "محمد", 1, 1, "محمد"),
+        ("كَتَبَ محمد الرسالة", "كَتَبَ", 0, 0, "كَتَبَ"),
+        # a character a unit, beside words with spaces
+        ("他在2008年去了Berlin。", "2008年", 2, 3, "2008年"),
+        ("北京是中国的首都", "国的首", 4, 6, "国的首"),
+    ],
+)
+def test_the_units_of_an_answer_by_hand(tokenizer, text, answer, first, last, read):
+    """A start in the word before, or an end in the middle of a letter: every label is wrong by
+    one, in languages nobody here reads."""
+    row = {"text": text, "question": "谁?", "answer_starts": [text.index(answer)],
+           "answer_texts": [answer]}  # fmt: skip
+    (found,), _ = encoded(tokenizer, [row], max_length_tokens=64)
+    assert (found["start_unit"], found["end_unit"]) == (first, last)
+    units = segment(text)
+    assert text[units[first][0] : units[last][1]] == read
+
+
 def test_every_token_of_a_context_is_in_a_window(tokenizer):
     """A gap between two windows: the answer was in none."""
     text = " ".join("abcdefghij" * 5)
