@@ -4,6 +4,7 @@
         <role>/part-NNNNN.parquet   example_id, logits (float32, one a class, of the text or of each
                                     of its units; what a problem keeps: its signals contract)
         labels.json                 class order of the logits
+        thresholds.json             what else decides, where the teacher has it: its own, as tuned
 
 Each part is an artifact of its own, keyed by the teacher's and the part's bytes: new data is scored
 alone, a kill costs one part, and every student, seed and tuning trial shares the result. Logits are
@@ -29,7 +30,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 3
+VERSION = 4
 
 Role = Literal["train", "transfer", "validation", "test"]
 
@@ -102,7 +103,9 @@ def read_signals(
             num_reused += outcome.cached
     finally:
         _TEACHER.drop()  # the device's memory belongs to the next step
-    shutil.copyfile(teacher.path / "model" / "labels.json", workspace.output / "labels.json")
+    for name in ("labels.json", "thresholds.json"):
+        if (deciding := teacher.path / "model" / name).is_file():
+            shutil.copyfile(deciding, workspace.output / name)
     return StageSummary(facts={"rows": num_rows, "parts_reused": num_reused})
 
 

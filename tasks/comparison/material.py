@@ -187,14 +187,6 @@ class Material:
         logits = np.asarray(flat, dtype=np.float32).reshape(-1, len(self.label_names))
         return logits[:, self.class_order]
 
-    @property
-    def decided_by(self) -> Path:
-        """The folder whose thresholds.json decides what the signals say: the teacher's model, or
-        the signals' own where they are of several teachers."""
-        signals = self.path("teacher_signals")
-        is_combined = (signals / "combination.json").is_file()
-        return signals if is_combined else self.path("teacher") / "model"
-
     def has_signal(self, ids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Boolean mask of the ids the teacher has read."""
         return pc.is_in(ids, value_set=self._signal_ids)

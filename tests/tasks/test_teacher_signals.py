@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import weakref
 
 import pyarrow as pa
@@ -74,6 +75,21 @@ def test_signals_are_the_teachers_logits_of_each_row(made, store):
     ids = torch.tensor([[2, 7, 8, 3]])
     expected = model(ids, torch.ones_like(ids))[0].tolist()
     assert table["logits"].to_pylist()[1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_the_teacher_decides_by_goes_with_its_logits(made, store, publish):
+    """Thresholds left behind: everyone who reads the logits decides at one half."""
+
+    def tuned(output):
+        shutil.copytree(made["teacher"].path, output, dirs_exist_ok=True)
+        (output / "model" / "thresholds.json").write_text('{"thresholds": [0.3, 0.7]}')
+
+    teacher = publish(store, "teacher", tuned, config={"tuned": True})
+    for inputs, found in ((made, False), ({**made, "teacher": teacher}, True)):
+        signals = run_stage(STAGE, Config(precision="fp32"), inputs, store=store).artifact
+        path = signals.path / "thresholds.json"
+        assert path.is_file() == found
+    assert json.loads(path.read_text()) == {"thresholds": [0.3, 0.7]}
 
 
 def test_asking_for_another_role_reads_only_that_role(made, store):

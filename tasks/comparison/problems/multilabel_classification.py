@@ -1,7 +1,8 @@
 """Any number of C classes: decided class by class, at the thresholds each model was tuned to.
 
-Thresholds are read from the `thresholds.json` of a model's folder, where training left them after
-tuning on validation rows; 0.5 without it. Nothing here looks for a better one on test rows.
+Thresholds are read from the `thresholds.json` of a model's folder (the teacher's: of its signals),
+where training left them after tuning on validation rows; 0.5 without it. Nothing here looks for a
+better one on test rows.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class MultilabelClassification:
         roles = self.settings.train_on
         rows = material.rows("student", roles)
         rows = rows.take(pa.array(self.settings.floor_rows(len(rows), "linear floor")))
-        thresholds = self._thresholds(material.decided_by, of_teacher=True)
+        thresholds = self._thresholds(material.path("teacher_signals"), of_teacher=True)
         taught = self._decided(material.teacher_logits(rows["example_id"]), thresholds)
         known = np.asarray(rows["labels"].is_valid())
         texts = np.array(material.texts("student", roles, rows["example_id"]), dtype=object)
@@ -133,7 +134,7 @@ class MultilabelClassification:
     def _diagnose(self) -> Diagnostics:
         """Agreement of teacher and student (seed 0), each at its own thresholds."""
         material, roles = self.material, self.settings.train_on
-        thresholds = self._thresholds(material.decided_by, of_teacher=True)
+        thresholds = self._thresholds(material.path("teacher_signals"), of_teacher=True)
         learned = material.rows("student", roles)
         rows, described = diagnosed_rows(material, learned, train_on=roles, seed=self.settings.seed)
         known = learned.filter(pc.is_valid(learned["labels"]))
@@ -153,7 +154,7 @@ class MultilabelClassification:
         )
 
     def _of_teacher(self, rows: pa.Table) -> Answers:
-        thresholds = self._thresholds(self.material.decided_by, of_teacher=True)
+        thresholds = self._thresholds(self.material.path("teacher_signals"), of_teacher=True)
         return self._answers(rows, [(self.material.teacher_logits(rows["example_id"]), thresholds)])
 
     def _answers(self, rows: pa.Table, runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Answers:

@@ -2,7 +2,8 @@
 
 Contexts are read in windows; what was said of them is merged before an answer is chosen
 (`Problem.signal_table`). Whether a model refuses to answer depends on `null_threshold` in the
-`thresholds.json` of its folder, tuned on validation rows where it was trained; 0 without it.
+`thresholds.json` of its folder (the teacher's: of its signals), tuned on validation rows where it
+was trained; 0 without it.
 """
 
 from __future__ import annotations
@@ -128,7 +129,9 @@ class QuestionAnswering(UnitComparison):
         ids = said["example_id"]
         signals = self.material.signals(ids)
         texts = self.corpus(roles, ids, ["text"])["text"]
-        taught, confidences = _chosen(signals, texts, null_threshold(self.material.decided_by))
+        taught, confidences = _chosen(
+            signals, texts, null_threshold(self.material.path("teacher_signals"))
+        )
         return diagnose_answers(
             taught,
             _chosen(said, texts, null_threshold(model))[0],
@@ -151,7 +154,7 @@ class QuestionAnswering(UnitComparison):
         if not len(ids):
             return None
         known = self.corpus(self.settings.train_on, ids, _ANSWERS)
-        threshold = null_threshold(self.material.decided_by)
+        threshold = null_threshold(self.material.path("teacher_signals"))
         places, _ = _chosen(self.material.signals(ids), known["text"], threshold)
         right = [
             exact_match("" if place is None else text[place[0] : place[1]], gold, target)
@@ -161,7 +164,9 @@ class QuestionAnswering(UnitComparison):
 
     def _of_teacher(self, rows: pa.Table, language: str) -> Answers:
         signals = self.material.signals(pa.chunked_array([pc.unique(rows["example_id"])]))
-        return self._answers([(signals, null_threshold(self.material.decided_by))], language)
+        return self._answers(
+            [(signals, null_threshold(self.material.path("teacher_signals")))], language
+        )
 
     def _answers(self, said: Sequence[tuple[pa.Table, float]], language: str) -> Answers:
         """Answers of one system: what each seed said of the same contexts, and its threshold."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from data_contracts.errors import ContractViolation
@@ -221,17 +222,27 @@ def pseudo_labels(examples: Examples) -> Examples:
     return replace(examples, labels=choices)
 
 
-def decisions(logits: np.ndarray, units: Units | None, distribution: Distribution) -> np.ndarray:
+def decisions(
+    logits: np.ndarray,
+    units: Units | None,
+    distribution: Distribution,
+    *,
+    thresholds_C: np.ndarray | None = None,
+) -> np.ndarray:
     """What logits (A, C) decide, in the form of labels: int64, (A,), or (A, C) if binary.
 
     classes  the likeliest class                         units  bit 1 at the likeliest start of each
-    binary   1 where a class is likelier than not               text, bit 2 at the likeliest end
+    binary   1 where a class reaches its threshold              text, bit 2 at the likeliest end
     vectors  nothing, IGNORE_INDEX
+
+    Args:
+        thresholds_C: probabilities; one half if not given.
     """
     if distribution == "vectors":
         return np.full(len(logits), IGNORE_INDEX, dtype=np.int64)
     if distribution == "binary":
-        return (logits > 0).astype(np.int64)
+        wanted = 0.5 if thresholds_C is None else thresholds_C
+        return (expit(logits.astype(np.float64)) >= wanted).astype(np.int64)
     if distribution == "classes":
         return logits.argmax(1).astype(np.int64)
     assert units is not None

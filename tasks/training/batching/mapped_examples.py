@@ -43,7 +43,7 @@ from tasks.training.batching.ragged import RaggedIds
 from tasks.training.batching.signal_join import SignalJoin
 from tasks.training.losses import IGNORE_INDEX
 
-VERSION = 3
+VERSION = 4
 _UINT16_TOKENS = 65_536
 
 
@@ -205,7 +205,10 @@ def write_examples(
                 logits, answers = problem.soft_targets(table, signals, answers, order=join.order)
                 num_classes = logits.shape[1]
                 files.put("logits", logits.astype(np.float32, copy=False))
-                files.put("choices", decisions(logits, answers.units, problem.distribution))
+                choices = decisions(
+                    logits, answers.units, problem.distribution, thresholds_C=join.thresholds_C
+                )
+                files.put("choices", choices)
             ids = RaggedIds.from_arrow(table["input_ids"])
             values = ids.values[ids.offsets[0] : ids.offsets[-1]]
             files.put("token_ids", values.astype(dtype, copy=False))

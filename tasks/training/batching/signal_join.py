@@ -50,6 +50,8 @@ class SignalJoin:
 
     Attributes:
         order: for each class of the reader its number in the signals.
+        thresholds_C: for each class of the reader the probability from which the teacher says yes;
+            None where it decides otherwise.
     """
 
     def __init__(
@@ -63,6 +65,11 @@ class SignalJoin:
         """
         self._signals, self._key = signals, tuple(key)
         self.order = class_order(signals, label_names)
+        self.thresholds_C: np.ndarray | None = None
+        if (path := signals / "thresholds.json").is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if "thresholds" in found:
+                self.thresholds_C = np.array(found["thresholds"], np.float64)[list(self.order)]
 
     def rows(self, part: str, table: pa.Table) -> pa.Table:
         """The signals of the rows of `table`, of the part `part` (role/file), in their order.

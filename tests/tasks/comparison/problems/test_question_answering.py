@@ -153,12 +153,12 @@ def test_agreement_is_that_of_answers_to_validation_questions_both_read(evaluate
     threshold = float(np.median([margin for margin, _ in taught.values()]))
 
     def tuned(output):
-        shutil.copytree(inputs["teacher"].path / "model", output / "model")
-        thresholds = json.dumps({"null_threshold": threshold})
-        (output / "model" / "thresholds.json").write_text(thresholds)
+        shutil.copytree(inputs["teacher_signals"].path, output, dirs_exist_ok=True)
+        (output / "thresholds.json").write_text(json.dumps({"null_threshold": threshold}))
 
     store = ArtifactStore(inputs["teacher"].path.parents[2])
-    refusing = {**inputs, "teacher": publish(store, "teacher", tuned, config={"tuned": True})}
+    signals = publish(store, "teacher_signals", tuned, config={"tuned": True})
+    refusing = {**inputs, "teacher_signals": signals}
     again = QuestionAnswering(Material(refusing, "en", "zh"), Settings())._diagnose()
     gold = {id_of("transfer", "zh", i): row for i, row in enumerate(rows_of("transfer", "zh"))}
     for found, limit in ((report.diagnostics, 0.0), (again, threshold)):

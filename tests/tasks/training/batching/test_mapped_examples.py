@@ -1,6 +1,7 @@
 """Mapped examples hold what the Parquet parts hold, and cost no memory."""
 
 import json
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,7 +13,8 @@ import pytest
 
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation
-from tasks.corpus.tables import write_table
+from tasks.corpus.tables import read_table, write_table
+from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.examples import pseudo_labels
 from tasks.training.batching.mapped_examples import map_examples
@@ -188,7 +190,8 @@ import sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from data_contracts.artifacts import StageSummary
-from tasks.corpus.tables import write_table
+from tasks.corpus.tables import read_table, write_table
+from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.mapped_examples import map_examples
@@ -260,3 +263,39 @@ def test_rows_and_labels_are_kept_by_language(store):
         label if spoken == "en" else -1
         for (_, _, label), spoken in zip(rows, languages, strict=True)
     ]
+
+
+def test_the_teacher_decides_at_its_own_thresholds(store, publish, tmp_path):
+    """A student of "hard pseudo-labels" taught other labels than the teacher gives: a baseline that
+    is weaker than it is, and distillation's gain over it."""
+    names = ["lamp", "music", "door"]
+
+    def rows_of(role, language):
+        for number in range(8):
+            chosen = [name for i, name in enumerate(names) if number >> i & 1]
+            yield {
+                "text": " ".join(["turn", "on", *chosen]),
+                "parallel_text": None,
+                "labels": chosen,
+            }
+
+    inputs = make_inputs(store, publish, "multilabel_classification", rows_of, names, num_seeds=1)
+    said = read_table(inputs["teacher_signals"].path / "transfer" / "part-1.parquet")
+    probabilities = 1 / (1 + np.exp(-np.array(said["logits"].to_pylist(), dtype=np.float64)))
+    thresholds = np.quantile(probabilities, 0.3, axis=0)
+
+    def write_signals(output):
+        # the teacher counts its classes in another order than the student
+        shutil.copytree(inputs["teacher_signals"].path, output, dirs_exist_ok=True)
+        (output / "labels.json").write_text(json.dumps({"labels": ["door", "lamp", "music"]}))
+        (output / "thresholds.json").write_text(json.dumps({"thresholds": thresholds.tolist()}))
+
+    signals = publish(ArtifactStore(tmp_path), "teacher_signals", write_signals)
+    examples = map_examples(
+        inputs["student_tokens"], ["transfer"], problem="multilabel_classification",
+        signals=signals, workspace=Workspace(store.root, store.root, store),
+    )  # fmt: skip
+    expected = (probabilities >= thresholds)[:, [1, 2, 0]]
+    assert 0 < expected.mean() < 1
+    assert (pseudo_labels(examples).labels == expected).all()
+    assert (expected != (probabilities[:, [1, 2, 0]] >= 0.5)).any()
