@@ -107,11 +107,25 @@ class QuestionAnswering(UnitComparison):
                 *(groups if len(groups) > 1 else ()),
                 *domain_groups(self.material, answers, self.measures),
             ),
+            notes=self._notes(student),
         )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
         """Places of characters, [start, end]: no text of the context is repeated."""
         return structured_predictions(answers, seed_index)
+
+    def _notes(self, student: Answers) -> tuple[str, ...]:
+        """How many right answers are longer than any that is given."""
+        ids = pa.chunked_array([pa.array(student.example_ids, pa.string())])
+        texts = self.corpus(["test"], ids, ["text"])["text"]
+        lengths = [num_units(text, gold) for text, gold in zip(texts, student.labels, strict=True)]
+        if not (too_long := sum(length > MAX_ANSWER_UNITS for length in lengths)):
+            return ()
+        return (
+            f"{too_long:,} of {len(lengths):,} test questions have no right answer of at most "
+            f"{MAX_ANSWER_UNITS} words (characters in scripts without spaces): no system here can "
+            "give it whole, nor does the registered model, unless max_answer_length is raised.",
+        )
 
     def _diagnose(self) -> Diagnostics | None:
         """Agreement of teacher and student (seed 0) on contexts that both have read."""
@@ -199,6 +213,15 @@ class QuestionAnswering(UnitComparison):
             ]
             statistics.append(answer_statistics(answers, corpus["answer_texts"], language))
         return Answers(tuple(ids.to_pylist()), gold, [*runs], tuple(statistics), confidences)
+
+
+def num_units(text: str, gold: Sequence[Place]) -> int:
+    """Units of the shortest right answer, by its places in `text`; 0 if there is none."""
+    units = segment(text)
+    return min(
+        (sum(a < end and b > start for a, b in units) for start, end in gold),
+        default=0,
+    )
 
 
 def _first(rows: pa.Table, most: int) -> pa.Table:

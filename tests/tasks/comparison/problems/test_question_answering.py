@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from data_contracts.evaluation import EvaluationReport
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
-from tasks.comparison.problems.question_answering import QuestionAnswering
+from tasks.comparison.problems.question_answering import QuestionAnswering, num_units
 from tasks.corpus.tables import read_table
 from tasks.corpus.units import segment
 from tasks.evaluation import STAGE, Config, SpeedConfig
@@ -142,6 +143,22 @@ def test_scores_are_means_over_questions(evaluated):
     assert report.primary.name == "answer_f1"
     assert report.classes is None
     assert not (artifact.path / "plots" / "confusion_matrix.png").exists()
+
+
+def test_answers_too_long_to_be_given_are_told(evaluated, monkeypatch):
+    """A score that no system can pass, read as what distillation lost."""
+    inputs, _, report = evaluated
+    assert num_units("他在2008年8月去了Berlin。", [(2, 9), (11, 17)]) == 1
+    assert num_units("他在2008年8月去了Berlin。", [(2, 9)]) == 4
+    assert num_units("没有", []) == 0
+    assert not any("no right answer" in note for note in report.notes)
+    module = sys.modules[QuestionAnswering.__module__]
+    monkeypatch.setattr(module, "MAX_ANSWER_UNITS", 0)
+    compared = QuestionAnswering(Material(inputs, "en", "zh"), Settings())
+    answers = {"student": compared.answer_models([inputs["student_0"].path / "model"])}
+    # of four questions two are answered in their context
+    (note,) = compared.sections(answers).notes
+    assert note.startswith("2 of 4 test questions have no right answer of at most 0 words")
 
 
 def test_agreement_is_that_of_answers_to_validation_questions_both_read(evaluated, publish):
