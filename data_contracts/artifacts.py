@@ -11,6 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+THRESHOLDS_FILE = "thresholds.json"
+"""What decides beside the largest logit, in the folder of a model and of what a teacher said."""
+
 
 class Frozen(BaseModel):
     """Base of every record here: immutable, and unknown keys are refused."""

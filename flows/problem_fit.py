@@ -55,8 +55,6 @@ def check_problem(recipe: Recipe) -> None:
                 "of a question differ in how many units can answer: set it to 0"
             )
     _check_pairs(recipe)
-    if recipe.problem == "question_answering":
-        _check_unsoftened(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
     kinds = [term.kind for term in recipe.distillation.terms]
     if fit is not None and (unfit := [kind for kind in kinds if kind not in fit]):
@@ -69,6 +67,8 @@ def check_problem(recipe: Recipe) -> None:
             f"distillation.terms holds {', '.join(unfit)}, which compares vectors of sentences, "
             f"but the answers of {recipe.problem} are classes: use it with sentence_embedding"
         )
+    if recipe.problem == "question_answering":
+        _check_unsoftened(recipe)
 
 
 def _check_unsoftened(recipe: Recipe) -> None:
@@ -77,18 +77,15 @@ def _check_unsoftened(recipe: Recipe) -> None:
     The sum of softened masses is another one: what the slot learns would depend on where windows
     are cut.
     """
-    softened = {
-        term.title: term.temperature
-        for term in recipe.student_config(0).objective.loss_terms
-        if isinstance(term, SoftenedTerm) and term.temperature != 1.0
-    }
-    for name, temperature in softened.items():
-        told = f"{temperature:g}" if isinstance(temperature, float) else "a schedule's"
-        raise ValueError(
-            f"distillation softens {name} by a temperature of {told}, but of answers outside its "
-            "window a student learns the teacher's summed probability, which has none: set "
-            "distillation.temperature, or that of the term, to 1.0"
-        )
+    for term in recipe.distillation.objective.loss_terms:
+        if isinstance(term, SoftenedTerm) and term.temperature != 1.0:
+            number = isinstance(term.temperature, float)
+            told = f"of {term.temperature:g}" if number else "that follows a schedule"
+            raise ValueError(
+                f"distillation softens {term.title} by a temperature {told}, but of answers "
+                "outside its window a student learns the teacher's summed probability, which has "
+                "none: set distillation.temperature, or that of the term, to 1.0"
+            )
 
 
 def _check_pairs(recipe: Recipe) -> None:

@@ -30,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from data_contracts.artifacts import Artifact, Frozen, StageSummary
+from data_contracts.artifacts import THRESHOLDS_FILE, Artifact, Frozen, StageSummary
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
@@ -211,7 +211,7 @@ def combine_signals(
     if "tokens" in inputs:
         thresholds = combined_thresholds(problem, inputs["tokens"].path, workspace.output)
         if thresholds is not None:
-            write_json(workspace.output / "thresholds.json", thresholds)
+            write_json(workspace.output / THRESHOLDS_FILE, thresholds)
     told = {
         name: {"score": score, "mean_share": round(share, 6)}
         for name, score, share in zip(

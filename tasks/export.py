@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from data_contracts.artifacts import Artifact, StageSummary
+from data_contracts.artifacts import THRESHOLDS_FILE, Artifact, StageSummary
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
@@ -26,7 +26,6 @@ VERSION = 4
 
 INT8_FILE = "model.int8.onnx"
 SERVING_FILE = "serving.json"
-THRESHOLDS_FILE = "thresholds.json"
 WINDOW_FACTS = ("max_question_tokens", "window_stride_tokens")
 
 

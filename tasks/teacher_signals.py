@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from data_contracts.artifacts import Artifact, StageSummary
+from data_contracts.artifacts import THRESHOLDS_FILE, Artifact, StageSummary
 from tasks.runtime.keeping import Kept
 from tasks.runtime.shards import SHARD_RUNNER, Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
 VERSION = 4
+_PART_VERSION = 3
 
 Role = Literal["train", "transfer", "validation", "test"]
 
@@ -81,7 +82,7 @@ def read_signals(
     )
     shards = [
         Shard(
-            Stage("teacher_signals_part", VERSION, score_part),
+            Stage("teacher_signals_part", _PART_VERSION, score_part),
             PartConfig(
                 batch_tokens=config.batch_tokens,
                 precision=config.precision,
@@ -103,7 +104,7 @@ def read_signals(
             num_reused += outcome.cached
     finally:
         _TEACHER.drop()  # the device's memory belongs to the next step
-    for name in ("labels.json", "thresholds.json"):
+    for name in ("labels.json", THRESHOLDS_FILE):
         if (deciding := teacher.path / "model" / name).is_file():
             shutil.copyfile(deciding, workspace.output / name)
     return StageSummary(facts={"rows": num_rows, "parts_reused": num_reused})

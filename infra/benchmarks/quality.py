@@ -5,8 +5,8 @@
     --join PATTERN     tables of the test rows, `{language}` in their name, with a text and a key
                        that is the same for one sentence in all languages; with --corpus: scores
                        over all languages, whose intervals resample sentences, not rows
-    --against OTHER    evaluation of a run with the same test rows: its student stands in the last
-                       table, compared in pairs
+    --against OTHER    evaluation of a run with the same test rows: its student, compared in pairs,
+                       in the table over all languages, or without --corpus as a last line
 
 A student of several languages answers one sentence in each: its answers hang together, and an
 interval that takes them for independent is too narrow. The sums of all languages' answers to one
@@ -16,10 +16,10 @@ sentence are therefore drawn together (a cluster bootstrap).
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, stdev
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,7 @@ def main() -> None:
     if by_language := [group for group in report.groups if group.column == "language"]:
         print("\n" + "\n".join(language_table(report, by_language)))
     other = f"Student of {read_report(asked.against).recipe}" if asked.against else ""
-    if asked.corpus and asked.join:
+    if asked.corpus:
         rights = rights_by_sentence(report, asked.evaluation, asked)
         if asked.against:
             theirs = rights_by_sentence(read_report(asked.against), asked.against, asked)
@@ -92,10 +92,11 @@ def against_line(name: str, student: Measured, other: Measured) -> str:
     Raises: ValueError if the test rows are not the same.
     """
     gain, by_seed = difference(student, other)
-    spread = f" ± {stdev(other.scores):.1f}" if len(other.scores) > 1 else ""
+    spread = f" ± {statistics.stdev(other.scores):.1f}" if len(other.scores) > 1 else ""
     told = ", ".join(f"{one:+.1f}" for one in by_seed)
     return (
-        f"| {name} ({other.num_parameters:,} parameters) | {mean(other.scores):.1f}{spread} "
+        f"| {name} ({other.num_parameters:,} parameters) "
+        f"| {statistics.mean(other.scores):.1f}{spread} "
         f"| {100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] "
         f"(by seed {told}) |"
     )

@@ -87,6 +87,11 @@ def _kind(character: str) -> int:
     return _ALONE
 
 
+def units_inside(units: Sequence[Unit], start: int, end: int) -> list[int]:
+    """Numbers of the units of which at least a character lies in [start, end)."""
+    return [number for number, unit in enumerate(units) if unit[0] < end and unit[1] > start]
+
+
 def align_spans(units: Sequence[Unit], spans: Sequence[tuple[int, int, str]]) -> list[str]:
     """The IOB2 tag of each unit: O, or B- or I- and the span's label.
 

@@ -24,7 +24,7 @@ from tasks.corpus.pair_encoding import pair_frame
 from tasks.corpus.rows.kind import Reading, Tokenized, question_limit
 from tasks.corpus.tokenizing import unknown_id
 from tasks.corpus.unit_encoding import word_marks
-from tasks.corpus.units import Unit, segment, unit_positions
+from tasks.corpus.units import Unit, segment, unit_positions, units_inside
 
 pc: Any = pyarrow.compute
 
@@ -140,5 +140,5 @@ def _answer_units(row: dict[str, Any], units: Sequence[Unit]) -> tuple[int, int]
         return NO_ANSWER, NO_ANSWER
     start = row["answer_starts"][0]
     end = start + len(row["answer_texts"][0])
-    inside = [number for number, unit in enumerate(units) if unit[0] < end and unit[1] > start]
+    inside = units_inside(units, start, end)
     return inside[0], inside[-1]

@@ -34,7 +34,7 @@ _ARTICLES = {
     "de": re.compile(r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b"),
     "es": re.compile(r"\b(un|una|unos|unas|el|la|los|las)\b"),
     "vi": re.compile(r"\b(của|là|cái|chiếc|những)\b"),
-    "ar": re.compile(r"\bال"),
+    "ar": re.compile(r"(?<!\S)ال"),  # `\b` would also see a word begin behind a vowel sign
 }
 _NO_ARTICLES = re.compile(r"(?!)")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import expit
 
 from data_contracts.evaluation import ClassRow, ClassTable, Metric
 from tasks.metrics.classification import FloatArray, IntArray
@@ -54,6 +55,13 @@ SUBSET_ACCURACY = Measure(
     is_mean=True,
 )
 MEASURES = (MICRO_F1, MACRO_F1, SUBSET_ACCURACY)
+
+
+def decided_classes(
+    logits_NC: FloatArray, thresholds_C: FloatArray | float = DEFAULT_THRESHOLD
+) -> IntArray:
+    """1 where a class's probability reaches its threshold, else 0: int64, (N, C)."""
+    return (expit(logits_NC.astype(np.float64)) >= thresholds_C).astype(np.int64)
 
 
 def multilabel_answers(

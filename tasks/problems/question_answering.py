@@ -154,7 +154,8 @@ class QuestionAnswering(UnitProblem):
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
     ) -> dict[str, float]:
-        """`answer_f1` of units, `exact_match`, in [0, 1] a context; `loss` in nats a bound.
+        """`answer_f1` of units, `exact_match`, in [0, 1] a context; `loss` in nats a labelled
+        window, start and end together.
 
         With the threshold that these rows give, as the model is delivered: what a student takes
         from an unsure teacher is spread over units, and "no answer", one slot, would win of itself.

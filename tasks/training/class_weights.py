@@ -20,7 +20,7 @@ _POWERS = {"sqrt": 0.5, "balanced": 1.0}
 
 
 def class_weights(labels: np.ndarray, *, num_labels: int, kind: ClassWeights) -> Tensor | None:
-    """Weights that fall with the frequency of a class and average 1 over the labelled examples.
+    """Weights that fall with the frequency of a class and average 1 over the examples (or yeses).
 
     Args:
         labels: int64, (answers,), IGNORE_INDEX where one has none; (answers, classes) of 0 and 1

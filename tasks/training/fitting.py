@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch import nn
 
-from data_contracts.artifacts import StageSummary
+from data_contracts.artifacts import THRESHOLDS_FILE, StageSummary
 from data_contracts.errors import RecipeError
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
@@ -166,7 +166,7 @@ def deliver(
     folder = output / "model"
     write_model(model, folder, task, tokens)
     if task.has_thresholds:
-        write_json(folder / "thresholds.json", held_out.thresholds(model))
+        write_json(folder / THRESHOLDS_FILE, held_out.thresholds(model))
 
 
 def write_model(model: EncoderWithHead, folder: Path, task: Problem, tokens: Path) -> None:

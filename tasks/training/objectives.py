@@ -92,7 +92,8 @@ class Objective:
     Args:
         loss_terms: what is added up; see `objective_config`.
         is_binary: each class is a decision of its own, where several may be right.
-        label_smoothing, class_weights_C: of the hard term; see `hard_label_loss`.
+        label_smoothing, class_weights_C: of the hard term; see `hard_label_loss` and
+            `binary_hard_label_loss`.
         total_steps: planned for the training: what schedules run over.
     Raises: ValueError if a term compares classes that exclude one another, and `is_binary`.
     """

@@ -37,7 +37,7 @@ def test_label_smoothing_over_units_is_refused():
         ({"terms": [{"kind": "hard"}, {"kind": "jsd", "temperature": 4.0}]}, "softens jsd by"),
         (
             {"terms": [{"kind": "kl", "temperature": {"start": 4.0, "end": 1.0}}]},
-            "a temperature of a schedule's",
+            "a temperature that follows a schedule",
         ),
     ],
 )

@@ -16,15 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-from scipy.special import expit
 
+from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
 from tasks.comparison.diagnosis import diagnosed_rows
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, labelled
 from tasks.comparison.problem import Sections, Settings
-from tasks.comparison.problems.question_answering import THRESHOLDS_FILE
 from tasks.comparison.structured import structured_predictions
 from tasks.metrics.answering import Answerer, Text, answer_all
 from tasks.metrics.diagnostics import diagnose_sets
@@ -32,6 +31,7 @@ from tasks.metrics.floors import linear_probabilities
 from tasks.metrics.multilabel import (
     DEFAULT_THRESHOLD,
     MEASURES,
+    decided_classes,
     multilabel_answers,
     multilabel_table,
 )
@@ -94,7 +94,7 @@ class MultilabelClassification:
         rows = material.rows("student", roles)
         rows = rows.take(pa.array(self.settings.floor_rows(len(rows), "linear floor")))
         thresholds = self._thresholds(material.path("teacher_signals"), of_teacher=True)
-        taught = self._decided(material.teacher_logits(rows["example_id"]), thresholds)
+        taught = decided_classes(material.teacher_logits(rows["example_id"]), thresholds)
         known = np.asarray(rows["labels"].is_valid())
         texts = np.array(material.texts("student", roles, rows["example_id"]), dtype=object)
         if self.settings.linear:
@@ -140,14 +140,16 @@ class MultilabelClassification:
         known = learned.filter(pc.is_valid(learned["labels"]))
         right = None
         if len(known):
-            pseudo_labels = self._decided(material.teacher_logits(known["example_id"]), thresholds)
+            pseudo_labels = decided_classes(
+                material.teacher_logits(known["example_id"]), thresholds
+            )
             right = float((pseudo_labels == self._labels(known)).all(axis=1).mean())
         logits = material.teacher_logits(rows["example_id"])
         model = material.seeds("student")[0].path / "model"
         return diagnose_sets(
             logits,
-            self._decided(logits, thresholds),
-            self._decided(self._logits(model, rows), self._thresholds(model)),
+            decided_classes(logits, thresholds),
+            decided_classes(self._logits(model, rows), self._thresholds(model)),
             material.label_names,
             rows=described,
             pseudo_label_accuracy=right,
@@ -161,7 +163,7 @@ class MultilabelClassification:
         return multilabel_answers(
             rows["example_id"].to_pylist(),
             self._labels(rows),
-            [self._decided(logits, thresholds) for logits, thresholds in runs],
+            [decided_classes(logits, thresholds) for logits, thresholds in runs],
         )
 
     def _labels(self, rows: pa.Table) -> np.ndarray:
@@ -171,12 +173,9 @@ class MultilabelClassification:
             found[row, classes or []] = 1
         return found
 
-    def _decided(self, logits: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-        return (expit(logits.astype(np.float64)) >= thresholds).astype(np.int64)
-
-    def _thresholds(self, model: Path, *, of_teacher: bool = False) -> np.ndarray:
-        """(C,), classes as in `label_names`."""
-        path = model / THRESHOLDS_FILE
+    def _thresholds(self, folder: Path, *, of_teacher: bool = False) -> np.ndarray:
+        """(C,), of the model or the signals in `folder`, classes as in `label_names`."""
+        path = folder / THRESHOLDS_FILE
         if not path.is_file():
             return np.full(len(self.material.label_names), DEFAULT_THRESHOLD)
         found = np.array(json.loads(path.read_text(encoding="utf-8"))["thresholds"], np.float64)

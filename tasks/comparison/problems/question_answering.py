@@ -17,13 +17,14 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
 from tasks.comparison.problems.units import UnitComparison, pc
 from tasks.comparison.structured import structured_predictions
-from tasks.corpus.units import segment
+from tasks.corpus.units import segment, units_inside
 from tasks.metrics.answer_floors import ANSWER_FLOORS, Place
 from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span
 from tasks.metrics.answer_texts import MEASURES, answer_statistics, exact_match
@@ -35,7 +36,6 @@ from tasks.metrics.systems import Answers, group_scores
 from tasks.runtime.seeding import generator
 
 _ANSWERS = ["text", "answer_starts", "answer_texts"]
-THRESHOLDS_FILE = "thresholds.json"
 _MAX_DIAGNOSED = 2000
 
 
@@ -118,7 +118,9 @@ class QuestionAnswering(UnitComparison):
         """How many right answers are longer than any that is given."""
         ids = pa.chunked_array([pa.array(student.example_ids, pa.string())])
         texts = self.corpus(["test"], ids, ["text"])["text"]
-        lengths = [num_units(text, gold) for text, gold in zip(texts, student.labels, strict=True)]
+        lengths = [
+            shortest_answer(text, gold) for text, gold in zip(texts, student.labels, strict=True)
+        ]
         if not (too_long := sum(length > MAX_ANSWER_UNITS for length in lengths)):
             return ()
         return (
@@ -215,13 +217,10 @@ class QuestionAnswering(UnitComparison):
         return Answers(tuple(ids.to_pylist()), gold, [*runs], tuple(statistics), confidences)
 
 
-def num_units(text: str, gold: Sequence[Place]) -> int:
+def shortest_answer(text: str, gold: Sequence[Place]) -> int:
     """Units of the shortest right answer, by its places in `text`; 0 if there is none."""
     units = segment(text)
-    return min(
-        (sum(a < end and b > start for a, b in units) for start, end in gold),
-        default=0,
-    )
+    return min((len(units_inside(units, *place)) for place in gold), default=0)
 
 
 def _first(rows: pa.Table, most: int) -> pa.Table:
@@ -270,9 +269,13 @@ def _entropies(said: pa.Table) -> np.ndarray:
     ).mean(axis=0)
 
 
-def null_threshold(model: Path) -> float:
-    """By how much "no answer" must be ahead to win, as the model in a folder was tuned."""
-    path = model / THRESHOLDS_FILE
+def null_threshold(folder: Path) -> float:
+    """By how much "no answer" must be ahead to win, as the model of a folder was tuned.
+
+    Args:
+        folder: with its weights, or with what it said.
+    """
+    path = folder / THRESHOLDS_FILE
     if not path.is_file():
         return 0.0
     return float(json.loads(path.read_text(encoding="utf-8")).get("null_threshold", 0.0))

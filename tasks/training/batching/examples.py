@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from scipy.special import expit
 from torch import Tensor
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_language
 from tasks.corpus.tables import read_table
+from tasks.metrics.multilabel import DEFAULT_THRESHOLD, decided_classes
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import Units
 from tasks.problems import Problem
@@ -214,7 +214,7 @@ def examples_of(problem: Problem, table: pa.Table, label_names: Sequence[str]) -
 
 
 def pseudo_labels(examples: Examples) -> Examples:
-    """`examples` labelled by the teacher's first choice, whatever labels they carried."""
+    """`examples` labelled by what the teacher decides, whatever labels they carried."""
     assert examples.teacher_logits is not None, "pseudo-labels need teacher logits"
     choices = examples.teacher_choices
     if choices is None:
@@ -241,8 +241,7 @@ def decisions(
     if distribution == "vectors":
         return np.full(len(logits), IGNORE_INDEX, dtype=np.int64)
     if distribution == "binary":
-        wanted = 0.5 if thresholds_C is None else thresholds_C
-        return (expit(logits.astype(np.float64)) >= wanted).astype(np.int64)
+        return decided_classes(logits, DEFAULT_THRESHOLD if thresholds_C is None else thresholds_C)
     if distribution == "classes":
         return logits.argmax(1).astype(np.int64)
     assert units is not None

@@ -8,7 +8,7 @@
         logits.bin      float32, (answers, classes)
         teacher_token_ids.bin, teacher_offsets.bin  int32, int64: as the teacher reads the rows
         groups.bin      int64, (rows,)              where a text comes from, if asked for
-        choices.bin     int64, as the labels: what the logits decide
+        choices.bin     int64, as the labels: what the teacher decides
         examples.json   shapes, labels
 
 A text is one answer; problems that answer for the units of a text have the unit files too.

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
 
@@ -66,7 +67,7 @@ class SignalJoin:
         self._signals, self._key = signals, tuple(key)
         self.order = class_order(signals, label_names)
         self.thresholds_C: np.ndarray | None = None
-        if (path := signals / "thresholds.json").is_file():
+        if (path := signals / THRESHOLDS_FILE).is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if "thresholds" in found:
                 self.thresholds_C = np.array(found["thresholds"], np.float64)[list(self.order)]

@@ -23,6 +23,7 @@ from tasks.metrics.statistics import scores_of
         ("القاهرة", ["قاهرة"], "ar", 1, 1),
         ("في القاهرة الكبرى", ["قاهرة"], "ar", 0, 2 * 1 / (3 + 1)),
         ("رجال", ["رج"], "ar", 0, 0),
+        ("فعّال", ["فعّ"], "ar", 0, 0),
         # By character; full-width punctuation and white space do not count.
         ("北京市。", ["北京市"], "zh", 1, 1),
         ("北 京", ["北京"], "zh-Hans", 1, 1),

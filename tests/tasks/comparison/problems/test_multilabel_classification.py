@@ -117,7 +117,6 @@ def test_several_teachers_are_scored_at_thresholds_of_their_mean(evaluated, publ
 
     def combined(output):
         shutil.copytree(inputs["teacher_signals"].path, output, dirs_exist_ok=True)
-        (output / "combination.json").write_text("{}")
         (output / "thresholds.json").write_text(json.dumps({"thresholds": in_order.tolist()}))
 
     store = ArtifactStore(tmp_path)

@@ -11,7 +11,7 @@ import torch
 from data_contracts.evaluation import EvaluationReport
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
-from tasks.comparison.problems.question_answering import QuestionAnswering, num_units
+from tasks.comparison.problems.question_answering import QuestionAnswering, shortest_answer
 from tasks.corpus.tables import read_table
 from tasks.corpus.units import segment
 from tasks.evaluation import STAGE, Config, SpeedConfig
@@ -148,9 +148,9 @@ def test_scores_are_means_over_questions(evaluated):
 def test_answers_too_long_to_be_given_are_told(evaluated, monkeypatch):
     """A score that no system can pass, read as what distillation lost."""
     inputs, _, report = evaluated
-    assert num_units("他在2008年8月去了Berlin。", [(2, 9), (11, 17)]) == 1
-    assert num_units("他在2008年8月去了Berlin。", [(2, 9)]) == 4
-    assert num_units("没有", []) == 0
+    assert shortest_answer("他在2008年8月去了Berlin。", [(2, 9), (11, 17)]) == 1
+    assert shortest_answer("他在2008年8月去了Berlin。", [(2, 9)]) == 4
+    assert shortest_answer("没有", []) == 0
     assert not any("no right answer" in note for note in report.notes)
     module = sys.modules[QuestionAnswering.__module__]
     monkeypatch.setattr(module, "MAX_ANSWER_UNITS", 0)

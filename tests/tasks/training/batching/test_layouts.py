@@ -169,7 +169,8 @@ def units_of(examples, distribution):
             start, end = sorted(rng.integers(first, stop, 2))
             labels[start] += 1
             labels[end] += 2
-            labels[first:stop] = labels[first:stop] if text % 5 else -1
+            if text % 5 == 0:
+                labels[first:stop] = -1
     teacher_logits = rng.normal(size=(offsets[-1], len(names))).astype(np.float32)
     return replace(
         examples, labels=labels.astype(np.int64), teacher_logits=teacher_logits, label_names=names,

@@ -190,8 +190,7 @@ import sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from data_contracts.artifacts import StageSummary
-from tasks.corpus.tables import read_table, write_table
-from tasks.runtime.artifacts import ArtifactStore
+from tasks.corpus.tables import write_table
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.mapped_examples import map_examples
