@@ -189,11 +189,12 @@ class Recipe(RecipeBase):
                 f"{self.source_language}: add it to student.languages and the role train to "
                 "distillation.train_on"
             )
-        unlabelled = [s.name for s in student_rows if not is_labelled(s)]
-        if self.baselines.supervised and len(unlabelled) == len(student_rows):
+        in_target = [s for s in student_rows if s.language == self.target_language]
+        if self.baselines.supervised and not any(map(is_labelled, in_target)):
             raise ValueError(
-                f"baselines.supervised needs gold labels, but {', '.join(unlabelled)} has none: "
-                "name a label column, or set baselines.supervised to false"
+                f"baselines.supervised needs gold labels in {self.target_language}, but "
+                f"{', '.join(s.name for s in in_target) or 'no source'} has none: name a label "
+                "column, or set baselines.supervised to false"
             )
 
     @property

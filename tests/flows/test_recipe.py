@@ -156,6 +156,16 @@ def test_the_supervised_bound_needs_labels(tiny):
         check_recipe(values, name="tiny")
 
 
+def test_the_supervised_bound_is_not_made_of_source_labels():
+    """English labels called the bound of a Chinese student: it was the zero-shot student again."""
+    bound = "baselines.supervised=true"
+    with pytest.raises(RecipeError, match="needs gold labels in zh, but zh-text has none"):
+        read_recipe("ner", [bound])
+    tags = "data.sources.3.columns={words: tokens, tags: ner_tags}"
+    names = "data.sources.3.label_names=[O, B-PER, I-PER, B-ORG, I-ORG, B-LOC, I-LOC]"
+    assert read_recipe("ner", [bound, tags, names]).baselines.supervised
+
+
 def test_a_student_that_starts_from_the_teacher_gets_it(tiny):
     """The key of a student would not know which teacher its weights were copied from."""
     values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
