@@ -84,7 +84,7 @@ def test_problems_without_what_is_compared_are_refused(tiny, problem, term, mess
         source["columns"] = {"text": "text", "spans": "label"}
         if problem == "question_answering":
             source["columns"] = {"text": "text", "question": "label", "answers": "label"}
-    values["distillation"]["temperature"] = 1.0  # as answers to questions need it
+    values["distillation"] = {"temperature": 1.0}  # as answers to questions need it
     values["registration"]["example_texts"] = (
         [["一", "二"]] if problem == "question_answering" else ["一"]
     )
@@ -98,7 +98,7 @@ def test_windows_of_questions_are_compared_if_both_cut_them_alike(tiny):
     for source in values["data"]["sources"]:
         source.pop("parallel_language", None)
         source["columns"] = {"text": "text", "question": "label", "answers": "label"}
-    values["distillation"]["temperature"] = 1.0
+    values["distillation"] = {"temperature": 1.0}  # as answers to questions need it
     values["registration"]["example_texts"] = [["一", "二"]]
     check_recipe(values, name="tiny")
     values["student"]["window_stride_tokens"] = 8
