@@ -139,7 +139,7 @@ class Baselines(Frozen):
     supervised: bool = Field(
         True,
         description="the same student on gold labels of the target language: an upper bound; needs "
-        "labels on the rows the student is trained on",
+        "labels on rows in that language that the student is trained on",
     )
     zero_shot: bool = Field(
         False,
