@@ -5,8 +5,8 @@
               each character of a script without spaces is a word, the rest is split at spaces
 
 Arabic articles are dropped where a word begins; MLQA's script cuts those letters out of the middle
-of words, too. CMRC's own F1 counts the longest common stretch of characters, not the characters in
-common, and is lower.
+of words, too. CMRC's own F1 counts the longest common stretch of characters, not all characters in
+common, and is never higher.
 Of several right answers the nearest counts. A question without an answer in its context has none:
 saying nothing is then right, saying anything is wrong.
 

@@ -259,7 +259,7 @@ def _overlap(decided: tuple[int, int] | None, wanted: tuple[int, int] | None) ->
 
 
 def _loss(logits: np.ndarray, answers: Answers) -> float:
-    """Cross-entropy of start and of end over the units of each labelled window, nats a window."""
+    """Cross-entropies of start and end over the units of a window, added: nats a labelled window."""
     assert answers.units is not None
     offsets, labels = answers.units.offsets[:-1], answers.labels
     x = logits.astype(np.float64)
@@ -270,7 +270,7 @@ def _loss(logits: np.ndarray, answers: Answers) -> float:
     known = labels >= 0
     marked = [known & ((labels & bit) > 0) for bit in (1, 2)]
     total = sum(-logs[mask, which].sum() for which, mask in enumerate(marked))
-    # as in training: both bounds of a window together
+    # a labelled window has one start, in it or on its slot, and as in training both bounds count
     return float(total / max(1, int(marked[0].sum())))
 
 
