@@ -259,7 +259,7 @@ def _overlap(decided: tuple[int, int] | None, wanted: tuple[int, int] | None) ->
 
 
 def _loss(logits: np.ndarray, answers: Answers) -> float:
-    """Cross-entropies of start and end over the units of a window, added: nats a labelled window."""
+    """Cross-entropies of start and end over the units of each window, summed: nats a window."""
     assert answers.units is not None
     offsets, labels = answers.units.offsets[:-1], answers.labels
     x = logits.astype(np.float64)
