@@ -5,6 +5,7 @@
     ├── systems      teacher, student, the same student without distillation, bounds and floors
     ├── classes      precision, recall, F1 and support per class, for the delivered student
     ├── groups       scores on parts of the test set, such as one domain, and by language
+    ├── curves       how a score follows something else, such as the share of answers given
     ├── comparisons  differences between systems (means over paired seeds), each with an interval
     ├── retention    student's score as a share of a teacher's
     ├── variants     the files that are delivered: safetensors, int8 ONNX
@@ -109,6 +110,18 @@ class Group(Frozen):
     value: str
     num_examples: int = Field(ge=1)
     scores: dict[str, Scores] = Field(description="by system")
+
+
+class Curve(Frozen):
+    """How a score follows something else, of all systems on the same test set; y is a fraction."""
+
+    name: str = Field(pattern="^[a-z_]+$", description="of its plot's file")
+    title: str
+    caption: str = Field(description="how to read it, in a sentence")
+    x: str = Field(description="what the first number of a point is")
+    x_is_share: bool = Field(description="whether x is a fraction too, not a number of things")
+    y: str = Field(description="what the second number of a point is")
+    points: dict[str, tuple[tuple[float, float], ...]] = Field(description="by system, x rising")
 
 
 class Comparison(Frozen):
@@ -315,6 +328,7 @@ class EvaluationReport(Frozen):
         default=None, description="None where answers are not of a closed set"
     )
     groups: tuple[Group, ...] = ()
+    curves: tuple[Curve, ...] = ()
     comparisons: tuple[Comparison, ...] = Field(
         description="of the method: a system with several seeds counts as the mean over them"
     )

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 9
+VERSION = 10
 
 _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "teacher": ("teacher", "Teacher"),
@@ -205,6 +205,7 @@ def _measure(
 ) -> tuple[EvaluationReport, dict[str, Answers]]:
     from tasks.comparison.answers import all_answers
     from tasks.comparison.learning import learning_of
+    from tasks.comparison.selective import selective_curves
     from tasks.comparison.timing import Budget, time_systems
     from tasks.metrics import systems as scoring
     from tasks.runtime.device import cpu_count
@@ -235,6 +236,7 @@ def _measure(
         systems={name: _system(name, found, problem, timing) for name, found in answers.items()},
         classes=sections.classes,
         groups=sections.groups,
+        curves=(*sections.curves, *selective_curves(answers, measures[0])),
         comparisons=comparisons,
         delivered_comparisons=tuple(
             comparison

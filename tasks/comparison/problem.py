@@ -14,7 +14,14 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pyarrow as pa
 
-from data_contracts.evaluation import Calibration, ClassTable, Confusion, Diagnostics, Group
+from data_contracts.evaluation import (
+    Calibration,
+    ClassTable,
+    Confusion,
+    Curve,
+    Diagnostics,
+    Group,
+)
 from tasks.comparison.material import Material, Reader
 from tasks.metrics.answering import Text
 from tasks.metrics.latency import Timed
@@ -56,6 +63,7 @@ class Sections:
     calibration: dict[str, Calibration] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
     groups: tuple[Group, ...] = ()
+    curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -29,6 +29,22 @@ MRR = Measure(
     is_mean=True,
 )
 MEASURES = (ACCURACY_AT_1, MRR)
+WITHIN_RANKS = (1, 3, 5, 10)
+"""How many candidates a reader of a list of finds looks at."""
+WITHIN = tuple(
+    Measure(
+        Metric(
+            name=f"accuracy_at_{k}",
+            display=f"accuracy@{k}",
+            compared=False,
+            tabled=False,
+            meaning=f"share of texts whose partner is among the {k} nearest candidates",
+        ),
+        mean_of,
+        is_mean=True,
+    )
+    for k in WITHIN_RANKS[1:]
+)
 TO_SOURCE = Measure(
     Metric(
         name="accuracy_at_1_to_source",
@@ -138,10 +154,13 @@ def nearest(queries_ND: FloatArray, candidates_MD: FloatArray) -> IntArray:
 
 
 def both_ways_statistics(ranks: tuple[IntArray, IntArray]) -> dict[str, Statistics]:
-    """Statistics of all metrics from the ranks of `both_ways`; the first two are their mean."""
+    """Statistics of all metrics from the ranks of `both_ways`; means but for the last two."""
     to_source, to_target = (retrieval_statistics(found) for found in ranks)
     return {
-        "accuracy_at_1": values(np.mean([found == 1 for found in ranks], axis=0)),
+        **{
+            f"accuracy_at_{k}": values(np.mean([found <= k for found in ranks], axis=0))
+            for k in WITHIN_RANKS
+        },
         "mrr": values(np.mean([1.0 / found for found in ranks], axis=0)),
         "accuracy_at_1_to_source": to_source["accuracy_at_1"],
         "accuracy_at_1_to_target": to_target["accuracy_at_1"],

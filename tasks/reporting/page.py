@@ -25,6 +25,10 @@ _PLOTS = {
         "Left: score on validation rows. Right: training loss, whose level depends on the "
         "objective and is not comparable between systems.",
     ),
+    "parts": (
+        "By part of the test sets",
+        "Means over seeds, with the number of test examples; the floors are in the table.",
+    ),
     "reliability": (
         "Reliability",
         "Confidence against accuracy: points below the diagonal are overconfident.",
@@ -32,6 +36,10 @@ _PLOTS = {
     "confusion_matrix": (
         "Confusion matrix",
         "Rows: true class; columns: decided class; colour: share of the true class.",
+    ),
+    "classes": (
+        "Precision, recall and F1",
+        "Of the delivered student, with the number of test examples.",
     ),
 }
 
@@ -54,6 +62,7 @@ def render_report(
         gates: what registration decided, if it has.
     """
     metric = report.primary
+    told = {**_PLOTS, **{one.name: (one.title, one.caption) for one in report.curves}}
     return _template().render(
         metric=metric,
         report=report,
@@ -82,7 +91,7 @@ def render_report(
         intervals=_intervals(report),
         plots=[
             (name, title, caption, base64.b64encode(plots[name]).decode("ascii"))
-            for name, (title, caption) in _PLOTS.items()
+            for name, (title, caption) in told.items()
             if name in plots
         ],
         totals=_totals(report),

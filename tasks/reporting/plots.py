@@ -1,59 +1,23 @@
 """The report's plots as PNG bytes, drawn without matplotlib's global state.
 
-Colours are Okabe and Ito's, told apart with every common colour blindness; systems also differ in
-marker or line style. Class names that the font has no glyphs for (such as Chinese ones) are drawn
-as their number in the class table, never as empty boxes.
+The quality of all systems, learning curves, confidence and confusions; what is drawn of parts of a
+test set and of classes: `part_plots`. How it looks: `drawing`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager, ft2font
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data_contracts.evaluation import EvaluationReport, Metric
+from tasks.reporting.drawing import COLOURS, DASHES, MARKERS, NAMES, drawable, one_axes, plain, png
+from tasks.reporting.part_plots import classes_figure, curve_figure, parts_figure
 from tasks.reporting.wording import language_name, percent
 
-# Okabe & Ito 2008, "Color Universal Design".
-_COLOURS = {
-    "teacher": "#0072B2",
-    "student": "#D55E00",
-    "pseudo_label": "#009E73",
-    "supervised": "#CC79A7",
-    "teacher_on_target": "#56B4E9",
-    "no_kd": "#999933",
-    "zero_shot": "#882255",
-    "onnx_int8": "#E69F00",
-    "floor": "#555555",
-}
-_DASHES = {
-    "teacher": "-", "student": "-", "pseudo_label": "--", "supervised": ":", "no_kd": "--",
-    "zero_shot": "-.",
-}  # fmt: skip
-_MARKERS = {
-    "teacher": "s", "student": "o", "pseudo_label": "^", "supervised": "D", "onnx_int8": "v",
-    "teacher_on_target": "P", "no_kd": "<", "zero_shot": "X",
-}  # fmt: skip
-_NAMES = {
-    "teacher": "Teacher",
-    "student": "Student (distilled)",
-    "pseudo_label": "Hard pseudo-labels",
-    "supervised": "Gold labels",
-    "teacher_on_target": "Teacher",
-    "no_kd": "No distillation",
-    "zero_shot": "Zero-shot",
-    "onnx_int8": "Student, int8",
-}
 _MAX_CLASSES = 50
-_MAX_NAME_CHARS = 28
-_DPI = 130
 
 
 def draw_plots(
@@ -61,7 +25,8 @@ def draw_plots(
     decisions: tuple[np.ndarray, np.ndarray] | None,
     histories: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, bytes]:
-    """All plots, PNG by name: confusion_matrix, reliability, learning_curves, quality_and_size.
+    """All plots, PNG by name: quality_and_size, learning_curves, parts, reliability,
+    confusion_matrix or else classes, and one by the name of each of the report's curves.
 
     Those that a problem has no figures for are left out.
 
@@ -75,11 +40,17 @@ def draw_plots(
     if decisions and report.classes:
         names = [row.label for row in report.classes.rows]
         figures["confusion_matrix"] = confusion_figure(*decisions, names)
+    elif report.classes:
+        figures["classes"] = classes_figure(report.classes)
+    if report.groups:
+        figures["parts"] = parts_figure(report)
     if report.calibration:
         figures["reliability"] = reliability_figure(report)
     if histories:
         figures["learning_curves"] = learning_figure(histories, report.primary)
-    return {name: _png(figure) for name, figure in figures.items()}
+    for curve in report.curves:
+        figures[curve.name] = curve_figure(curve)
+    return {name: png(figure) for name, figure in figures.items()}
 
 
 def confusion_figure(
@@ -95,7 +66,7 @@ def confusion_figure(
     np.add.at(counts, (labels, predictions), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(3.4 + 0.215 * size, 5.0, 14.0))
-    figure, axes = _figure(side + 0.8, side)
+    figure, axes = one_axes(side + 0.8, side)
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
     font_size = 9.0 if size <= 15 else 6.5
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -140,15 +111,13 @@ def reliability_figure(report: EvaluationReport) -> Figure:
         upper.plot(
             [entry.mean_confidence for entry in filled],
             [entry.accuracy for entry in filled],
-            color=_COLOURS[name],
-            marker=_MARKERS[name],
+            color=COLOURS[name],
+            marker=MARKERS[name],
             markersize=5,
             linewidth=1.4,
         )
         language = language_name(report.systems[name].language)
-        upper.set_title(
-            f"{_NAMES[name]}, {language}: ECE {percent(calibration.ece)}", fontsize=10.5
-        )
+        upper.set_title(f"{NAMES[name]}, {language}: ECE {percent(calibration.ece)}", fontsize=10.5)
         upper.set_ylim(0, 1.02)
         upper.set_ylabel("accuracy in the bin" if column == 0 else "")
         widths = [entry.upper - entry.lower for entry in calibration.bins]
@@ -157,7 +126,7 @@ def reliability_figure(report: EvaluationReport) -> Figure:
             [entry.count for entry in calibration.bins],
             width=widths,
             align="edge",
-            color=_COLOURS[name],
+            color=COLOURS[name],
             edgecolor="white",
             linewidth=0.5,
         )
@@ -165,7 +134,7 @@ def reliability_figure(report: EvaluationReport) -> Figure:
         lower.set_ylabel("examples" if column == 0 else "")
         lower.set_xlim(0, 1)
         for axes in (upper, lower):
-            _plain(axes)
+            plain(axes)
     return figure
 
 
@@ -183,19 +152,19 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]], metric: Metric) 
     for name, history in histories.items():
         system = name.rstrip("0123456789").rstrip("_")
         style: dict[str, Any] = {
-            "color": _COLOURS[system],
-            "linestyle": _DASHES[system],
+            "color": COLOURS[system],
+            "linestyle": DASHES[system],
             "linewidth": 1.3,
             "alpha": 0.9,
         }
-        label = None if system in named else _NAMES[system]
+        label = None if system in named else NAMES[system]
         named.add(system)
         validations, steps = history["validations"], history["steps"]
         left.plot(
             [entry["step"] for entry in validations],
             [scale * entry[shown] for entry in validations],
             label=label,
-            marker=_MARKERS[system],
+            marker=MARKERS[system],
             markersize=3,
             **style,
         )
@@ -204,10 +173,10 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]], metric: Metric) 
             left.plot(
                 entry["step"],
                 scale * entry[shown],
-                marker=_MARKERS[system],
+                marker=MARKERS[system],
                 markersize=8,
                 markerfacecolor="none",
-                markeredgecolor=_COLOURS[system],
+                markeredgecolor=COLOURS[system],
             )
         right.plot([e["step"] for e in steps], [e["loss"] for e in steps], label=label, **style)
     left.set_ylabel(f"validation {metric.display}, %" if is_scored else "validation loss")
@@ -218,7 +187,7 @@ def learning_figure(histories: Mapping[str, Mapping[str, Any]], metric: Metric) 
         right.set_yscale("log")
     for axes in (left, right):
         axes.set_xlabel("optimizer step")
-        _plain(axes)
+        plain(axes)
     left.legend(frameon=False, fontsize=8.5, loc="lower right")
     return figure
 
@@ -229,7 +198,7 @@ def quality_figure(report: EvaluationReport) -> Figure:
     A floor far below the others (25 points) is told in the legend and not drawn, so that the
     differences between the others can be seen.
     """
-    figure, axes = _figure(7.2, 4.4)
+    figure, axes = one_axes(7.2, 4.4)
     metric = report.primary
     points = [
         (
@@ -251,18 +220,18 @@ def quality_figure(report: EvaluationReport) -> Figure:
             size_bytes / 1e6,
             100 * score,
             yerr=100 * sd if sd else None,
-            color=_COLOURS[name],
-            marker=_MARKERS[name],
+            color=COLOURS[name],
+            marker=MARKERS[name],
             markersize=8,
             capsize=3,
             linestyle="none",
-            label=f"{_NAMES[name]} ({language}): {percent(score)}",
+            label=f"{NAMES[name]} ({language}): {percent(score)}",
         )
     floors = [system for system in report.systems.values() if system.kind == "floor"]
     for system, dashes in zip(floors, ((1, 1), (4, 2), (6, 2, 1, 2)), strict=False):
         label = f"{system.display}: {percent(system.mean[metric.name])}"
         style: dict[str, Any] = {
-            "color": _COLOURS["floor"],
+            "color": COLOURS["floor"],
             "linewidth": 1,
             "linestyle": (0, dashes),
         }
@@ -279,7 +248,7 @@ def quality_figure(report: EvaluationReport) -> Figure:
     axes.set_ylabel(f"test {metric.display}, %")
     axes.set_title("Quality against size", fontsize=11)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -296,42 +265,9 @@ def _pooled(
     chosen = np.flatnonzero(occurs)
     if len(chosen) > _MAX_CLASSES:
         chosen = np.sort(np.argsort(-mistakes, kind="stable")[: _MAX_CLASSES - 1])
-    names = [_drawable(label_names[i], i) for i in chosen.tolist()]
+    names = [drawable(label_names[i], i) for i in chosen.tolist()]
     position = np.full(num_classes, len(chosen))
     position[chosen] = np.arange(len(chosen))
     if (position[labels] == len(chosen)).any() or (position[predictions] == len(chosen)).any():
         names.append(f"{int(occurs.sum()) - len(chosen)} others")
     return position[labels], position[predictions], names
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#E4E4E4", linewidth=0.7)
-    axes.set_axisbelow(True)
-
-
-def _drawable(name: str, index: int) -> str:
-    """`name`, shortened; or its number in the table if the font lacks one of its glyphs."""
-    if not set(map(ord, name)) <= _known_glyphs():
-        return f"class {index + 1}"
-    short = name if len(name) <= _MAX_NAME_CHARS else name[: _MAX_NAME_CHARS - 1] + "…"
-    return short.replace("$", r"\$")
-
-
-@cache
-def _known_glyphs() -> set[int]:
-    path = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
-    return set(ft2font.FT2Font(path).get_charmap())
-
-
-def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
-    # No Software entry: equal figures are equal bytes on any matplotlib of the same drawing.
-    figure.savefig(stream, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
-    return stream.getvalue()

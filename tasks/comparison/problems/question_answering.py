@@ -20,6 +20,7 @@ import pyarrow as pa
 from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
 from tasks.comparison.domains import domain_groups
+from tasks.comparison.lengths import length_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
 from tasks.comparison.problems.units import UnitComparison, pc
@@ -94,40 +95,36 @@ class QuestionAnswering(UnitComparison):
         return [*zip(corpus["question"], corpus["text"], strict=True)]
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
-        """Questions with and without an answer apart; agreement, domains."""
+        """Questions with and without an answer apart, and by the answer's length; agreement,
+        domains."""
         student = answers["student"]
         same = {
             name: one for name, one in answers.items() if one.example_ids == student.example_ids
         }
         parts = ["in the context" if gold else "none" for gold in student.labels]
         groups = group_scores(same, parts, self.measures, column="answer")
+        lengths = self._lengths(student)
         return Sections(
             diagnostics=self._diagnose(),
             groups=(
                 *(groups if len(groups) > 1 else ()),
+                *length_groups(lengths, same, self.measures, column="shortest right answer, units"),
                 *domain_groups(self.material, answers, self.measures),
             ),
-            notes=self._notes(student),
+            notes=_notes(lengths),
         )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
         """Places of characters, [start, end]: no text of the context is repeated."""
         return structured_predictions(answers, seed_index)
 
-    def _notes(self, student: Answers) -> tuple[str, ...]:
-        """How many right answers are longer than any that is given."""
+    def _lengths(self, student: Answers) -> list[int]:
+        """Units of the shortest right answer to each test question; 0 where there is none."""
         ids = pa.chunked_array([pa.array(student.example_ids, pa.string())])
         texts = self.corpus(["test"], ids, ["text"])["text"]
-        lengths = [
+        return [
             shortest_answer(text, gold) for text, gold in zip(texts, student.labels, strict=True)
         ]
-        if not (too_long := sum(length > MAX_ANSWER_UNITS for length in lengths)):
-            return ()
-        return (
-            f"{too_long:,} of {len(lengths):,} test questions have no right answer of at most "
-            f"{MAX_ANSWER_UNITS} words (characters in scripts without spaces): no system here can "
-            "give it whole, nor does the registered model, unless max_answer_length is raised.",
-        )
 
     def _diagnose(self) -> Diagnostics | None:
         """Agreement of teacher and student (seed 0) on contexts that both have read."""
@@ -221,6 +218,17 @@ def shortest_answer(text: str, gold: Sequence[Place]) -> int:
     """Units of the shortest right answer, by its places in `text`; 0 if there is none."""
     units = segment(text)
     return min((len(units_inside(units, *place)) for place in gold), default=0)
+
+
+def _notes(lengths: Sequence[int]) -> tuple[str, ...]:
+    """How many right answers are longer than any that is given."""
+    if not (too_long := sum(length > MAX_ANSWER_UNITS for length in lengths)):
+        return ()
+    return (
+        f"{too_long:,} of {len(lengths):,} test questions have no right answer of at most "
+        f"{MAX_ANSWER_UNITS} words (characters in scripts without spaces): no system here can "
+        "give it whole, nor does the registered model, unless max_answer_length is raised.",
+    )
 
 
 def _first(rows: pa.Table, most: int) -> pa.Table:

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute
 from tokenizers import Tokenizer
 
+from data_contracts.evaluation import TEACHER, Curve
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, labelled
@@ -37,13 +38,15 @@ from tasks.metrics.retrieval import (
     MRR,
     TO_SOURCE,
     TO_TARGET,
+    WITHIN,
+    WITHIN_RANKS,
     both_ways,
     both_ways_statistics,
     nearest,
 )
 from tasks.metrics.similarity import SPEARMAN, similarity_statistics
 from tasks.metrics.statistics import Measure, one_after_the_other
-from tasks.metrics.systems import Answers
+from tasks.metrics.systems import Answers, mean_and_spread, scores_by_seed
 from tasks.problems import load_model
 from tasks.problems.sentence_embedding import EMBEDDING
 from tasks.problems.whole_texts import as_matrix
@@ -88,7 +91,7 @@ class SentenceEmbedding:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Accuracy@1 first; Spearman's correlation where both languages have scored rows."""
-        found = (ACCURACY_AT_1, MRR, TO_SOURCE, TO_TARGET)
+        found = (ACCURACY_AT_1, MRR, TO_SOURCE, TO_TARGET, *WITHIN)
         return (*found, SPEARMAN) if self._is_scored else found
 
     def answer_teacher(self) -> Answers:
@@ -133,9 +136,22 @@ class SentenceEmbedding:
         return encoder_answerers(self.material, load_model, num_threads=num_threads)
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
-        """Scores by domain, and what the teacher's figure is."""
+        """Scores by domain, how far down a list translations are found, what the teacher's figure
+        is."""
         groups = domain_groups(self.material, answers, self.measures)
-        return Sections(groups=groups, notes=(_NOTE,))
+        curve = Curve(
+            name="found_within",
+            title="Found within the first",
+            caption="Share of test sentences whose translation is among the nearest; both ways.",
+            x="nearest sentences looked at",
+            x_is_share=False,
+            y="sentences found",
+            # The teacher finds each sentence by itself, which is no search.
+            points={
+                name: self._found_within(one) for name, one in answers.items() if name != TEACHER
+            },
+        )
+        return Sections(groups=groups, curves=(curve,), notes=(_NOTE,))
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
         """Ids of the sentence to be found and of the one that was found."""
@@ -206,6 +222,11 @@ class SentenceEmbedding:
             statistics.append(rows)
             predictions.append(answers)
         return Answers(tuple(ids), labels, predictions, tuple(statistics))
+
+    def _found_within(self, answers: Answers) -> tuple[tuple[float, float], ...]:
+        """Numbers of sentences looked at, and the shares found in them, means over seeds."""
+        mean, _ = mean_and_spread(scores_by_seed(answers, self.measures))
+        return tuple((k, mean[f"accuracy_at_{k}"]) for k in WITHIN_RANKS)
 
     def _embed(self, reader: Reader, folder: Path) -> Embed:
         """What embeds texts with the model in `folder`, in fp32."""

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.comparison.domains import domain_groups
+from tasks.comparison.lengths import length_groups
 from tasks.comparison.material import Material, Reader, labelled
 from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.structured import structured_predictions
@@ -96,8 +97,14 @@ class WrittenTexts(ABC):
         }
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
-        """Scores by domain."""
-        return Sections(groups=domain_groups(self.material, answers, self.measures))
+        """Scores by the length of what is read, and by domain."""
+        lengths = [len(text) for text in self._sources(self.tests("student"))]
+        return Sections(
+            groups=(
+                *length_groups(lengths, answers, self.measures, column="text, characters"),
+                *domain_groups(self.material, answers, self.measures),
+            )
+        )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
         """What was written, beside a digest of the reference: that is the user's own text."""

@@ -8,6 +8,7 @@ from tasks.metrics.retrieval import (
     MEASURES,
     TO_SOURCE,
     TO_TARGET,
+    WITHIN,
     alike,
     both_ways,
     both_ways_statistics,
@@ -65,10 +66,12 @@ def test_other_translations_of_a_sentence_are_not_in_its_way():
 
 
 def test_both_directions_count_alike():
-    """By hand: to the source 1, 2, 1; to the target 1, 1, 4."""
+    """By hand: to the source 1, 2, 1; to the target 1, 1, 4. A rank of 4 is within 5, not 3."""
     ranks = (np.array([1, 2, 1]), np.array([1, 1, 4]))
-    scores = scores_of(both_ways_statistics(ranks), (*MEASURES, TO_SOURCE, TO_TARGET))
+    scores = scores_of(both_ways_statistics(ranks), (*MEASURES, *WITHIN, TO_SOURCE, TO_TARGET))
     assert scores["accuracy_at_1"] == pytest.approx(4 / 6)
+    assert scores["accuracy_at_3"] == pytest.approx(5 / 6)
+    assert scores["accuracy_at_5"] == scores["accuracy_at_10"] == 1
     assert scores["mrr"] == pytest.approx((1 + 0.5 + 1 + 1 + 1 + 0.25) / 6)
     assert scores["accuracy_at_1_to_source"] == pytest.approx(2 / 3)
     assert scores["accuracy_at_1_to_target"] == pytest.approx(2 / 3)

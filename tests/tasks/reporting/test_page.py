@@ -5,7 +5,7 @@ import html
 import re
 from html.parser import HTMLParser
 
-from data_contracts.evaluation import Course, Gate, LanguageAgreement, Learning
+from data_contracts.evaluation import Course, Curve, Gate, LanguageAgreement, Learning
 from tasks.reporting.page import render_report
 from tasks.reporting.wording import verdict
 
@@ -43,6 +43,25 @@ def test_the_page_is_one_well_formed_file(make_report):
     assert "http" not in re.sub(r"base64,[^\"]+", "", page)
     assert "@import" not in page
     assert page.count(base64.b64encode(PNG).decode()) == 2
+
+
+def test_the_page_shows_the_plots_of_this_problem(make_report):
+    """A curve that was drawn and is nowhere to be seen."""
+    report, _ = make_report(NAMES)
+    curve = Curve(
+        name="found_within",
+        title="Found within",
+        caption="Of ten.",
+        x="looked at",
+        x_is_share=False,
+        y="found",
+        points={"student": ((1, 0.5), (10, 0.75))},
+    )
+    report = report.model_copy(update={"curves": (curve,)})
+    page = render_report(report, {"found_within": PNG, "parts": PNG, "classes": PNG})
+    assert page.count(base64.b64encode(PNG).decode()) == 3
+    assert "<h3>Found within</h3>" in page
+    assert "Of ten." in page
 
 
 def test_names_from_data_are_escaped(make_report):

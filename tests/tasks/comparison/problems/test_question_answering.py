@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data_contracts.evaluation import EvaluationReport
+from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.question_answering import QuestionAnswering, shortest_answer
@@ -143,6 +144,20 @@ def test_scores_are_means_over_questions(evaluated):
     assert report.primary.name == "answer_f1"
     assert report.classes is None
     assert not (artifact.path / "plots" / "confusion_matrix.png").exists()
+
+
+def test_long_answers_are_scored_apart(evaluated, monkeypatch):
+    """Names and numbers are found, whole clauses are not: one F1 says neither."""
+    inputs, _, _ = evaluated
+    monkeypatch.setattr(lengths, "_MIN_EXAMPLES", 1)
+    compared = QuestionAnswering(Material(inputs, "en", "zh"), Settings())
+    monkeypatch.setattr(QuestionAnswering, "_lengths", lambda *_: [2, 0, 5, 0])
+    answers = {"student": compared.answer_models([inputs["student_0"].path / "model"])}
+    found = [one for one in compared.sections(answers).groups if "units" in one.column]
+    assert [(one.value, one.num_examples) for one in found] == [("2", 1), ("5", 1)]
+    statistics = answers["student"].statistics[0]["answer_f1"].toarray()
+    for one, row in zip(found, (0, 2), strict=True):
+        assert one.scores["student"]["answer_f1"] == pytest.approx(statistics[row, 0])
 
 
 def test_answers_too_long_to_be_given_are_told(evaluated, monkeypatch):

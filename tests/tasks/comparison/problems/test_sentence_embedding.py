@@ -187,6 +187,27 @@ def test_a_student_is_searched_with_the_teachers_vectors(evaluated):
         assert EN[[id_of("test", "zh", j) for j in range(len(EN))].index(found)] == nearest
 
 
+def test_the_curve_says_how_far_down_the_list_a_translation_is(evaluated):
+    """A search page shows ten finds; accuracy@1 alone says nothing of the other nine."""
+    inputs, artifact, report = evaluated
+    english = vectors(inputs["teacher"].path / "model", EN)
+    by_seed = []
+    for seed in range(2):
+        similar = vectors(inputs[f"student_{seed}"].path / "model", ZH) @ english.T
+        ahead = []
+        for i, sentence in enumerate(EN):
+            others = [j for j, other in enumerate(EN) if other != sentence]
+            ahead.append(sum(similar[i, j] >= similar[i, i] - 1e-6 for j in others))
+            ahead.append(sum(similar[j, i] >= similar[i, i] - 1e-6 for j in others))
+        by_seed.append([np.mean([found < k for found in ahead]) for k in (1, 3, 5, 10)])
+    [curve] = report.curves
+    assert [*curve.points] == ["student", "character_ngrams"]
+    assert [k for k, _ in curve.points["student"]] == [1, 3, 5, 10]
+    shares = [share for _, share in curve.points["student"]]
+    assert shares == pytest.approx(np.mean(by_seed, axis=0).tolist())
+    assert (artifact.path / "plots" / "found_within.png").is_file()
+
+
 def test_the_teacher_finds_each_sentence_by_itself(evaluated):
     """A teacher of one language has no other figure, and a student none to be compared with."""
     _, _, report = evaluated

@@ -162,6 +162,8 @@ def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
     ]  # fmt: skip
     page = (artifact.path / "report.html").read_text(encoding="utf-8")
     assert "Per entity type" in page
+    plots = {path.stem for path in (artifact.path / "plots").iterdir()}
+    assert plots >= {"classes", "parts", "quality_and_size"}
     assert "By domain" in page
     assert "were read as its beginning" in page
     statistics = read_table(artifact.path / "statistics" / "student_0.parquet").to_pydict()

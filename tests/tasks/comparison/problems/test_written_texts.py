@@ -10,6 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from data_contracts.evaluation import EvaluationReport
+from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems import COMPARED
@@ -181,6 +182,22 @@ def test_scores_and_signature_are_sacrebleus(evaluated):
     assert all(one.paired for one in report.comparisons), "all read the same sources"
     assert set(report.variants) == {"safetensors"}
     assert [one.value for one in report.groups] == ["pet", "wild"]
+
+
+def test_long_texts_are_scored_apart(world, monkeypatch):
+    """Translators fail on long sentences first, and most test sentences are short."""
+    _, inputs = world
+    monkeypatch.setattr(lengths, "_MIN_EXAMPLES", 2)
+    compared = COMPARED["translation"](Material(inputs, "en", "zh"), Settings())
+    answers = {"student": compared.answer_models([inputs["student_0"].path / "model"])}
+    written = list(written_alone(inputs, "student_0"))
+    found = [one for one in compared.sections(answers).groups if one.column == "text, characters"]
+    assert [one.value for one in found] == ["12 to 13", "14 to 24"]
+    for one, rows in zip(found, ((1, 2), (0, 3)), strict=True):
+        expected = BLEU(tokenize="zh").corpus_score(
+            [written[row] for row in rows], [[PAIRS[row][1] for row in rows]]
+        )
+        assert 100 * one.scores["student"]["bleu"] == pytest.approx(expected.score)
 
 
 def test_how_a_model_writes_travels_with_it(world):
