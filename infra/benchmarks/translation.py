@@ -217,6 +217,9 @@ def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
     scorer = TranslationScorer("zh")
     print(f"{len(references)} test sentences; {scorer.measures[0].metric.signature}")
     print("| | beams | BLEU | chrF++ | sentences/s |\n|---|---|---|---|---|")
+    copied = scorer.statistics(reader.decode_batch(rows["input_ids"].to_pylist()), references)
+    floor = corpus_scores(scorer.measures, copied)
+    print(f"| the source, copied | | {100 * floor['bleu']:.1f} | {100 * floor['chrf']:.1f} | |")
     sums: dict[tuple[str, int], list[np.ndarray]] = {}  # of each seed
     for name, folders in models.items():
         for num_beams in (4, 1):
