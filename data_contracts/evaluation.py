@@ -105,7 +105,8 @@ class Group(Frozen):
     """Scores on one part of a test set, or in one language; means over seeds."""
 
     column: str = Field(
-        description="what the set was parted by: domain, domain (en) of the teacher's own, language"
+        description="what the set was parted by: domain, domain (en) of the teacher's own, "
+        "language, answer, a length"
     )
     value: str
     num_examples: int = Field(ge=1)

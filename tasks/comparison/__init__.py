@@ -7,6 +7,8 @@
                             (forms, writers: how each of them is called)
               ─► diagnosis  how far the student followed the teacher
               ─► domains    scores by domain
+              ─► lengths    scores by the length of texts or answers
+              ─► selective  scores of the answers that a system is surest of
               ─► languages  scores by language, of students that read several
               ─► agreement  how often the student answers as the teacher, language by language
               ─► learning   what its training noted: shares of loss terms, drift, warnings

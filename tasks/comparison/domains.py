@@ -13,7 +13,7 @@ import pyarrow as pa
 from data_contracts.evaluation import TEACHER, Group
 from tasks.comparison.material import Material
 from tasks.metrics.statistics import Measure
-from tasks.metrics.systems import Answers, group_scores
+from tasks.metrics.systems import Answers, group_scores, on_same_examples
 
 DOMAIN = "domain"
 
@@ -29,8 +29,7 @@ def domain_groups(
     """
     if not material.corpus_has(DOMAIN):
         return ()
-    ids = answers["student"].example_ids
-    same = {name: one for name, one in answers.items() if one.example_ids == ids}
+    same = on_same_examples(answers)
     groups = _by_domain(material, same, measures, column=DOMAIN)
     teacher = answers.get(TEACHER)
     if teacher is None or TEACHER in same:

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_contracts.evaluation import Group
 from tasks.metrics.statistics import Measure
-from tasks.metrics.systems import Answers, group_scores
+from tasks.metrics.systems import Answers, group_scores, on_same_examples
 
 _MAX_PARTS = 4
 _MIN_EXAMPLES = 25
@@ -28,25 +28,39 @@ def length_groups(
         answers: of all systems; those on other examples than the student's are left out.
         column: what is long, and in which unit.
 
-    Returns: four parts, or fewer so that each has 25 examples; examples of equal length stay
-        together, which makes parts unequal. None if there would be one.
+    Returns: four parts or fewer: each has at least 25 examples, and examples of equal length stay
+        together. Empty if that leaves one part.
     """
     counted = np.array(lengths)
     known = np.sort(counted[counted > 0])
-    num_parts = min(_MAX_PARTS, len(known) // _MIN_EXAMPLES)
-    if num_parts < 2:
-        return ()
-    # The longest length of each part.
-    ends = np.unique([known[(part + 1) * len(known) // num_parts - 1] for part in range(num_parts)])
+    ends = _ends(known)
     if len(ends) < 2:
         return ()
-    part_of = np.searchsorted(ends, counted)
     names = []
     for part in range(len(ends)):
         inside = known[np.searchsorted(ends, known) == part]
         names.append(str(inside[0]) if inside[0] == inside[-1] else f"{inside[0]} to {inside[-1]}")
-    ids = answers["student"].example_ids
-    same = {name: one for name, one in answers.items() if one.example_ids == ids}
-    parts = [names[part] if length else None for part, length in zip(part_of, lengths, strict=True)]
-    found = {group.value: group for group in group_scores(same, parts, measures, column=column)}
+    parts = [
+        names[part] if length else None
+        for part, length in zip(np.searchsorted(ends, counted), lengths, strict=True)
+    ]
+    groups = group_scores(on_same_examples(answers), parts, measures, column=column)
+    found = {group.value: group for group in groups}
     return tuple(found[name] for name in names)
+
+
+def _ends(known: np.ndarray) -> list[int]:
+    """The longest length of each part, of sorted lengths."""
+    ends: list[int] = []
+    begun = 0  # examples in the parts before
+    for part in range(1, _MAX_PARTS + 1):
+        if not len(known):
+            break
+        longest = int(known[max(part * len(known) // _MAX_PARTS - 1, 0)])
+        taken = int(np.searchsorted(known, longest, side="right"))
+        if taken - begun >= _MIN_EXAMPLES:
+            ends.append(longest)
+            begun = taken
+    if ends:  # what is left is too little for a part of its own
+        ends[-1] = int(known[-1])
+    return ends

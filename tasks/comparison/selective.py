@@ -12,29 +12,29 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_contracts.evaluation import Curve
-from tasks.metrics.statistics import Measure
-from tasks.metrics.systems import Answers
+from tasks.metrics.classification import FloatArray
+from tasks.metrics.statistics import Measure, totals
+from tasks.metrics.systems import Answers, on_same_examples
 
 _NUM_POINTS = 20
 
 
 def selective_curves(answers: Mapping[str, Answers], measure: Measure) -> tuple[Curve, ...]:
-    """The score of the surest answers against their share, of all systems with confidences.
+    """The score of the surest answers against their share, of all systems that are surer of some.
 
     Args:
         answers: of all systems; those on other examples than the student's are left out.
         measure: the score; seeds are averaged point by point.
 
-    Returns: one curve, none if the student has no confidences or too few answers for the points.
+    Returns: one curve; none if the student is not among them.
     """
-    student = answers["student"]
-    if student.confidences is None or student.num_examples < _NUM_POINTS:
-        return ()
     points = {
-        name: _points(one, measure)
-        for name, one in answers.items()
-        if one.confidences is not None and one.example_ids == student.example_ids
+        name: _points(one.confidences, one, measure)
+        for name, one in on_same_examples(answers).items()
+        if one.confidences is not None and np.ptp(one.confidences) > 0
     }
+    if "student" not in points:
+        return ()
     return (
         Curve(
             name="surest_answers",
@@ -49,13 +49,20 @@ def selective_curves(answers: Mapping[str, Answers], measure: Measure) -> tuple[
     )
 
 
-def _points(one: Answers, measure: Measure) -> tuple[tuple[float, float], ...]:
-    shares = np.arange(1, _NUM_POINTS + 1) / _NUM_POINTS
+def _points(seeds: FloatArray, one: Answers, measure: Measure) -> tuple[tuple[float, float], ...]:
+    """Share and score of up to 20 steps; of equally sure answers those that a draw puts first.
+
+    Test sets lie in the order of their sources and domains: one of them would come first.
+
+    Args:
+        seeds: confidences (S, N).
+    """
+    number = min(_NUM_POINTS, one.num_examples)
+    shares = np.arange(1, number + 1) / number
     taken = np.round(shares * one.num_examples).astype(int)
-    assert one.confidences is not None
+    drawn = np.random.default_rng(0).permutation(one.num_examples)
     scores = []
-    for confidences, statistics in zip(one.confidences, one.of(measure.name), strict=True):
-        order = np.argsort(-confidences, kind="stable")
-        sums = [np.asarray(statistics[order[:number]].sum(axis=0)) for number in taken]
-        scores.append(measure.score(np.stack(sums)))
+    for confidences, statistics in zip(seeds, one.of(measure.name), strict=True):
+        order = drawn[np.argsort(-confidences[drawn], kind="stable")]
+        scores.append(measure.score(np.stack([totals(statistics[order[:n]]) for n in taken])))
     return tuple(zip(shares.tolist(), np.mean(scores, axis=0).tolist(), strict=True))

@@ -12,7 +12,7 @@
     start, end logits   ─► answer_spans     the best span, or none
     answers             ─► answer_texts     exact match and F1 by the language's rules
     sets of classes     ─► multilabel       F1, subset accuracy; thresholds from validation rows
-    embeddings          ─► retrieval        accuracy@1, MRR
+    embeddings          ─► retrieval        accuracy@k, MRR
     graded similarity   ─► similarity       Spearman's and Pearson's correlation
     translations        ─► translation      BLEU and chrF++ with signatures
     summaries           ─► rouge            in any script

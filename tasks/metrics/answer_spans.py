@@ -44,6 +44,14 @@ class SpanChoice:
         """First and last unit, or None where "no answer" is ahead by more than the threshold."""
         return None if self.margin > null_threshold else (self.first, self.last)
 
+    def certainty(self, null_threshold: float) -> float:
+        """Probability of what is decided: of the span, or of none."""
+        if self.margin <= null_threshold:
+            return self.confidence
+        if not self.confidence:  # nothing to choose from, or too unlikely for a float
+            return 1.0
+        return float(np.exp(min(0.0, self.margin + np.log(self.confidence))))
+
 
 def choose_span(
     start_logits_U: FloatArray,

@@ -1,4 +1,4 @@
-"""Finding the partner of each text among all candidates by cosine: accuracy@1 and MRR.
+"""Finding the partner of each text among all candidates by cosine: accuracy@k and MRR.
 
 Candidates as near as the partner count as ahead of it, so that embeddings that are all alike find
 nothing (with the opposite rule they would find everything).
@@ -154,7 +154,8 @@ def nearest(queries_ND: FloatArray, candidates_MD: FloatArray) -> IntArray:
 
 
 def both_ways_statistics(ranks: tuple[IntArray, IntArray]) -> dict[str, Statistics]:
-    """Statistics of all metrics from the ranks of `both_ways`; means but for the last two."""
+    """Statistics of all metrics from the ranks of `both_ways`: of both directions together, but for
+    the last two."""
     to_source, to_target = (retrieval_statistics(found) for found in ranks)
     return {
         **{

@@ -164,6 +164,11 @@ def retain(
     return tuple(found)
 
 
+def on_same_examples(answers: Mapping[str, Answers], of: str = "student") -> dict[str, Answers]:
+    """The systems that answered the examples of one of them, itself included."""
+    return {name: one for name, one in answers.items() if _same_examples(one, answers[of])}
+
+
 def group_scores(
     answers: Mapping[str, Answers],
     parts: Sequence[str | None],

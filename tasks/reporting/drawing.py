@@ -62,10 +62,15 @@ def plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def drawable(name: str, index: int) -> str:
+def legend_outside(axes: Axes) -> None:
+    """The legend right of the axes, where it covers no mark."""
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def drawable(name: str, index: int, *, noun: str = "class") -> str:
     """`name`, shortened; or its number in the table if the font lacks one of its glyphs."""
     if not set(map(ord, name)) <= _known_glyphs():
-        return f"class {index + 1}"
+        return f"{noun} {index + 1}"
     short = name if len(name) <= _MAX_NAME_CHARS else name[: _MAX_NAME_CHARS - 1] + "…"
     return short.replace("$", r"\$")
 

@@ -39,7 +39,8 @@ _PLOTS = {
     ),
     "classes": (
         "Precision, recall and F1",
-        "Of the delivered student, with the number of test examples.",
+        "Of the delivered student, with how often each is in the test set; those that "
+        "never are have no line.",
     ),
 }
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data_contracts.evaluation import ClassTable, Curve, EvaluationReport, Group
-from tasks.reporting.drawing import COLOURS, DASHES, MARKERS, NAMES, drawable, one_axes, plain
+from tasks.reporting.drawing import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    NAMES,
+    drawable,
+    legend_outside,
+    one_axes,
+    plain,
+)
 
 _MAX_LINES = 50
 _LINE_INCHES = 0.34
+_ROWS_OF = {"teacher": "Teacher, its own rows", "teacher_on_target": "Teacher, same rows"}
 _FIGURES_OF_A_CLASS = (("precision", "<"), ("recall", ">"), ("f1", "o"))
 
 
@@ -20,19 +31,19 @@ def parts_figure(report: EvaluationReport) -> Figure:
     """The primary metric of each part of the test sets, one panel a column, one mark a system.
 
     Floors are left to the table: they would squeeze the others. Of more than 50 parts of a column
-    those with most examples are drawn.
+    those with most examples are drawn; a name that cannot be is the part's number in the table.
     """
-    columns: dict[str, list[Group]] = {}
-    for group in report.groups:
-        columns.setdefault(group.column, []).append(group)
+    columns: dict[str, list[tuple[int, Group]]] = {}
+    for number, group in enumerate(report.groups):
+        columns.setdefault(group.column, []).append((number, group))
     panels = [_largest(groups) for groups in columns.values()]
     heights = [len(panel) + 1.6 for panel in panels]
     figure = Figure(figsize=(7.6, _LINE_INCHES * sum(heights) + 0.6), layout="constrained")
-    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
     named: set[str] = set()
-    for axes, (column, panel) in zip(grid[:, 0], zip(columns, panels, strict=True), strict=True):
-        for name in (name for name in NAMES if any(name in group.scores for group in panel)):
-            drawn = [(at, group) for at, group in enumerate(panel) if name in group.scores]
+    for axes, column, panel in zip(grid[:, 0], columns, panels, strict=True):
+        for name in (name for name in NAMES if any(name in group.scores for _, group in panel)):
+            drawn = [(at, group) for at, (_, group) in enumerate(panel) if name in group.scores]
             axes.plot(
                 [100 * group.scores[name][report.primary.name] for _, group in drawn],
                 [at for at, _ in drawn],
@@ -40,12 +51,15 @@ def parts_figure(report: EvaluationReport) -> Figure:
                 marker=MARKERS[name],
                 markersize=8 if name == "student" else 6,
                 linestyle="none",
-                label=None if name in named else NAMES[name],
+                label=None if name in named else _ROWS_OF.get(name, NAMES[name]),
             )
             named.add(name)
         _lines(
             axes,
-            [f"{drawable(one.value, at)} ({one.num_examples})" for at, one in enumerate(panel)],
+            [
+                f"{drawable(group.value, number, noun='part')} ({group.num_examples})"
+                for number, group in panel
+            ],
         )
         axes.set_title(column, fontsize=10.5)
         plain(axes)
@@ -55,9 +69,9 @@ def parts_figure(report: EvaluationReport) -> Figure:
 
 
 def classes_figure(table: ClassTable) -> Figure:
-    """Precision, recall and F1 of each class, with its number of test examples.
+    """Precision, recall and F1 of each class that occurs, and how often it does.
 
-    Of more than 50 classes those of lowest F1 among the ones that occur.
+    Of more than 50 those of lowest F1.
     """
     rows = [row for row in enumerate(table.rows) if row[1].support]
     if len(rows) > _MAX_LINES:
@@ -77,38 +91,42 @@ def classes_figure(table: ClassTable) -> Figure:
     _lines(axes, [f"{drawable(row.label, index)} ({row.support})" for index, row in rows])
     axes.set_xlabel("%")
     axes.set_title(f"Student (seed 0), by {table.unit}", fontsize=11)
-    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_outside(axes)
     plain(axes)
     return figure
 
 
-def curve_figure(curve: Curve) -> Figure:
-    """One line a system through its points; shares are drawn in percent."""
+def curve_figure(curve: Curve, report: EvaluationReport) -> Figure:
+    """One line a system through its points, floors in grey; shares are drawn in percent."""
     figure, axes = one_axes(7.2, 4.0)
-    for name in (name for name in NAMES if name in curve.points):
-        xs, ys = np.array(curve.points[name]).T
+    dashes = cycle(((1, 1), (4, 2), (6, 2, 1, 2)))
+    for name, points in curve.points.items():
+        xs, ys = np.array(points).T
+        is_floor = name not in NAMES
         axes.plot(
             100 * xs if curve.x_is_share else xs,
             100 * ys,
-            color=COLOURS[name],
-            linestyle=DASHES.get(name, "-"),
-            marker=MARKERS[name],
+            color=COLOURS["floor" if is_floor else name],
+            linestyle=(0, next(dashes)) if is_floor else DASHES.get(name, "-"),
+            marker=None if is_floor else MARKERS[name],
             markersize=4,
             linewidth=1.4,
-            label=NAMES[name],
+            label=report.systems[name].display if is_floor else NAMES[name],
         )
     axes.set_xlabel(f"{curve.x}, %" if curve.x_is_share else curve.x)
     axes.set_ylabel(f"{curve.y}, %")
     axes.set_title(curve.title, fontsize=11)
-    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_outside(axes)
     plain(axes)
     return figure
 
 
-def _largest(groups: Sequence[Group]) -> list[Group]:
+def _largest(groups: Sequence[tuple[int, Group]]) -> list[tuple[int, Group]]:
     """All of a column, or those with most examples, in the order they came."""
-    chosen = sorted(range(len(groups)), key=lambda at: -groups[at].num_examples)[:_MAX_LINES]
-    return [groups[at] for at in sorted(chosen)]
+    if len(groups) <= _MAX_LINES:
+        return [*groups]
+    chosen = sorted(groups, key=lambda one: -one[1].num_examples)[:_MAX_LINES]
+    return sorted(chosen, key=lambda one: one[0])
 
 
 def _lines(axes: Axes, labels: Sequence[str]) -> None:

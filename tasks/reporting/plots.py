@@ -1,7 +1,7 @@
 """The report's plots as PNG bytes, drawn without matplotlib's global state.
 
-The quality of all systems, learning curves, confidence and confusions; what is drawn of parts of a
-test set and of classes: `part_plots`. How it looks: `drawing`.
+The quality of all systems, learning curves, confidence and confusions; parts of a test set, classes
+and curves are drawn by `part_plots`. How all look: `drawing`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_contracts.evaluation import EvaluationReport, Metric
-from tasks.reporting.drawing import COLOURS, DASHES, MARKERS, NAMES, drawable, one_axes, plain, png
+from tasks.reporting.drawing import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    NAMES,
+    drawable,
+    legend_outside,
+    one_axes,
+    plain,
+    png,
+)
 from tasks.reporting.part_plots import classes_figure, curve_figure, parts_figure
 from tasks.reporting.wording import language_name, percent
 
@@ -40,7 +50,7 @@ def draw_plots(
     if decisions and report.classes:
         names = [row.label for row in report.classes.rows]
         figures["confusion_matrix"] = confusion_figure(*decisions, names)
-    elif report.classes:
+    elif report.classes and any(row.support for row in report.classes.rows):
         figures["classes"] = classes_figure(report.classes)
     if report.groups:
         figures["parts"] = parts_figure(report)
@@ -49,7 +59,7 @@ def draw_plots(
     if histories:
         figures["learning_curves"] = learning_figure(histories, report.primary)
     for curve in report.curves:
-        figures[curve.name] = curve_figure(curve)
+        figures[curve.name] = curve_figure(curve, report)
     return {name: png(figure) for name, figure in figures.items()}
 
 
@@ -247,7 +257,7 @@ def quality_figure(report: EvaluationReport) -> Figure:
     axes.set_xlabel("weight files, MB (log scale)")
     axes.set_ylabel(f"test {metric.display}, %")
     axes.set_title("Quality against size", fontsize=11)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_outside(axes)
     plain(axes)
     return figure
 

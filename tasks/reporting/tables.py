@@ -70,12 +70,15 @@ def comparison_table(report: EvaluationReport) -> Table:
 
 
 def group_table(report: EvaluationReport) -> Table:
-    """One line a part of the test set, one column a system: the primary metric, mean over seeds."""
+    """One line a part of the test set, one column a system: the primary metric, mean over seeds.
+
+    Parts are numbered: the plot has numbers where it cannot draw a name.
+    """
     systems = list(dict.fromkeys(name for group in report.groups for name in group.scores))
     header = ("Part", "Examples", *(report.systems[name].display for name in systems))
     rows = tuple(
         (
-            f"{group.column}: {group.value}",
+            f"{number} {group.column}: {group.value}",
             str(group.num_examples),
             *(
                 f"{100 * group.scores[name][report.primary.name]:.1f}"
@@ -84,7 +87,7 @@ def group_table(report: EvaluationReport) -> Table:
                 for name in systems
             ),
         )
-        for group in report.groups
+        for number, group in enumerate(report.groups, start=1)
     )
     return Table(header, rows)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from tasks.reporting.drawing import COLOURS, one_axes, plain, png
 
-_FRONT, _OTHERS = "#D55E00", "#0072B2"  # Okabe & Ito 2008
-_DPI = 130
+_FRONT, _OTHERS = COLOURS["student"], COLOURS["teacher"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +22,7 @@ class TradeOff:
 
 def trade_off_png(points: Sequence[TradeOff], *, metric: str, title: str) -> bytes:
     """The plot as PNG; time on a logarithmic axis, points on the front named by their number."""
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained", dpi=_DPI)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = one_axes(7.2, 4.8)
     front = sorted((p for p in points if p.on_front), key=lambda p: p.latency_ms)
     others = [p for p in points if not p.on_front]
     axes.scatter([p.latency_ms for p in others], [p.value for p in others], color=_OTHERS, s=22)
@@ -51,9 +46,6 @@ def trade_off_png(points: Sequence[TradeOff], *, metric: str, title: str) -> byt
     axes.set_xlabel("latency of the network at batch 1, ms (median)")
     axes.set_ylabel(f"{metric.replace('_', ' ')} on validation rows")
     axes.set_title(title, fontsize=11)
-    axes.grid(color="#DDDDDD", linewidth=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": ""})
-    return stream.getvalue()
+    plain(axes)
+    return png(figure)

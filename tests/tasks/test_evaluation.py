@@ -232,12 +232,13 @@ def test_no_text_of_the_data_reaches_the_report(evaluated):
                 assert other not in content
     page = (artifact.path / "report.html").read_text(encoding="utf-8")
     assert "models:/rooms-zh@champion" in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert {path.name for path in (artifact.path / "plots").iterdir()} == {
         "confusion_matrix.png",
         "learning_curves.png",
         "quality_and_size.png",
         "reliability.png",
+        "surest_answers.png",
     }
 
 

@@ -33,7 +33,7 @@ from tasks.metrics.answering import Answerer, Text
 from tasks.metrics.calibration import entropy
 from tasks.metrics.diagnostics import diagnose_answers
 from tasks.metrics.statistics import Measure
-from tasks.metrics.systems import Answers, group_scores
+from tasks.metrics.systems import Answers, group_scores, on_same_examples
 from tasks.runtime.seeding import generator
 
 _ANSWERS = ["text", "answer_starts", "answer_texts"]
@@ -98,9 +98,7 @@ class QuestionAnswering(UnitComparison):
         """Questions with and without an answer apart, and by the answer's length; agreement,
         domains."""
         student = answers["student"]
-        same = {
-            name: one for name, one in answers.items() if one.example_ids == student.example_ids
-        }
+        same = on_same_examples(answers)
         parts = ["in the context" if gold else "none" for gold in student.labels]
         groups = group_scores(same, parts, self.measures, column="answer")
         lengths = self._lengths(student)
@@ -108,7 +106,9 @@ class QuestionAnswering(UnitComparison):
             diagnostics=self._diagnose(),
             groups=(
                 *(groups if len(groups) > 1 else ()),
-                *length_groups(lengths, same, self.measures, column="shortest right answer, units"),
+                *length_groups(
+                    lengths, answers, self.measures, column="answer length (words or characters)"
+                ),
                 *domain_groups(self.material, answers, self.measures),
             ),
             notes=_notes(lengths),
@@ -253,11 +253,9 @@ def _chosen(
             null_logit=float(nulls[row]),
             max_units=MAX_ANSWER_UNITS,
         )
-        if found.margin > threshold:
-            places.append(None)
-        else:
-            places.append((units[found.first][0], units[found.last][1]))
-        confidences.append(found.confidence)
+        decided = found.decided(threshold)
+        places.append(decided and (units[decided[0]][0], units[decided[1]][1]))
+        confidences.append(found.certainty(threshold))
     return places, confidences
 
 

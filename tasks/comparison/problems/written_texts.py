@@ -98,10 +98,11 @@ class WrittenTexts(ABC):
 
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
         """Scores by the length of what is read, and by domain."""
-        lengths = [len(text) for text in self._sources(self.tests("student"))]
+        ids = pa.chunked_array([answers["student"].example_ids], pa.string())
+        lengths = [len(text) for text in self._corpus(ids, "text").to_pylist()]
         return Sections(
             groups=(
-                *length_groups(lengths, answers, self.measures, column="text, characters"),
+                *length_groups(lengths, answers, self.measures, column="text length (characters)"),
                 *domain_groups(self.material, answers, self.measures),
             )
         )

@@ -37,11 +37,14 @@ def test_equal_lengths_share_a_part_and_none_is_lost():
     """Texts of one length in two parts make two lines of the same name, and a reader adds one."""
     lengths = [5] * 70 + [6] * 20 + [40] * 30
     found = length_groups(lengths, {"student": answers_of(lengths, 9)}, MEASURES, column="words")
-    assert [(one.value, one.num_examples) for one in found] == [
-        ("5", 70),
-        ("6", 20),
-        ("40", 30),
-    ]
+    assert [(one.value, one.num_examples) for one in found] == [("5", 70), ("6 to 40", 50)]
+
+
+def test_one_long_text_is_no_part():
+    """A line of a single example says that all long texts fail."""
+    lengths = [5] * 60 + [7] * 39 + [90]
+    found = length_groups(lengths, {"student": answers_of(lengths, 9)}, MEASURES, column="words")
+    assert [(one.value, one.num_examples) for one in found] == [("5", 60), ("7 to 90", 40)]
 
 
 def test_questions_without_an_answer_belong_to_no_part():
@@ -51,7 +54,7 @@ def test_questions_without_an_answer_belong_to_no_part():
     assert [(one.value, one.num_examples) for one in found] == [("3", 30), ("8", 30)]
 
 
-@pytest.mark.parametrize("lengths", [[1, 2, 3, 4] * 12, [7] * 200])
+@pytest.mark.parametrize("lengths", [[1, 2, 3, 4] * 12, [7] * 200, [5] * 99 + [6]])
 def test_too_few_examples_or_one_length_make_no_parts(lengths):
     """Four lines of twelve texts each invite conclusions from nothing."""
     assert length_groups(lengths, {"student": answers_of(lengths, 2)}, MEASURES, column="w") == ()

@@ -17,7 +17,7 @@ IDS = tuple(f"zh{i}" for i in range(N))
 def answers_of(*, seeds=1, sure=True, ids=IDS):
     """Random decisions with random confidences."""
     decided = RNG.integers(0, 3, (seeds, N))
-    confidences = RNG.random((seeds, N)).round(1)
+    confidences = RNG.random((seeds, N))
     answers = class_answers(ids, LABELS, decided, confidences, num_classes=3)
     return answers if sure else replace(answers, confidences=None)
 
@@ -33,8 +33,7 @@ def test_each_point_is_the_score_of_the_surest_share():
             taken = round(N * number / 20)
             expected = []
             for decided, sure in zip(answers.predictions, answers.confidences, strict=True):
-                # Equally sure ones in the order of the test set.
-                surest = sorted(range(N), key=lambda i, sure=sure: (-sure[i], i))[:taken]
+                surest = sorted(range(N), key=lambda i, sure=sure: -sure[i])[:taken]
                 expected.append(np.mean([decided[i] == LABELS[i] for i in surest]))
             assert score == pytest.approx(np.mean(expected))
     assert curve.points["student"][-1][1] == pytest.approx(
@@ -42,12 +41,35 @@ def test_each_point_is_the_score_of_the_surest_share():
     )
 
 
+def test_equally_sure_answers_are_not_taken_in_the_order_of_the_test_set():
+    """Test sets lie sorted by domain: the first fifth of equally sure answers would be hotels."""
+    labels = np.zeros(200, dtype=np.int64)
+    decided = np.repeat([0, 1], 100)[None]  # the first hundred are right, the others wrong
+    sure = np.full((1, 200), 1.0)
+    sure[0, -1] = 0.9
+    ids = tuple(f"zh{i}" for i in range(200))
+    answers = class_answers(ids, labels, decided, sure, num_classes=2)
+    [curve] = selective_curves({"student": answers}, MEASURES[0])
+    half = dict(curve.points["student"])[0.5]
+    assert 0.35 < half < 0.65
+
+
+def test_few_answers_have_as_many_points():
+    """A share of less than one answer has no score."""
+    few = class_answers(IDS[:3], LABELS[:3], LABELS[None, :3], RNG.random((1, 3)), num_classes=3)
+    [curve] = selective_curves({"student": few}, MEASURES[0])
+    assert [share for share, _ in curve.points["student"]] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [score for _, score in curve.points["student"]] == [1, 1, 1]
+
+
 def test_systems_without_confidences_or_of_other_texts_have_no_line():
     """A line of English answers beside Chinese ones looks like a comparison."""
+    constant = answers_of()
     systems = {
         "student": answers_of(),
         "teacher": answers_of(ids=tuple(f"en{i}" for i in range(N))),
-        "majority": answers_of(sure=False),
+        "gazetteer": answers_of(sure=False),
+        "majority": replace(constant, confidences=np.full((1, N), 0.4)),
     }
     [curve] = selective_curves(systems, MEASURES[0])
     assert [*curve.points] == ["student"]

@@ -18,12 +18,24 @@ def test_the_best_span_is_that_of_a_naive_search(seed):
     assert found.margin == pytest.approx(0.3 - spans[best])
     everything = np.exp([*spans.values(), 0.3]).sum()
     assert found.confidence == pytest.approx(np.exp(spans[best]) / everything)
+    # What is decided is the span or none, and each has its own probability.
+    assert found.certainty(found.margin) == found.confidence
+    assert found.certainty(found.margin - 0.1) == pytest.approx(np.exp(0.3) / everything)
 
 
 def test_a_context_without_units_has_no_answer():
     """A question about an empty cell must not stop the evaluation of a thousand others."""
     found = choose_span(np.array([]), np.array([]), null_logit=-3.0)
     assert found.margin == np.inf
+    assert found.certainty(0.0) == 1.0
+
+
+def test_a_sure_refusal_is_sure_however_unlikely_the_best_span_is():
+    """A model certain that there is no answer would be the least sure of all."""
+    found = choose_span(np.array([-400.0, 0.0]), np.array([-400.0, -900.0]), null_logit=400.0)
+    assert found.certainty(0.0) == pytest.approx(1.0)
+    nothing = choose_span(np.zeros(2), np.zeros(2), null_logit=5000.0)
+    assert nothing.certainty(0.0) == 1.0
 
 
 @pytest.mark.parametrize("seed", range(8))

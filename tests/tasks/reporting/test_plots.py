@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
+from tasks.comparison.selective import selective_curves
+from tasks.metrics.class_answers import MEASURES
+from tasks.metrics.systems import group_scores
 from tasks.reporting.plots import confusion_figure, draw_plots
 
 NAMES = ("打开", "关闭", "play $music$", "a_very_long_class_name_that_would_fill_the_whole_page")
@@ -16,10 +19,20 @@ def test_all_plots_are_drawn_without_a_missing_glyph(make_report, histories):
     """Chinese class names become empty boxes on a machine without a CJK font."""
     report, answers = make_report(NAMES, num_examples=80)
     student = answers["student"]
+    groups = group_scores(
+        {"student": student}, ["书", "$5", "films", "posts"] * 20, MEASURES, column="domain"
+    )
+    curves = selective_curves({"student": student}, MEASURES[0])
+    report = report.model_copy(update={"groups": groups, "curves": curves})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = draw_plots(report, (student.labels, student.predictions[0]), histories)
-    assert set(found) == {"confusion_matrix", "reliability", "learning_curves", "quality_and_size"}
+        # As of a problem without a single right class.
+        found |= {"classes": draw_plots(report, None, {})["classes"]}
+    assert set(found) == {
+        "confusion_matrix", "classes", "reliability", "learning_curves", "quality_and_size",
+        "parts", "surest_answers",
+    }  # fmt: skip
     for png in found.values():
         pixels = image.imread(io.BytesIO(png), format="png")
         assert pixels.shape[0] > 300

@@ -151,9 +151,11 @@ def test_long_answers_are_scored_apart(evaluated, monkeypatch):
     inputs, _, _ = evaluated
     monkeypatch.setattr(lengths, "_MIN_EXAMPLES", 1)
     compared = QuestionAnswering(Material(inputs, "en", "zh"), Settings())
-    monkeypatch.setattr(QuestionAnswering, "_lengths", lambda *_: [2, 0, 5, 0])
     answers = {"student": compared.answer_models([inputs["student_0"].path / "model"])}
-    found = [one for one in compared.sections(answers).groups if "units" in one.column]
+    # "一楼", and no answer to every second question
+    assert compared._lengths(answers["student"]) == [2, 0, 2, 0]
+    monkeypatch.setattr(QuestionAnswering, "_lengths", lambda *_: [2, 0, 5, 0])
+    found = [one for one in compared.sections(answers).groups if "length" in one.column]
     assert [(one.value, one.num_examples) for one in found] == [("2", 1), ("5", 1)]
     statistics = answers["student"].statistics[0]["answer_f1"].toarray()
     for one, row in zip(found, (0, 2), strict=True):
