@@ -16,6 +16,7 @@ sentence are therefore drawn together (a cluster bootstrap).
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ import pandas as pd
 
 from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET, EvaluationReport
 from infra.benchmarks.forms import Measured, difference, read_evaluation
+from tasks.corpus.normalization import NormalizationConfig, normalize
+from tasks.corpus.text_formats import read_delimited
 
 _RESAMPLES = 2000
 
@@ -118,39 +121,57 @@ def rights_by_sentence(
     """Share of right answers, a mean over seeds, by system and language, (S,) in order of the keys.
 
     Sentences that a language lacks are NaN.
+
+    Raises: SystemExit if test rows of a language are not in its table.
     """
     source = report.source_language
     rows = pd.concat(
-        [pd.read_parquet(path, columns=["example_id", "text"])
+        [pd.read_parquet(path, columns=["example_id", "text", "language"])
          for path in sorted((asked.corpus / "rows" / "test").glob("*.parquet"))]
     )  # fmt: skip
-    text_of = dict(zip(rows["example_id"], rows["text"], strict=True))
     languages = [g.value for g in report.groups if g.column == "language" and g.value != source]
-    found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
-    keys: list | None = None
+    keys_of = {}
     for language in languages:
-        table = pd.read_csv(asked.join.format(language=language), sep="\t")
-        key_of = dict(zip(table[asked.text], table[asked.key], strict=True))
-        keys = keys or sorted(table[asked.key])
+        own = rows[rows["language"] == language]
+        table = Path(asked.join.format(language=language))
+        keys = keys_by_text(table, asked.corpus, text=asked.text, key=asked.key)
+        if unknown := sum(text not in keys for text in own["text"]):
+            raise SystemExit(
+                f"{unknown} of {len(own)} test rows in {language} are not in {table}: a mean over "
+                "the others would be another test; --join names the tables they were made from"
+            )
+        keys_of[language] = dict(zip(own["example_id"], map(keys.get, own["text"]), strict=True))
+    everything = sorted({key for keys in keys_of.values() for key in keys.values()})
+    found: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    for language, keys in keys_of.items():
         folder = evaluation / "predictions"
         if language != report.target_language:
             folder /= language
         runs: dict[str, list[np.ndarray]] = defaultdict(list)
         for path in sorted(folder.glob("*.parquet")):
             answered = pd.read_parquet(path)
-            of_key = {
-                key_of[text_of[row]]: float(right)
-                for row, right in zip(
-                    answered["example_id"], answered["label"] == answered["prediction"], strict=True
-                )
-                if text_of.get(row) in key_of
-            }
-            if of_key:
-                system = path.stem.rstrip("0123456789").rstrip("_")
-                runs[system].append(np.array([of_key.get(key, np.nan) for key in keys]))
+            if not answered["example_id"].isin(keys).all():
+                continue  # the teacher's test rows, in its own language
+            rights = (answered["label"] == answered["prediction"]).astype(float)
+            of_key = dict(zip(map(keys.get, answered["example_id"]), rights, strict=True))
+            system = path.stem.rstrip("0123456789").rstrip("_")
+            runs[system].append(np.array([of_key.get(key, np.nan) for key in everything]))
         for system, seeds in runs.items():
             found[system][language] = np.mean(seeds, axis=0)
     return {name: one for name, one in found.items() if len(one) == len(languages)}
+
+
+def keys_by_text(table: Path, corpus: Path, *, text: str, key: str) -> dict[str, str]:
+    """The key of each text of a TSV file, texts in the form that the corpus has them in."""
+    config = json.loads((corpus / "manifest.json").read_text("utf-8"))["key_parts"]["config"]
+    form = NormalizationConfig.model_validate(config["normalization"])
+    columns = {"text": text, "label": key}
+    return {
+        normalize(found, form)[0]: name
+        for batch in read_delimited(table, columns, delimiter="\t")
+        for found, name in zip(batch.texts, batch.labels, strict=True)
+        if name is not None
+    }
 
 
 def pooled_table(

@@ -21,15 +21,15 @@ def length_groups(
     *,
     column: str,
 ) -> tuple[Group, ...]:
-    """Scores of quarters of the test set, from the shortest to the longest.
+    """Scores of up to four parts of the test set, from the shortest to the longest.
 
     Args:
         lengths: of each of the student's N test examples; 0: it belongs to no part.
         answers: of all systems; those on other examples than the student's are left out.
         column: what is long, and in which unit.
 
-    Returns: four parts or fewer: each has at least 25 examples, and examples of equal length stay
-        together. Empty if that leaves one part.
+    Returns: parts as equal as they can be with at least 25 examples each and examples of equal
+        length together. Empty if that leaves one.
     """
     counted = np.array(lengths)
     known = np.sort(counted[counted > 0])
@@ -51,12 +51,11 @@ def length_groups(
 
 def _ends(known: np.ndarray) -> list[int]:
     """The longest length of each part, of sorted lengths."""
+    num_parts = min(_MAX_PARTS, len(known) // _MIN_EXAMPLES)
     ends: list[int] = []
     begun = 0  # examples in the parts before
-    for part in range(1, _MAX_PARTS + 1):
-        if not len(known):
-            break
-        longest = int(known[max(part * len(known) // _MAX_PARTS - 1, 0)])
+    for part in range(1, num_parts + 1):
+        longest = int(known[part * len(known) // num_parts - 1])
         taken = int(np.searchsorted(known, longest, side="right"))
         if taken - begun >= _MIN_EXAMPLES:
             ends.append(longest)

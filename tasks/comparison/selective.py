@@ -31,7 +31,7 @@ def selective_curves(answers: Mapping[str, Answers], measure: Measure) -> tuple[
     points = {
         name: _points(one.confidences, one, measure)
         for name, one in on_same_examples(answers).items()
-        if one.confidences is not None and np.ptp(one.confidences) > 0
+        if one.confidences is not None and (np.ptp(one.confidences, axis=1) > 0).all()
     }
     if "student" not in points:
         return ()
@@ -58,8 +58,8 @@ def _points(seeds: FloatArray, one: Answers, measure: Measure) -> tuple[tuple[fl
         seeds: confidences (S, N).
     """
     number = min(_NUM_POINTS, one.num_examples)
-    shares = np.arange(1, number + 1) / number
-    taken = np.round(shares * one.num_examples).astype(int)
+    taken = np.round(np.arange(1, number + 1) / number * one.num_examples).astype(int)
+    shares = taken / one.num_examples
     drawn = np.random.default_rng(0).permutation(one.num_examples)
     scores = []
     for confidences, statistics in zip(seeds, one.of(measure.name), strict=True):

@@ -23,7 +23,6 @@ from tasks.reporting.drawing import (
 
 _MAX_LINES = 50
 _LINE_INCHES = 0.34
-_ROWS_OF = {"teacher": "Teacher, its own rows", "teacher_on_target": "Teacher, same rows"}
 _FIGURES_OF_A_CLASS = (("precision", "<"), ("recall", ">"), ("f1", "o"))
 
 
@@ -51,9 +50,9 @@ def parts_figure(report: EvaluationReport) -> Figure:
                 marker=MARKERS[name],
                 markersize=8 if name == "student" else 6,
                 linestyle="none",
-                label=None if name in named else _ROWS_OF.get(name, NAMES[name]),
+                label=None if (label := _label(name, report)) in named else label,
             )
-            named.add(name)
+            named.add(label)
         _lines(
             axes,
             [
@@ -119,6 +118,14 @@ def curve_figure(curve: Curve, report: EvaluationReport) -> Figure:
     legend_outside(axes)
     plain(axes)
     return figure
+
+
+def _label(name: str, report: EvaluationReport) -> str:
+    """The system's name; of a teacher that was tested twice, where it was."""
+    if not {"teacher", "teacher_on_target"} <= {*report.systems}:
+        return NAMES[name]
+    twice = {"teacher": "Teacher, its own rows", "teacher_on_target": "Teacher, same rows"}
+    return twice.get(name, NAMES[name])
 
 
 def _largest(groups: Sequence[tuple[int, Group]]) -> list[tuple[int, Group]]:

@@ -1,12 +1,15 @@
 """Tables of quality.md: differences over several languages are drawn by sentence."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from infra.benchmarks.forms import Measured
-from infra.benchmarks.quality import against_line, main, pooled_table
+from infra.benchmarks.quality import against_line, main, pooled_table, rights_by_sentence
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import values
 
@@ -56,3 +59,51 @@ def test_a_corpus_without_its_keys_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "--corpus and --join go together" in capsys.readouterr().err
+
+
+@pytest.fixture
+def one_language(tmp_path):
+    """(report, evaluation, what was asked): three Chinese test rows, two of them answered rightly.
+
+    Their table has a no-break space, a quote that ends nowhere and an invisible mark.
+    """
+    corpus, evaluation = tmp_path / "corpus", tmp_path / "evaluation"
+    (corpus / "rows" / "test").mkdir(parents=True)
+    (evaluation / "predictions").mkdir(parents=True)
+    config = {"normalization": {"unicode_form": "NFC", "repair_encoding": False}}
+    manifest = {"key_parts": {"config": config}}
+    (corpus / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    texts = {"a": "93 % de la ville", "b": '"Oui, dit-il.', "c": "une ville", "en": "a town"}
+    rows = {"example_id": [*texts], "text": [*texts.values()], "language": ["fr"] * 3 + ["en"]}
+    pd.DataFrame(rows).to_parquet(corpus / "rows" / "test" / "part-00000.parquet")
+    answers = {"example_id": ["a", "b", "c"], "label": [1, 1, 1], "prediction": [1, 0, 1]}
+    pd.DataFrame(answers).to_parquet(evaluation / "predictions" / "student_0.parquet")
+    answers = {"example_id": ["en"], "label": [1], "prediction": [1]}
+    pd.DataFrame(answers).to_parquet(evaluation / "predictions" / "teacher.parquet")
+    table = tmp_path / "test.fr.tsv"
+    lines = ("id\ttext", "7\tune ville\u200b", '8\t"Oui, dit-il.', "9\t93\u00a0% de la ville")
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    report = SimpleNamespace(
+        source_language="en",
+        target_language="fr",
+        groups=[SimpleNamespace(column="language", value=one) for one in ("fr", "en")],
+    )
+    pattern = str(tmp_path / "test.{language}.tsv")
+    asked = SimpleNamespace(corpus=corpus, join=pattern, text="text", key="id")
+    return report, evaluation, asked
+
+
+def test_every_test_row_is_in_the_mean(one_language):
+    """28 of 204 French rows, whose no-break spaces the corpus had made plain, were left out."""
+    report, evaluation, asked = one_language
+    found = rights_by_sentence(report, evaluation, asked)
+    assert {name: one["fr"].tolist() for name, one in found.items()} == {"student": [1, 0, 1]}
+
+
+def test_a_row_without_a_key_is_refused(one_language):
+    """A mean over those that happened to be found looks like one over all."""
+    report, evaluation, asked = one_language
+    table = Path(asked.join.format(language="fr"))
+    table.write_text("id\ttext\n7\tune ville\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="2 of 3 test rows in fr"):
+        rights_by_sentence(report, evaluation, asked)

@@ -40,6 +40,14 @@ def test_equal_lengths_share_a_part_and_none_is_lost():
     assert [(one.value, one.num_examples) for one in found] == [("5", 70), ("6 to 40", 50)]
 
 
+@pytest.mark.parametrize(("number", "sizes"), [(75, [25] * 3), (99, [33] * 3), (51, [25, 26])])
+def test_fewer_examples_make_fewer_parts(number, sizes):
+    """A first part of half the test set, and nothing told of the other short ones."""
+    lengths = list(range(1, number + 1))
+    found = length_groups(lengths, {"student": answers_of(lengths, 9)}, MEASURES, column="words")
+    assert [one.num_examples for one in found] == sizes
+
+
 def test_one_long_text_is_no_part():
     """A line of a single example says that all long texts fail."""
     lengths = [5] * 60 + [7] * 39 + [90]

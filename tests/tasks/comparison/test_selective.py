@@ -29,8 +29,8 @@ def test_each_point_is_the_score_of_the_surest_share():
     assert [*curve.points] == ["student", "supervised"]
     for name, answers in systems.items():
         for number, (share, score) in enumerate(curve.points[name], start=1):
-            assert share == pytest.approx(number / 20)
             taken = round(N * number / 20)
+            assert share == pytest.approx(taken / N)
             expected = []
             for decided, sure in zip(answers.predictions, answers.confidences, strict=True):
                 surest = sorted(range(N), key=lambda i, sure=sure: -sure[i])[:taken]
@@ -62,14 +62,14 @@ def test_few_answers_have_as_many_points():
     assert [score for _, score in curve.points["student"]] == [1, 1, 1]
 
 
-def test_systems_without_confidences_or_of_other_texts_have_no_line():
+def test_systems_never_surer_or_of_other_texts_have_no_line():
     """A line of English answers beside Chinese ones looks like a comparison."""
-    constant = answers_of()
+    constant = answers_of(seeds=2)
     systems = {
         "student": answers_of(),
         "teacher": answers_of(ids=tuple(f"en{i}" for i in range(N))),
         "gazetteer": answers_of(sure=False),
-        "majority": replace(constant, confidences=np.full((1, N), 0.4)),
+        "majority": replace(constant, confidences=np.repeat([[0.4], [0.5]], N, axis=1)),
     }
     [curve] = selective_curves(systems, MEASURES[0])
     assert [*curve.points] == ["student"]
