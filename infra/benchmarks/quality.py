@@ -122,7 +122,8 @@ def rights_by_sentence(
 
     Sentences that a language lacks are NaN.
 
-    Raises: SystemExit if test rows of a language are not in its table.
+    Raises: SystemExit if test rows of a language are not in its table, or the corpus is another
+        run's.
     """
     source = report.source_language
     rows = pd.concat(
@@ -158,7 +159,12 @@ def rights_by_sentence(
             runs[system].append(np.array([of_key.get(key, np.nan) for key in everything]))
         for system, seeds in runs.items():
             found[system][language] = np.mean(seeds, axis=0)
-    return {name: one for name, one in found.items() if len(one) == len(languages)}
+    complete = {name: one for name, one in found.items() if len(one) == len(languages)}
+    if "student" not in complete:
+        raise SystemExit(
+            f"no answers of a student to the test rows of {asked.corpus} in {evaluation}"
+        )
+    return complete
 
 
 def keys_by_text(table: Path, corpus: Path, *, text: str, key: str) -> dict[str, str]:

@@ -164,9 +164,10 @@ def retain(
     return tuple(found)
 
 
-def on_same_examples(answers: Mapping[str, Answers], of: str = "student") -> dict[str, Answers]:
-    """The systems that answered the examples of one of them, itself included."""
-    return {name: one for name, one in answers.items() if _same_examples(one, answers[of])}
+def on_same_examples(answers: Mapping[str, Answers]) -> dict[str, Answers]:
+    """The systems that answered the student's examples, itself included."""
+    student = answers["student"]
+    return {name: one for name, one in answers.items() if _same_examples(one, student)}
 
 
 def group_scores(

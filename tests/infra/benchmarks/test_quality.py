@@ -100,6 +100,14 @@ def test_every_test_row_is_in_the_mean(one_language):
     assert {name: one["fr"].tolist() for name, one in found.items()} == {"student": [1, 0, 1]}
 
 
+def test_another_runs_corpus_is_refused(one_language):
+    """A traceback about a missing student, or a table without it."""
+    report, evaluation, asked = one_language
+    (evaluation / "predictions" / "student_0.parquet").unlink()
+    with pytest.raises(SystemExit, match="no answers of a student"):
+        rights_by_sentence(report, evaluation, asked)
+
+
 def test_a_row_without_a_key_is_refused(one_language):
     """A mean over those that happened to be found looks like one over all."""
     report, evaluation, asked = one_language
