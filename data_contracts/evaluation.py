@@ -384,3 +384,8 @@ class EvaluationReport(Frozen):
 def reference_teacher(systems: Container[str]) -> str:
     """The teacher that what ships is compared with: on the same examples where that is possible."""
     return TEACHER_ON_TARGET if TEACHER_ON_TARGET in systems else TEACHER
+
+
+def language_of_texts(problem: str, source_language: str, target_language: str) -> str:
+    """The language of the texts that a student is asked about: a translator's is the source."""
+    return source_language if problem == "translation" else target_language

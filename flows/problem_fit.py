@@ -25,6 +25,10 @@ _FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
     "sentence_embedding": _EMBEDDING_TERMS,
 }  # fmt: skip
 
+_FLOORS_LEARN = frozenset(
+    {"text_classification", "matching", "multilabel_classification", "token_classification"}
+)
+
 
 def check_problem(recipe: Recipe) -> None:
     """Refuse what the sections ask of a problem that does not have it.
@@ -55,6 +59,7 @@ def check_problem(recipe: Recipe) -> None:
                 "of a question differ in how many units can answer: set it to 0"
             )
     _check_pairs(recipe)
+    _check_target_rows(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
     kinds = [term.kind for term in recipe.distillation.terms]
     if fit is not None and (unfit := [kind for kind in kinds if kind not in fit]):
@@ -86,6 +91,24 @@ def _check_unsoftened(recipe: Recipe) -> None:
                 "outside its window a student learns the teacher's summed probability, which has "
                 "none: set distillation.temperature, or that of the term, to 1.0"
             )
+
+
+def _check_target_rows(recipe: Recipe) -> None:
+    """The student learns from rows in the target language where the report is about them.
+
+    Floors learn from those rows, and so does what is said of labels that the teacher chose.
+    """
+    roles, target = recipe.distillation.train_on, recipe.target_language
+    if recipe.problem not in _FLOORS_LEARN:
+        return
+    sources = recipe.corpus_config().sources
+    if not any(one.role in roles and one.language == target for one in sources):
+        raise ValueError(
+            f"no source has the role {' or '.join(roles)} and the language {target}, so the "
+            "student would learn from no text in the language that it is tested in: add one to "
+            "data.sources, or its role to distillation.train_on (baselines.zero_shot measures a "
+            "student of source-language labels beside it)"
+        )
 
 
 def _check_pairs(recipe: Recipe) -> None:

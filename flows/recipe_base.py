@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
+from data_contracts.evaluation import language_of_texts
 from tasks import evaluation, export, ingestion, registration, tokenization
 from tasks.corpus.tokenizing import TrimmedTokenizer
 from tasks.runtime.device import resolve_precision
@@ -162,7 +163,8 @@ class RecipeBase(Frozen):
         """For the step registration."""
         fields = dict(self.registration)
         examples = self.registration.example_texts
-        examples = examples or example_texts(self.target_language, self.problem_name)
+        asked = language_of_texts(self.problem_name, self.source_language, self.target_language)
+        examples = examples or example_texts(asked, self.problem_name)
         input_rows(self.problem_name, examples)  # told now, not after the training
         return registration.Config(**{**fields, "example_texts": examples})
 

@@ -34,18 +34,18 @@ from data_contracts.evaluation import (
     LineageEntry,
     SystemKind,
     SystemResult,
+    language_of_texts,
     reference_teacher,
 )
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
-    from tasks.comparison.material import Material
     from tasks.comparison.problem import ComparedProblem
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 11
+VERSION = 12
 
 _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "teacher": ("teacher", "Teacher"),
@@ -163,25 +163,22 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     compare = COMPARED[config.problem]
     problem = compare(material, settings)
     report, answers = _measure(config, problem, workspace)
+    by_language: list[InLanguage] = []
+    if config.problem != "translation":  # that reads one language and writes the other
+        by_language += answers_by_language(lambda one: compare(one, settings), material, answers)
+    report = report.model_copy(update={"groups": (*report.groups, *language_groups(by_language))})
+    for found in by_language[1:]:
+        folder = workspace.output / "predictions" / found.language
+        write_predictions(found.problem, found.answers, folder)
     if config.problem in get_args(EncoderProblem):
-        by_language = list(
-            answers_by_language(lambda one: compare(one, settings), material, answers)
-        )
-        alone = [InLanguage(material.target_language, problem, answers)]
+        there = by_language or [InLanguage(material.target_language, problem, answers)]
+        alike = agreement_by_language(there, answers[TEACHER], report.diagnostics)
         report = report.model_copy(
             update={
-                "groups": (*report.groups, *language_groups(by_language)),
-                "agreement_by_language": tuple(
-                    agreement_by_language(
-                        by_language or alone, answers[TEACHER], report.diagnostics
-                    )
-                ),
+                "agreement_by_language": tuple(alike),
                 "warnings": warnings_of(material, config.problem, config.train_on),
             }
         )
-        for found in by_language[1:]:
-            folder = workspace.output / "predictions" / found.language
-            write_predictions(found.problem, found.answers, folder)
     workspace.progress.say("evaluation: drawing plots and writing the report")
     output = workspace.output
     write_predictions(problem, answers, output / "predictions")
@@ -205,6 +202,7 @@ def _measure(
 ) -> tuple[EvaluationReport, dict[str, Answers]]:
     from tasks.comparison.answers import all_answers
     from tasks.comparison.learning import learning_of
+    from tasks.comparison.notes import own_notes
     from tasks.comparison.selective import selective_curves
     from tasks.comparison.timing import Budget, time_systems
     from tasks.metrics import systems as scoring
@@ -274,7 +272,7 @@ def _measure(
             )
             for name, artifact in material.inputs.items()
         ),
-        notes=(*config.notes, *sections.notes, *_own_notes(material, answers)),
+        notes=(*config.notes, *sections.notes, *own_notes(problem, answers)),
     )
     return report, answers
 
@@ -298,7 +296,9 @@ def _system(name: str, answers: Answers, problem: ComparedProblem, timing: Timin
     return SystemResult(
         display=_SYSTEMS[name][1],
         kind=_SYSTEMS[name][0],
-        language=material.source_language if name == TEACHER else material.target_language,
+        language=material.source_language
+        if name == TEACHER
+        else language_of_texts(problem.name, material.source_language, material.target_language),
         num_examples=answers.num_examples,
         seeds=seeds,
         mean=mean,
@@ -308,50 +308,6 @@ def _system(name: str, answers: Answers, problem: ComparedProblem, timing: Timin
         latency_ms_p50=latency.p50_ms if latency else None,
         latency_ms_p95=latency.p95_ms if latency else None,
         throughput_texts_per_second=timing.texts_per_second[timed] if timed else None,
-    )
-
-
-def _own_notes(material: Material, answers: Mapping[str, Answers]) -> Iterator[str]:
-    """What a reader must know to read the figures right, in plain sentences."""
-    student, teacher = answers["student"], answers["teacher"]
-    target = material.target_language
-    if student.example_ids != teacher.example_ids:
-        yield (
-            f"Student and teacher were tested on different examples ({student.num_examples} in "
-            f"{target}, {teacher.num_examples} in {material.source_language}): their difference "
-            "and the retention resample both test sets independently, which widens the intervals."
-        )
-    if TEACHER_ON_TARGET in answers:
-        yield (
-            f"The teacher also answered test rows in {target}: what ships is compared with it "
-            "there, and its retention on them is the share of what could be kept."
-        )
-    objective = material.inputs["student_0"].manifest.key_parts.config.get("objective", {})
-    sources = [objective.get("hard_labels"), *(t.get("labels") for t in objective.get("terms", ()))]
-    if written := objective.get("targets"):
-        told = {
-            "teacher": "The student learns texts that the teacher wrote (with interpolation the "
-            "given text chose among them).",
-            "gold": "The student learns the given texts.",
-        }
-        yield f"{told[written]} Validation texts choose the training step that is kept."
-    elif any(t["kind"].startswith("embedding_") for t in objective.get("terms", ())):
-        yield (
-            f"No label enters the student's loss. The {target} validation rows with their parallel "
-            "text choose the training step that is kept."
-        )
-    elif "gold" in sources:
-        yield f"Gold {target} labels enter this student's loss."
-    else:
-        yield (
-            f"No {target} label enters the student's loss. The labelled {target} validation rows "
-            "choose the training step that is kept, for every student alike."
-        )
-    yield (
-        "Intervals cover the choice of test examples; the spread over seeds (mean ± standard "
-        "deviation) is told beside them and not part of them. Differences between systems are "
-        "about how they were trained: means over seeds. The delivered student is seed 0, fixed in "
-        "advance, and the gates on what ships are asked of it alone."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from data_contracts.errors import ContractViolation
-from data_contracts.evaluation import TEACHER_ON_TARGET, Group
+from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET, Group
 from tasks.comparison.material import TRAINED_SYSTEMS, Material
 from tasks.comparison.problem import ComparedProblem
 from tasks.metrics.systems import Answers, mean_and_spread, scores_by_seed
@@ -45,7 +45,10 @@ def answers_by_language(
     for language in others:
         there = compared(replace(material, target_language=language))
         try:
-            yield InLanguage(language, there, dict(_answers(there, asked)))
+            found = dict(_answers(there, asked))
+            if language == material.source_language and TEACHER_ON_TARGET not in found:
+                found[TEACHER] = there.answer_teacher()
+            yield InLanguage(language, there, found)
         except ContractViolation:  # test rows without a right answer: nothing to score
             continue
 

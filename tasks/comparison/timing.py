@@ -102,7 +102,9 @@ def _time_systems(problem: ComparedProblem, budget: Budget, delivered: Answers) 
             latency_ms_p50=latency[name].p50_ms,
             latency_ms_p95=latency[name].p95_ms,
             throughput_texts_per_second=medians[name],
-            agreement=_agreement(found.predictions[0], delivered.predictions[0]),
+            agreement=_agreement(
+                *(one.about(problem.measures[0].name) for one in (found, delivered))
+            ),
         )
         for name, found in answers.items()
     }
@@ -133,6 +135,7 @@ def weight_bytes(model: Path) -> int:
     return sum(path.stat().st_size for path in model.glob("*.safetensors"))
 
 
-def _agreement(answers: Sequence[object], delivered: Sequence[object]) -> float:
+def _agreement(found: Answers, delivered: Answers) -> float:
     """Share of examples with the same answer."""
-    return float(np.mean([one == other for one, other in zip(answers, delivered, strict=True)]))
+    pairs = zip(found.predictions[0], delivered.predictions[0], strict=True)
+    return float(np.mean([one == other for one, other in pairs]))

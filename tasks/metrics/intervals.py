@@ -200,10 +200,14 @@ def paired_p_value(
         won = int((differences > 0).sum())
         return float(binomtest(won, int(counts.sum())).pvalue)
     rng = generator(seed, "permutation")
-    positive = rng.binomial(counts, 0.5, size=(num_permutations, counts.size))
-    flipped = np.abs((2 * positive - counts) @ sizes)
     observed = abs(differences.sum())
-    return float((1 + (flipped >= observed - 1e-6).sum()) / (num_permutations + 1))
+    chunk = max(1, _CHUNK_COUNTS // counts.size)
+    reached = 0
+    for start in range(0, num_permutations, chunk):
+        flips = min(chunk, num_permutations - start)
+        positive = rng.binomial(counts, 0.5, size=(flips, counts.size))
+        reached += int((np.abs((2 * positive - counts) @ sizes) >= observed - 1e-6).sum())
+    return (1 + reached) / (num_permutations + 1)
 
 
 def _swapped(

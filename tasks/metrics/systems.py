@@ -9,7 +9,7 @@ independently and the record says so. Nothing here knows a problem type: answers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Answers:
         predictions: the system's, of the same kind, (S, N): one row a seed.
         statistics: for each seed, by metric, its statistics (N, K).
         confidences: top-1 probabilities, (S, N), where the problem has them.
+        asked: which examples a metric is about, where a test set holds examples of two kinds; a
+            metric that is not named is about all.
     """
 
     example_ids: tuple[str, ...]
@@ -43,6 +45,7 @@ class Answers:
     predictions: Sequence[Any]
     statistics: tuple[Mapping[str, Statistics], ...]
     confidences: FloatArray | None = None
+    asked: Mapping[str, slice] = field(default_factory=dict)
 
     @property
     def num_examples(self) -> int:
@@ -62,6 +65,19 @@ class Answers:
     def of(self, metric: str) -> list[Statistics]:
         """The statistics of one metric, one entry a seed."""
         return [one[metric] for one in self.statistics]
+
+    def about(self, metric: str) -> Answers:
+        """Those to the examples that the metric is about, alone."""
+        rows = self.asked.get(metric)
+        if rows is None:
+            return self
+        return Answers(
+            self.example_ids[rows],
+            self.labels[rows],
+            [run[rows] for run in self.predictions],
+            tuple({name: found[rows] for name, found in one.items()} for one in self.statistics),
+            None if self.confidences is None else self.confidences[:, rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -100,10 +116,10 @@ def compare(
     Systems with several seeds are compared by the mean over them: a statement about how they were
     trained. For one about the model that ships, give `Answers.of_seed(0)`.
     """
-    first, second = answers[of], answers[against]
-    paired = _same_examples(first, second)
     found = []
     for measure in _compared(measures):
+        first, second = (answers[name].about(measure.name) for name in (of, against))
+        paired = _same_examples(first, second)
         score, reference = _resampled(first, second, measure, resampling)
         interval = difference_interval(score, reference, confidence=resampling.confidence)
         p_value = None
@@ -144,7 +160,8 @@ def retain(
     """
     found = []
     for measure in _compared(measures):
-        score, reference = _resampled(student, teacher, measure, resampling)
+        ours, theirs = student.about(measure.name), teacher.about(measure.name)
+        score, reference = _resampled(ours, theirs, measure, resampling)
         if reference.estimate <= 0 or reference.resamples.min() <= 0:
             continue
         interval = ratio_interval(score, reference, confidence=resampling.confidence)
@@ -156,9 +173,9 @@ def retain(
                 low=interval.low,
                 high=interval.high,
                 confidence=interval.confidence,
-                paired=_same_examples(student, teacher),
-                num_examples_student=student.num_examples,
-                num_examples_teacher=teacher.num_examples,
+                paired=_same_examples(ours, theirs),
+                num_examples_student=ours.num_examples,
+                num_examples_teacher=theirs.num_examples,
             )
         )
     return tuple(found)

@@ -7,6 +7,7 @@ and curves are drawn by `part_plots`. How all look: `drawing`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from tasks.reporting.part_plots import classes_figure, curve_figure, parts_figur
 from tasks.reporting.wording import language_name, percent
 
 _MAX_CLASSES = 50
+_FLOOR_DASHES = ((1, 1), (4, 2), (6, 2, 1, 2))
 
 
 def draw_plots(
@@ -238,7 +240,7 @@ def quality_figure(report: EvaluationReport) -> Figure:
             label=f"{NAMES[name]} ({language}): {percent(score)}",
         )
     floors = [system for system in report.systems.values() if system.kind == "floor"]
-    for system, dashes in zip(floors, ((1, 1), (4, 2), (6, 2, 1, 2)), strict=False):
+    for system, dashes in zip(floors, cycle(_FLOOR_DASHES), strict=False):
         label = f"{system.display}: {percent(system.mean[metric.name])}"
         style: dict[str, Any] = {
             "color": COLOURS["floor"],

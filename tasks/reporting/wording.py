@@ -117,15 +117,17 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
             f"delivered, seed 0: {percent(student.seeds[0][metric.name])})"
         )
     reached, taught = percent(student.mean[metric.name]), percent(teacher.mean[metric.name])
+    against = report.comparison(f"student_minus_{TEACHER}")
+    theirs = "the same" if against and against.paired else "its own"
     if metric.name == "accuracy":
         quality = (
             f"The {target} student answers {reached} of its test examples correctly{spread}, its "
-            f"{source} teacher {taught} of its own."
+            f"{source} teacher {taught} of {theirs}."
         )
     else:
         quality = (
             f"The {target} student reaches {reached} of {metric.display} on its test "
-            f"examples{spread}, its {source} teacher {taught} on its own."
+            f"examples{spread}, its {source} teacher {taught} on {theirs}."
         )
     if on_target := report.systems.get(TEACHER_ON_TARGET):
         known = percent(on_target.mean[metric.name])
@@ -180,4 +182,5 @@ def _gain_sentence(gain: Comparison, report: EvaluationReport) -> str:
 
 
 def _in_sentence(display: str) -> str:
-    return display[0].lower() + display[1:]
+    # An abbreviation keeps its capitals.
+    return display if display[:2].isupper() else display[0].lower() + display[1:]

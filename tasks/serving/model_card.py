@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from data_contracts.evaluation import EvaluationReport, Gate
+from data_contracts.evaluation import EvaluationReport, Gate, language_of_texts
 from tasks.serving.gates import INT8_VARIANT
 from tasks.serving.interfaces import Column, Interface, Parameter
 
+_ROUNDS = f"The {INT8_VARIANT} variant rounds, so a few texts are answered differently (see above)."
 _KINDS = {"strings": "list of string", "doubles": "list of double", "entities": "list of records"}
 
 
@@ -58,6 +59,7 @@ def _opening(
     labels: Sequence[str],
 ) -> str:
     task = report.problem.replace("_", " ")
+    asked = language_of_texts(report.problem, report.source_language, report.target_language)
     lines = (
         f"# {name}",
         "",
@@ -65,7 +67,7 @@ def _opening(
         f"reads **{report.source_language}**.",
         "",
         f"- Task: {task}, {len(labels)} labels" if labels else f"- Task: {task}",
-        f"- Language of the texts it is asked about: {report.target_language}",
+        f"- Language of the texts it is asked about: {asked}",
         f"- Recipe: {report.recipe}; delivered: {report.delivered}",
         f"- Licence: {licence}",
     )
@@ -77,12 +79,13 @@ def _usage(name: str, interface: Interface, example: Mapping[str, str]) -> str:
         f"{json.dumps(column)}: [{json.dumps(text, ensure_ascii=False)}]"
         for column, text in example.items()
     )
+    params = f', params={{"variant": "{INT8_VARIANT}"}}' if _has_forms(interface) else ""
     return f"""## Use
 
 ```python
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/{name}@champion")
-model.predict(pd.DataFrame({{{cells}}}), params={{"variant": "{INT8_VARIANT}"}})
+model.predict(pd.DataFrame({{{cells}}}){params})
 ```
 
 Input, a row for each question; an answer for each row, in the same order:
@@ -92,6 +95,11 @@ Input, a row for each question; an answer for each row, in the same order:
 {_columns("Answer", interface.outputs)}
 
 {_parameters(interface.parameters)}"""
+
+
+def _has_forms(interface: Interface) -> bool:
+    """Whether a request can choose among forms of the model: one that writes texts has one."""
+    return any(one.name == "variant" for one in interface.parameters)
 
 
 def _columns(title: str, columns: Iterable[Column]) -> str:
@@ -214,7 +222,7 @@ def _limits(report: EvaluationReport, serving: Mapping[str, Any], interface: Int
         f"Texts are cut after {length} tokens, as in training."
         if interface.is_cut
         else f"Texts beyond {length} tokens are read in overlapping windows of that length.",
-        f"The {INT8_VARIANT} variant rounds, so a few texts are answered differently (see above).",
+        *([_ROUNDS] if _has_forms(interface) else []),
         *(f"Found when it was evaluated: {warning}." for warning in report.warnings),
         *report.notes,
     ]

@@ -126,3 +126,12 @@ def test_only_vectors_have_a_teacher_that_is_not_trained():
     values["distillation"] = {"terms": [{"kind": "embedding_mse"}]}
     with pytest.raises(RecipeError, match="compares vectors of sentences"):
         check_recipe(values, name="quickstart")
+
+
+def test_a_student_that_learns_no_text_of_its_test_language_is_refused():
+    """All students trained, and then the evaluation: no train rows in 'zh'."""
+    values = read_recipe("multilabel").model_dump(mode="json", exclude_defaults=True)
+    values["distillation"]["train_on"] = ["train"]
+    values["baselines"]["supervised"] = False
+    with pytest.raises(RecipeError, match="no source has the role train and the language zh"):
+        check_recipe(values, name="multilabel")

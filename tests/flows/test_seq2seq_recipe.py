@@ -139,6 +139,15 @@ def test_a_summary_is_read_in_the_language_it_is_written_in():
     assert own.teacher_tokens_config().languages == ("zh",)
 
 
+@pytest.mark.parametrize(
+    ("name", "greeting"), [("translation", "Good morning"), ("summarization", "早上好")]
+)
+def test_an_example_that_nobody_gave_is_in_the_language_of_requests(name, greeting):
+    """An English-to-Chinese translator registered with a Chinese request."""
+    recipe = read_recipe(name, ["registration.example_texts=[]"])
+    assert recipe.registration_config().example_texts == (greeting,)
+
+
 @pytest.mark.parametrize("model", ["teacher", "student"])
 @pytest.mark.parametrize(
     "field",

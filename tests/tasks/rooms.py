@@ -222,6 +222,7 @@ def make_world(folder, publish):
                 ),
                 seed=seed,
                 objective={"hard_labels": "gold" if name == "supervised" else "teacher"},
+                validation_language="zh",
                 name=name,
             )
     inputs["export"] = run_stage(

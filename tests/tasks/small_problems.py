@@ -250,6 +250,8 @@ def make_inputs(
                 "student",
                 lambda out, number=number: write_model(out, number, of_student, pairs),
                 seed=number,
+                objective={"hard_labels": "teacher"},
+                validation_language="zh",
             )
     inputs["export"] = run_stage(
         export.STAGE,

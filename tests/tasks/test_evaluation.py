@@ -341,7 +341,8 @@ def test_a_student_of_several_languages_is_scored_in_each(world, publish):
     ]
     chinese, english = report.groups
     assert chinese.scores["student"] == report.systems["student"].mean
-    assert set(english.scores) == {"student", "pseudo_label", "supervised"}
+    assert set(english.scores) == {"teacher", "student", "pseudo_label", "supervised"}
+    assert english.scores.pop("teacher") == report.systems["teacher"].mean
     labels = {
         example_id("test", "en", i): LABELS[row[2]] for i, row in enumerate(rows_of("test", "en"))
     }

@@ -138,7 +138,9 @@ class SentenceEmbedding:
     def sections(self, answers: Mapping[str, Answers]) -> Sections:
         """Scores by domain, how far down a list translations are found, what the teacher's figure
         is."""
-        groups = domain_groups(self.material, answers, self.measures)
+        searched = {name: one.about(ACCURACY_AT_1.name) for name, one in answers.items()}
+        measures = [one for one in self.measures if one is not SPEARMAN]
+        groups = domain_groups(self.material, searched, measures)
         curve = Curve(
             name="found_within",
             title="Found within the first",
@@ -221,7 +223,10 @@ class SentenceEmbedding:
                 rows[SPEARMAN.name] = one_after_the_other(len(pairs.ids), of_likeness)
             statistics.append(rows)
             predictions.append(answers)
-        return Answers(tuple(ids), labels, predictions, tuple(statistics))
+        num_pairs = len(pairs.ids)
+        asked = {one.name: slice(0, num_pairs) for one in self.measures if one is not SPEARMAN}
+        asked[SPEARMAN.name] = slice(num_pairs, None)
+        return Answers(tuple(ids), labels, predictions, tuple(statistics), asked=asked)
 
     def _found_within(self, answers: Answers) -> tuple[tuple[float, float], ...]:
         """Numbers of sentences looked at, and the shares found in them, means over seeds."""

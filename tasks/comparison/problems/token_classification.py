@@ -34,6 +34,7 @@ from tasks.metrics.entities import (
 from tasks.metrics.entity_floors import Gazetteer
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
+from tasks.problems.problem import Answers as LabelledAnswers
 
 _MAX_DIAGNOSED_ROWS = 2000
 _SPANS = ["text", "span_starts", "span_ends", "span_labels"]
@@ -186,31 +187,40 @@ class TokenClassification(UnitComparison):
         """Agreement of teacher and student (seed 0) on the units of texts that both have read."""
         from tasks.problems import PROBLEMS
 
+        learned = self.read_by_both(self.settings.train_on)
         rows = self.read_by_both(["validation"])
         described = "units of validation texts both read, not trained on"
         if rows is None:
-            rows = self.read_by_both(self.settings.train_on)
-            described = "units of texts which the student trained on"
+            rows, described = learned, "units of texts which the student trained on"
         if rows is None:
             return None
         rows = rows.slice(0, _MAX_DIAGNOSED_ROWS)
-        problem, names = PROBLEMS[self.name], self.material.label_names
-        signals = self.material.signals(rows["example_id"])
-        answers = problem.answers(rows, num_labels=len(names))
-        teacher, kept = problem.soft_targets(
-            rows, signals, answers, order=self.material.class_order
-        )
+        names = self.material.label_names
+        teacher, kept = self._teacher_on_units(rows)
         said = self.said_by(model, rows)
-        student, _ = problem.soft_targets(rows, said, kept, order=range(len(names)))
-        known = kept.labels >= 0
-        right = (teacher.argmax(axis=1) == kept.labels)[known]
+        student, _ = PROBLEMS[self.name].soft_targets(rows, said, kept, order=range(len(names)))
         return diagnose(
             teacher,
             student,
             names,
             rows=described,
-            pseudo_label_accuracy=float(right.mean()) if known.any() else None,
+            pseudo_label_accuracy=None if learned is None else self._taught_rightly(learned),
         )
+
+    def _taught_rightly(self, learned: pa.Table) -> float | None:
+        """How often the teacher's tag is right where what the student learned from is labelled."""
+        teacher, kept = self._teacher_on_units(learned)
+        known = kept.labels >= 0
+        return float((teacher.argmax(axis=1) == kept.labels)[known].mean()) if known.any() else None
+
+    def _teacher_on_units(self, rows: pa.Table) -> tuple[np.ndarray, LabelledAnswers]:
+        """The teacher's logits (units, C) on rows of the student's, and the units' own labels."""
+        from tasks.problems import PROBLEMS
+
+        problem = PROBLEMS[self.name]
+        answers = problem.answers(rows, num_labels=len(self.material.label_names))
+        signals = self.material.signals(rows["example_id"])
+        return problem.soft_targets(rows, signals, answers, order=self.material.class_order)
 
 
 def _gold(corpus: Mapping[str, list]) -> list[list[Span] | None]:

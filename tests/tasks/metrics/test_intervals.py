@@ -190,6 +190,15 @@ def test_permutation_p_value_with_seeds_matches_a_naive_permutation():
     assert p_value(labels, one, two) == pytest.approx(expected, abs=0.02)
 
 
+def test_p_values_do_not_depend_on_chunks(monkeypatch):
+    """Ten thousand flips of fifty thousand distinct differences do not fit a memory at once."""
+    labels = np.zeros(40, dtype=int)
+    one, two = answers(1, 0.75, labels, 3), answers(2, 0.6, labels, 3)
+    whole = p_value(labels, one, two)
+    monkeypatch.setattr("tasks.metrics.intervals._CHUNK_COUNTS", 700)
+    assert p_value(labels, one, two) == whole
+
+
 def test_p_value_of_f1_matches_a_naive_swap_of_answers():
     """The permutation test of a mean is wrong for a quotient of sums such as entity F1."""
     rng = np.random.default_rng(3)

@@ -1,5 +1,7 @@
 """Records of the report from answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,34 @@ def test_same_examples_are_paired_and_others_are_not():
     assert same[0].p_value is not None
     assert other[0].p_value is None
     assert same[0].high - same[0].low < other[0].high - other[0].low
+
+
+def test_examples_of_another_kind_do_not_unpair_a_metric():
+    """Pairs both answered, compared as if they were different ones: sentences with scores of their
+    own language lay behind them, and widened every interval of the search."""
+
+    def followed(found, scored):
+        rows = [0, 1, 2, 3, 4, 5, 6, 7, *range(len(scored))]
+        return replace(
+            found,
+            example_ids=(*found.example_ids, *scored),
+            labels=np.append(found.labels, np.zeros(len(scored), int)),
+            predictions=[np.append(run, [0] * len(scored)) for run in found.predictions],
+            statistics=tuple({k: v[rows] for k, v in one.items()} for one in found.statistics),
+            confidences=None,
+            asked={"accuracy": slice(0, 8)},
+        )
+
+    mixed = {"student": followed(STUDENT, "xyz"), "same": followed(BASELINE, "uv")}
+    alone = {"student": STUDENT, "same": BASELINE}
+    resampling = Resampling(num_resamples=200)
+    found, expected = (
+        compare(answered, "student", "same", MEASURES, resampling) for answered in (mixed, alone)
+    )
+    assert found[0] == expected[0]
+    assert not found[1].paired  # a metric of all examples is of different ones
+    kept = retain(mixed["student"], mixed["same"], MEASURES, resampling)
+    assert kept[0] == retain(STUDENT, BASELINE, MEASURES, resampling)[0]
 
 
 def test_retention_is_left_out_where_the_teacher_scores_nothing():

@@ -66,6 +66,30 @@ def test_the_delivered_seed_stands_beside_the_mean(make_report):
     assert f"seed 0: {100 * student.seeds[0]['accuracy']:.1f} %" in verdict(report)[0]
 
 
+@pytest.mark.parametrize(
+    ("display", "said"),
+    [
+        ("TF-IDF cosine (gold labels)", "above the TF-IDF cosine"),
+        ("Majority class", "above the majority class"),
+    ],
+)
+def test_names_keep_their_capitals_inside_a_sentence(make_report, display, said):
+    """`Above the tF-IDF cosine`: a report that nobody has read before."""
+    report, _ = make_report(NAMES)
+    renamed = report.systems["pseudo_label"].model_copy(update={"display": display})
+    report = report.model_copy(update={"systems": {**report.systems, "pseudo_label": renamed}})
+    assert said in comparison_sentence(compared(0.02, 0.01, 0.03), report)
+
+
+@pytest.mark.parametrize(("paired", "said"), [(True, "of the same."), (False, "of its own.")])
+def test_the_headline_says_whether_both_answered_the_same_examples(make_report, paired, said):
+    """A translator and its teacher read one test set: `each its own` would hide that."""
+    report, _ = make_report(NAMES)
+    update = {"name": "student_minus_teacher", "against": "teacher", "paired": paired}
+    found = compared(0.02, 0.01, 0.03).model_copy(update=update)
+    assert said in verdict(report.model_copy(update={"comparisons": (found,)}))[0]
+
+
 def test_a_missing_baseline_is_said(make_report):
     """Silence about the gain reads as a gain."""
     report, _ = make_report(NAMES, systems=("teacher", "student", "majority"))

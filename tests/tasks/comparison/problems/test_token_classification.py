@@ -172,6 +172,21 @@ def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
     assert 2 * hits / (decided + gold) == pytest.approx(f1)
 
 
+def test_what_the_student_was_taught_is_judged_on_the_rows_it_learned_from(evaluated):
+    """A figure of validation rows, told as that of texts which carry no label at all."""
+    inputs, _, report = evaluated
+    path = inputs["teacher_signals"].path / "transfer" / "part-1.parquet"
+    signals = {row["example_id"]: row for row in read_table(path).to_pylist()}
+    right = []
+    for i, row in enumerate(rows_of("transfer", "zh")):
+        spans = zip(row["span_starts"], row["span_ends"], row["span_labels"], strict=True)
+        gold = align_spans(segment(row["text"]), list(spans))
+        logits = np.array(signals[id_of("transfer", "zh", i)]["logits"]).reshape(len(gold), -1)
+        right += [LABELS[k] == tag for k, tag in zip(logits.argmax(1), gold, strict=True)]
+    assert report.diagnostics.pseudo_label_accuracy == np.mean(right)
+    assert "validation" in report.diagnostics.rows
+
+
 def test_what_was_mended_in_the_data_is_told(evaluated):
     """A report that fails, or stays silent, because tags of its sources had to be repaired."""
     _, artifact, report = evaluated

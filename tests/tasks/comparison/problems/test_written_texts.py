@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -17,6 +19,8 @@ from tasks.comparison.problems import COMPARED
 from tasks.comparison.writers import Writer
 from tasks.corpus.tables import read_table, write_table
 from tasks.evaluation import STAGE, Config, SpeedConfig
+from tasks.metrics import rouge
+from tasks.metrics.statistics import scores_of
 from tasks.metrics.systems import scores_by_seed
 from tasks.modeling.decoding import decode
 from tasks.modeling.seq2seq import Seq2SeqTokens, build_seq2seq, load_seq2seq, save_seq2seq
@@ -115,7 +119,12 @@ def world(tmp_path_factory, publish):
     }
     inputs["student_tokens"] = inputs["teacher_tokens"]
     for number, name in enumerate(("teacher", "student_0", "student_1", "no_kd_0", "no_kd_1")):
-        inputs[name] = made("student", lambda out, number=number: model(out, number), seed=number)
+        inputs[name] = made(
+            "student",
+            lambda out, number=number: model(out, number),
+            seed=number,
+            objective={"targets": "teacher"},
+        )
     inputs["export"] = made("export", lambda out: model(out, 1), seed=1)
     return store, inputs
 
@@ -227,6 +236,45 @@ def test_other_written_problems_are_scored_by_their_own_metrics(world, problem, 
         assert answers["first_sentence"].predictions[0][0] == "the cat sleeps."
     [scores] = scores_by_seed(answers["copied_source"], compared.measures)
     assert set(scores) == {measure.name for measure in compared.measures}
+
+
+def test_a_summarizer_of_several_languages_is_scored_in_each(world, publish):
+    """A recipe that promised a score in each language, and a report that had none."""
+    store, inputs = world
+    languages = ["en", "zh", "zh", "en"]
+
+    def tokens(out):
+        shutil.copytree(inputs["student_tokens"].path, out, dirs_exist_ok=True)
+        (out / "manifest.json").unlink()
+        path = out / "test" / "part-00000.parquet"
+        table = read_table(path).drop_columns("language")
+        write_table(table.append_column("language", pa.array(languages)), path)
+
+    spoken = publish(store, "tokens", tokens, config={"languages": languages})
+    config = Config(
+        recipe="texts",
+        problem="summarization",
+        source_language="en",
+        target_language="zh",
+        num_resamples=100,
+        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
+    )
+    made = {**inputs, "student_tokens": spoken, "teacher_tokens": spoken}
+    artifact = run_stage(STAGE, config, made, store=store).artifact
+    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    groups = {one.value: one for one in report.groups if one.column == "language"}
+    assert [*groups] == ["zh", "en"]
+    assert groups["zh"].scores["student"] == report.systems["student"].mean
+    rows = [row for row, language in enumerate(languages) if language == "en"]
+    runs = [predictions(artifact, f"en/student_{seed}") for seed in (0, 1)]
+    assert all(run.keys() == {IDS[row] for row in rows} for run in runs)
+    by_hand = []
+    for run in runs:
+        said, right = [run[IDS[row]][1] for row in rows], [PAIRS[row][1] for row in rows]
+        statistics = rouge.rouge_statistics(said, right)
+        by_hand.append(scores_of(statistics, rouge.MEASURES)["rouge_l"])
+    assert groups["en"].scores["student"]["rouge_l"] == pytest.approx(np.mean(by_hand))
+    assert groups["en"].scores["teacher_on_target"] == report.systems["teacher"].mean
 
 
 def test_replies_can_be_looked_up_in_what_the_student_was_taught(store, publish):

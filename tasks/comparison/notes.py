@@ -1,0 +1,82 @@
+"""What a reader must know to read a report's figures right, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET
+from tasks.comparison.material import Material
+from tasks.comparison.problem import ComparedProblem
+from tasks.metrics.systems import Answers
+from tasks.training.objective_config import ObjectiveConfig
+
+_COMBINED = "combined_signals"
+
+
+def own_notes(problem: ComparedProblem, answers: Mapping[str, Answers]) -> Iterator[str]:
+    """Test sets, what taught the student, what chose its step, what intervals cover."""
+    material = problem.material
+    metric = problem.measures[0].name
+    student, teacher = (answers[name].about(metric) for name in ("student", TEACHER))
+    target = material.target_language
+    if student.example_ids != teacher.example_ids:
+        yield (
+            f"Student and teacher were tested on different examples ({student.num_examples} in "
+            f"{target}, {teacher.num_examples} in {material.source_language}): their difference "
+            "and the retention resample both test sets independently, which widens the intervals."
+        )
+    if TEACHER_ON_TARGET in answers:
+        yield (
+            f"The teacher also answered test rows in {target}: what ships is compared with it "
+            "there, and its retention on them is the share of what could be kept."
+        )
+    signals = material.inputs["teacher_signals"].manifest.key_parts
+    if signals.stage == _COMBINED:
+        names = signals.config["teachers"]
+        yield (
+            f"The teacher's scores are those of {len(names)} teachers combined "
+            f"({', '.join(names)}); its parameters, size and times are the first one's alone."
+        )
+    yield _what_taught(material)
+    yield (
+        "Intervals cover the choice of test examples; the spread over seeds (mean ± standard "
+        "deviation) is told beside them and not part of them. Differences between systems are "
+        "about how they were trained: means over seeds. The delivered student is seed 0, fixed in "
+        "advance, and the gates on what ships are asked of it alone."
+    )
+
+
+def _what_taught(material: Material) -> str:
+    """Which labels entered the student's loss, and which rows chose its step."""
+    config = material.inputs["student_0"].manifest.key_parts.config
+    target = material.target_language
+    if written := config["objective"].get("targets"):
+        told = {
+            "teacher": "The student learns texts that the teacher wrote (with interpolation the "
+            "given text chose among them).",
+            "gold": "The student learns the given texts.",
+        }
+        return f"{told[written]} Validation texts choose the training step that is kept."
+    terms = ObjectiveConfig.model_validate(config["objective"]).loss_terms
+    rows = _choosing_rows(config, target)
+    if any(dict(term)["kind"].startswith("embedding_") for term in terms):
+        return (
+            f"No label enters the student's loss. The {rows} with their parallel text choose the "
+            "training step that is kept."
+        )
+    sources = {term.label_source for term in terms}
+    if "gold" in sources or ("source" in sources and material.source_language == target):
+        return f"Gold {target} labels enter this student's loss."
+    return (
+        f"No {target} label enters the student's loss. The labelled {rows} choose the training "
+        "step that is kept, for every student alike."
+    )
+
+
+def _choosing_rows(config: Mapping[str, Any], target: str) -> str:
+    # Networks that teach one another are each examined on rows of their own.
+    examined = config if "validation_language" in config else config["peers"][0]
+    if examined["validation_language"] is None:
+        return "validation rows of all languages that the student reads"
+    return f"{target} validation rows"

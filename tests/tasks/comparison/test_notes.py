@@ -1,0 +1,88 @@
+"""The report's own notes say what was done, not what is usually done."""
+
+import pytest
+
+from tasks.comparison.material import Material
+from tasks.comparison.notes import own_notes
+from tasks.comparison.problem import Settings
+from tasks.comparison.problems.classification import TextClassification
+from tests.tasks.rooms import make_world
+
+SOFT = {"alpha": 1.0, "hard_labels": "none"}
+UNTAUGHT = "No zh label enters the student's loss."
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, publish):
+    """(store, inputs) of `make_world`."""
+    return make_world(tmp_path_factory.mktemp("world"), publish)
+
+
+def notes(world, publish, *, source="en", signals=None, **config):
+    """Notes about a student of this configuration, as one text."""
+    store, inputs = world
+
+    def copied(name):
+        def write(output):
+            for path in inputs[name].path.rglob("*"):
+                if path.is_file() and path.name != "manifest.json":
+                    target = output / path.relative_to(inputs[name].path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(path.read_bytes())
+
+        return write
+
+    student = publish(store, "student", copied("student_0"), config=config)
+    made = {**inputs, "student_0": student}
+    if signals:
+        made["teacher_signals"] = publish(
+            store, "combined_signals", copied("teacher_signals"), config=signals
+        )
+    problem = TextClassification(Material(made, "en", "zh"), Settings())
+    answers = {
+        "teacher": problem.answer_teacher(),
+        "student": problem.answer_models([student.path / "model"]),
+    }
+    spoken = TextClassification(Material(made, source, "zh"), Settings())
+    return " ".join(own_notes(spoken, answers))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"validation_language": "zh"}, "The labelled zh validation rows choose"),
+        ({"validation_language": None}, "validation rows of all languages that the student reads"),
+        ({"peers": [{"validation_language": "zh"}, {"validation_language": "en"}]},
+         "The labelled zh validation rows choose"),
+    ],
+)  # fmt: skip
+def test_the_rows_that_chose_the_step_are_named(world, publish, config, said):
+    """Rows of eight languages chose it, and the report spoke of one."""
+    assert said in notes(world, publish, objective=SOFT, **config)
+
+
+@pytest.mark.parametrize(
+    ("objective", "source", "is_taught"),
+    [
+        ({"alpha": 0.5, "hard_labels": "gold"}, "en", True),
+        ({"alpha": 1.0, "hard_labels": "gold"}, "en", False),  # they have no weight
+        ({"alpha": 0.5, "hard_labels": "source"}, "en", False),
+        ({"alpha": 0.5, "hard_labels": "source"}, "zh", True),  # the source is the target
+        ({"terms": [{"kind": "kl"}, {"kind": "hard", "labels": "gold"}]}, "en", True),
+    ],
+)
+def test_gold_labels_are_admitted_where_they_enter_the_loss(
+    world, publish, objective, source, is_taught
+):
+    """`No label` of a student that learned from labels: a transfer that never happened."""
+    told = notes(world, publish, source=source, objective=objective, validation_language="zh")
+    assert ("Gold zh labels enter this student's loss." in told) is is_taught
+    assert (UNTAUGHT in told) is not is_taught
+
+
+def test_a_panel_of_teachers_is_not_timed_as_one(world, publish):
+    """The accuracy of three networks beside the size of one of them."""
+    config = {"objective": SOFT, "validation_language": "zh"}
+    told = notes(world, publish, signals={"teachers": ["teacher", "german"]}, **config)
+    assert "those of 2 teachers combined (teacher, german)" in told
+    assert "combined" not in notes(world, publish, **config)
