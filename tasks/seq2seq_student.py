@@ -41,7 +41,7 @@ from tasks.training.objective_config import Temperature, check_one_form, check_t
 from tasks.training.schedules import Schedule, values_of
 from tasks.training.sequences.sequence_objective_config import Share, TokenTerm, token_blend
 
-VERSION = 3
+VERSION = 4
 
 
 class OnPolicyConfig(Frozen):
@@ -196,7 +196,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     from tasks.training.sequences.seq2seq_init import untrained_seq2seq
     from tasks.training.sequences.seq2seq_mapping import check_same_tokens, map_seq2seq_examples
     from tasks.training.sequences.seq2seq_objective import OnPolicy, Seq2SeqObjective
-    from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequences.seq2seq_tokens import longest_target, read_seq2seq_tokens
 
     tokens, objective = inputs["tokens"].path, config.objective
     teacher = inputs["teacher"].path / "model" if "teacher" in inputs else None
@@ -215,6 +215,9 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
             config.architecture,
             tokens=tokens,
             decoding=config.decoding,
+            longest_target=max(
+                int(examples.target_ids.lengths.max()), longest_target(tokens, ["validation"])
+            ),
             seed=config.seed,
             role="student",
             teacher=teacher,

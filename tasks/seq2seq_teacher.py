@@ -77,7 +77,7 @@ def train_teacher(
     from tasks.training.sequences.seq2seq_init import untrained_seq2seq
     from tasks.training.sequences.seq2seq_mapping import map_seq2seq_examples
     from tasks.training.sequences.seq2seq_objective import Seq2SeqObjective
-    from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequences.seq2seq_tokens import longest_target, read_seq2seq_tokens
     from tasks.training.sequences.sequence_objective_config import token_blend
 
     tokens = inputs["tokens"].path
@@ -94,6 +94,8 @@ def train_teacher(
             config.architecture,
             tokens=tokens,
             decoding=config.decoding,
+            # Of all rows: it may be asked about the gold text of each.
+            longest_target=longest_target(tokens, ("train", "transfer", "validation", "test")),
             seed=config.seed,
             role="teacher",
         )

@@ -201,7 +201,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     check_limits(
         total,
         languages=config.languages,
-        cut_at=_cut_at(config),
+        limits=_limits(config, decodes=ROW_KINDS[config.problem].decodes),
         max_truncated_rate=config.max_truncated_rate,
         max_unknown_rate=config.max_unknown_rate,
     )
@@ -287,12 +287,12 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
     return train_tokenizer(config.tokenizer, texts, decodes=kind.decodes)
 
 
-def _cut_at(config: Config) -> str:
+def _limits(config: Config, *, decodes: bool) -> dict[str, int]:
+    """Fields that say where texts were cut, and at how many tokens."""
     if config.problem == "question_answering":
-        return (
-            f"max_question_tokens = {config.max_question_tokens or config.max_length_tokens // 2}"
-        )
-    return f"max_length_tokens = {config.max_length_tokens}"
+        return {"max_question_tokens": config.max_question_tokens or config.max_length_tokens // 2}
+    targets = {"max_target_tokens": config.max_target_tokens} if decodes else {}
+    return {"max_length_tokens": config.max_length_tokens, **targets}
 
 
 def _reading(

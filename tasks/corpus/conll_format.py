@@ -66,8 +66,7 @@ def read_conll(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
             if text.startswith(_NAMES):
                 names = text.removeprefix(_NAMES).split()
                 continue
-            comment = text.startswith("#") and (" = " in text or len(cells) != width)
-            if comment or text.startswith("-DOCSTART-"):
+            if _is_comment(text, cells, width) or text.startswith("-DOCSTART-"):
                 continue
             sentence = _Sentence(number)
         positions = positions or _positions(path, columns, names)
@@ -78,6 +77,20 @@ def read_conll(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
             _take(sentence, cells, positions, number)
     _add(batch, sentence, columns)
     yield batch
+
+
+def _is_comment(text: str, cells: list[str], width: int) -> bool:
+    """Whether a line before a sentence's first word is none itself, though words may begin with #.
+
+    Args:
+        width: cells of the last word's line, 0 before the first one: there a tab tells a word, and
+            a space after the # tells a comment (`# ID<tab>FORM`).
+    """
+    if not text.startswith("#"):
+        return False
+    if " = " in text:
+        return True
+    return len(cells) != width if width else "\t" not in text or text.startswith("# ")
 
 
 def _positions(path: Path, columns: ColumnMapping, names: list[str]) -> dict[str, int]:

@@ -88,6 +88,34 @@ _SCRIPTS = {
     for scripts, languages in _LANGUAGES_OF_SCRIPTS.items()
     for language in languages.split()
 }
+_SUBTAGS_OF_SCRIPTS = {
+    "Latin": "Latn",
+    "Han": "Hani Hans Hant Jpan",
+    "Hangul": "Hang Kore",
+    "Cyrillic": "Cyrl",
+    "Arabic": "Arab",
+    "Hebrew": "Hebr",
+    "Devanagari": "Deva",
+    "Bengali": "Beng",
+    "Ethiopic": "Ethi",
+    "Greek": "Grek",
+    "Georgian": "Geor",
+    "Armenian": "Armn",
+    "Thai": "Thai",
+    "Lao": "Laoo",
+    "Myanmar": "Mymr",
+    "Khmer": "Khmr",
+    "Sinhala": "Sinh",
+    "Tamil": "Taml",
+    "Telugu": "Telu",
+    "Kannada": "Knda",
+    "Malayalam": "Mlym",
+    "Gujarati": "Gujr",
+    "Gurmukhi": "Guru",
+}
+_SCRIPT_OF_SUBTAG = {
+    subtag: script for script, subtags in _SUBTAGS_OF_SCRIPTS.items() for subtag in subtags.split()
+}
 # Confused by every identifier, and by many readers: a verdict within a group says nothing.
 _ALIKE = (
     {"nb", "nn", "no", "da", "sv"},
@@ -124,11 +152,14 @@ def language_problem(text: str, language: str, config: FilterConfig) -> tuple[st
 
     Args:
         language: BCP-47 tag; its region is ignored. One whose script is not known here is not
-            judged.
+            judged, nor one that names another script than the language's usual ones (hi-Latn).
     """
-    primary = language.split("-")[0]
+    primary, *subtags = language.split("-")
     scripts = _SCRIPTS.get(primary)
     if scripts is None:
+        return None
+    script = next((tag.title() for tag in subtags if len(tag) == 4 and tag.isalpha()), None)
+    if script is not None and _SCRIPT_OF_SUBTAG.get(script) not in scripts:
         return None
     if not (scripts == ("Latin",) and text.isascii()):
         expected, foreign = _letters(text, scripts)

@@ -107,26 +107,30 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
         kind = schema.field(column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        is_number = pa.types.is_integer(kind) and key in ("label", "domain", "key")
+        is_whole = pa.types.is_integer(kind) and key in ("label", "domain", "key")
+        is_number = key == "score" and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
         is_nested = pa.types.is_nested(kind) and key in STRUCTURED
-        if not (is_text or is_number or is_nested):
+        if not (is_text or is_whole or is_number or is_nested):
             raise SourceError(
                 f"{path.name}: the column {column!r} is of type {kind}",
-                rule="texts are strings; labels are strings or integers; "
-                f"{', '.join(sorted(STRUCTURED))} may be lists",
+                rule="texts are strings; labels are strings or integers; scores are strings or "
+                f"numbers; {', '.join(sorted(STRUCTURED))} may be lists",
                 remedy=f"convert {column!r}, or map another column",
             )
 
 
 def _byte_lengths(column: pa.Array) -> pa.Array:
-    """Bytes of each cell, measured on the dictionary without unfolding it."""
+    """Bytes of each cell, measured on the dictionary without unfolding it.
+
+    Those of lists and records, which are not told cell by cell, all in the first.
+    """
     if pa.types.is_nested(column.type):
         return pa.array([_nested_bytes(column), *[0] * (len(column) - 1)], pa.int64())
-    if not isinstance(column, pa.DictionaryArray):
-        if pa.types.is_integer(column.type):
-            return pa.array([8] * len(column), pa.int64())
-        return pc.cast(pc.binary_length(column), pa.int64())
-    return pc.take(pc.cast(pc.binary_length(column.dictionary), pa.int64()), column.indices)
+    if _is_dict(column):
+        return pc.take(_byte_lengths(column.dictionary), column.indices)
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return pa.array([8] * len(column), pa.int64())
+    return pc.cast(pc.binary_length(column), pa.int64())
 
 
 def _nested_bytes(column: pa.Array) -> int:
@@ -169,6 +173,8 @@ class _Problem:
 
 def _cells(column: pa.Array, lengths: pa.Array) -> list[Any]:
     """Cells as Python values; an oversize or undecodable one as a `_Problem`."""
+    if pa.types.is_nested(column.type):
+        return _decoded_cells(column)  # `RawBatch.add` judges their sizes
     oversize = pc.fill_null(pc.greater(lengths, MAX_CELL_BYTES), False)
     if pc.any(oversize).as_py():
         small = pc.if_else(oversize, None, column if not _is_dict(column) else column.indices)
@@ -187,6 +193,8 @@ def _decoded_cells(column: pa.Array) -> list[Any]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
+        if pa.types.is_nested(column.type):
+            return [_decoded_nested(cell) for cell in column]
         plain = column.dictionary_decode() if _is_dict(column) else column
         kind = pa.large_binary() if pa.types.is_large_string(plain.type) else pa.binary()
         return [_decoded_cell(value) for value in plain.view(kind).to_pylist()]
@@ -197,6 +205,13 @@ def _decoded_cell(value: bytes | None) -> str | _Problem | None:
         return None if value is None else value.decode()
     except UnicodeDecodeError as error:
         return _Problem("invalid_utf8", f"byte {error.start + 1} is not UTF-8", value)
+
+
+def _decoded_nested(cell: pa.Scalar) -> Any:
+    try:
+        return cell.as_py()
+    except UnicodeDecodeError as error:
+        return _Problem("invalid_utf8", f"byte {error.start + 1} of a text in it is not UTF-8")
 
 
 def _is_dict(column: pa.Array) -> bool:

@@ -11,7 +11,7 @@ leaks, and its n-grams (about 700 bytes a short text) for near ones.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from tasks.corpus.deduplication import (
 )
 from tasks.corpus.ledger import ADAPT, EVAL, ROLES, TRAIN, TRANSFER, VALID, Ledger, Verdicts
 from tasks.corpus.ngrams import grams_of
+from tasks.corpus.raw_rows import BATCH_ROWS
 from tasks.corpus.similarity import SimilarityIndex
 from tasks.corpus.splitting import STAYS, TEST, VALIDATION, SplittingConfig, cut
 
@@ -208,7 +209,10 @@ def _near_copies(
 
 
 def _near_leaks(rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: TextReader) -> None:
-    """Rows against the evaluation texts of each language: test before validation."""
+    """Rows against the evaluation texts of each language: test before validation before the rest.
+
+    Validation rows that yield to the test no longer guard others.
+    """
     evaluated: dict[tuple[int, str], tuple[list[int], list[str]]] = {}
     for piece in read_texts():
         for role in (VALID, EVAL):
@@ -216,24 +220,44 @@ def _near_leaks(rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: 
                 known = evaluated.setdefault((role, language), ([], []))
                 known[0].extend(numbers.tolist())
                 known[1].extend(texts)
-    indexes = {
-        key: SimilarityIndex(numbers, texts, threshold)
-        for key, (numbers, texts) in evaluated.items()
-    }
+    tested, validated = (
+        {language: known for (of, language), known in evaluated.items() if of == role}
+        for role in (EVAL, VALID)
+    )
+    of_test = {key: SimilarityIndex(*known, threshold) for key, known in tested.items()}
+    for language, (numbers, texts) in validated.items():
+        for start in range(0, len(texts), BATCH_ROWS):
+            some = slice(start, start + BATCH_ROWS)
+            _near(verdicts, np.array(numbers[some]), texts[some], {EVAL: of_test.get(language)})
+    of_validation = {}
+    for language, (numbers, texts) in validated.items():
+        kept = np.flatnonzero(verdicts.kept(np.array(numbers))).tolist()
+        still = [numbers[place] for place in kept], [texts[place] for place in kept]
+        of_validation[language] = SimilarityIndex(*still, threshold)
     for piece in read_texts():
-        for language, numbers, texts in _sides(piece, rows, verdicts, (VALID, *_LEARNED)):
-            grams = None
-            for against, yielding in ((EVAL, (VALID, *_LEARNED)), (VALID, _LEARNED)):
-                index = indexes.get((against, language))
-                wanted = verdicts.kept(numbers) & np.isin(rows.role[numbers], yielding)
-                if index is None or not wanted.any():
-                    continue
-                grams = grams or grams_of(texts)
-                matches = index.find(grams)
-                hit = [n for n in np.flatnonzero(wanted).tolist() if matches[n] is not None]
-                scores = [match[1] for n in hit if (match := matches[n])]
-                details = [f"similarity {score:.3f} to a {ROLES[against]} row" for score in scores]
-                verdicts.put(numbers[hit], "leak_near", details)
+        for language, numbers, texts in _sides(piece, rows, verdicts, _LEARNED):
+            guards = {EVAL: of_test.get(language), VALID: of_validation.get(language)}
+            _near(verdicts, numbers, texts, guards)
+
+
+def _near(
+    verdicts: Verdicts,
+    numbers: np.ndarray,
+    texts: Sequence[str],
+    guards: Mapping[int, SimilarityIndex | None],
+) -> None:
+    """Set the kept ones of `numbers` aside whose texts are near one in `guards`, by role."""
+    grams = None
+    for role, index in guards.items():
+        wanted = verdicts.kept(numbers)
+        if index is None or not wanted.any():
+            continue
+        grams = grams or grams_of(texts)
+        matches = index.find(grams)
+        hit = [n for n in np.flatnonzero(wanted).tolist() if matches[n] is not None]
+        scores = [match[1] for n in hit if (match := matches[n])]
+        details = [f"similarity {score:.3f} to a {ROLES[role]} row" for score in scores]
+        verdicts.put(numbers[hit], "leak_near", details)
 
 
 def _sides(

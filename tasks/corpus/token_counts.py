@@ -45,14 +45,14 @@ def check_limits(
     total: ShardCounts,
     *,
     languages: Sequence[str],
-    cut_at: str,
+    limits: Mapping[str, int],
     max_truncated_rate: float,
     max_unknown_rate: float,
 ) -> None:
     """Refuse tokens of which too many texts were cut or too many tokens are unknown.
 
     Args:
-        cut_at: the limit that texts were cut at, such as `max_length_tokens = 64`.
+        limits: field → tokens at which texts (max_target_tokens: their targets) were cut.
 
     Raises: RecipeError.
     """
@@ -63,11 +63,15 @@ def check_limits(
             remedy="correct `languages`, or the language of the sources",
         )
     if total.num_truncated > max_truncated_rate * total.num_rows:
+        whose, longest = "texts", "the longest"
+        if "max_target_tokens" in limits:
+            whose, longest = "texts or their targets", "the longest text, targets aside,"
+        cut_at = " or ".join(f"{field} = {limit}" for field, limit in limits.items())
         raise RecipeError(
-            f"{total.num_truncated:,} of {total.num_rows:,} texts are longer than {cut_at}; the "
-            f"longest has {total.longest:,} tokens",
+            f"{total.num_truncated:,} of {total.num_rows:,} {whose} are longer than "
+            f"{cut_at}; {longest} has {total.longest:,} tokens",
             rule=f"at most {max_truncated_rate:.0%} of the texts may be cut (max_truncated_rate)",
-            remedy=f"raise {cut_at.split()[0]}, or max_truncated_rate if the beginning is enough",
+            remedy=f"raise {' or '.join(limits)}, or max_truncated_rate if the beginning is enough",
         )
     if total.num_unknown > max_unknown_rate * total.num_tokens:
         raise RecipeError(

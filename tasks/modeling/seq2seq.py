@@ -316,5 +316,6 @@ def check_tokens(model: PreTrainedModel, tokens: Seq2SeqTokens, *, role: str) ->
         raise RecipeError(
             f"texts have up to {tokens.max_length_tokens} tokens, the {role} reads {room}",
             rule="a model reads and writes no longer texts than it has positions",
-            remedy=f"set max_length_tokens to {room} or less",
+            remedy="set max_length_tokens, max_target_tokens and decoding.max_length_tokens to "
+            f"{room} or less",
         )

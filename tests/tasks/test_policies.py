@@ -32,7 +32,7 @@ def prefect_api(tmp_path_factory):
         yield
 
 
-def run_in_flow(store, function, monkeypatch, *, force=False):
+def run_in_flow(store, function, monkeypatch, *, force=False, step="one"):
     """Run one toy stage as a task of a flow run; outcome or error, and the task run's states."""
     from prefect import flow, runtime
     from prefect.client.orchestration import get_client
@@ -47,7 +47,7 @@ def run_in_flow(store, function, monkeypatch, *, force=False):
     def toy():
         seen["id"] = runtime.flow_run.id
         seen["outcome"] = policies.run_as_task(
-            "one",
+            step,
             Stage("toy", 1, function),
             Config(),
             {},
@@ -82,6 +82,16 @@ def test_a_hit_is_shown_as_cached_and_its_figures_as_a_table(prefect_api, store,
     assert [first["task_run"].state_name, second["task_run"].state_name] == ["Completed", "Cached"]
     assert second["outcome"].artifact == first["outcome"].artifact
     assert '"letters"' in PageArtifact.get("one").data
+
+
+def test_a_step_named_after_a_teacher_is_shown_whatever_its_name(prefect_api, store, monkeypatch):
+    """A co-teacher called `german_base` ends every run under Prefect, after an hour's training."""
+    from prefect.artifacts import Artifact as PageArtifact
+
+    seen = run_in_flow(store, write, monkeypatch, step="teacher-german_base")
+    assert not seen["outcome"].cached
+    assert seen["task_run"].name == "teacher-german_base"
+    assert '"letters"' in PageArtifact.get("teacher-german-base").data
 
 
 def test_a_training_that_was_ended_on_purpose_is_no_failure(prefect_api, store, monkeypatch):

@@ -185,6 +185,34 @@ def test_distributions_of_other_tokens_are_refused(text_world):
     assert [words[i] for i in ids] == [*said[0].as_py().split(), "[SEP]"]
 
 
+def test_a_teachers_texts_are_cut_where_targets_are(text_world):
+    """A student with its own tokenizer learned summaries as long as articles may be."""
+    words = (*WORDS[:4], *reversed(WORDS[4:]))
+    short = text_world.mapped(
+        tokens=text_world.tokens_of(words=words, max_target_tokens=3), with_topk=False
+    ).target_ids
+    said = read_table(text_world.signals.path / "train" / "part-00000.parquet")["target_text"]
+    expected = [[*text.split()[:2], "[SEP]"] for text in said.to_pylist()]
+    found = np.split(short.values, short.offsets[1:-1])
+    assert [[words[i] for i in ids] for ids in found] == expected
+
+
+def test_targets_may_be_longer_than_sources(text_world):
+    """IndexError in the first step: positions were counted for sources and written texts alone."""
+    tokens = text_world.tokens_of(spoken=4, max_target_tokens=32)  # up to 17 tokens, beyond 8
+    made = text_world.student({"alpha": 0.0, "targets": "gold"}, tokens=tokens)
+    config = seq2seq_teacher.Config(
+        problem="translation", target_language="zh", architecture=SMALL, decoding=DECODING,
+        training=training(1),
+    )  # fmt: skip
+    teacher = run_stage(
+        seq2seq_teacher.STAGE, config, {"tokens": tokens}, store=text_world.store
+    ).artifact
+    for artifact in (made, teacher):
+        model = load_seq2seq(artifact.path / "model")
+        assert model.config.max_position_embeddings == 17
+
+
 def test_signals_of_other_texts_than_gold_are_refused(text_world):
     """Word-level signals belong to the tokens before them: gold words, the teacher's opinions of
     its own text."""

@@ -126,6 +126,8 @@ class _Made(StageConfig):
     words: tuple[str, ...] = tuple(WORDS)
     languages: tuple[str, ...] = ("en",)  # of training rows, one after another
     validated_in: str = "en"
+    spoken: int = 1  # how often a target says each word
+    max_target_tokens: int = 8
 
 
 def write_tokens(config, inputs, workspace):
@@ -135,7 +137,8 @@ def write_tokens(config, inputs, workspace):
     for role, count in ROWS.items():
         texts = [rng.integers(0, 12, rng.integers(2, 5)).tolist() for _ in range(count)]
         sources = [[words.index(SOURCE[n]) for n in text] + [EOS] for text in texts]
-        targets = [[words.index(TARGET[n]) for n in text] + [EOS] for text in texts]
+        said = [[n for n in text for _ in range(config.spoken)] for text in texts]
+        targets = [[words.index(TARGET[n]) for n in text] + [EOS] for text in said]
         if role == "transfer":
             targets = [None] * count
         table = pa.table(
@@ -155,6 +158,7 @@ def write_tokens(config, inputs, workspace):
     write_words(words, output / "tokenizer")
     (output / "labels.json").write_text('{"labels": []}')
     facts = {"vocab_size": len(words), "pad_token_id": 0, "max_length_tokens": 8}
+    facts["max_target_tokens"] = config.max_target_tokens
     (output / "tokens.json").write_text(json.dumps(facts))
     return StageSummary()
 

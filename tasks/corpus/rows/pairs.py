@@ -58,7 +58,7 @@ class PairRows(RowKind):
         if rules.parallel_language is None:
             return PreparedRow(text, hashed, label, extra=(text_b, None))
         parallel = normalized(row.parallel_text or "", rules, counts)
-        parallel_b = normalized(row.others.get("parallel_text_b") or "", rules, counts)
+        parallel_b = normalized(text_cell(row, "parallel_text_b"), rules, counts)
         check_parallel(parallel, rules)
         check_parallel(parallel_b, rules, what="parallel text_b")
         parallel_hash = text_hash(rules.parallel_language, parallel, parallel_b)

@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute
 
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
@@ -29,6 +31,11 @@ from tasks.corpus.rows.kind import (
     text_hash,
 )
 
+if TYPE_CHECKING:
+    from tasks.corpus.sources import Source
+
+pc: Any = pyarrow.compute
+
 _EVALUABLE = 0  # code of an annotation: rows are not compared by it
 
 
@@ -39,6 +46,7 @@ class SentenceRows(RowKind):
     fields = (pa.field("text_b", pa.string()), pa.field("score", pa.float64()))
     pairs_count = True
     classes_needed = 0
+    compared_columns = ("text", "parallel_text", "text_b")
     teachers_learn = False
 
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
@@ -68,6 +76,15 @@ class SentenceRows(RowKind):
             extra=(text_b, _score(row)),
         )
 
+    def compared(self, piece: pa.Table) -> tuple[list[str], list[str | None]]:
+        """The sentence, and what stands beside it: its meaning, or the one it was compared with."""
+        beside = pc.coalesce(piece["parallel_text"], piece["text_b"])
+        return piece["text"].to_pylist(), beside.to_pylist()
+
+    def second_language(self, source: Source, target_language: str) -> str | None:
+        """That of the parallel text; two sentences that were compared are in one language."""
+        return source.parallel_language or source.language
+
     def evaluated_languages(self, source_language: str, target_language: str) -> tuple[str, ...]:
         """The student's: the sentences of the teacher's language stand beside them."""
         return (target_language,)
@@ -84,7 +101,7 @@ def _score(row: RawRow) -> float:
         raise UnfitError("missing_label", "no score")
     try:
         score = float(given)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number of 400 digits is no float
         score = math.nan
     if not math.isfinite(score):
         raise UnfitError("wrong_type", "the score is no finite number")

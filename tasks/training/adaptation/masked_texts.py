@@ -119,7 +119,8 @@ class MaskedTexts:
         """Which tokens are chosen, bool, (N,): words in random order, as many as the share wants.
 
         The word that passes the wanted number is taken if more than half of it fits, so that the
-        share holds on average. A text of a single word is left alone: nothing tells it.
+        share holds on average. A text of a single word is left alone: nothing tells it. Of a chosen
+        word only candidates are asked for: [UNK] and the like are no answers.
         """
         marks_N = self.word_marks[tokens_N]
         in_text_N = marks_N != SPECIAL
@@ -142,7 +143,8 @@ class MaskedTexts:
         taken = (before + sizes[order] / 2 <= wanted[text]) | is_first
         chosen_words = np.zeros(len(begins), dtype=bool)
         chosen_words[order] = taken & (num_words[text] > 1)
-        return chosen_words[word_N] & in_text_N
+        is_answer_N = np.isin(self.input_ids.values[tokens_N], self.masking.candidates)
+        return chosen_words[word_N] & in_text_N & is_answer_N
 
     def _masked(
         self, original_N: np.ndarray, tokens_N: np.ndarray, chosen_N: np.ndarray

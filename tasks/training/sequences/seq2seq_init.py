@@ -20,6 +20,7 @@ def untrained_seq2seq(
     *,
     tokens: Path,
     decoding: DecodingConfig,
+    longest_target: int,
     seed: int,
     role: str,
     teacher: Path | None = None,
@@ -29,13 +30,14 @@ def untrained_seq2seq(
     Args:
         tokens: directory of the tokens artifact.
         decoding: how long the texts are that it writes.
+        longest_target: tokens of the longest target that it learns, is scored on or asked about.
         seed: of weights drawn at random.
         role: what to call it in messages.
         teacher: model folder of this run's teacher, if the model starts from its layers.
     Raises: RecipeError if model and tokens do not fit each other; SourceError if there is no model.
     """
     facts = read_seq2seq_tokens(tokens)
-    longest = max(facts.max_length_tokens, decoding.max_length_tokens)
+    longest = max(facts.max_length_tokens, decoding.max_length_tokens, longest_target)
     facts = replace(facts, max_length_tokens=longest)
     initialise(derive_seed(seed, "weights"))
     if not isinstance(architecture, PretrainedSeq2Seq):

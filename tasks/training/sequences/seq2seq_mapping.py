@@ -45,7 +45,7 @@ from tasks.training.sequences.writing import load_reader
 
 pc: Any = pyarrow.compute
 
-VERSION = 2
+VERSION = 3
 Targets = Literal["gold", "teacher"]
 SIGNAL_FACTS = "topk.json"
 """File of a signals artifact that says how its bytes are laid out and whose tokens they name."""
@@ -177,11 +177,12 @@ class _Signals:
     """A teacher's signals beside the tokens of a reader."""
 
     def __init__(self, folder: Path, tokens: Path, config: Config) -> None:
-        facts = json.loads((folder / SIGNAL_FACTS).read_text(encoding="utf-8"))
+        facts = _read_json(folder / SIGNAL_FACTS)
         self.vocab_size, self.k = int(facts["vocab_size"]), int(facts["k"])
         self.join = SignalJoin(folder, ())
         self._config = config
-        self._facts = read_seq2seq_tokens(tokens)
+        self._end = read_seq2seq_tokens(tokens).eos_token_id
+        self._limit = int(_read_json(tokens / "tokens.json")["max_target_tokens"])
         self._reader = load_reader(tokens / "tokenizer")
         self._same_tokens = facts["tokenizer"] == tokenizer_digest(tokens / "tokenizer")
         if config.with_topk and not self._same_tokens:
@@ -197,11 +198,10 @@ class _Signals:
         if self._config.targets == "teacher":
             if self._same_tokens:
                 return RaggedIds.from_arrow(found["target_ids"])
-            limit, end = self._facts.max_length_tokens, self._facts.eos_token_id
             encoded = self._reader.encode_batch_fast(
                 found["target_text"].to_pylist(), add_special_tokens=False
             )
-            lists = [[*one.ids[: limit - 1], end] for one in encoded]
+            lists = [[*one.ids[: self._limit - 1], self._end] for one in encoded]
             return RaggedIds.from_arrow(pa.array(lists, pa.list_(pa.int32())))
         asked = RaggedIds.from_arrow(found["target_ids"])
         a, b = (ids.values[ids.offsets[0] : ids.offsets[-1]] for ids in (asked, gold))
@@ -214,6 +214,10 @@ class _Signals:
                 "teacher and student must cut texts at the same max_length_tokens",
             )
         return gold
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def tokenizer_digest(folder: Path) -> str:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow.compute
 
 from data_contracts.errors import SourceError
+from tasks.corpus.tables import read_table
 from tasks.modeling.seq2seq import Seq2SeqTokens
+
+pc: Any = pyarrow.compute
 
 # How tokenizers call the token that ends a text, most telling first.
 _ENDS = ("</s>", "[SEP]", "<|endoftext|>", "<eos>")
@@ -24,6 +31,20 @@ def read_seq2seq_tokens(tokens: Path) -> Seq2SeqTokens:
     return Seq2SeqTokens(
         facts["vocab_size"], facts["pad_token_id"], int(end), facts["max_length_tokens"]
     )
+
+
+def longest_target(tokens: Path, roles: Sequence[str]) -> int:
+    """Tokens of the longest gold target in the rows of `roles`, end mark included; 0 if none has.
+
+    Not the limit that targets were cut at: positions that no target fills would be weights of
+    another model.
+    """
+    longest = 0
+    for role in roles:
+        for path in sorted((tokens / role).glob("*.parquet")):
+            targets = read_table(path, columns=["target_ids"])["target_ids"]
+            longest = max(longest, pc.max(pc.list_value_length(targets)).as_py() or 0)
+    return longest
 
 
 def _end_mark(folder: Path) -> int:

@@ -75,3 +75,14 @@ def test_a_conll_source_names_its_words():
         FileSource.model_validate(
             {"name": "a", "format": "conll", "uri": "x", "role": "train", "language": "en"}
         )
+
+
+def test_words_with_a_hash_are_words_from_the_first_line_on(tmp_path):
+    """The first word of a file of tweets was taken for a comment, and its tag with it."""
+    rows, _ = read(tmp_path / "e.tsv", "#Berlin\tB-LOC\nregnet\tO\n\n#Ulm\tB-LOC\n")
+    assert rows == [(1, ["#Berlin", "regnet"], ["B-LOC", "O"]), (4, ["#Ulm"], ["B-LOC"])]
+    comments = (
+        "# text = Ja\tdoch\n# newdoc\n# sent_id = 1\n# ID\tNER\n#begin document (a); part 0\n"
+    )
+    rows, _ = read(tmp_path / "f.tsv", comments + "Ja\tO\n")
+    assert rows == [(6, ["Ja"], ["O"])]

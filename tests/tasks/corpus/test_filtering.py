@@ -19,6 +19,11 @@ RIGHT = [
     ("बत्ती जलाओ", "hi"),
     ("何か", "xx"),  # nothing is known of the language: not judged
     ("12345 !!", "zh"),
+    ("batti jalao aur pankha band karo", "hi-Latn"),  # romanised, as its tag says
+    ("Dost, aaj mausam bahut achha hai, hum shaam ko park mein ghoomne chalenge", "hi-latn"),
+    ("打开厨房的灯", "zh-Hant"),
+    ("ਬੱਤੀ ਜਗਾਓ ਅਤੇ ਪੱਖਾ ਬੰਦ ਕਰੋ", "pa-Guru"),
+    ("بتی جلاؤ اور پنکھا بند کرو", "pa-Arab-PK"),
     ("What is the difference between the two kinds of coffee that you sell here?", "en"),
     ("今天的天气非常好，我们打算下午一起去公园散步，然后再去附近的餐厅吃饭，" * 2, "zh"),
     # Danish and Norwegian are confused by every identifier: no verdict between them.
@@ -27,6 +32,8 @@ RIGHT = [
 WRONG = [
     ("turn on the light", "zh"),
     ("打开厨房的灯", "en"),
+    ("turn on the light", "zh-Hans-CN"),
+    ("включи свет на кухне", "de-Latn"),
     ("включи свет на кухне", "de"),
     ("キッチンのスイッチ", "zh"),
     ("Wie lange dauert die Lieferung, wenn ich heute noch bestelle und per Express zahle?", "en"),

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.corpus.deduplication import DeduplicationConfig
 from tasks.corpus.ledger import OUTCOMES, ROLES, Census, Ledger
-from tasks.corpus.selection import select
+from tasks.corpus.selection import Piece, select
 from tasks.corpus.splitting import SplittingConfig
 
 TRAIN, TRANSFER, VALID, EVAL, ADAPT = ROLES
@@ -162,3 +162,33 @@ def test_memory_hardly_grows_with_rows(tmp_path):
         peaks[rows] = int(found.stdout)
     # 2 mapped bytes a row, and a file of a 256th of the rows (28 bytes each, a few copies).
     assert (peaks[1_000_000] - peaks[200_000]) / 800_000 < 6, peaks
+
+
+def test_a_validation_row_that_yields_to_the_test_guards_nothing(tmp_path):
+    """Training rows went for being like a row that was itself set aside."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+    # 3-grams of 20 letters, shifted by 4: 14 of 22 are shared (0.64), by 8: 10 of 26 (0.38).
+    texts = [
+        (TRAIN, alphabet[8:28]),
+        (TRAIN, "ABCD" + alphabet[::-1][:16]),
+        (VALID, alphabet[4:24]),
+        (VALID, alphabet[::-1][:20]),
+        (EVAL, alphabet[:20]),
+    ]
+    rows = [(role, number + 1, 0, "label") for number, (role, _) in enumerate(texts)]
+    pieces = [Piece(n, "zh", [text], None, [None]) for n, (_, text) in enumerate(texts)]
+    ledger = ledger_of(rows, tmp_path, piece=1)
+    verdicts = select(
+        ledger,
+        required_languages=[],
+        deduplication=DeduplicationConfig(near_duplicate_threshold=None, leak_threshold=0.6),
+        splitting=SplittingConfig(),
+        fixed_labels=True,
+        pairs_count=False,
+        read_texts=lambda: iter(pieces),
+    )
+    found = [OUTCOMES[code] for code in verdicts.outcome.tolist()]
+    assert found == ["", "leak_near", "leak_near", "", ""]
+    details = verdicts.details().between(0, 5)
+    assert details[2] == "similarity 0.636 to a test row"
+    assert details[1].endswith("to a validation row")

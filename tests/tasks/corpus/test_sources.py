@@ -157,6 +157,55 @@ def test_parquet_rows_are_counted_from_one_and_bad_cells_set_aside(tmp_path):
     assert bad == {2: "invalid_utf8", 3: "missing_text", 4: "oversize_cell"}
 
 
+WORDS = {"role": "transfer", "columns": {"words": "words"}}
+
+
+def test_parquet_rows_of_lists_are_measured_row_by_row(tmp_path):
+    """The bytes of 8,192 rows were counted as those of the first, which was set aside."""
+    path = tmp_path / "rows.parquet"
+    rows = [["wordsandwords"] * 20] * 8192 + [["x" * 1000] * 1100, ["bye"]]
+    pq.write_table(pa.table({"words": rows}), path)
+    good, bad = _read(path, "parquet", **WORDS)
+    assert bad == {8193: "oversize_cell"}
+    assert sorted(good) == [*range(1, 8193), 8194]
+
+
+def test_a_bad_text_in_a_parquet_list_costs_its_row_only(tmp_path):
+    """A file of a million sentences was damaged, it was said, for one byte in one word."""
+    path = tmp_path / "rows.parquet"
+    raw = pa.array([b"hello", b"caf\xe9", b"bye"], pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), texts)
+    pq.write_table(pa.table({"words": lists}), path)
+    good, bad = _read(path, "parquet", **WORDS)
+    assert good == {1: ("hello", None), 3: ("bye", None)}
+    assert bad == {2: "invalid_utf8"}
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        pa.array([4.5, None, 0.25], pa.float64()),
+        pa.array([4.5, None, 0.25], pa.float32()),
+        pa.array([4, None, 0], pa.int8()),
+        pa.array([4.5, None, 0.25], pa.float64()).dictionary_encode(),
+        pa.array(["4.5", None, "0.25"]),
+    ],
+    ids=lambda scores: str(scores.type),
+)
+def test_scores_of_a_parquet_file_are_numbers_or_texts(tmp_path, scores):
+    """STS-B as it is published has doubles: convert 'score', it was said."""
+    path = tmp_path / "rows.parquet"
+    texts = ["He runs", "She sings", "It rains"]
+    pq.write_table(pa.table({"a": texts, "b": texts[::-1], "score": scores}), path)
+    source = _source(
+        path, "parquet", role="test", columns={"text": "a", "text_b": "b", "score": "score"}
+    )
+    (batch,) = read_rows(source, source_files(source)[0])
+    assert batch.others["score"] == scores.to_pylist()
+    assert batch.texts == texts
+
+
 def test_a_parquet_bomb_is_refused_before_it_unfolds(tmp_path):
     """A file of a few kilobytes filled the memory with 20 GB of one repeated text."""
     path = tmp_path / "bomb.parquet"

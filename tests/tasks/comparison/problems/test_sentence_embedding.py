@@ -39,14 +39,14 @@ def corpus_rows():
     pairs = {
         role: [
             {**nothing, "example_id": id_of(role, "zh", i), "language": "zh", "text": zh,
-             "parallel_text": en, "parallel_language": "en"}
+             "parallel_text": en, "parallel_language": "en", "domain": ("city", "farm")[i % 2]}
             for i, (en, zh) in enumerate(zip(EN, ZH, strict=True))
         ]
         for role in ("transfer", "validation", "test")
     }  # fmt: skip
     scored = [
         {**nothing, "example_id": id_of("scored", language, i), "language": language, "text": a,
-         "text_b": b, "score": score, "parallel_language": None}
+         "text_b": b, "score": score, "parallel_language": None, "domain": "likeness"}
         for language, rows in SCORED.items()
         for i, (a, b, score) in enumerate(rows)
     ]  # fmt: skip
@@ -241,3 +241,10 @@ def test_likeness_is_correlated_with_the_scores_of_people(evaluated):
         assert report.systems[system].num_examples == len(EN) + len(SCORED[language])
     rows = read_table(artifact.path / "predictions" / "student_0.parquet").to_pydict()
     assert [json.loads(one) for one in rows["prediction"][len(EN) :]] == [None] * num_scored
+
+
+def test_a_domain_that_nobody_searched_has_no_share_of_what_was_found(evaluated):
+    """0.0 % for every system in the domain of scored pairs, as if all had failed there."""
+    _, _, report = evaluated
+    found = [(one.value, one.num_examples) for one in report.groups]
+    assert found == [("city", (len(EN) + 1) // 2), ("farm", len(EN) // 2)]

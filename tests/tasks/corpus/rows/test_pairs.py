@@ -100,3 +100,16 @@ def test_a_pair_needs_its_second_text(ingest, write_rows):
     columns = {"text": "s1", "label": "same"}
     with pytest.raises(ValidationError, match=r"matching needs columns\.text_b"):
         ingest(PROBLEM, [write_rows("a", [english(1)], "train", "en", columns)])
+
+
+def test_a_number_in_place_of_a_parallel_text_costs_its_row_only(sources, ingest, write_rows):
+    """AttributeError: 'int' object has no attribute 'isascii', of one row of a million."""
+    columns = {"text": "zh", "text_b": "zh_b", "parallel_text": "en", "parallel_text_b": "en_b"}
+    rows = [
+        {"zh": chinese(n)["s1"], "zh_b": chinese(n)["s2"], "en": english(n)["s1"], "en_b": en_b}
+        for n, en_b in ((600, english(600)["s2"]), (601, 601))
+    ]
+    more = write_rows("more", rows, "transfer", "zh", columns, parallel_language="en")
+    corpus = ingest(PROBLEM, [*sources, more], deduplication={"leak_threshold": None})
+    found = [row for row in corpus.quarantined() if row[0] == "more"]
+    assert found == [("more", 2, "wrong_type")]

@@ -107,3 +107,50 @@ def test_parallel_text_of_other_problems_is_for_transfer(ingest, write_rows):
     source = write_rows("made", [{}], "test", "zh", {**PAIR, "label": "x"}, parallel_language="en")
     with pytest.raises(ValidationError, match="only transfer rows are read in two languages"):
         ingest("text_classification", [source])
+
+
+SCORED = {"text": "a", "text_b": "b", "score": "s"}
+LEFT = "两个人正在公园里面慢慢地散步"
+RIGHT = "一位厨师在饭店厨房里切洋葱和土豆"
+
+
+def test_scored_pairs_are_compared_by_both_sentences(ingest, write_rows):
+    """Of a sentence scored against five others one pair was left; second sentences were learned."""
+    pairs = [
+        {"a": LEFT, "b": RIGHT, "s": 0.5},
+        {"a": LEFT, "b": "湖面上有三只白色的小船正在比赛", "s": 1},
+        {"a": LEFT + "呢", "b": RIGHT, "s": 0.6},
+    ]
+    learned = [
+        {"zh": RIGHT + "呢", "en": "One more kitchen"},
+        {"zh": "窗外的雪下了一整夜还没有停", "en": "Snow all night"},
+    ]
+    corpus = ingest(
+        PROBLEM,
+        [
+            write_rows("pairs", [*map(pair, range(24)), *learned], "transfer", "zh", PAIR,
+                       parallel_language="en"),
+            write_rows("dev", [pair(100)], "validation", "zh", PAIR, parallel_language="en"),
+            write_rows("test", [pair(200)], "test", "zh", PAIR, parallel_language="en"),
+            write_rows("sts", pairs, "test", "zh", SCORED),
+        ],
+        deduplication={"near_duplicate_threshold": 0.8},
+        max_quarantine_rate=1.0,
+    )  # fmt: skip
+    kept = [row["text_b"] for row in corpus.rows("test") if row["score"] is not None]
+    assert kept == [pairs[0]["b"], pairs[1]["b"]]
+    assert corpus.json("counts.json")["sources"]["sts"]["deduplicated"] == {"near": 1}
+    assert ("pairs", 25, "leak_near") in corpus.quarantined()
+    assert ("pairs", 26, "leak_near") not in corpus.quarantined()
+
+
+def test_a_score_without_end_costs_its_row_only(sources, ingest, write_rows):
+    """OverflowError of one row, an hour after the start."""
+    endless = write_rows("sts", [{"a": LEFT, "b": RIGHT, "s": 10**400}], "test", "zh", SCORED)
+    corpus = ingest(
+        PROBLEM,
+        [*sources[:3], endless],
+        deduplication={"leak_threshold": None},
+        max_quarantine_rate=1.0,
+    )
+    assert corpus.quarantined() == [("sts", 1, "wrong_type")]

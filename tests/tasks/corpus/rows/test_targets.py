@@ -3,6 +3,8 @@
 import pytest
 from tokenizers import Tokenizer
 
+from data_contracts.errors import RecipeError
+
 CITIES = ("Paris", "Rome", "Cairo", "Lima", "Oslo", "Delhi")
 CHINESE = ("巴黎", "罗马", "开罗", "利马", "奥斯陆", "德里")
 PAIRS = {"text": "en", "target_text": "zh"}
@@ -120,3 +122,12 @@ def test_bytes_do_not_depend_on_the_number_of_workers(sources, ingest, tokenize)
         tokens = tokenize("translation", corpus, ["en"], workers=workers, force=True)
         found.append([made.bytes() for made in (corpus, tokens)])
     assert found[0] == found[1]
+
+
+def test_a_cut_target_is_told_by_its_own_field(corpus, tokenize):
+    """Raise max_length_tokens, said the message, of targets that max_target_tokens cuts."""
+    with pytest.raises(RecipeError) as error:
+        tokenize("translation", corpus, ["en"], max_target_tokens=4, max_truncated_rate=0.2)
+    assert "60 of 80 texts or their targets" in error.value.fact
+    assert "max_length_tokens = 64 or max_target_tokens = 4" in error.value.fact
+    assert error.value.remedy.startswith("raise max_length_tokens or max_target_tokens,")

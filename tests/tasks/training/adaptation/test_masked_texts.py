@@ -73,6 +73,24 @@ def test_words_are_hidden_whole_and_special_tokens_never():
             assert not chosen[marks != SPECIAL].all()
 
 
+def test_tokens_that_are_no_answers_are_never_asked_for():
+    """[UNK] inside a word was learned as whatever word's number came next; <mask> was a crash."""
+    texts = made()
+    unknown = np.isin(texts.input_ids.values, (12, 59))
+    texts.input_ids.values[unknown] = np.where(np.arange(unknown.sum()) % 2, 1, 99)
+    assert (texts.word_marks[unknown] != SPECIAL).all()
+    found, _ = drawn(texts, np.arange(len(texts)))
+    num_chosen = 0
+    for row, (read, labels, chosen) in found.items():
+        ids, _ = original(texts, row)
+        assert not chosen[np.isin(ids, (1, 99))].any()
+        assert (labels[chosen] + 10 == ids[chosen]).all()
+        assert (read[~chosen] == ids[~chosen]).all()
+        num_chosen += chosen.sum()
+    _, asked = texts.normalizers(np.arange(len(texts)))
+    assert asked == num_chosen > 100
+
+
 def test_shares_are_those_of_the_paper():
     """80 / 10 / 10 of 15 %; 12 % if overlong words are never taken, 18 % if always."""
     texts = made(4000)
