@@ -18,6 +18,7 @@ References: Kim & Rush 2016, arXiv:1606.07947; Agarwal et al. 2024, arXiv:2306.1
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import (
@@ -190,7 +191,7 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
 
         function = "tasks.seq2seq_student:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.modeling.seq2seq import Seq2SeqNetwork, load_seq2seq
+    from tasks.modeling.seq2seq import Seq2SeqNetwork, check_tokens, load_seq2seq
     from tasks.problems import SEQ2SEQ_PROBLEMS
     from tasks.training.sequences.seq2seq_fitting import fit_seq2seq
     from tasks.training.sequences.seq2seq_init import untrained_seq2seq
@@ -226,9 +227,14 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     on_policy = None
     if objective.on_policy.share > 0:
         assert teacher is not None, "on-policy steps ask the teacher itself"
+        asked = load_seq2seq(teacher)
+        written = replace(
+            read_seq2seq_tokens(tokens), max_length_tokens=config.decoding.max_length_tokens
+        )
+        check_tokens(asked, written, role="teacher of on-policy steps")
         on_policy = OnPolicy(
             share=objective.on_policy.share,
-            teacher=load_seq2seq(teacher),
+            teacher=asked,
             decoding=config.decoding,
             temperature=objective.on_policy.temperature,
             k=objective.on_policy.k,

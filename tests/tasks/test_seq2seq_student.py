@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_contracts.errors import ContractViolation
+from data_contracts.errors import ContractViolation, RecipeError
 from tasks import seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table
 from tasks.modeling.seq2seq import Seq2SeqNetwork, load_seq2seq, output_projection
@@ -82,6 +82,16 @@ def test_steps_on_the_students_own_texts_ask_the_teacher(text_world):
         own, signals=text_world.signals, teacher=text_world.teacher, force=True
     )
     assert made.content_digest == again.content_digest
+
+
+def test_own_texts_that_the_teacher_could_not_read_are_refused_first(text_world):
+    """IndexError in the middle of training, at the first text beyond the teacher's positions."""
+    own = {"alpha": 0.5, "targets": "teacher", "on_policy": {"share": 0.5, "k": 8}}
+    longer = DECODING.model_copy(update={"max_length_tokens": 9})
+    with pytest.raises(RecipeError, match="up to 9 tokens, the teacher of on-policy steps reads 8"):
+        text_world.student(
+            own, signals=text_world.signals, teacher=text_world.teacher, decoding=longer
+        )
 
 
 FADING = {"kind": "cosine", "start": 0.9, "end": 0.1}
