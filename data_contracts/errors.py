@@ -8,6 +8,7 @@
     ├── GateRefused               exit 4    the student did not pass the recipe's gates
     ├── CorruptArtifact           exit 5    bytes on disk do not match their manifest
     ├── ResourceExhausted         exit 6    memory or disk ran out
+    │   └── MachineExhausted                the disk is full, or the kernel ended a process
     ├── TrainingDiverged          exit 7    the loss is not finite
     ├── TransientError            exit 75   network or server away: the only kind that is retried
     └── Preempted                 exit 143  stopped by a signal after a checkpoint was saved
@@ -81,6 +82,13 @@ class ResourceExhausted(DecantError):
     """Memory or disk ran out; the run resumes once there is room."""
 
     exit_code = 6
+
+
+class MachineExhausted(ResourceExhausted):
+    """The disk is full, or the kernel ended a process: whatever runs next meets the same.
+
+    Unlike a pass that does not fit the device, it says nothing about what was being computed.
+    """
 
 
 class TrainingDiverged(DecantError):

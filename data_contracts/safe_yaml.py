@@ -37,7 +37,8 @@ def load_yaml(text: str, *, name: str, error: type[UserError]) -> Any:
         )
     try:
         return yaml.load(text, Loader=_PlainLoader)  # a SafeLoader, made stricter
-    except (yaml.YAMLError, RecursionError) as cause:
+    # PyYAML lets through what a value cannot be: the date 2026-13-01, `!!bool maybe`, `!!int x`.
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as cause:
         raise error(
             f"{name} cannot be read: {cause}",
             rule="YAML with plain values, each key once, without tags, anchors or aliases",

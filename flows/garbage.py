@@ -2,15 +2,16 @@
 
 In use is what some recipe's step used last (`runs.py`), and everything that a registered model was
 made from: each registration artifact is kept, and lineage is walked upstream from there. A shard
-that stages keep as an artifact of its own is in use as long as its file is part of one in use: new
-data is then still scored alone. Mapped examples, another form of tokens and signals, are in use as
-long as both are. Scores belong to no recipe: they were copied to where they were asked for, and
-what a later `decant score` could take over goes with age. Keys that a living process holds locked
-are never touched.
+that stages keep as an artifact of its own is in use as long as its data are part of one in use: new
+rows are then still read alone. So is the copy of a delivered student that texts are scored with.
+Mapped examples and texts, other forms of their inputs, are in use as long as all of those are.
+Scores belong to no recipe: they were copied to where they were asked for, and what a later `decant
+score` could take over goes with age. Keys that a living process holds locked are never touched.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,7 +25,15 @@ from tasks.registration import STAGE as REGISTRATION
 from tasks.runtime.artifacts import ArtifactStore
 
 _SECONDS_A_DAY = 86_400
-_OTHER_FORMS = ("examples",)  # stages of which each artifact is another form of its inputs
+# Stages of which each artifact is another form of its inputs.
+_OTHER_FORMS = ("examples", "masked_texts", "seq2seq_examples")
+# Stages whose artifacts lend one file to others, and that file. Any other may be alike by chance:
+# a configuration or a list of labels is that of hundreds of students.
+_LENT_FILES = {
+    "tokens_shard": "tokens.parquet",
+    "teacher_signals_part": "part.parquet",
+    "scored_model": "model/model.safetensors",
+}
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,16 @@ def find_garbage(store: ArtifactStore, *, days: float) -> list[Garbage]:
 
 
 def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
-    """Half-written artifacts: no longer written to if no stage runs, or if they are old."""
+    """Half-written artifacts: no longer written to if no stage runs, or if they are old.
+
+    However old, not while their key is held: the longest stages write nothing for hours.
+    """
     nothing_runs = not any(is_alive(lock) for lock in (root / "locks").glob("*.lock"))
     for folder in sorted((root / "tmp").glob("*")):
+        # Earlier releases wrote no key into the name.
+        key = re.search(r"[0-9a-f]{64}", folder.name)
+        if key and is_alive(root / "locks" / f"{key[0]}.lock"):
+            continue
         if nothing_runs or _newest_change(folder) < oldest:
             yield Garbage(folder, _size(folder), "left by a run that was killed")
 
@@ -85,7 +101,8 @@ def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
         folder = store.directory(manifest.key_parts)
         if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
             continue
-        if any(entry.sha256 in used_files for entry in manifest.files):
+        lent = _LENT_FILES.get(manifest.key_parts.stage)
+        if any(entry.path == lent and entry.sha256 in used_files for entry in manifest.files):
             continue
         # By content: the same tokens may have got another key since.
         sources = {*manifest.key_parts.upstream.values()}

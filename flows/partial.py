@@ -15,7 +15,7 @@ from data_contracts.artifacts import Artifact
 from flows.pipeline import pour
 from flows.recipe_base import RecipeBase
 from flows.running import Call, Listener
-from flows.runs import RunLog
+from flows.runs import RunLog, RunningRun
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.stages import Stage, StageConfig, run_stage
@@ -67,10 +67,16 @@ class Preparations:
         *,
         run_id: str,
         workers: int,
+        running: RunningRun | None = None,
     ) -> None:
-        """Run steps with `call`, telling `listener` and remembering in `log`."""
+        """Run steps with `call`, telling `listener` and remembering in `log`.
+
+        Args:
+            running: is told which step it is at, so that a failure is told as that step's.
+        """
         self._store, self._log, self._listener, self._call = store, log, listener, call
         self._run_id, self._workers = run_id, workers
+        self._running = running or RunningRun(run_id)
         self._known: dict[str, Artifact] = {}
 
     def inputs_of(self, node: Node) -> dict[str, Artifact]:
@@ -88,6 +94,7 @@ class Preparations:
 
     def _run(self, node: Node, inputs: Mapping[str, Artifact]) -> Artifact:
         started = time.monotonic()
+        asked_by, self._running.step = self._running.step, node.name
         outcome = self._call(
             node.name,
             node.stage,
@@ -103,4 +110,5 @@ class Preparations:
         seconds = time.monotonic() - started
         self._log.write_step(self._run_id, node.name, outcome, seconds)
         self._listener.step_finished(node.name, outcome, seconds)
+        self._running.step = asked_by
         return outcome.artifact

@@ -3,19 +3,24 @@
 No `from __future__ import annotations` here: Prefect reads the flow's types.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 
+from flows.orphans import mark_alive, reap_orphans
 from flows.scoring_steps import score_in_shards
 from flows.sharding import ShardsOn, sharding
 from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.device import cpu_count
 from tasks.serving.scoring import ScoringConfig, ScoringReport
 
+FLOW_NAME = "score"
+
 
 @flow(
-    name="score",
+    name=FLOW_NAME,
     description="Answer files of texts with a registered or exported student, shard by shard.",
     persist_result=False,
 )
@@ -42,7 +47,11 @@ def score(
     """
     workers = workers or cpu_count()
     on_gpu = None if config.variant == "safetensors" else False
-    with redacted_errors(), sharding(shards_on, workers=workers, on_gpu=on_gpu):
+    with redacted_errors(), ExitStack() as stack:
+        if run_id := flow_run.id:
+            stack.enter_context(mark_alive(run_id))
+            reap_orphans(FLOW_NAME)
+        stack.enter_context(sharding(shards_on, workers=workers, on_gpu=on_gpu))
         return score_in_shards(
             model, source, Path(output), config, rows_per_shard=rows_per_shard, call=run_as_task
         )

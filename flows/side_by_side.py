@@ -50,7 +50,7 @@ def run_side_by_side(jobs: list[Job[T]], *, limit: int, on_failure: Callable[[st
     The first failure ends the others: they save a checkpoint, and the next run resumes them.
 
     Args:
-        on_failure: told the name of the job that failed first.
+        on_failure: told the name of the job that failed first, or at Ctrl-C of one at work.
     Raises: what that job raised; Preempted if this process was told SIGTERM.
     """
     if len(jobs) == 1 or limit == 1:
@@ -64,6 +64,7 @@ def run_side_by_side(jobs: list[Job[T]], *, limit: int, on_failure: Callable[[st
     if not jobs:
         return
     children = Children(_PRELOAD)
+    failed = ""
     with _on_sigterm(children.stop), ThreadPoolExecutor(limit, "step") as pool:
         try:
             futures = {
@@ -72,9 +73,10 @@ def run_side_by_side(jobs: list[Job[T]], *, limit: int, on_failure: Callable[[st
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 if error := future.exception():
-                    on_failure(futures[future])
+                    failed = futures[future]
                     raise error
         except BaseException:  # Ctrl-C too
+            on_failure(failed or next((job for job in jobs if job.given is None), jobs[-1]).name)
             children.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -65,7 +65,9 @@ def run_study(
     listener = LISTENER.get() or SilentListener()
     with log.run((*(node.name for node in goal.needs()), GOAL)) as running:
         run_id = options.run_id or running.name
-        prepared = Preparations(store, log, listener, call, run_id=run_id, workers=options.workers)
+        prepared = Preparations(
+            store, log, listener, call, run_id=run_id, workers=options.workers, running=running
+        )
         parts = key_parts(goal.stage, goal.config, prepared.inputs_of(goal))
         asked = tuning.model_dump(mode="json", exclude={"num_trials"})
         folder = store.root / "tuning" / f"{recipe.name}-{fingerprint([parts, asked])[:12]}"
@@ -167,10 +169,14 @@ class _Study:
             run_side_by_side(
                 waiting, limit=self._workers if small else 1, on_failure=lambda name: None
             )
-            # Told in order and together: what the next draw sees does not depend on who was faster.
+            ended = []
             for trial, job in zip(trials, waiting, strict=True):
                 assert job.given is not None, f"{job.name} was not run"
-                self._tell(trial, job.given)
+                ended.append((trial, job.given, self._costs(trial, job.given)))
+            # Told in order and together: what the next draw sees does not depend on who was faster,
+            # and hardly a kill comes in between: measuring, which takes seconds, is over.
+            for trial, outcome, costs in ended:
+                self._tell(trial, outcome, costs)
 
     def finish(self, store: ArtifactStore, log: RunLog, run_id: str) -> StudyResult:
         """Write tables, plot and the best recipe.
@@ -250,14 +256,16 @@ class _Study:
         small = node.stage.on_one_thread is not None and node.stage.on_one_thread(node.config)
         return _TrialJob(Job(name, train), on_one_thread=small)
 
-    def _tell(self, trial: Trial, outcome: Outcome) -> None:
+    def _costs(self, trial: Trial, outcome: Outcome) -> Costs:
+        if outcome.student is None or not isinstance(trial.recipe, Recipe):
+            return Costs()
+        inputs = self._prepared.inputs_of(step_of(trial.recipe, GOAL))
+        return measure_costs(trial.recipe, outcome.student, inputs["tokens"])
+
+    def _tell(self, trial: Trial, outcome: Outcome, costs: Costs) -> None:
         """Keep the outcome of `trial` in the database, and say it in a line."""
         import optuna
 
-        costs = Costs()
-        if outcome.student is not None and isinstance(trial.recipe, Recipe):
-            inputs = self._prepared.inputs_of(step_of(trial.recipe, GOAL))
-            costs = measure_costs(trial.recipe, outcome.student, inputs["tokens"])
         for name, value in {**costs.as_dict(), "reason": outcome.reason}.items():
             if value is not None and value != "":
                 trial.of_study.set_user_attr(name, value)

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from data_contracts.artifacts import Artifact
-from data_contracts.errors import RecipeError, ResourceExhausted, TrainingDiverged
+from data_contracts.errors import (
+    MachineExhausted,
+    RecipeError,
+    ResourceExhausted,
+    TrainingDiverged,
+)
 from flows.costs import Costs
 from flows.partial import Node
 from flows.recipe import Recipe
@@ -109,6 +114,7 @@ def run_trial(
         node: the step of the trial's student.
         inputs: its artifacts.
         run: how the stage is run: here, or in a child process.
+    Raises: MachineExhausted, and whatever else is not due to the trial's values.
     """
     watch = _Watch(trial, listener.step_started(f"trial-{trial.number}"))
     try:
@@ -133,6 +139,8 @@ def run_trial(
         with store.lock(parts):
             shutil.rmtree(store.work_directory(parts), ignore_errors=True)
         return Outcome(pruned=True, reason=str(stop))
+    except MachineExhausted:
+        raise  # true of every trial: the study stops, and goes on with this one
     except (TrainingDiverged, ResourceExhausted, RecipeError) as error:
         # What is true of these values only: the other trials go on.
         return Outcome(reason=error.fact)

@@ -242,6 +242,6 @@ def _show(name: str, outcome: StageOutcome) -> None:
     rows.append({"what": "artifact", "value": manifest.key})
     create_table_artifact(
         table=rows,
-        key=name,
+        key=name.replace("_", "-"),  # Prefect takes a-z, 0-9 and dashes alone
         description=f"{'Cached' if outcome.cached else 'Built'}, stage {manifest.key_parts.stage}",
     )

@@ -2,10 +2,13 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from data_contracts.artifacts import Artifact
 from data_contracts.errors import GateRefused, UserError
 from flows.before_run import check_before_run
 from flows.commands.options import Changes, Count, Flag
@@ -14,15 +17,17 @@ from flows.environment import prepare_environment, quieten, stay_offline
 from flows.places import check_places
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import AnyRecipe, read_recipe
-from flows.results import print_report, read_report, step_folder
-from flows.running import Listener, Options, check_steps, run_pipeline
+from flows.results import print_report, read_report
+from flows.running import LISTENER, Listener, Options, check_steps, run_pipeline
 from flows.servers import find_prefect_api
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import PROCESSES, SHARDED, cpu_count
 from tasks.runtime.locations import home
+from tasks.runtime.progress import Progress
 from tasks.runtime.redaction import redact
+from tasks.runtime.stages import StageOutcome
 from tasks.serving.interfaces import input_rows
-from tasks.serving.registry import tracking_uri
+from tasks.serving.registry import aliases_of, tracking_uri
 
 
 def run(
@@ -90,18 +95,19 @@ def run(
     if not any(uri.startswith("hf://") for uri in chosen.locations()):
         stay_offline()
     store = ArtifactStore(home())
+    given: dict[str, Artifact] = {}
     try:
-        with listening() as listener:
+        with listening() as listener, _keeping(given, listener):
             if no_orchestrator:
                 run_pipeline(chosen, store=store, options=options)
             else:
                 _run_as_flow(chosen, options, listener, shards_on)
     except GateRefused:
         # The student was evaluated all the same: show what it was refused for.
-        _print_evaluation(store, chosen.name)
+        _print_evaluation(given["evaluation"])
         raise
-    _print_evaluation(store, chosen.name)
-    _print_model(store, chosen)
+    _print_evaluation(given["evaluation"])
+    _print_model(given["registration"], chosen)
 
 
 def _run_as_flow(
@@ -124,21 +130,54 @@ def _run_as_flow(
     )
 
 
-def _print_evaluation(store: ArtifactStore, recipe: str) -> None:
+class _Keeper:
+    """A listener that passes everything on to another, and keeps the artifacts."""
+
+    def __init__(self, given: dict[str, Artifact], listener: Listener) -> None:
+        self._given, self._listener = given, listener
+
+    def say(self, message: str) -> None:
+        self._listener.say(message)
+
+    def step_started(self, name: str) -> Progress:
+        return self._listener.step_started(name)
+
+    def step_finished(self, name: str, outcome: StageOutcome, seconds: float) -> None:
+        self._given[name] = outcome.artifact
+        self._listener.step_finished(name, outcome, seconds)
+
+    def step_left(self, name: str) -> None:
+        self._listener.step_left(name)
+
+
+@contextmanager
+def _keeping(given: dict[str, Artifact], listener: Listener) -> Iterator[None]:
+    """Put what each step gives into `given`, by name, while the block lasts.
+
+    What a recipe used last may be another run's by the time that this one has ended.
+    """
+    token = LISTENER.set(_Keeper(given, listener))
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
+
+
+def _print_evaluation(evaluation: Artifact) -> None:
     console = output()
-    folder = step_folder(store.root, recipe, "evaluation")
-    print_report(read_report(folder), console)
-    console.print(f"\nreport  {folder / 'report.html'}", markup=False, soft_wrap=True)
+    print_report(read_report(evaluation.path), console)
+    page = evaluation.path / "report.html"
+    console.print(f"\nreport  {page}", markup=False, soft_wrap=True)
 
 
-def _print_model(store: ArtifactStore, recipe: RecipeBase) -> None:
-    folder = step_folder(store.root, recipe.name, "registration")
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+def _print_model(registration: Artifact, recipe: RecipeBase) -> None:
+    record = json.loads((registration.path / "record.json").read_text(encoding="utf-8"))
     name, version = record["model_name"], record["version"]
-    aliases = sorted(alias for alias, at in record["aliases"].items() if at == version)
+    # Not those on record: a promotion or a rollback may have moved them since.
+    aliases = ", ".join(aliases_of(name, version))
     rows = input_rows(recipe.problem_name, recipe.registration_config().example_texts)
     columns = {column: [row[column] for row in rows] for column in rows[0]}
-    print(f"model   {name}, version {version} ({', '.join(aliases)})\n")
+    print(f"model   {name}, version {version}{f' ({aliases})' if aliases else ''}\n")
     print("ask it:")
     print("  import mlflow, pandas")
     print(f"  mlflow.set_tracking_uri({redact(tracking_uri())!r})")

@@ -34,7 +34,8 @@ def _state(log: RunLog, record: RunRecord) -> str:
     if record.state == "running" and not log.is_alive(record):
         return f"killed, started {record.started_at}; the same command resumes it"
     if record.state == "failed":
-        return f"failed in {record.failed_step}, {record.finished_at}: {record.error}"
+        where = f" in {record.failed_step}" if record.failed_step else ""  # or before any step
+        return f"failed{where}, {record.finished_at}: {record.error}"
     if record.state == "running":
         return f"running since {record.started_at}"
     return f"completed {record.finished_at}"

@@ -58,7 +58,11 @@ def main() -> None:
         print("\n" + "\n".join(pooled_table(report, rights)))
     elif asked.against:
         students = [read_evaluation(folder) for folder in (asked.evaluation, asked.against)]
-        print("\n" + against_line(other, *students))
+        try:
+            line = against_line(other, *students)
+        except ValueError as error:
+            raise SystemExit(f"--against {asked.against}: {error}") from error
+        print("\n" + line)
 
 
 def read_report(evaluation: Path) -> EvaluationReport:
@@ -183,8 +187,18 @@ def keys_by_text(table: Path, corpus: Path, *, text: str, key: str) -> dict[str,
 def pooled_table(
     report: EvaluationReport, rights: dict[str, dict[str, np.ndarray]]
 ) -> Iterator[str]:
-    """Mean over the languages, the student's difference and share, sentences resampled together."""
+    """Mean over the languages, the student's difference and share, sentences resampled together.
+
+    Raises: SystemExit if a system answered in other languages than the student.
+    """
     languages = list(rights["student"])
+    for name, found in rights.items():
+        if set(found) != set(languages):
+            raise SystemExit(
+                f"{name} answered test rows in {', '.join(sorted(found))}, the student in "
+                f"{', '.join(sorted(languages))}: means over other languages are no comparison; "
+                "give --against a run with the same ones"
+            )
     # (systems, languages, sentences)
     values = np.array([[rights[name][one] for one in languages] for name in rights])
     rng = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 """ArtifactStore: directories named by key, published with one rename, trusted only when verified.
 
     <root>/artifacts/<stage>/<key>/...files..., manifest.json   complete by construction
-    <root>/tmp/<stage>-<random>/                                 being written; gc removes leftovers
+    <root>/tmp/<stage>-<key>-<random>/                           being written; gc removes leftovers
     <root>/work/<stage>/<key>/                                   checkpoints of a running stage
     <root>/locks/<key>.lock                                      one writer a key
     <root>/runs/<recipe>/<step>.json                             which key a recipe's step last used
@@ -97,7 +97,8 @@ class ArtifactStore:
     @contextmanager
     def writing(self, parts: KeyParts) -> Iterator[Path]:
         """A fresh temporary directory to write an artifact into; removed if it is not published."""
-        directory = self.root / "tmp" / f"{parts.stage}-{uuid.uuid4().hex}"
+        name = f"{parts.stage}-{fingerprint(parts)}-{uuid.uuid4().hex}"
+        directory = self.root / "tmp" / name
         directory.mkdir(parents=True)
         try:
             yield directory

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.artifacts import Artifact
-from data_contracts.errors import DecantError, Preempted, ResourceExhausted
+from data_contracts.errors import DecantError, MachineExhausted, Preempted
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import Progress, SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, StageOutcome, find, run_stage
@@ -87,7 +87,7 @@ class Children:
 
         May be called from several threads at once.
 
-        Raises: what the stage raises; Preempted if `stop` was called; ResourceExhausted if the
+        Raises: what the stage raises; Preempted if `stop` was called; MachineExhausted if the
             child was killed, which on a machine without memory the kernel does.
         """
         progress = progress or SilentProgress()
@@ -159,7 +159,7 @@ class Children:
         if self._stopped_at is not None:
             return _preempted(stage)
         if child.exitcode == -signal.SIGKILL:
-            return ResourceExhausted(
+            return MachineExhausted(
                 f"the process of stage {stage.name} was killed",
                 rule="steps that run side by side share the memory of this machine",
                 remedy="run again with fewer --workers: it resumes at the last checkpoint",

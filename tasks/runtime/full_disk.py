@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_contracts.errors import ResourceExhausted
+from data_contracts.errors import MachineExhausted
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def full_disk_told(what: str, folder: Path) -> Iterator[None]:
-    """Any error that says that the disk is full becomes `ResourceExhausted`.
+    """Any error that says that the disk is full becomes `MachineExhausted`.
 
     Args:
         what: was being written, for the message.
@@ -31,7 +31,7 @@ def full_disk_told(what: str, folder: Path) -> Iterator[None]:
         if not says_no_room(error):
             raise
         free = shutil.disk_usage(folder).free / 1e6
-        raise ResourceExhausted(
+        raise MachineExhausted(
             f"{what}: no room left on the disk of {folder} ({free:,.0f} MB free now)",
             rule="checkpoints and artifacts are written whole, beside those that are there",
             remedy="free space (decant gc tells what nothing uses), or set DECANT_HOME to a larger "

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from data_contracts.errors import ResourceExhausted, SourceError, TransientError
+from data_contracts.errors import MachineExhausted, SourceError, TransientError
 from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
 from tasks.runtime.full_disk import says_no_room
 
@@ -295,7 +295,7 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             ) from error
         if isinstance(error, Exception) and says_no_room(error):
-            raise ResourceExhausted(
+            raise MachineExhausted(
                 f"no room left while copying {self.uri!r}",
                 rule="remote files are copied to Decant's home once",
                 remedy="free space, or set DECANT_HOME to a larger disk; the run resumes",

@@ -180,7 +180,7 @@ def run_stage(
         run_id: identifier of the run this call belongs to, equal in its retries: they go on from
             the checkpoints that the run's earlier attempts left. Empty: a run of its own.
 
-    Raises: ResourceExhausted if the disk is full; what is in the store and in checkpoints stays.
+    Raises: MachineExhausted if the disk is full; what is in the store and in checkpoints stays.
     """
     progress = progress or SilentProgress()
     run_id = run_id or uuid.uuid4().hex

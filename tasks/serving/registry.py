@@ -42,36 +42,49 @@ def tracking_uri() -> str:
 
 
 def is_registered(model_name: str, version: int, digest: str) -> bool:
-    """Whether that version exists and holds that content.
+    """Whether that version exists and holds that content."""
+    rows = _local_rows(
+        "SELECT 1 FROM model_versions AS v JOIN model_version_tags AS t "
+        "ON t.name = v.name AND t.version = v.version AND t.workspace = v.workspace "
+        "WHERE v.name = ? AND v.version = ? AND t.key = ? AND t.value = ? "
+        "AND v.current_stage != 'Deleted_Internal'",
+        (model_name, version, DIGEST_TAG, digest),
+    )
+    if rows is None:
+        return Registry().find(model_name, digest) == version
+    return bool(rows)
 
-    A local database is read directly: 2.8 s of MLflow start-up would be most of a run in which
-    every stage is cached.
+
+def aliases_of(model_name: str, version: int) -> list[str]:
+    """The aliases that point to that version now, in alphabetical order."""
+    rows = _local_rows(
+        "SELECT alias, version FROM registered_model_aliases WHERE name = ?", (model_name,)
+    )
+    pointing = Registry().aliases(model_name).items() if rows is None else rows
+    return sorted(alias for alias, at in pointing if at == version)
+
+
+def _local_rows(query: str, values: tuple[str | int, ...]) -> list[Any] | None:
+    """What a local database answers; None if there is a server, or another schema than is known.
+
+    It is read directly: 2.8 s of MLflow start-up would be most of a run in which every stage is
+    cached.
     """
     uri = tracking_uri()
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        if not database.exists():
-            return False
-        try:
-            return _tagged_in_database(database, model_name, version, digest)
-        except sqlite3.Error:
-            logging.getLogger(__name__).debug("mlflow.db has another schema; asking MLflow")
-    return Registry().find(model_name, digest) == version
-
-
-def _tagged_in_database(database: Path, model_name: str, version: int, digest: str) -> bool:
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not database.exists():
+        return []
     try:
-        found = connection.execute(
-            "SELECT 1 FROM model_versions AS v JOIN model_version_tags AS t "
-            "ON t.name = v.name AND t.version = v.version AND t.workspace = v.workspace "
-            "WHERE v.name = ? AND v.version = ? AND t.key = ? AND t.value = ? "
-            "AND v.current_stage != 'Deleted_Internal'",
-            (model_name, version, DIGEST_TAG, digest),
-        ).fetchone()
-    finally:
-        connection.close()
-    return found is not None
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        logging.getLogger(__name__).debug("mlflow.db has another schema; asking MLflow")
+        return None
 
 
 class Registry:
@@ -160,13 +173,17 @@ class Registry:
         return {alias: int(version) for alias, version in found.items()}
 
     def versions(self, model_name: str | None = None) -> list[VersionRecord]:
-        """All versions of one model, or of all, newest first within a model."""
+        """Decant's versions of one model, or of all, newest first within a model.
+
+        A server may hold other people's too: they have no content digest, and any name.
+        """
         condition = f"name='{safe_name(model_name)}'" if model_name else ""
         found, token = [], None
         while token != "":
             with self._errors():
                 page = self.client.search_model_versions(condition, 1000, page_token=token)
-            found, token = [*found, *page], page.token or ""
+            found += [one for one in page if DIGEST_TAG in one.tags]
+            token = page.token or ""
         pointing = {name: self.aliases(name) for name in sorted({one.name for one in found})}
         records = [
             VersionRecord(
@@ -180,7 +197,7 @@ class Registry:
                         if version == int(one.version)
                     )
                 ),
-                digest=one.tags.get(DIGEST_TAG, ""),
+                digest=one.tags[DIGEST_TAG],
                 run_id=one.run_id or "",
                 created_at=datetime.fromtimestamp(one.creation_timestamp / 1000, UTC).isoformat(
                     timespec="seconds"

@@ -14,9 +14,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from data_contracts.errors import CorruptArtifact
+from data_contracts.errors import CorruptArtifact, UserError
+from data_contracts.safe_yaml import load_yaml
 from tasks.runtime.fingerprint import file_digest
 from tasks.serving.assembly import script_digest
 from tasks.serving.bundle import DIGESTS_FILE, file_digests, model_digest
@@ -66,11 +65,11 @@ def verify_model(
         raise _refused(f"{script} is not the script that Decant ships", folder)
     pip_requirements = _requirements(folder)
     bundle = folder / _BUNDLE
-    listed = _json(bundle / DIGESTS_FILE)
-    found = file_digests(bundle)
-    if found != listed.get("files"):
-        wrong = sorted(set(found.items()) ^ set(dict(listed.get("files", {})).items()))
-        raise _refused(f"{wrong[0][0]} does not match {DIGESTS_FILE}", folder)
+    listed = _mapping(_json(bundle / DIGESTS_FILE), DIGESTS_FILE)
+    found, files = file_digests(bundle), _mapping(listed.get("files"), f"{DIGESTS_FILE}, files")
+    names = sorted({*found, *files})
+    if wrong := [one for one in names if one not in found or found[one] != files.get(one)]:
+        raise _refused(f"{wrong[0]} does not match {DIGESTS_FILE}", folder)
     for name in found:
         if name.endswith(".json") and name.startswith("model/"):
             _check_configuration(name, bundle / name)
@@ -111,12 +110,12 @@ def _script(names: list[str]) -> str:
     return scripts[0]
 
 
-def _check_mlmodel(described: Any, script: str) -> None:
-    flavors = described.get("flavors", {}) if isinstance(described, dict) else {}
-    if not isinstance(flavors, dict) or set(flavors) != {"python_function"}:
+def _check_mlmodel(described: dict[Any, Any], script: str) -> None:
+    flavors = _mapping(described.get("flavors"), "MLmodel, flavors")
+    if set(flavors) != {"python_function"}:
         raise _refused("MLmodel names other flavours than python_function")
-    pyfunc = flavors["python_function"]
-    asked = {key for key, value in pyfunc.items() if value is not None}
+    pyfunc = _mapping(flavors["python_function"], "MLmodel, python_function")
+    asked = {str(key) for key, value in pyfunc.items() if value is not None}
     if unknown := sorted(asked - _PYFUNC_KEYS):
         raise _refused(f"MLmodel asks to load {unknown[0]!r}")
     if pyfunc.get("loader_module") != _LOADER:
@@ -124,8 +123,11 @@ def _check_mlmodel(described: Any, script: str) -> None:
     # MLflow writes the whole path of the machine that saved it, and reads its last part.
     if Path(str(pyfunc.get("model_code_path"))).name != script:
         raise _refused(f"MLmodel runs something else than {script}")
-    artifacts = pyfunc.get("artifacts") or {}
-    paths = {name: entry.get("path") for name, entry in artifacts.items()}
+    artifacts = _mapping(pyfunc.get("artifacts"), "MLmodel, artifacts")
+    paths = {
+        name: _mapping(entry, f"MLmodel, artifact {name}").get("path")
+        for name, entry in artifacts.items()
+    }
     if paths != {"bundle": _BUNDLE}:
         raise _refused(f"MLmodel reads its files from {paths}")
 
@@ -169,18 +171,27 @@ def _text(path: Path) -> str:
         raise _refused(f"{path.name} is not UTF-8") from error
 
 
-def _yaml(path: Path) -> Any:
+def _yaml(path: Path) -> dict[Any, Any]:
+    text = _text(path)
     try:
-        return yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
+        found = load_yaml(text, name=path.name, error=UserError)
+    except UserError as error:
         raise _refused(f"{path.name} is not plain YAML") from error
+    return _mapping(found, path.name)
 
 
 def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refused(f"{path.name} is not JSON") from error
+
+
+def _mapping(found: Any, what: str) -> dict[Any, Any]:
+    """`found`, which the folder's author chose: it can be anything that JSON or YAML spell."""
+    if not isinstance(found, dict):
+        raise _refused(f"{what} is no mapping")
+    return found
 
 
 def _refused(fact: str, folder: Path | None = None) -> CorruptArtifact:

@@ -35,9 +35,11 @@ def test_plain_values_are_read():
         ("x: {k: 1, k: 2}", "'k' is given twice"),
         ("a: [1, 2", "line 1"),
         ("- " * 20_000 + "x", "recipe.yaml"),
+        ("on: 2026-13-01", "month"),
+        ("on: !!bool maybe", "maybe"),
         ("a" * (MAX_CHARS + 1), "1,000,001 characters"),
     ],
-    ids=["code", "laughs", "twice", "twice-inside", "syntax", "depth", "size"],
+    ids=["code", "laughs", "twice", "twice-inside", "syntax", "depth", "date", "bool", "size"],
 )
 def test_what_could_hurt_is_refused_as_the_users_error(text, fact):
     """Code run by a recipe, a filled memory, or the first of two values silently lost."""

@@ -63,6 +63,10 @@ def test_a_registered_model_answers_alike_wherever_its_shards_are(
     decant("score", MODEL, texts, tmp_path / "here", *again, check=0)
     assert list((decant.home / "artifacts" / "scores_shard").iterdir()) == shards
     assert bytes_of(tmp_path / "here") == bytes_of(tmp_path / "there")
+    # The next hour's texts find the registered student where it was copied to.
+    listed = decant("gc", "--days", 0, check=0).stdout
+    assert "artifacts/scores_shard/" in listed
+    assert "artifacts/scored_model/" not in listed
 
 
 def test_a_killed_run_leaves_the_old_scores_and_the_next_one_goes_on(finished, tmp_path):
@@ -91,6 +95,22 @@ def test_a_killed_run_leaves_the_old_scores_and_the_next_one_goes_on(finished, t
     assert "10,000 of 10,000 rows scored" in done.stdout
     assert table(output).num_rows == 10_000
     assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+def test_a_killed_run_is_crashed_by_the_next_one(finished, texts, prefect_home, tmp_path):
+    """A run that nobody works at, Running on Prefect's page for ever."""
+    (student,) = (finished[0].home / "artifacts" / "export").glob("*/model")
+    home, command = prefect_home, ["score", student, texts, tmp_path / "scores"]
+    command += ["--shards-on", "processes", "--workers", 1]
+    first = home.start(*command)
+    home.wait_for(lambda: any((home.path / "work" / "scores").glob("*")), seconds=200)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    home.wait_for(lambda: not home.servers(), seconds=20)
+    time.sleep(10)  # younger runs are left in peace: they may be about to take their lock
+    assert home.start(*command).wait(timeout=300) == 0, home.said()
+    states = home.rows("SELECT state_name FROM flow_run ORDER BY created")
+    assert states == [("Crashed",), ("Completed",)]
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "beside earlier scores"])

@@ -31,6 +31,24 @@ def diverge(run):
     raise TrainingDiverged("loss is nan", rule="finite", remedy="lower it")
 
 
+def test_ctrl_c_is_told_as_a_job_s_that_was_at_work():
+    """`decant status` blames the step before, which has finished."""
+    failed = []
+
+    def interrupt(run):
+        while jobs[0].given is None:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        while run.__self__._stopped_at is None:
+            time.sleep(0.01)
+        raise Preempted("stopped")
+
+    jobs = [Job("done", lambda run: 1), Job("at work", interrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        run_side_by_side(jobs, limit=2, on_failure=failed.append)
+    assert failed == ["at work"]
+
+
 def test_the_first_failure_is_raised_whole_and_ends_the_others():
     """One student that diverges would be reported hours later, or as a broken pool."""
     failed = []

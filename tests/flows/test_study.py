@@ -2,14 +2,20 @@
 
 import csv
 import json
+import os
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
-from data_contracts.errors import RecipeError
+import flows.study
+from data_contracts.errors import MachineExhausted, RecipeError
+from flows.costs import Costs
 from flows.recipe_files import check_recipe, read_recipe
 from flows.running import Options, call_directly
+from flows.runs import RunLog
 from flows.study import check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
 
@@ -129,11 +135,23 @@ def test_trials_drawn_together_and_side_by_side_have_the_figures_of_a_sequence(
     assert [(trial.values, trial.value) for trial in found.trials] == expected
 
 
-class StopsAt:
-    """Runs steps, and is interrupted at the second validation of a trial."""
+def ctrl_c():
+    raise KeyboardInterrupt
 
-    def __init__(self, trial):
-        self.trial = trial
+
+def full_disk():
+    device = os.open("/dev/full", os.O_WRONLY)
+    try:
+        os.write(device, b"checkpoint")
+    finally:
+        os.close(device)
+
+
+class StopsAt:
+    """Runs steps, and calls `stop` at the second validation of a trial."""
+
+    def __init__(self, trial, stop):
+        self.trial, self.stop = trial, stop
 
     def __call__(self, name, stage, config, inputs, *, progress, **options):
         if name == self.trial:
@@ -142,22 +160,67 @@ class StopsAt:
             def interrupt(number, figures):
                 validated(number, figures)
                 if number == 2:
-                    raise KeyboardInterrupt
+                    self.stop()
 
             progress.validated = interrupt
         return call_directly(name, stage, config, inputs, progress=progress, **options)
 
 
 @pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
-def test_an_interrupted_study_makes_the_trials_of_an_undisturbed_one(tiny, studied, prepared):
-    """Values that were drawn and lost, or drawn twice, after a night's kill."""
+@pytest.mark.parametrize(
+    ("stop", "raised"), [(ctrl_c, KeyboardInterrupt), (full_disk, MachineExhausted)]
+)
+def test_an_interrupted_study_makes_the_trials_of_an_undisturbed_one(
+    tiny, studied, prepared, stop, raised
+):
+    """Values that were drawn and lost, or drawn twice, after a night's kill; or a full disk after
+    which every trial has failed for ever."""
     recipe = recipe_of(tiny, pruner="none")
     for trial in ("trial-0", "trial-2"):
-        with pytest.raises(KeyboardInterrupt):
-            run_study(recipe, store=prepared, options=Options(), call=StopsAt(trial))
+        with pytest.raises(raised):
+            run_study(recipe, store=prepared, options=Options(), call=StopsAt(trial, stop))
     found = run_study(recipe, store=prepared, options=Options())
     expected = [(trial.number, trial.values, trial.value) for trial in studied[2].trials]
     assert [(trial.number, trial.values, trial.value) for trial in found.trials] == expected
+
+
+@pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
+def test_a_draw_is_told_whole_or_not_at_all(tiny, studied, prepared, monkeypatch):
+    """Trials drawn together see one another after a kill, and another one is ended early."""
+    measured = []
+
+    def measure(recipe, student, tokens):
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(student)
+        return Costs()
+
+    recipe = recipe_of(tiny, num_trials=2, trials_at_once=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(flows.study, "measure_costs", measure)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(recipe, store=prepared, options=Options())
+    (database,) = (prepared.root / "tuning").glob("tiny-*/study.db")
+    with closing(sqlite3.connect(database)) as connection:
+        states = connection.execute("SELECT state FROM trials").fetchall()
+    assert states == [("RUNNING",)] * 2
+    found = run_study(recipe, store=prepared, options=Options())
+    expected = [(trial.values, trial.value) for trial in studied[2].trials[:2]]
+    assert [(trial.values, trial.value) for trial in found.trials] == expected
+
+
+def test_a_study_that_fails_before_its_trials_says_at_which_step(tiny, tmp_path):
+    """`failed in None`, after an hour of a teacher's training."""
+
+    def fails_at(name, stage, *arguments, **options):
+        if name == "teacher":
+            raise RecipeError("no such teacher")
+        return call_directly(name, stage, *arguments, **options)
+
+    store = ArtifactStore(tmp_path / "store")
+    with pytest.raises(RecipeError):
+        run_study(recipe_of(tiny), store=store, options=Options(), call=fails_at)
+    assert RunLog(store.root, "tiny-tuning").last_run().failed_step == "teacher"
 
 
 def test_a_trial_behind_the_others_is_ended_and_leaves_nothing(tiny, prepared):

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from infra.benchmarks.forms import Measured
 from infra.benchmarks.quality import against_line, main, pooled_table, rights_by_sentence
+from tasks.corpus.tables import write_table
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import values
+from tests.tasks.reporting.conftest import build_report
 
 
 def test_the_answers_to_one_sentence_are_drawn_together():
@@ -51,6 +54,32 @@ def test_another_runs_student_is_compared_text_by_text():
     assert cells[1] == "62.5 ± 17.7"
     assert cells[2].startswith("+25.0 [")
     assert cells[2].endswith("(by seed +25.0, +25.0) |")
+
+
+@pytest.mark.parametrize("theirs", [{"zh": 4}, {"zh": 4, "fr": 4}, {"zh": 5, "de": 5, "fr": 5}])
+def test_another_runs_student_of_other_languages_is_refused(theirs):
+    """A traceback of numpy's; or German compared with French, where there are as many rows."""
+    rights = {
+        "student": {"zh": np.ones(4), "de": np.ones(4)},
+        "Student of other": {name: np.ones(size) for name, size in theirs.items()},
+    }
+    told = rf"other answered test rows in {', '.join(sorted(theirs))}, the student in de, zh:"
+    with pytest.raises(SystemExit, match=told):
+        list(pooled_table(SimpleNamespace(systems={}), rights))
+
+
+def test_another_runs_student_of_other_test_rows_is_refused(tmp_path, monkeypatch):
+    """A traceback, where a sentence says which of the two is not to be compared."""
+    report, _ = build_report(("on", "off"), num_examples=40)
+    for name, ids in (("mine", ["a", "b"]), ("theirs", ["a", "c"])):
+        (tmp_path / name / "statistics").mkdir(parents=True)
+        (tmp_path / name / "report.json").write_text(report.model_dump_json(), encoding="utf-8")
+        table = pa.table({"example_id": ids, "statistics": [[1.0], [0.0]]})
+        write_table(table, tmp_path / name / "statistics" / "student_0.parquet")
+    mine, theirs = str(tmp_path / "mine"), str(tmp_path / "theirs")
+    monkeypatch.setattr("sys.argv", ["quality", mine, "--against", theirs])
+    with pytest.raises(SystemExit, match=r"--against .*/theirs: 2 and 2 test examples, not the sa"):
+        main()
 
 
 def test_a_corpus_without_its_keys_is_refused(monkeypatch, capsys):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import Preempted, RecipeError, ResourceExhausted
+from data_contracts.errors import MachineExhausted, Preempted, RecipeError
 from tasks.runtime.children import Children
 from tasks.runtime.progress import SilentProgress, StopTraining
 from tasks.runtime.stages import Stage
@@ -110,7 +110,7 @@ def test_errors_of_a_child_come_through_whole(toy, store):
     )
     with pytest.raises(RuntimeError, match="Odd: one"):  # it cannot be rebuilt here: its words are
         run(children, toy, store, "errs")
-    with pytest.raises(ResourceExhausted, match="killed"):
+    with pytest.raises(MachineExhausted, match="killed"):
         run(children, toy, store, "dies")
     assert run(children, toy, store).artifact.manifest.facts == {"rows": 2}
 

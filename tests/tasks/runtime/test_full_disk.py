@@ -6,7 +6,7 @@ import pytest
 from safetensors import SafetensorError
 
 from data_contracts.artifacts import StageSummary
-from data_contracts.errors import ResourceExhausted
+from data_contracts.errors import MachineExhausted
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 
 
@@ -39,9 +39,7 @@ def test_a_stage_on_a_full_disk_says_so_and_goes_on_from_its_checkpoint(store, w
         return StageSummary()
 
     stage = Stage("student", 1, train)
-    with pytest.raises(
-        ResourceExhausted, match=r"student: no room left on the disk of /.* MB free"
-    ):
+    with pytest.raises(MachineExhausted, match=r"student: no room left on the disk of /.* MB free"):
         run_stage(stage, StageConfig(), {}, store=store)
     is_full.clear()
     artifact = run_stage(stage, StageConfig(), {}, store=store).artifact

@@ -3,7 +3,7 @@
 import pytest
 
 from data_contracts.errors import UserError
-from tasks.serving.registry import DIGEST_TAG, Registry, is_registered
+from tasks.serving.registry import DIGEST_TAG, Registry, aliases_of, is_registered
 
 
 @pytest.fixture
@@ -51,3 +51,34 @@ def test_an_alias_is_moved_once_and_a_second_time_is_no_change(registry):
     assert len(notes) == 1
     with pytest.raises(UserError, match="no version or alias 'challenger'"):
         registry.resolve("alias", "challenger")
+
+
+def test_aliases_are_read_without_mlflow_and_as_they_are_now(registry, monkeypatch):
+    """A run whose registration is cached calls the model champion that was rolled back."""
+    first, second = create(registry, "moves", "aa"), create(registry, "moves", "bb")
+    create(registry, "moves-too", "aa")
+    registry.set_alias("moves-too", "challenger", 1, why="another model's")
+    registry.set_alias("moves", "challenger", second, why="registered")
+    for version in (first, second):
+        registry.promote("moves", version, why="passed")
+    assert aliases_of("moves", second) == ["challenger", "champion"]
+    registry.rollback("moves")
+    monkeypatch.setattr(Registry, "__init__", None)  # cannot be opened
+    assert aliases_of("moves", first) == ["champion"]
+    assert aliases_of("moves", second) == ["challenger", "previous"]
+    monkeypatch.undo()
+    asked = {"challenger": second, "champion": first, "previous": second}
+    assert registry.aliases("moves") == asked
+    assert aliases_of("never-heard-of", 1) == []
+
+
+def test_models_that_are_not_ours_are_passed_over(registry):
+    """`decant status` ends in an error about somebody else's model on the shared server."""
+    registry.client.create_registered_model("ChurnModel")
+    registry.client.create_model_version("ChurnModel", "file:///nowhere")
+    ours = create(registry, "ours", "aa")
+    registry.client.create_model_version("ours", "file:///nowhere")  # by hand, under our name
+    found = [(one.model_name, one.version) for one in registry.versions()]
+    assert ("ours", ours) in found
+    assert ("ChurnModel", 1) not in found
+    assert [one.version for one in registry.versions("ours")] == [ours]

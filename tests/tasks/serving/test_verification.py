@@ -185,6 +185,60 @@ def test_requirements_from_elsewhere_are_refused(copy, line):
         verify_model(copy)
 
 
+@pytest.mark.parametrize("name", ["MLmodel", "conda.yaml"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Nine levels of nine aliases each: 400 million strings out of 400 characters.
+        "l0: &l0 [a]\n"
+        + "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 10))
+        + "dependencies: *l9\n",
+        "dependencies: &itself [*itself]",
+        "[" * 5000,
+        "- a list",
+        "text",
+        "dependencies: 2026-13-01",
+        "dependencies: !!bool maybe",
+        "? [a, list]\n: as a key",
+    ],
+    ids=["bomb", "cycle", "deep", "list", "text", "date", "tag", "key"],
+)
+@pytest.mark.timeout(30)
+def test_yaml_that_is_no_plain_mapping_is_refused(copy, name, text):
+    """A kilobyte that fills the memory of whoever checks it, or ends the check in a traceback."""
+    (copy / name).write_text(text)
+    with pytest.raises(CorruptArtifact, match=f"{name} is (not plain YAML|no mapping)"):
+        verify_model(copy)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "flavors: text",
+        "flavors: {python_function: text}",
+        "flavors: {python_function: {1: a, b: c}}",
+        *(
+            "flavors: {python_function: {loader_module: mlflow.pyfunc.loaders.code_model, "
+            f"model_code_path: text_classifier.py, artifacts: {artifacts}}}}}"
+            for artifacts in ("text", "{bundle: text}")
+        ),
+    ],
+)
+def test_a_description_of_another_form_is_refused(copy, text):
+    """An AttributeError, told as a defect of ours, of a model that must not be loaded."""
+    (copy / "MLmodel").write_text(text)
+    with pytest.raises(CorruptArtifact, match="MLmodel"):
+        verify_model(copy)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"files": 3}', '{"files": {"a": []}}', "[" * 99_999])
+def test_digests_of_another_form_are_refused(copy, text):
+    """As above, for the file beside the weights."""
+    (copy / "artifacts" / "bundle" / "digests.json").write_text(text)
+    with pytest.raises(CorruptArtifact, match=r"digests\.json"):
+        verify_model(copy)
+
+
 def test_yaml_that_builds_objects_is_refused(copy):
     """`!!python/object` runs code in loaders that are not safe."""
     (copy / "MLmodel").write_text("!!python/object/apply:os.system ['true']")

@@ -1,0 +1,25 @@
+"""`decant status` on runs that ended in every way."""
+
+import pytest
+
+from data_contracts.errors import UserError
+from flows.runs import RunLog
+
+
+def test_a_run_that_failed_before_its_first_step_names_none(decant):
+    """`failed in None`: a person looks for a step of that name."""
+    log = RunLog(decant.home, "mine")
+
+    def fail(step):
+        with log.run(("corpus",)) as running:
+            running.step = step
+            raise UserError("no room for it")
+
+    with pytest.raises(UserError):
+        fail(None)
+    said = decant("status", check=0).stdout
+    assert "mine: failed, " in said
+    assert "no room for it" in said
+    with pytest.raises(UserError):
+        fail("corpus")
+    assert "mine: failed in corpus, " in decant("status", check=0).stdout
