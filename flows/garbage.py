@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from data_contracts.artifacts import Manifest
@@ -27,12 +28,12 @@ from tasks.runtime.artifacts import ArtifactStore
 _SECONDS_A_DAY = 86_400
 # Stages of which each artifact is another form of its inputs.
 _OTHER_FORMS = ("examples", "masked_texts", "seq2seq_examples")
-# Stages whose artifacts lend one file to others, and that file. Any other may be alike by chance:
-# a configuration or a list of labels is that of hundreds of students.
+# Stages whose artifacts lend a file to others, and how it is called. Any other may be alike by
+# chance: a configuration or a list of labels is that of hundreds of students.
 _LENT_FILES = {
     "tokens_shard": "tokens.parquet",
     "teacher_signals_part": "part.parquet",
-    "scored_model": "model/model.safetensors",
+    "scored_model": "model/*.safetensors",
 }
 
 
@@ -101,8 +102,8 @@ def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
         folder = store.directory(manifest.key_parts)
         if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
             continue
-        lent = _LENT_FILES.get(manifest.key_parts.stage)
-        if any(entry.path == lent and entry.sha256 in used_files for entry in manifest.files):
+        lent = _LENT_FILES.get(manifest.key_parts.stage, "")
+        if any(fnmatch(one.path, lent) and one.sha256 in used_files for one in manifest.files):
             continue
         # By content: the same tokens may have got another key since.
         sources = {*manifest.key_parts.upstream.values()}

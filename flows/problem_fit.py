@@ -102,7 +102,9 @@ def _check_target_rows(recipe: Recipe) -> None:
     if recipe.problem not in _FLOORS_LEARN:
         return
     sources = recipe.corpus_config().sources
-    if not any(one.role in roles and one.language == target for one in sources):
+    if not any(
+        one.role in roles and target in (one.language, one.parallel_language) for one in sources
+    ):
         raise ValueError(
             f"no source has the role {' or '.join(roles)} and the language {target}, so the "
             "student would learn from no text in the language that it is tested in: add one to "

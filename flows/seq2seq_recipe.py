@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
+from data_contracts.evaluation import language_of_texts
 from flows.recipe_base import (
     Reading,
     RecipeBase,
@@ -180,8 +181,7 @@ class Seq2SeqRecipe(RecipeBase):
         """Languages of the texts that are read."""
         if self.teacher.languages:
             return self.teacher.languages
-        is_translation = self.problem == "translation"
-        return (self.source_language if is_translation else self.target_language,)
+        return (language_of_texts(self.problem, self.source_language, self.target_language),)
 
     @property
     def student_needs_teacher(self) -> bool:

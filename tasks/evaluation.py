@@ -164,7 +164,8 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     problem = compare(material, settings)
     report, answers = _measure(config, problem, workspace)
     by_language: list[InLanguage] = []
-    if config.problem != "translation":  # that reads one language and writes the other
+    asked = language_of_texts(config.problem, config.source_language, config.target_language)
+    if asked == config.target_language:  # what is read is told by language, not what is written
         by_language += answers_by_language(lambda one: compare(one, settings), material, answers)
     report = report.model_copy(update={"groups": (*report.groups, *language_groups(by_language))})
     for found in by_language[1:]:

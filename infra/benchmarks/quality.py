@@ -115,7 +115,11 @@ def language_table(report: EvaluationReport, groups: list) -> Iterator[str]:
     yield "| | " + " | ".join(report.systems[name].display for name in names) + " |"
     yield "|---" * (len(names) + 1) + "|"
     for group in groups:
-        cells = (f"{100 * group.scores[name][report.primary.name]:.1f}" for name in names)
+        # A teacher may read one of the languages alone.
+        cells = (
+            f"{100 * group.scores[name][report.primary.name]:.1f}" if name in group.scores else ""
+            for name in names
+        )
         yield f"| {group.value} | " + " | ".join(cells) + " |"
 
 

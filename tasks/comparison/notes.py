@@ -10,6 +10,7 @@ from tasks.comparison.material import Material
 from tasks.comparison.problem import ComparedProblem
 from tasks.metrics.systems import Answers
 from tasks.training.objective_config import ObjectiveConfig
+from tasks.training.schedules import values_of
 
 _COMBINED = "combined_signals"
 
@@ -65,7 +66,7 @@ def _what_taught(material: Material) -> str:
             f"No label enters the student's loss. The {rows} with their parallel text choose the "
             "training step that is kept."
         )
-    sources = {term.label_source for term in terms}
+    sources = {term.label_source for term in terms if max(values_of(term.weight)) > 0}
     if "gold" in sources or ("source" in sources and material.source_language == target):
         return f"Gold {target} labels enter this student's loss."
     return (

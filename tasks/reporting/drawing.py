@@ -31,6 +31,8 @@ DASHES = {
     "teacher": "-", "student": "-", "pseudo_label": "--", "supervised": ":", "no_kd": "--",
     "zero_shot": "-.",
 }  # fmt: skip
+FLOOR_DASHES = ((1, 1), (4, 2), (6, 2, 1, 2))
+"""Of floors, one after the other; all are grey."""
 MARKERS = {
     "teacher": "s", "student": "o", "pseudo_label": "^", "supervised": "D", "onnx_int8": "v",
     "teacher_on_target": "P", "no_kd": "<", "zero_shot": "X",

@@ -13,6 +13,7 @@ from data_contracts.evaluation import ClassTable, Curve, EvaluationReport, Group
 from tasks.reporting.drawing import (
     COLOURS,
     DASHES,
+    FLOOR_DASHES,
     MARKERS,
     NAMES,
     drawable,
@@ -98,7 +99,7 @@ def classes_figure(table: ClassTable) -> Figure:
 def curve_figure(curve: Curve, report: EvaluationReport) -> Figure:
     """One line a system through its points, floors in grey; shares are drawn in percent."""
     figure, axes = one_axes(7.2, 4.0)
-    dashes = cycle(((1, 1), (4, 2), (6, 2, 1, 2)))
+    dashes = cycle(FLOOR_DASHES)
     for name, points in curve.points.items():
         xs, ys = np.array(points).T
         is_floor = name not in NAMES

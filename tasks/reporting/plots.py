@@ -17,6 +17,7 @@ from data_contracts.evaluation import EvaluationReport, Metric
 from tasks.reporting.drawing import (
     COLOURS,
     DASHES,
+    FLOOR_DASHES,
     MARKERS,
     NAMES,
     drawable,
@@ -29,7 +30,6 @@ from tasks.reporting.part_plots import classes_figure, curve_figure, parts_figur
 from tasks.reporting.wording import language_name, percent
 
 _MAX_CLASSES = 50
-_FLOOR_DASHES = ((1, 1), (4, 2), (6, 2, 1, 2))
 
 
 def draw_plots(
@@ -240,7 +240,7 @@ def quality_figure(report: EvaluationReport) -> Figure:
             label=f"{NAMES[name]} ({language}): {percent(score)}",
         )
     floors = [system for system in report.systems.values() if system.kind == "floor"]
-    for system, dashes in zip(floors, cycle(_FLOOR_DASHES), strict=False):
+    for system, dashes in zip(floors, cycle(FLOOR_DASHES), strict=False):
         label = f"{system.display}: {percent(system.mean[metric.name])}"
         style: dict[str, Any] = {
             "color": COLOURS["floor"],

@@ -69,6 +69,7 @@ def test_only_old_artifacts_that_nothing_uses_are_garbage(store):
         ("tokens", "tokens_shard", "tokens.parquet"),
         ("teacher_signals", "teacher_signals_part", "part.parquet"),
         ("export", "scored_model", "model/model.safetensors"),
+        ("export", "scored_model", "model/model.low_rank.safetensors"),
     ],
 )
 def test_a_part_stays_as_long_as_its_data_are_part_of_what_is_used(store, whole, part, file):

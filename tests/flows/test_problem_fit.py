@@ -135,3 +135,9 @@ def test_a_student_that_learns_no_text_of_its_test_language_is_refused():
     values["baselines"]["supervised"] = False
     with pytest.raises(RecipeError, match="no source has the role train and the language zh"):
         check_recipe(values, name="multilabel")
+    # Of English rows with their Chinese translations it would read the Chinese.
+    values["distillation"]["train_on"] = ["transfer"]
+    [source] = [one for one in values["data"]["sources"] if one["role"] == "transfer"]
+    source |= {"language": "en", "parallel_language": "zh"}
+    source["columns"]["parallel_text"] = "translation"
+    check_recipe(values, name="multilabel")

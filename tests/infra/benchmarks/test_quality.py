@@ -10,7 +10,13 @@ import pyarrow as pa
 import pytest
 
 from infra.benchmarks.forms import Measured
-from infra.benchmarks.quality import against_line, main, pooled_table, rights_by_sentence
+from infra.benchmarks.quality import (
+    against_line,
+    language_table,
+    main,
+    pooled_table,
+    rights_by_sentence,
+)
 from tasks.corpus.tables import write_table
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import values
@@ -54,6 +60,18 @@ def test_another_runs_student_is_compared_text_by_text():
     assert cells[1] == "62.5 ± 17.7"
     assert cells[2].startswith("+25.0 [")
     assert cells[2].endswith("(by seed +25.0, +25.0) |")
+
+
+def test_a_system_that_reads_one_language_alone_has_a_line_with_a_gap():
+    """A KeyError after the first table, where the teacher reads English and the student both."""
+    report, _ = build_report(("on", "off", "play"))
+    scores = [{"student": {"accuracy": 0.5}}]
+    scores.append({"student": {"accuracy": 0.25}, "teacher": {"accuracy": 1.0}})
+    groups = [
+        SimpleNamespace(value=language, scores=found)
+        for language, found in zip(("zh", "en"), scores, strict=True)
+    ]
+    assert list(language_table(report, groups))[2:] == ["| zh | 50.0 |  |", "| en | 25.0 | 100.0 |"]
 
 
 @pytest.mark.parametrize("theirs", [{"zh": 4}, {"zh": 4, "fr": 4}, {"zh": 5, "de": 5, "fr": 5}])

@@ -69,6 +69,7 @@ def test_the_rows_that_chose_the_step_are_named(world, publish, config, said):
         ({"alpha": 0.5, "hard_labels": "source"}, "en", False),
         ({"alpha": 0.5, "hard_labels": "source"}, "zh", True),  # the source is the target
         ({"terms": [{"kind": "kl"}, {"kind": "hard", "labels": "gold"}]}, "en", True),
+        ({"terms": [{"kind": "kl"}, {"kind": "hard", "labels": "gold", "weight": 0}]}, "en", False),
     ],
 )
 def test_gold_labels_are_admitted_where_they_enter_the_loss(
