@@ -44,8 +44,13 @@ def test_ctrl_c_is_told_as_a_job_s_that_was_at_work():
         raise Preempted("stopped")
 
     jobs = [Job("done", lambda run: 1), Job("at work", interrupt)]
-    with pytest.raises(KeyboardInterrupt):
-        run_side_by_side(jobs, limit=2, on_failure=failed.append)
+    # Whoever runs the tests in the background of a shell has had the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_side_by_side(jobs, limit=2, on_failure=failed.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert failed == ["at work"]
 
 
