@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -18,6 +17,7 @@ from flows.running import Options, call_directly
 from flows.runs import RunLog
 from flows.study import check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
+from tests.tasks.runtime.test_full_disk import full_device
 
 PARAMETERS = (
     {"path": "distillation.alpha", "kind": "float", "low": 0.0, "high": 1.0},
@@ -139,14 +139,6 @@ def ctrl_c():
     raise KeyboardInterrupt
 
 
-def full_disk():
-    device = os.open("/dev/full", os.O_WRONLY)
-    try:
-        os.write(device, b"checkpoint")
-    finally:
-        os.close(device)
-
-
 class StopsAt:
     """Runs steps, and calls `stop` at the second validation of a trial."""
 
@@ -168,7 +160,7 @@ class StopsAt:
 
 @pytest.mark.filterwarnings("ignore:The reported value is ignored:UserWarning")
 @pytest.mark.parametrize(
-    ("stop", "raised"), [(ctrl_c, KeyboardInterrupt), (full_disk, MachineExhausted)]
+    ("stop", "raised"), [(ctrl_c, KeyboardInterrupt), (full_device, MachineExhausted)]
 )
 def test_an_interrupted_study_makes_the_trials_of_an_undisturbed_one(
     tiny, studied, prepared, stop, raised

@@ -56,6 +56,8 @@ from tasks.training.loop import place
 
 pc: Any = pyarrow.compute
 
+_SEARCH = (ACCURACY_AT_1, MRR, TO_SOURCE, TO_TARGET, *WITHIN)
+"""What parallel rows are measured by."""
 _NOTE = (
     "The teacher's retrieval figures are those of finding each sentence by itself among the others "
     "of its language: what a student with exactly the teacher's vectors would have."
@@ -91,8 +93,7 @@ class SentenceEmbedding:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Accuracy@1 first; Spearman's correlation where both languages have scored rows."""
-        found = (ACCURACY_AT_1, MRR, TO_SOURCE, TO_TARGET, *WITHIN)
-        return (*found, SPEARMAN) if self._is_scored else found
+        return (*_SEARCH, SPEARMAN) if self._is_scored else _SEARCH
 
     def answer_teacher(self) -> Answers:
         """Each source sentence by itself, and the teacher's likeness of its own scored rows."""
@@ -139,8 +140,7 @@ class SentenceEmbedding:
         """Scores by domain, how far down a list translations are found, what the teacher's figure
         is."""
         searched = {name: one.about(ACCURACY_AT_1.name) for name, one in answers.items()}
-        measures = [one for one in self.measures if one is not SPEARMAN]
-        groups = domain_groups(self.material, searched, measures)
+        groups = domain_groups(self.material, searched, _SEARCH)
         curve = Curve(
             name="found_within",
             title="Found within the first",
@@ -224,7 +224,7 @@ class SentenceEmbedding:
             statistics.append(rows)
             predictions.append(answers)
         num_pairs = len(pairs.ids)
-        asked = {one.name: slice(0, num_pairs) for one in self.measures if one is not SPEARMAN}
+        asked = {one.name: slice(0, num_pairs) for one in _SEARCH}
         asked[SPEARMAN.name] = slice(num_pairs, None)
         return Answers(tuple(ids), labels, predictions, tuple(statistics), asked=asked)
 

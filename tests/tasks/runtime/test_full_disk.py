@@ -10,7 +10,7 @@ from data_contracts.errors import MachineExhausted
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 
 
-def system_call():
+def full_device():
     """What the kernel says of its own full device."""
     device = os.open("/dev/full", os.O_WRONLY)
     try:
@@ -25,7 +25,7 @@ def rust():
     raise SafetensorError(f"Error while serializing: {said}")
 
 
-@pytest.mark.parametrize("write", [system_call, rust])
+@pytest.mark.parametrize("write", [full_device, rust])
 def test_a_stage_on_a_full_disk_says_so_and_goes_on_from_its_checkpoint(store, write):
     """A traceback out of a library, after which nobody knows whether hours of training are lost."""
     is_full = [True]
