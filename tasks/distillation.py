@@ -35,7 +35,7 @@ from tasks.training.pass_terms import processes_for
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 8
+VERSION = 9
 
 
 class Config(StageConfig):

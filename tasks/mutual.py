@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tasks.training.batching.examples import Examples
     from tasks.training.peers.mutual_fitting import Peer
 
-VERSION = 6
+VERSION = 7
 
 
 class PeerConfig(Frozen):

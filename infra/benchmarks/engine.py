@@ -162,8 +162,11 @@ def with_signals(
     )
     found = material.examples
     return rows.pseudo_labels(
-        rows.Examples(found.example_ids, found.input_ids, found.labels, logits, found.label_names)
-    )
+        rows.Examples(
+            found.example_ids, found.input_ids, found.labels, logits, found.label_names,
+            teacher_choices=logits.argmax(1).astype(np.int64),
+        )
+    )  # fmt: skip
 
 
 def signal_agreement(examples: rows.Examples, exact: rows.Examples) -> dict[str, float]:

@@ -6,7 +6,7 @@ belong to, what they are trained against and how they are scored; the engine in 
 the same for all.
 
     tokens table  ── answers() ──► units read out, hard labels      ┐
-    signal table  ── soft_targets() ──► teacher logits              ├► engine ► logits
+    signal table  ── soft_targets(), decisions() ──► teacher logits ├► engine ► logits
     logits        ── signal_table() ──► what a teacher leaves behind
     signal table  ◄── opinions(), restated() ──► logits of several teachers, to be one
     logits        ── score() ──► validation figures
@@ -17,7 +17,7 @@ Shapes: N texts (rows of a tokens table), A answers, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -107,6 +107,28 @@ class Problem(ABC):
         Returns: the logits and the answers they belong to: those of `answers` that the teacher
             gave an opinion on.
         """
+
+    def decisions(
+        self,
+        table: pa.Table,
+        signals: pa.Table,
+        logits: np.ndarray,
+        answers: Answers,
+        *,
+        thresholds: Mapping[str, Any],
+    ) -> np.ndarray:
+        """What the teacher decides of the rows of `table`, in the form of labels: pseudo-labels.
+
+        Here the likeliest class of each answer.
+
+        Args:
+            table, signals: as `soft_targets` has them.
+            logits, answers: what it returns.
+            thresholds: of `thresholds`, as the teacher keeps them, classes in the student's order;
+                empty if it has none.
+        """
+        del table, signals, answers, thresholds
+        return logits.argmax(1).astype(np.int64)
 
     @abstractmethod
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:

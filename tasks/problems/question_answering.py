@@ -20,7 +20,7 @@ Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,13 +78,8 @@ class QuestionAnswering(UnitProblem):
             np.asarray(table[name], dtype=np.int64)
             for name in ("first_unit", "start_unit", "end_unit")
         )
-        labels = np.zeros(offsets[-1], dtype=np.int64)
-        inside = (start >= first) & (end < first + counts) & (start >= 0)
-        labels[(slots + 1 + start - first)[inside]] |= 1
-        labels[(slots + 1 + end - first)[inside]] |= 2
-        labels[slots[~inside]] = 3
-        unlabelled = np.repeat(start == UNLABELLED, counts + 1)
-        labels[unlabelled] = IGNORE_INDEX
+        labels = _labels(offsets, first, start, end)
+        labels[np.repeat(start == UNLABELLED, counts + 1)] = IGNORE_INDEX
         return Answers(Units(offsets, positions), labels)
 
     def soft_targets(
@@ -109,6 +104,32 @@ class QuestionAnswering(UnitProblem):
                 found[offsets[row], which] = np.logaddexp.reduce(outside)
                 found[offsets[row] + 1 : offsets[row + 1], which] = whole[first[row] : stop]
         return found, answers
+
+    def decisions(
+        self,
+        table: pa.Table,
+        signals: pa.Table,
+        logits: np.ndarray,
+        answers: Answers,
+        *,
+        thresholds: Mapping[str, Any],
+    ) -> np.ndarray:
+        """The teacher's answer to the whole context, as it would be delivered, in each window.
+
+        Start and end are chosen together: of an unsure teacher the likeliest start often lies
+        behind the likeliest end, or a paragraph before it.
+        """
+        del logits
+        assert answers.units is not None
+        threshold = thresholds.get("null_threshold", 0.0)
+        nulls = np.asarray(signals["null_start"], np.float64) + np.asarray(signals["null_end"])
+        spans = np.full((len(table), 2), NO_ANSWER, dtype=np.int64)
+        said = zip(*(signals[f"{name}_logits"] for name in ("start", "end")), strict=True)
+        for row, (start, end) in enumerate(said):
+            choice = choose_span(start.values, end.values, null_logit=float(nulls[row]))
+            spans[row] = choice.decided(threshold) or (NO_ANSWER, NO_ANSWER)
+        first = np.asarray(table["first_unit"], dtype=np.int64)
+        return _labels(answers.units.offsets, first, spans[:, 0], spans[:, 1])
 
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
         """One row a context: each unit's largest logit over its windows, the smallest of "none"."""
@@ -272,6 +293,26 @@ def _loss(logits: np.ndarray, answers: Answers) -> float:
     total = sum(-logs[mask, which].sum() for which, mask in enumerate(marked))
     # a labelled window has one start, in it or on its slot, and as in training both bounds count
     return float(total / max(1, int(marked[0].sum())))
+
+
+def _labels(
+    offsets: np.ndarray, first_N: np.ndarray, start_N: np.ndarray, end_N: np.ndarray
+) -> np.ndarray:
+    """Of each unit of the windows: bit 1 where a span starts, bit 2 where it ends; both on the slot
+    of a window that does not hold all of it.
+
+    Args:
+        offsets: of the windows, each a slot and its units, (N + 1,).
+        first_N: the first unit of each window. start_N, end_N: of its context's span, negative if
+            there is none.
+    """
+    slots, counts = offsets[:-1], np.diff(offsets) - 1
+    labels = np.zeros(offsets[-1], dtype=np.int64)
+    inside = (start_N >= first_N) & (end_N < first_N + counts) & (start_N >= 0)
+    labels[(slots + 1 + start_N - first_N)[inside]] |= 1
+    labels[(slots + 1 + end_N - first_N)[inside]] |= 2
+    labels[slots[~inside]] = 3
+    return labels
 
 
 def _check_units(table: pa.Table, signals: pa.Table) -> None:

@@ -17,8 +17,8 @@ Shapes: N rows, D width of the teacher's vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +63,19 @@ class SentenceEmbedding(WholeTextProblem):
         """The teacher's vectors; there are no classes to bring into order."""
         del table, order
         return as_matrix(signals[EMBEDDING]), answers
+
+    def decisions(
+        self,
+        table: pa.Table,
+        signals: pa.Table,
+        logits: np.ndarray,
+        answers: Answers,
+        *,
+        thresholds: Mapping[str, Any],
+    ) -> np.ndarray:
+        """None: a vector is no class."""
+        del signals, logits, answers, thresholds
+        return np.full(len(table), IGNORE_INDEX, dtype=np.int64)
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]

@@ -25,7 +25,6 @@ from torch import Tensor
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_language
 from tasks.corpus.tables import read_table
-from tasks.metrics.multilabel import DEFAULT_THRESHOLD, decided_classes
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import Units
 from tasks.problems import Problem
@@ -77,7 +76,7 @@ class Examples:
             several classes may be right.
         teacher_logits: float32, (answers, classes), or None.
         label_names: class index → name.
-        teacher_choices: int64, as labels: what the teacher decided, if it was stored.
+        teacher_choices: int64, as labels: what the teacher decides, or None.
         units: which tokens are read out, or None if each text is one answer.
         distribution: what a softmax runs over; see `tasks.problems.problem`.
         teacher_ids, teacher_pad_id: the same texts as the teacher reads them, if it reads beside
@@ -215,41 +214,8 @@ def examples_of(problem: Problem, table: pa.Table, label_names: Sequence[str]) -
 
 def pseudo_labels(examples: Examples) -> Examples:
     """`examples` labelled by what the teacher decides, whatever labels they carried."""
-    assert examples.teacher_logits is not None, "pseudo-labels need teacher logits"
-    choices = examples.teacher_choices
-    if choices is None:
-        choices = decisions(examples.teacher_logits, examples.units, examples.distribution)
-    return replace(examples, labels=choices)
-
-
-def decisions(
-    logits: np.ndarray,
-    units: Units | None,
-    distribution: Distribution,
-    *,
-    thresholds_C: np.ndarray | None = None,
-) -> np.ndarray:
-    """What logits (A, C) decide, in the form of labels: int64, (A,), or (A, C) if binary.
-
-    classes  the likeliest class                         units  bit 1 at the likeliest start of each
-    binary   1 where a class reaches its threshold              text, bit 2 at the likeliest end
-    vectors  nothing, IGNORE_INDEX
-
-    Args:
-        thresholds_C: probabilities; one half if not given.
-    """
-    if distribution == "vectors":
-        return np.full(len(logits), IGNORE_INDEX, dtype=np.int64)
-    if distribution == "binary":
-        return decided_classes(logits, DEFAULT_THRESHOLD if thresholds_C is None else thresholds_C)
-    if distribution == "classes":
-        return logits.argmax(1).astype(np.int64)
-    assert units is not None
-    choices = np.zeros(len(logits), dtype=np.int64)
-    for first, stop in zip(units.offsets[:-1], units.offsets[1:], strict=True):
-        for which, bit in enumerate((1, 2)):
-            choices[first + int(logits[first:stop, which].argmax())] |= bit
-    return choices
+    assert examples.teacher_choices is not None, "pseudo-labels need a teacher's decisions"
+    return replace(examples, labels=examples.teacher_choices)
 
 
 def unlabelled(examples: Examples) -> Examples:

@@ -37,13 +37,13 @@ from tasks.corpus.tables import read_table
 from tasks.modeling.units import Units
 from tasks.problems import PROBLEMS, Answers
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
-from tasks.training.batching.examples import Examples, decisions, no_rows, read_labels
+from tasks.training.batching.examples import Examples, no_rows, read_labels
 from tasks.training.batching.flat_files import FlatFiles
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.batching.signal_join import SignalJoin
 from tasks.training.losses import IGNORE_INDEX
 
-VERSION = 4
+VERSION = 5
 _UINT16_TOKENS = 65_536
 
 
@@ -205,8 +205,8 @@ def write_examples(
                 logits, answers = problem.soft_targets(table, signals, answers, order=join.order)
                 num_classes = logits.shape[1]
                 files.put("logits", logits.astype(np.float32, copy=False))
-                choices = decisions(
-                    logits, answers.units, problem.distribution, thresholds_C=join.thresholds_C
+                choices = problem.decisions(
+                    table, signals, logits, answers, thresholds=join.thresholds
                 )
                 files.put("choices", choices)
             ids = RaggedIds.from_arrow(table["input_ids"])

@@ -51,8 +51,8 @@ class SignalJoin:
 
     Attributes:
         order: for each class of the reader its number in the signals.
-        thresholds_C: for each class of the reader the probability from which the teacher says yes;
-            None where it decides otherwise.
+        thresholds: at which the teacher decides, classes in the reader's order; empty if it has
+            none.
     """
 
     def __init__(
@@ -66,11 +66,12 @@ class SignalJoin:
         """
         self._signals, self._key = signals, tuple(key)
         self.order = class_order(signals, label_names)
-        self.thresholds_C: np.ndarray | None = None
+        self.thresholds: dict[str, Any] = {}
         if (path := signals / THRESHOLDS_FILE).is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if "thresholds" in found:
-                self.thresholds_C = np.array(found["thresholds"], np.float64)[list(self.order)]
+            self.thresholds = json.loads(path.read_text(encoding="utf-8"))
+            if "thresholds" in self.thresholds:
+                of_classes = np.array(self.thresholds["thresholds"], np.float64)
+                self.thresholds["thresholds"] = of_classes[list(self.order)]
 
     def rows(self, part: str, table: pa.Table) -> pa.Table:
         """The signals of the rows of `table`, of the part `part` (role/file), in their order.

@@ -10,7 +10,6 @@ import torch
 from data_contracts.tables import check_table
 from tasks.problems import PROBLEMS
 from tasks.problems.question_answering import Context, best_span, contexts
-from tasks.training.batching.examples import decisions
 from tasks.training.unit_distributions import as_distributions
 
 PROBLEM = PROBLEMS["question_answering"]
@@ -117,12 +116,48 @@ def test_distributions_over_units_are_softmaxes_of_each_window():
     assert torch.allclose(teacher[0, :3], logits[:3, 0] * 2)
 
 
-def test_decisions_mark_one_start_and_one_end_a_window():
-    """Pseudo-labels with a start in every window's every unit teach a uniform answer."""
-    table = windows((A, 0, 2, [3, 4], -1, -1), (B, 0, 1, [3], -1, -1))
-    units = PROBLEM.answers(table, num_labels=2).units
-    logits = np.array([[0, 0], [5, 1], [1, 5], [9, 9], [0, 0]], np.float32)
-    assert decisions(logits, units, "units").tolist() == [0, 1, 2, 3, 0]
+def decided(table, start, end, *, null=-9.0, thresholds=None):
+    """Pseudo-labels of windows of one context, of the teacher's logits for its units."""
+    columns = {
+        "num_units": [len(start)], "start_logits": [start], "null_start": [null],
+        "end_logits": [end], "null_end": [null],
+    }  # fmt: skip
+    signals = pa.table(columns).take([0] * len(table))
+    logits, answers = PROBLEM.soft_targets(
+        table, signals, PROBLEM.answers(table, num_labels=2), order=(0, 1)
+    )
+    labels = PROBLEM.decisions(table, signals, logits, answers, thresholds=thresholds or {})
+    return labels.tolist()
+
+
+def test_pseudo_labels_are_the_answer_that_the_teacher_gives():
+    """The likeliest start and the likeliest end, each by itself, named an answer that ends before
+    it begins for one question in eight: hard labels looked worse than they are beside soft ones."""
+    whole = windows((A, 0, 5, [3, 4, 5, 6, 7], -1, -1))
+    start, end = [0.0, 3.0, 0.0, 4.0, 0.0], [0.0, 0.0, 4.0, 0.0, 0.0]
+    # 1 to 2 has 7; the likeliest start, 3, lies behind the likeliest end, 2
+    assert decided(whole, start, end) == [0, 0, 1, 2, 0, 0]
+    far = [0.0] * 40
+    far[0] = 2.0
+    ends = [0.0] * 40
+    ends[35] = 2.0
+    labels = decided(windows((A, 0, 40, list(range(3, 43)), -1, -1)), far, ends)
+    assert 3 in (labels[1], labels[36]), "36 units are no answer: one of the two peaks by itself"
+
+
+def test_pseudo_labels_of_windows_lie_where_the_whole_answer_does():
+    """A window took what is best within it for the answer to the question."""
+    table = windows((A, 0, 5, [3, 4, 5], -1, -1), (A, 2, 5, [3, 4, 5], -1, -1))
+    start, end = [2.0, 0.0, 0.0, 5.0, 0.0], [2.0, 0.0, 0.0, 0.0, 5.0]
+    assert decided(table, start, end) == [3, 0, 0, 0, 0, 0, 1, 2]
+
+
+def test_pseudo_labels_refuse_where_the_teacher_refuses():
+    """A teacher tuned to answer was quoted as refusing, or the reverse."""
+    table = windows((A, 0, 2, [3, 4], -1, -1))
+    start, end = [1.0, 0.0], [1.0, 0.0]
+    assert decided(table, start, end, null=2.0) == [3, 0, 0]  # none is ahead by 2
+    assert decided(table, start, end, null=2.0, thresholds={"null_threshold": 2.5}) == [0, 3, 0]
 
 
 def test_the_threshold_of_no_answer_is_the_one_that_validation_rows_ask_for():

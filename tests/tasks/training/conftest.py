@@ -26,6 +26,7 @@ def make_examples(rows=60, seed=0, teacher=True):
         labels=labels.astype(np.int64),
         teacher_logits=(4.0 * np.eye(NUM_CLASSES, dtype=np.float32)[labels]) if teacher else None,
         label_names=tuple("abc"),
+        teacher_choices=labels.astype(np.int64) if teacher else None,
     )
 
 
