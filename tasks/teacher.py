@@ -22,7 +22,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
 from tasks.training.config import TrainingConfig
 
-VERSION = 7
+VERSION = 8
 
 
 class Config(StageConfig):

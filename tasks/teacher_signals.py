@@ -30,7 +30,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
-VERSION = 4
+VERSION = 5
 _PART_VERSION = 3
 
 Role = Literal["train", "transfer", "validation", "test"]

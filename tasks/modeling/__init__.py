@@ -10,6 +10,7 @@ layer_stack.py  where an encoder keeps its layers
 static_embeddings.py  no encoder: a vector a token, at random or from a model's states
 adapters.py     which weights training may change; low-rank updates, merged when it is done
 units.py        words or characters of texts, and the token each is read out at
+joined_units.py what a token says that holds several of them
 texts.py        texts as tensors: padded, or packed into rows or a stream
 attention.py    attention inside each packed text, for any encoder; which kernel is fastest
 pooling.py      hidden states → text vectors (B, D)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.modeling.joined_units import joined_units
+
 
 @dataclass(frozen=True)
 class Units:
@@ -24,6 +26,15 @@ class Units:
 
     offsets: np.ndarray
     positions: np.ndarray
+
+    @classmethod
+    def apart(cls, offsets: np.ndarray) -> Units:
+        """Units of which each has a token of its own."""
+        return cls(offsets, np.arange(offsets[-1], dtype=np.int32))
+
+    def joined(self) -> np.ndarray:
+        """Which units are read at the token of the unit before them: bool, (units,)."""
+        return joined_units(self.positions, self.offsets[:-1])
 
     def counts(self, rows: np.ndarray) -> np.ndarray:
         """Units of each of the texts `rows`, int64."""

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tasks.metrics.multilabel import DEFAULT_THRESHOLD, decided_classes
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
 from tasks.problems.whole_texts import WholeTextProblem
 
@@ -55,8 +54,9 @@ class MultilabelClassification(WholeTextProblem):
     ) -> np.ndarray:
         """1 where a class reaches the teacher's threshold, one half if it has none; (N, C)."""
         del table, signals, answers
-        own = thresholds.get("thresholds", DEFAULT_THRESHOLD)
-        return decided_classes(logits, own)
+        from tasks.metrics.multilabel import DEFAULT_THRESHOLD, decided_classes
+
+        return decided_classes(logits, thresholds.get("thresholds", DEFAULT_THRESHOLD))
 
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
         """`thresholds`: for each class the probability that decides it, of the best F1."""

@@ -9,10 +9,12 @@
              slot "no answer in here"
     loss     soft targets and hard labels over the units of a window, once for start, once for end
     metrics  F1 of the answer's units, exact match
-    decode   the span of the best start + end, no longer than `MAX_ANSWER_UNITS`, over all windows
+    decode   the span of the best start + end, no longer than `MAX_ANSWER_UNITS`, over all windows;
+             it begins and ends where tokens do (`tasks.modeling.joined_units`)
 
 A teacher's signals are those of whole contexts. A student's window takes its stretch of them, and
-puts the mass of all units outside, with the teacher's own "none", on its no-answer slot.
+puts the mass of all units outside, with the teacher's own "none", on its no-answer slot. Units that
+the student's tokenizer joins have one logit, and share what the teacher gives to all of them.
 
 References: Devlin et al. 2019, arXiv:1810.04805, section 4.2 and 4.3 (spans, the no-answer slot).
 Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2 (start, end).
@@ -34,6 +36,7 @@ from tasks.metrics.answer_spans import (
     choose_span,
     tune_null_threshold,
 )
+from tasks.modeling.joined_units import bounds_of_tokens, units_a_token
 from tasks.modeling.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
 from tasks.problems.text_units import UnitProblem
@@ -42,6 +45,9 @@ pc: Any = pyarrow.compute
 
 START, END = 0, 1
 UNLABELLED, NO_ANSWER = -1, -2  # values of start_unit and end_unit in the tokens
+_LEAST = 30.0
+"""How far below the likeliest unit of a window a target lies at most, in logits: a probability of
+1e-13. A divergence from the student's side has no bound where the target says "never"."""
 
 
 class QuestionAnswering(UnitProblem):
@@ -103,7 +109,9 @@ class QuestionAnswering(UnitProblem):
                 outside = np.concatenate([whole[: first[row]], whole[stop:], nulls[row : row + 1]])
                 found[offsets[row], which] = np.logaddexp.reduce(outside)
                 found[offsets[row] + 1 : offsets[row + 1], which] = whole[first[row] : stop]
-        return found, answers
+        found = _shared_by_tokens(found, answers.units)
+        largest = np.maximum.reduceat(found, offsets[:-1])
+        return np.maximum(found, np.repeat(largest, np.diff(offsets), axis=0) - _LEAST), answers
 
     def decisions(
         self,
@@ -162,7 +170,7 @@ class QuestionAnswering(UnitProblem):
     def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
         """As `signal_table` of contexts that one window holds."""
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        units = Units(offsets, np.zeros(offsets[-1], dtype=np.int32))
+        units = Units.apart(offsets)
         first = np.zeros(len(ids), dtype=np.int32)
         whole = {"example_id": ids, "first_unit": first, "num_units": counts - 1}
         nothing = np.empty(0, dtype=np.int64)
@@ -210,9 +218,11 @@ class Context:
 
 def contexts(table: pa.Table, logits: np.ndarray, units: Units) -> Iterator[Context]:
     """The contexts of a tokens table in order of their first windows; a unit that several windows
-    hold has its largest logit, "no answer" the smallest."""
+    hold has its largest logit, "no answer" the smallest. Only the first unit of a token starts an
+    answer, and only the last one ends it."""
     first, total = (np.asarray(table[name], dtype=np.int64) for name in ("first_unit", "num_units"))
     merged: dict[str, Context] = {}
+    logits = bounds_of_tokens(logits, units.joined())
     for row, example_id in enumerate(table["example_id"].to_pylist()):
         said = logits[units.offsets[row] : units.offsets[row + 1]]
         if example_id not in merged:
@@ -293,6 +303,17 @@ def _loss(logits: np.ndarray, answers: Answers) -> float:
     total = sum(-logs[mask, which].sum() for which, mask in enumerate(marked))
     # a labelled window has one start, in it or on its slot, and as in training both bounds count
     return float(total / max(1, int(marked[0].sum())))
+
+
+def _shared_by_tokens(logits_A2: np.ndarray, units: Units) -> np.ndarray:
+    """What units that one token joins have together, on each of them an equal part: float32."""
+    joined_A = units.joined()
+    if not joined_A.any():
+        return logits_A2
+    tokens = np.flatnonzero(~joined_A)
+    together = np.logaddexp.reduceat(logits_A2.astype(np.float64), tokens, axis=0)
+    shared = together[np.cumsum(~joined_A) - 1] - np.log(units_a_token(joined_A))[:, None]
+    return shared.astype(np.float32)
 
 
 def _labels(

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
+from tasks.modeling.joined_units import bounds_of_tokens, joined_units
 from tasks.serving.portable.foundation import PortableModel, positive, softmax
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (
@@ -136,7 +137,8 @@ def _merged(
     """Start and end logits (U, 2) of each context, and those of "no answer" (2,).
 
     A unit has its largest logit over the windows that hold it; "no answer" the smallest, because
-    one window that holds an answer is enough. It is read at the first token of a window.
+    one window that holds an answer is enough. It is read at the first token of a window. Answers
+    begin and end where tokens do.
     """
     lowest = np.finfo(np.float32).min
     units = [np.full((count, 2), lowest, np.float32) for count in counts]
@@ -144,7 +146,8 @@ def _merged(
     for piece, found in zip(pieces, read_out, strict=True):
         stop = piece.first_unit + len(piece.positions)
         stretch = units[piece.row][piece.first_unit : stop]
-        np.maximum(stretch, found[1:], out=stretch)
+        joined = joined_units(np.array(piece.positions, np.int64), np.zeros(1, np.int64))
+        np.maximum(stretch, bounds_of_tokens(found[1:], joined), out=stretch)
         np.minimum(none[piece.row], found[0], out=none[piece.row])
     return list(zip(units, none, strict=True))
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
+from tasks.modeling.joined_units import joined_units
 from tasks.serving.portable.foundation import PortableModel, softmax
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (
@@ -94,8 +95,10 @@ class TokenClassifier(PortableModel):
         for row, text in enumerate(given):
             _, origins = normalize_with_origins(text, **self.settings["normalization"])
             entities = []
-            for first, last, label, score in spans(softmax(logits[row]), self.labels):
-                units = texts[row].units
+            units = texts[row].units
+            joined = joined_units(np.array(texts[row].places, np.int64), np.zeros(1, np.int64))
+            found = spans(softmax(logits[row]), self.labels, joined)
+            for first, last, label, score in found:
                 start, end = original_span(origins, units[first][0], units[last][1])
                 record = {"start": start, "end": end, "text": text[start:end], "label": label}
                 entities.append({**record, "score": score})
@@ -118,19 +121,24 @@ def _central(
     return logits
 
 
-def spans(probabilities_UC: np.ndarray, labels: list[str]) -> list[tuple[int, int, str, float]]:
+def spans(
+    probabilities_UC: np.ndarray, labels: list[str], joined_U: np.ndarray
+) -> list[tuple[int, int, str, float]]:
     """(first unit, last unit, type, mean probability of their tags) of each entity.
 
     A unit has its likeliest tag. An I- that continues nothing begins an entity:
 
         O B-LOC I-LOC I-PER O   ->   (1, 2, LOC), (3, 3, PER)
+
+    Args:
+        joined_U: units that belong to the token of the unit before them, and to its entity.
     """
     tags = probabilities_UC.argmax(1)
     found: list[tuple[int, int, str]] = []
     current = ""
     for unit, tag in enumerate(tags):
         prefix, _, label = labels[tag].partition("-")
-        if label and label == current and prefix != "B":
+        if label and label == current and (prefix != "B" or joined_U[unit]):
             found[-1] = (found[-1][0], unit, label)
         elif label:
             found.append((unit, unit, label))

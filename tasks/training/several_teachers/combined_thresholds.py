@@ -52,7 +52,7 @@ def combined_thresholds(problem: Problem, tokens: Path, signals: Path) -> dict[s
     answers = problem.answers(table, num_labels=len(labels))
     if answers.units is not None:  # those of whole contexts, as if one window held them
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        answers = replace(answers, units=Units(offsets, np.zeros(offsets[-1], dtype=np.int32)))
+        answers = replace(answers, units=Units.apart(offsets))
     found = problem.thresholds(table, logits[:, join.order], answers)
     if "thresholds" in found:
         of_class = dict(zip(join.order, found["thresholds"], strict=True))

@@ -3,16 +3,19 @@ import json
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
 
-from tasks.problems.question_answering import MAX_ANSWER_UNITS, Context
+from tasks.modeling.units import Units
+from tasks.problems.question_answering import MAX_ANSWER_UNITS, Context, contexts
 from tasks.problems.question_answering import best_span as decided_by_the_engine
 from tasks.registration import STAGE, Config
 from tasks.runtime.stages import run_stage
 from tasks.serving.delivered import delivered_model
 from tasks.serving.interfaces import INTERFACES
-from tasks.serving.portable.question_answerer import QuestionAnswerer, best_span
+from tasks.serving.portable.question_answerer import QuestionAnswerer, _merged, best_span
+from tasks.serving.portable.windows import Window
 
 QUESTION = "哪个房间"
 
@@ -53,6 +56,26 @@ def test_places_are_those_of_the_context_as_it_was_given(answerer):
     given = "\ufeff打开  客\u200b厅的灯"
     (found,) = ask(answerer, given)
     assert found["answer"] == given[found["start"] : found["end"]] == "客\u200b厅"
+
+
+def test_windows_are_merged_as_the_engine_merges_them():
+    """A token that joins characters ended an answer at another one in service than in training."""
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        places = np.cumsum(rng.random(12) < 0.6) + 4
+        logits = rng.normal(size=(13, 2)).astype(np.float32) * 3
+        logits[1:] = logits[1:][np.searchsorted(places, places)]  # a token has one state
+        piece = Window(0, [], 0, places.tolist(), [])
+        ((units, none),) = _merged([piece], [logits], [12])
+        table = pa.table({"example_id": ["a"], "first_unit": [0], "num_units": [12]})
+        read = Units(np.array([0, 13]), np.array([0, *places], np.int32))
+        (context,) = contexts(table, logits, read)
+        assert np.array_equal(units, context.logits_U2)
+        span, _ = best_span(units, none, longest=30, null_threshold=0.0)
+        assert span == decided_by_the_engine(context)
+        if span:
+            assert places[span[0]] not in places[: span[0]]
+            assert places[span[1]] not in places[span[1] + 1 :]
 
 
 @pytest.mark.parametrize("stride", [0, 1, 5, 17])

@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
 
+from tasks.problems import PROBLEMS
 from tasks.problems.token_classification import entities as decoded_by_the_engine
 from tasks.serving.portable.token_classifier import spans
 
@@ -82,7 +84,7 @@ def test_tags_are_read_as_the_engine_scores_them():
         probabilities = rng.dirichlet(np.ones(5), rng.integers(1, 12))
         tags = probabilities.argmax(1)
         wanted = decoded_by_the_engine(tags, np.array([0, len(tags)]), LABELS)
-        found = spans(probabilities, LABELS)
+        found = spans(probabilities, LABELS, np.zeros(len(tags), dtype=bool))
         assert {(first, last + 1, label) for first, last, label, _ in found} == wanted
         assert [one[0] for one in found] == sorted(one[0] for one in found)
 
@@ -90,4 +92,23 @@ def test_tags_are_read_as_the_engine_scores_them():
 def test_the_score_is_the_mean_of_the_tags():
     """A score of another meaning than the card says."""
     probabilities = np.array([[0.1, 0.0, 0.0, 0.9, 0.0], [0.2, 0.0, 0.1, 0.0, 0.7]])
-    assert spans(probabilities, LABELS) == [(0, 1, "ROOM", pytest.approx(0.8))]
+    apart = np.zeros(2, dtype=bool)
+    assert spans(probabilities, LABELS, apart) == [(0, 1, "ROOM", pytest.approx(0.8))]
+
+
+def test_a_word_that_is_one_token_is_served_as_one_entity():
+    """北京 came back as 北 and 京: evaluation and service would differ, too."""
+    tags = np.eye(5)[[1, 1, 3, 3, 0, 2]]  # 北京 | 爱 丽 | 是 | 名
+    joined = np.array([False, True, False, False, False, False])
+    found = [one[:3] for one in spans(tags, LABELS, joined)]
+    assert found == [(0, 1, "DEVICE"), (2, 2, "ROOM"), (3, 3, "ROOM"), (5, 5, "DEVICE")]
+    places = np.array([1, 1, 2, 3, 4, 5])
+    table = pa.table(
+        {"example_id": ["a" * 32], "unit_positions": [places], "unit_labels": [[0] * 6]}
+    )
+    problem = PROBLEMS["token_classification"]
+    answers = problem.answers(table, num_labels=5)
+    signals = problem.signal_table(table, tags.astype(np.float32), answers)
+    kept = np.array(signals["logits"].to_pylist()[0]).reshape(6, 5).argmax(1)
+    wanted = decoded_by_the_engine(kept, np.array([0, 6]), LABELS)
+    assert {(first, last + 1, label) for first, last, label in found} == wanted
