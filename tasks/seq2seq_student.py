@@ -42,7 +42,7 @@ from tasks.training.objective_config import Temperature, check_one_form, check_t
 from tasks.training.schedules import Schedule, values_of
 from tasks.training.sequences.sequence_objective_config import Share, TokenTerm, token_blend
 
-VERSION = 4
+VERSION = 5
 
 
 class OnPolicyConfig(Frozen):

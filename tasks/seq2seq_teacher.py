@@ -27,7 +27,7 @@ from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
 
-VERSION = 4
+VERSION = 5
 
 
 class Config(StageConfig):

@@ -321,12 +321,19 @@ def _validated(
     best: dict[str, Tensor],
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """Score the model, update `state`, and return the best weights so far."""
+    """Score the model, update `state`, and return the best weights so far.
+
+    Of steps with one score that with the lowest loss is the best: where a score stands still (no
+    label is decided yet, or all rows are right), the loss tells whether the model still learns.
+    """
     scores = ranks.of_writer(validate(model))
     state.validations.append({"step": state.step, **scores})
     chosen = scores[config.selection]
     score = -chosen if config.selection == "loss" else chosen
-    if score > state.best_score:
+    is_better = score > state.best_score or (
+        score == state.best_score and scores["loss"] < state.best_validation["loss"]
+    )
+    if is_better:
         state.best_score, state.best_step = score, state.step
         state.validations_without_gain = 0
         return {name: whole(tensor.detach()).clone() for name, tensor in model.state_dict().items()}

@@ -225,11 +225,25 @@ def test_training_stops_after_patience_and_keeps_the_best_weights(toy, tmp_path)
     config = CONFIG.model_copy(update={"num_epochs": 40, "patience": 2})
     model, result = run(toy, tmp_path, config=config)
     assert result.state.stopped_early
-    best = max(result.state.validations, key=lambda entry: entry["accuracy"])
+    best = max(result.state.validations, key=lambda entry: (entry["accuracy"], -entry["loss"]))
     assert result.state.best_step == best["step"]
     held_out = toy["examples"](30, seed=9)
     logits = predict_logits(model, held_out.input_ids, pad_token_id=0)
     assert class_scores(logits, held_out.labels)["accuracy"] == best["accuracy"]
+
+
+def test_a_score_that_stands_still_ends_no_training_whose_loss_falls(toy, tmp_path):
+    """Tagging that has decided no entity yet scored 0 five times, and step 1 was delivered."""
+    losses = iter([0.9, 0.7, 0.6, 0.5, 0.55, 0.52, 0.4])
+    config = CONFIG.model_copy(update={"num_epochs": 40, "patience": 2})
+    result = train(
+        toy["model"](), toy["examples"](), OBJECTIVE, config, pad_token_id=0, seed=5,
+        validate=lambda _: {"accuracy": 0.0, "loss": next(losses)},
+        work=tmp_path, progress=SilentProgress(),
+    )  # fmt: skip
+    told = [entry["loss"] for entry in result.state.validations]
+    assert told == [0.9, 0.7, 0.6, 0.5, 0.55, 0.52]
+    assert result.state.best_validation["loss"] == 0.5
 
 
 def test_gold_labels_have_no_influence_on_a_pure_soft_target_student(toy, tmp_path):

@@ -1,0 +1,24 @@
+"""Any of several classes: scored as they are delivered."""
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.problems import PROBLEMS
+
+PROBLEM = PROBLEMS["multilabel_classification"]
+
+
+def test_validation_scores_are_those_of_the_delivered_thresholds():
+    """A model of rare classes, sure of none above one half, scored 0 at every step: the first was
+    kept, and delivered with thresholds at which it knows them all."""
+    gold = np.array([[1, 0], [0, 0], [1, 1], [0, 0]])
+    logits = np.array([[-2.0, -5], [-4, -6], [-1.5, -3], [-5, -7]], np.float32)
+    table = pa.table({"labels": [np.flatnonzero(row).tolist() for row in gold]})
+    answers = PROBLEM.answers(table, num_labels=2)
+    assert (answers.labels == gold).all()
+    scores = PROBLEM.score(table, logits, answers, labels=["a", "b"])
+    assert scores["micro_f1"] == scores["macro_f1"] == scores["subset_accuracy"] == 1
+    thresholds = PROBLEM.thresholds(table, logits, answers)
+    decided = PROBLEM.decisions(table, table, logits, answers, thresholds=thresholds)
+    assert (decided == gold).all()
+    assert not PROBLEM.decisions(table, table, logits, answers, thresholds={}).any()
