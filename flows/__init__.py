@@ -11,7 +11,8 @@ recipe_base.py   what every recipe has; recipe.py: of an encoder, seq2seq_recipe
                  that writes texts, whose steps are in seq2seq_pipeline.py
 recipe_sections.py  sections of an encoder's recipe
 recipe_text.py   a recipe that extends another; recipe_fields.py: what fields there are
-problem_fit.py   which fields a problem can use; layer_fit.py: which layers can be compared
+problem_fit.py   which fields a problem can use; layer_fit.py: which layers can be compared;
+                 seq2seq_fit.py: the same for models that write texts
 companion_fit.py which names loss terms may have beside companions
 several_teachers.py  teachers beside the first; mutual_steps.py: students that teach one another
 side_by_side.py  small students in child processes, several at once

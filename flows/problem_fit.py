@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flows.sentence_embedding_fit import check_sentence_embedding
 from tasks.modeling.config import EncoderProblem
+from tasks.problems import PROBLEMS
+from tasks.training.config import TrainingConfig
 from tasks.training.objective_config import SoftenedTerm
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def check_problem(recipe: Recipe) -> None:
         teachers = {}
     trained = {**teachers, "student": recipe.student.training}
     for name, training in trained.items():
+        check_selection(name, training, recipe.problem, PROBLEMS[recipe.problem].metrics)
         if recipe.problem == "question_answering" and training.class_weights != "none":
             raise ValueError(
                 f"{name}.training.class_weights is {training.class_weights}, but answers to "
@@ -74,6 +78,21 @@ def check_problem(recipe: Recipe) -> None:
         )
     if recipe.problem == "question_answering":
         _check_unsoftened(recipe)
+
+
+def check_selection(
+    name: str, training: TrainingConfig, problem: str, metrics: Sequence[str]
+) -> None:
+    """Refuse to choose the best step by a figure that no validation has.
+
+    Raises: ValueError naming those that it has.
+    """
+    known = ("auto", "loss", *metrics)
+    if training.selection not in known:
+        raise ValueError(
+            f"{name}.training.selection is {training.selection}, which {problem} does not "
+            f"measure: set it to one of {', '.join(known)}"
+        )
 
 
 def _check_unsoftened(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ which word-level distillation needs; with one of its own it can learn the teache
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,13 +23,17 @@ from flows.recipe_base import (
     with_precision,
     words_are_lent,
 )
+from flows.seq2seq_fit import check_writers, with_decoding
 from flows.source_languages import check_languages, languages_offered
 from tasks import evaluation, seq2seq_signals, seq2seq_student, seq2seq_teacher, tokenization
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
-from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqProblemName
+from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq2SeqProblemName
 from tasks.runtime.stages import StageConfig
-from tasks.training.config import TrainingConfig
 
+_DECODING = (
+    "how it writes: kept in the folder; if nothing is said of it, by beam search as texts of the "
+    "problem are written"
+)
 _SHARED = ("problem", "target_language", "seed")
 
 
@@ -42,13 +46,14 @@ class Teacher(Reading, section(seq2seq_teacher.Config, without=_SHARED)):
 
     languages: tuple[str, ...] = Field(
         default=(),
-        description="languages of the texts that are read; empty: the source language for a "
-        "translation, else the target language",
+        description="languages of the texts that are read, the preferred one first; empty: the "
+        "source language and, but for a translation, the target language",
     )
     tokenizer: Tokenizer | None = Field(
         default=None,
         description="its vocabulary, of sources and targets; none: that of the pretrained model",
     )
+    decoding: DecodingConfig = Field(default=DecodingConfig(), description=_DECODING)
     signals: TeacherSignals = Field(
         default=TeacherSignals.model_validate({}), description="what the teacher is asked"
     )
@@ -80,6 +85,7 @@ class Student(
         description="its own vocabulary; none: the teacher's, which word-level distillation and "
         "layers of the teacher need",
     )
+    decoding: DecodingConfig = Field(default=DecodingConfig(), description=_DECODING)
 
 
 class Distillation(seq2seq_student.ObjectiveConfig):
@@ -118,11 +124,15 @@ class Seq2SeqRecipe(RecipeBase):
         default=Baselines.model_validate({}), description="what it is compared with"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written_as_the_problem_is(cls, values: Any) -> Any:
+        return with_decoding(values)
+
     @model_validator(mode="after")
     def _sections_agree(self) -> Seq2SeqRecipe:
         self._check_roles()
-        _check_training("teacher", dict(self.teacher)["training"])
-        _check_training("student", dict(self.student)["training"])
+        check_writers(self)
         if self.student.tokenizer is not None and (
             self.distillation.compares_distributions or self.student_needs_teacher
         ):
@@ -181,7 +191,9 @@ class Seq2SeqRecipe(RecipeBase):
         """Languages of the texts that are read."""
         if self.teacher.languages:
             return self.teacher.languages
-        return (language_of_texts(self.problem, self.source_language, self.target_language),)
+        asked = language_of_texts(self.problem, self.source_language, self.target_language)
+        # The report tests the teacher in the source language, the student where it is asked.
+        return tuple(dict.fromkeys((self.source_language, asked)))
 
     @property
     def student_needs_teacher(self) -> bool:
@@ -275,19 +287,3 @@ class Seq2SeqRecipe(RecipeBase):
             seed=self.seed + i,
             **fields,
         )
-
-
-def _check_training(name: str, training: TrainingConfig) -> None:
-    """Refuse what training an encoder-decoder does not do: ignored, it would look as if it had."""
-    fixed = {
-        "trainable": "all",
-        "class_weights": "none",
-        "embedding_updates": ("auto", "dense"),
-    }
-    for field, value in fixed.items():
-        allowed = value if isinstance(value, tuple) else (value,)
-        if (given := getattr(training, field)) not in allowed:
-            raise ValueError(
-                f"{name}.training.{field} is {given}, but all weights of an encoder-decoder are "
-                "trained, on tokens without classes: leave it out"
-            )

@@ -144,7 +144,12 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
 
     from tasks.comparison.agreement import agreement_by_language
     from tasks.comparison.answers import write_predictions, write_statistics
-    from tasks.comparison.languages import InLanguage, answers_by_language, language_groups
+    from tasks.comparison.languages import (
+        InLanguage,
+        answers_by_language,
+        language_groups,
+        language_notes,
+    )
     from tasks.comparison.learning import warnings_of
     from tasks.comparison.material import Material
     from tasks.comparison.problem import Settings
@@ -164,10 +169,13 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     problem = compare(material, settings)
     report, answers = _measure(config, problem, workspace)
     by_language: list[InLanguage] = []
+    untold: list[str] = []
     asked = language_of_texts(config.problem, config.source_language, config.target_language)
     if asked == config.target_language:  # what is read is told by language, not what is written
         by_language += answers_by_language(lambda one: compare(one, settings), material, answers)
-    report = report.model_copy(update={"groups": (*report.groups, *language_groups(by_language))})
+        untold += language_notes(lambda one: compare(one, settings), material)
+    groups = (*report.groups, *language_groups(by_language))
+    report = report.model_copy(update={"groups": groups, "notes": (*report.notes, *untold)})
     for found in by_language[1:]:
         folder = workspace.output / "predictions" / found.language
         write_predictions(found.problem, found.answers, folder)

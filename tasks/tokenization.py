@@ -81,7 +81,8 @@ class Config(StageConfig):
         ge=1,
         le=1_048_576,
         description="question_answering: tokens of the context from the beginning of a window to "
-        "that of the next; what is left of a window overlaps. Not set: half a window",
+        "that of the next; what is left of a window overlaps. Beside a long question a window may "
+        "hold fewer: then they touch. Not set: half a window",
     )
     pairs: PairReading = Field(
         default="together",
@@ -116,11 +117,16 @@ class Config(StageConfig):
     )
 
     @model_validator(mode="after")
-    def _questions_leave_room(self) -> Config:
+    def _windows_hold_context(self) -> Config:
         if self.max_question_tokens and self.max_question_tokens >= self.max_length_tokens:
             raise ValueError(
                 f"max_question_tokens {self.max_question_tokens} leaves no room in "
                 f"max_length_tokens {self.max_length_tokens}: the context follows the question"
+            )
+        if self.window_stride_tokens and self.window_stride_tokens >= self.max_length_tokens:
+            raise ValueError(
+                f"window_stride_tokens {self.window_stride_tokens} is no less than "
+                f"max_length_tokens {self.max_length_tokens}: no token may lie between two windows"
             )
         return self
 

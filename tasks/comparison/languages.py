@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from data_contracts.errors import ContractViolation
 from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET, Group
 from tasks.comparison.material import TRAINED_SYSTEMS, Material
 from tasks.comparison.problem import ComparedProblem
@@ -35,7 +34,7 @@ def answers_by_language(
     Yields: the target language, then the others whose labelled test rows the students read;
         nothing if there are no others.
     """
-    others = [one for one in material.test_languages("student") if one != material.target_language]
+    others = _other_languages(material)
     if not others:
         return
     asked = {
@@ -44,13 +43,28 @@ def answers_by_language(
     yield InLanguage(material.target_language, compared(material), asked)
     for language in others:
         there = compared(replace(material, target_language=language))
-        try:
-            found = dict(_answers(there, asked))
-            if language == material.source_language and TEACHER_ON_TARGET not in found:
-                found[TEACHER] = there.answer_teacher()
-            yield InLanguage(language, there, found)
-        except ContractViolation:  # test rows without a right answer: nothing to score
+        if not there.has_tests():  # nothing to score, which `language_notes` tells
             continue
+        found = dict(_answers(there, asked))
+        if language == material.source_language and TEACHER_ON_TARGET not in found:
+            found[TEACHER] = there.answer_teacher()
+        yield InLanguage(language, there, found)
+
+
+def language_notes(
+    compared: Callable[[Material], ComparedProblem], material: Material
+) -> Iterator[str]:
+    """Which languages of test rows have no scores of their own, though the students read them."""
+    missing = [
+        language
+        for language in _other_languages(material)
+        if not compared(replace(material, target_language=language)).has_tests()
+    ]
+    if missing:
+        yield (
+            f"No test row in {', '.join(missing)} has a right answer: how good the students are "
+            "there, which read these rows, is not known."
+        )
 
 
 def language_groups(found: Iterable[InLanguage]) -> Iterator[Group]:
@@ -65,6 +79,10 @@ def language_groups(found: Iterable[InLanguage]) -> Iterator[Group]:
                 for name, one in there.answers.items()
             },
         )
+
+
+def _other_languages(material: Material) -> list[str]:
+    return [one for one in material.test_languages("student") if one != material.target_language]
 
 
 def _answers(there: ComparedProblem, asked: Iterable[str]) -> Iterator[tuple[str, Answers]]:

@@ -164,8 +164,12 @@ class Material:
         spoken = pc.equal(table["language"], self.language(reader))
         return pc.if_else(spoken, table[column], table[f"parallel_{column}"]).to_pylist()
 
-    def signals(self, ids: pa.ChunkedArray) -> pa.Table:
-        """The teacher's signals of these example ids, in their order.
+    def signals(self, ids: pa.ChunkedArray, columns: Sequence[str]) -> pa.Table:
+        """Id and columns of the teacher's signals of these example ids, in their order.
+
+        The signals of a corpus may be many times what fits into memory, and a test set is a small
+        share of them: parts without a row asked for stay closed, of the others the columns asked
+        for are read, one part after the other.
 
         Raises: ContractViolation if a row has none.
         """
@@ -176,14 +180,14 @@ class Material:
                 rule="the teacher's answers are read from its signals, by example id",
                 remedy="let teacher_signals read the roles transfer and test",
             )
-        return self._signal_table.take(found)
+        return self._signals_at(np.asarray(found, dtype=np.int64), ["example_id", *columns])
 
     def teacher_logits(self, ids: pa.ChunkedArray) -> np.ndarray:
         """Teacher logits (rows, C), float32, of these example ids, classes as in `label_names`.
 
         Raises: ContractViolation if a row has no signal or the classes differ.
         """
-        flat = self.signals(ids)["logits"].combine_chunks().flatten()
+        flat = self.signals(ids, ["logits"])["logits"].combine_chunks().flatten()
         logits = np.asarray(flat, dtype=np.float32).reshape(-1, len(self.label_names))
         return logits[:, self.class_order]
 
@@ -207,14 +211,36 @@ class Material:
             )
         return [known.index(name) for name in self.label_names]
 
+    def _signals_at(self, places: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Columns of the signals at these places in `_signal_ids`, in the order of `places`."""
+        needed, order = np.unique(places, return_inverse=True)
+        # A filter keeps the pieces of a column; a take joins them, at most 2 GiB of bytes.
+        found = [_no_rows(next(iter(self._signal_parts)), columns)]
+        start = 0
+        for path, ids in self._signal_parts.items():
+            first, last = np.searchsorted(needed, [start, start + len(ids)])
+            if first < last:
+                is_needed = np.zeros(len(ids), dtype=bool)
+                is_needed[needed[first:last] - start] = True
+                found.append(read_table(path, columns).filter(pa.array(is_needed)))
+            start += len(ids)
+        return pa.concat_tables(found).take(pa.array(order))
+
     @cached_property
-    def _signal_table(self) -> pa.Table:
+    def _signal_parts(self) -> dict[Path, pa.ChunkedArray]:
+        """The ids in each part of the signals; what was said of them stays on disk."""
         paths = sorted(self.path("teacher_signals").glob("*/*.parquet"))
-        return pa.concat_tables([read_table(path) for path in paths])
+        return {path: read_table(path, ["example_id"])["example_id"] for path in paths}
 
     @cached_property
     def _signal_ids(self) -> pa.Array:
-        return self._signal_table["example_id"].combine_chunks()
+        chunks = [chunk for ids in self._signal_parts.values() for chunk in ids.chunks]
+        return pa.chunked_array(chunks, pa.string()).combine_chunks()
+
+
+def is_any(mask: pa.ChunkedArray) -> bool:
+    """Whether a mask is true of a row."""
+    return pc.any(mask).as_py() is True
 
 
 def labelled(table: pa.Table, is_labelled: pa.ChunkedArray, reader: Reader) -> pa.Table:
@@ -230,6 +256,10 @@ def labelled(table: pa.Table, is_labelled: pa.ChunkedArray, reader: Reader) -> p
             remedy="map a label column for the test source",
         )
     return found
+
+
+def _no_rows(path: Path, columns: Sequence[str]) -> pa.Table:
+    return pq.read_schema(path).empty_table().select(list(columns))
 
 
 def _labels(folder: Path) -> tuple[str, ...]:

@@ -13,6 +13,12 @@ from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.schedules import values_of
 
 _COMBINED = "combined_signals"
+_WRITTEN = {
+    "teacher": "The student learns texts that the teacher wrote (with interpolation the given text "
+    "chose among them).",
+    "gold": "The student learns the given texts.",
+    "both": "The student learns the given texts; of rows without one, what the teacher wrote.",
+}
 
 
 def own_notes(problem: ComparedProblem, answers: Mapping[str, Answers]) -> Iterator[str]:
@@ -52,13 +58,10 @@ def _what_taught(material: Material) -> str:
     """Which labels entered the student's loss, and which rows chose its step."""
     config = material.inputs["student_0"].manifest.key_parts.config
     target = material.target_language
-    if written := config["objective"].get("targets"):
-        told = {
-            "teacher": "The student learns texts that the teacher wrote (with interpolation the "
-            "given text chose among them).",
-            "gold": "The student learns the given texts.",
-        }
-        return f"{told[written]} Validation texts choose the training step that is kept."
+    if learnt := config["objective"].get("targets"):
+        asked = material.inputs["teacher_signals"].manifest.key_parts.config.get("targets")
+        written = "both" if (learnt, asked) == ("teacher", "gold") else learnt
+        return f"{_WRITTEN[written]} Validation texts choose the training step that is kept."
     terms = ObjectiveConfig.model_validate(config["objective"]).loss_terms
     rows = _choosing_rows(config, target)
     if any(dict(term)["kind"].startswith("embedding_") for term in terms):

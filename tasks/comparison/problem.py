@@ -83,6 +83,10 @@ class ComparedProblem(Protocol):
         """Its metrics, the primary one first."""
         ...
 
+    def has_tests(self) -> bool:
+        """Whether a test row that students read in the target language has a right answer."""
+        ...
+
     def answer_teacher(self) -> Answers:
         """The teacher on source-language test rows, from its signals."""
         ...

@@ -23,8 +23,11 @@ class ShardCounts(Frozen):
         default=0, description="rows of the tables where a text has several; 0: one row each"
     )
     num_tokens: int = Field(default=0, description="tokens, special ones included")
+    num_target_tokens: int = Field(
+        default=0, description="tokens of what is to be written, end tokens included"
+    )
     num_truncated: int = Field(default=0, description="texts that were cut")
-    num_unknown: int = Field(default=0, description="unknown tokens")
+    num_unknown: int = Field(default=0, description="unknown tokens, of targets too")
     num_uncut_tokens: int = Field(
         default=0, description="tokens of text before cutting, none special"
     )
@@ -73,9 +76,10 @@ def check_limits(
             rule=f"at most {max_truncated_rate:.0%} of the texts may be cut (max_truncated_rate)",
             remedy=f"raise {' or '.join(limits)}, or max_truncated_rate if the beginning is enough",
         )
-    if total.num_unknown > max_unknown_rate * total.num_tokens:
+    num_tokens = total.num_tokens + total.num_target_tokens
+    if total.num_unknown > max_unknown_rate * num_tokens:
         raise RecipeError(
-            f"{total.num_unknown:,} of {total.num_tokens:,} tokens are unknown to the tokenizer",
+            f"{total.num_unknown:,} of {num_tokens:,} tokens are unknown to the tokenizer",
             rule=f"at most {max_unknown_rate:.0%} may be (max_unknown_rate of this reader)",
             remedy=f"use a tokenizer for {', '.join(languages)}; one that is trained (kind: bpe) "
             "or trimmed knows the characters of train and transfer rows: give more of those, or "

@@ -5,8 +5,9 @@
     window 1   <s> q </s></s> 2 3 4 5 </s>    ... until the context's last token is in one
 
 A window has the units whose first token it holds. Where the answer lies is said of the whole
-context, in every window of it: whether a window holds it is the reader's to see. Deployed models
-cut windows by the same rule (`tasks/serving/portable/windows.py`).
+context, in every window of it: whether a window holds it is the reader's to see. Beside a question
+so long that a window holds fewer tokens than the stride, windows touch. Deployed models cut windows
+by the same rule (`tasks/serving/portable/windows.py`).
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ _CHUNK_ROWS = 512
 def encode_windows(rows: pa.Table, reading: Reading) -> Tokenized:
     """The columns of `tokens_question_answering` for the rows that the reader can read.
 
-    Raises: SourceError if a question leaves no room, or windows would leave tokens out.
+    Raises: SourceError if a question leaves no room, or no window could hold the stride.
     """
     contexts, languages = readable_text(rows, reading.languages)
     read = pc.is_valid(contexts)
     contexts, languages = contexts.filter(read), languages.filter(read)
     rows = rows.filter(read)
     frame = pair_frame(reading.tokenizer)
+    _check_stride(reading, frame.num_special)
     longest = question_limit(reading)
     marks, unknown = word_marks(reading.tokenizer), unknown_id(reading.tokenizer)
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
@@ -107,21 +109,27 @@ def _contexts(
     return found
 
 
+def _check_stride(reading: Reading, num_special: int) -> None:
+    """Refuse a stride that no window could hold, however short its question."""
+    stride, longest = reading.window_stride_tokens, reading.max_length_tokens - num_special
+    if stride is not None and stride > longest:
+        raise SourceError(
+            f"window_stride_tokens is {stride}, a window holds {longest} tokens of question and "
+            "context",
+            rule="windows overlap or touch: no token may lie between two of them",
+            remedy=f"set window_stride_tokens to less than {longest}, or raise max_length_tokens",
+        )
+
+
 def _stride(room: int, reading: Reading) -> int:
+    """Tokens from the beginning of a window to that of the next, `room` at most."""
     if room < 1:
         raise SourceError(
             f"a question takes all of max_length_tokens = {reading.max_length_tokens}",
             rule="at least one token of the context must fit beside a question",
             remedy="raise max_length_tokens, or set max_question_tokens lower",
         )
-    stride = reading.window_stride_tokens or max(1, room // 2)
-    if stride > room:
-        raise SourceError(
-            f"window_stride_tokens is {stride}, a window holds {room} tokens of the context",
-            rule="windows overlap or touch: no token may lie between two of them",
-            remedy=f"set window_stride_tokens to at most {room}, or raise max_length_tokens",
-        )
-    return stride
+    return min(reading.window_stride_tokens or max(1, room // 2), room)
 
 
 def _windows(num_tokens: int, room: int, stride: int) -> list[tuple[int, int]]:

@@ -29,7 +29,7 @@ def torch_answerer(
     *,
     pad_token_id: int,
     max_length_tokens: int,
-    longest_second: bool = False,
+    max_question_tokens: int | None = None,
 ) -> Answerer:
     """Answer with a torch encoder on the device it lies on.
 
@@ -38,9 +38,10 @@ def torch_answerer(
         tokenizer_file: `tokenizer.json`.
         pad_token_id: fills shorter texts; masked.
         max_length_tokens: longer texts are cut.
-        longest_second: of pairs that are too long only the second text is cut.
+        max_question_tokens: tokens of a pair's first text that are read; the second is cut to what
+            fits beside them. None: of pairs that are too long the longer text is cut.
     """
-    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, longest_second)
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, max_question_tokens)
 
     def answer(texts: Sequence[Text]) -> FloatArray:
         input_ids, attention_mask = encode(texts)
@@ -58,7 +59,7 @@ def onnx_answerer(
     pad_token_id: int,
     max_length_tokens: int,
     num_threads: int,
-    longest_second: bool = False,
+    max_question_tokens: int | None = None,
 ) -> Answerer:
     """Answer with an ONNX model on the CPU: `input_ids`, `attention_mask` in, `logits` out.
 
@@ -66,7 +67,7 @@ def onnx_answerer(
         num_threads: onnxruntime's own pool, set for a fair race with torch.
     """
     run = onnx_network(onnx_file, num_threads=num_threads)
-    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, longest_second)
+    encode = _encoder(tokenizer_file, pad_token_id, max_length_tokens, max_question_tokens)
 
     def answer(texts: Sequence[Text]) -> FloatArray:
         return run(*encode(texts))
@@ -104,17 +105,50 @@ def answer_all(answer: Answerer, texts: Sequence[Text], *, batch_size: int) -> F
 
 
 def _encoder(
-    tokenizer_file: Path, pad_token_id: int, max_length_tokens: int, longest_second: bool
+    tokenizer_file: Path,
+    pad_token_id: int,
+    max_length_tokens: int,
+    max_question_tokens: int | None,
 ) -> Callable[[Sequence[Text]], tuple[IntArray, IntArray]]:
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.enable_truncation(
-        max_length_tokens, strategy="only_second" if longest_second else "longest_first"
-    )
+    if max_question_tokens is not None:
+        return _question_encoder(tokenizer, pad_token_id, max_length_tokens, max_question_tokens)
+    tokenizer.enable_truncation(max_length_tokens, strategy="longest_first")
     tokenizer.enable_padding(pad_id=pad_token_id, pad_token=tokenizer.id_to_token(pad_token_id))
 
     def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
         encoded = tokenizer.encode_batch(list(texts))
         input_ids = np.array([text.ids for text in encoded], dtype=np.int64)
         return input_ids, np.array([text.attention_mask for text in encoded], dtype=np.int64)
+
+    return encode
+
+
+def _question_encoder(
+    tokenizer: Tokenizer, pad_token_id: int, max_length_tokens: int, max_question_tokens: int
+) -> Callable[[Sequence[Text]], tuple[IntArray, IntArray]]:
+    """The first window of each context, as `tasks.corpus.window_encoding` cuts it.
+
+    The library's own `only_second` gives up on a question that is longer than the window.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    num_special = tokenizer.num_special_tokens_to_add(is_pair=True)
+
+    def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
+        questions, contexts = (
+            tokenizer.encode_batch([*side], add_special_tokens=False)
+            for side in zip(*texts, strict=True)
+        )
+        rows = []
+        for question, context in zip(questions, contexts, strict=True):
+            question.truncate(max_question_tokens)
+            context.truncate(max(0, max_length_tokens - num_special - len(question)))
+            rows.append(tokenizer.post_process(question, context).ids)
+        input_ids = np.full((len(rows), max(map(len, rows))), pad_token_id, dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for number, ids in enumerate(rows):
+            input_ids[number, : len(ids)], attention_mask[number, : len(ids)] = ids, 1
+        return input_ids, attention_mask
 
     return encode

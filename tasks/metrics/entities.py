@@ -78,6 +78,25 @@ def decode_tags(tags: Sequence[str], units: Sequence[tuple[int, int]]) -> tuple[
     return found, num_repaired
 
 
+def unreachable_spans(
+    spans: Sequence[Span], units: Sequence[tuple[int, int]], *, num_read: int
+) -> tuple[int, int]:
+    """How many of a text's right spans no tags can name.
+
+        units Köln | - | Deutz | , | Bonn, three of them read
+        Köln can be named; Deut cannot, its end lies within a unit; Bonn cannot, it is not read
+
+    Args:
+        units: as `decode_tags` has them.
+        num_read: units that have tags, from the first.
+    Returns: those that begin or end within a unit, and those of the others that are not read whole.
+    """
+    starts = {start for start, _ in units}
+    read = {end: number < num_read for number, (_, end) in enumerate(units)}
+    fitting = [span for span in spans if span.start in starts and span.end in read]
+    return len(spans) - len(fitting), sum(not read[span.end] for span in fitting)
+
+
 def entity_types(tags: Sequence[str]) -> list[str]:
     """The types that a tag set names, in order of appearance."""
     return list(dict.fromkeys(label for tag in tags if (label := tag.partition("-")[2])))

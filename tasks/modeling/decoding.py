@@ -13,6 +13,7 @@ Shapes: B texts, K beams, R = B * K rows, L tokens so far, V vocabulary, D width
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,10 @@ def decode(
     *,
     vocab_size: int | None = None,
 ) -> list[list[Hypothesis]]:
-    """Hypotheses of each source text, best first: `config.num_beams` of them, one if greedy.
+    """Hypotheses of each source text, best first: up to `config.num_beams`, one if greedy.
+
+    If no text is possible at all, because the lengths asked for cannot be reached without a
+    repetition, there is one of the end mark alone, of probability 0.
 
     Args:
         input_ids_BL, attention_mask_BL: int64, on the model's device.
@@ -258,7 +262,9 @@ def _beam_search(steps: _Steps, config: DecodingConfig) -> list[list[Hypothesis]
             steps.keep_texts(rows_BK[alive_A].flatten())
         else:
             steps.reorder(rows_BK.flatten())
-    return [sorted(pool, key=lambda found: -found.score)[:num_beams] for pool in pools]
+    # Every token may be forbidden before a text may end: it is empty, at the end mark alone.
+    nothing = [Hypothesis((steps.eos,), -math.inf, -math.inf)]
+    return [sorted(pool, key=lambda found: -found.score)[:num_beams] or nothing for pool in pools]
 
 
 def _collect(

@@ -34,27 +34,18 @@ def joined_units(positions: np.ndarray, firsts: np.ndarray) -> np.ndarray:
     return joined
 
 
-def units_a_token(joined: np.ndarray) -> np.ndarray:
-    """How many units share each unit's token, itself included: int64, (U,)."""
-    tokens = np.cumsum(~joined) - 1
-    return np.bincount(tokens)[tokens] if len(tokens) else np.zeros(0, dtype=np.int64)
-
-
 def bounds_of_tokens(logits: np.ndarray, joined: np.ndarray) -> np.ndarray:
     """Start and end logits of units as those of the tokens that hold them: float32, (U, 2).
 
-    A token starts an answer at its first unit and ends one at its last. Its logit there has the
-    probability of all its units in the softmax over units that the network is trained by: log k
-    more than one of k. All others are `EXCLUDED`.
+    A token starts an answer at its first unit and ends one at its last. All others are `EXCLUDED`.
 
     Args:
         logits: (U, 2).
         joined: (U,), as `joined_units` has them.
     """
     found = np.full(logits.shape, EXCLUDED, dtype=np.float32)
-    whole = logits + np.log(units_a_token(joined))[:, None]
     first = ~joined
     last = np.append(first[1:], True)[: len(joined)]
-    found[first, 0] = whole[first, 0]
-    found[last, 1] = whole[last, 1]
+    found[first, 0] = logits[first, 0]
+    found[last, 1] = logits[last, 1]
     return found

@@ -184,7 +184,8 @@ def save_seq2seq(model: PreTrainedModel, folder: Path, decoding: DecodingConfig)
         do_sample=False,
         pad_token_id=config.pad_token_id,
         eos_token_id=config.eos_token_id,
-        decoder_start_token_id=config.decoder_start_token_id,
+        # Some configurations leave it open, and `generate` does not guess it as we do.
+        decoder_start_token_id=start_token_id(model),
         forced_bos_token_id=getattr(config, "forced_bos_token_id", None),
         bad_words_ids=[[config.pad_token_id]],
     )
@@ -301,7 +302,7 @@ def check_tokens(model: PreTrainedModel, tokens: Seq2SeqTokens, *, role: str) ->
 
     Args:
         role: what to call the model in the message.
-    Raises: RecipeError naming both figures.
+    Raises: RecipeError naming both figures, or both ids of a token that means something else.
     """
     config = model.config
     rows = len(output_projection(model)[0])
@@ -311,6 +312,13 @@ def check_tokens(model: PreTrainedModel, tokens: Seq2SeqTokens, *, role: str) ->
             rule="a model reads the tokens of its own tokenizer",
             remedy="name the tokenizer that belongs to the model",
         )
+    for what in ("eos_token_id", "pad_token_id"):
+        if (own := getattr(config, what)) != (given := getattr(tokens, what)):
+            raise RecipeError(
+                f"the {role} has the {what} {own}, its tokenizer {given}",
+                rule="a model ends and pads texts by the tokens that it was trained with",
+                remedy="name the tokenizer that belongs to the model, or none",
+            )
     room = int(config.max_position_embeddings)
     if tokens.max_length_tokens > room:
         raise RecipeError(

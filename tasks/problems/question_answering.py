@@ -7,14 +7,15 @@
              so that teacher and student agree on them whatever their tokenizers and windows
     head     first token of each unit → start and end logits; the first token of the window is the
              slot "no answer in here"
-    loss     soft targets and hard labels over the units of a window, once for start, once for end
+    loss     soft targets and hard labels over the units of a window, once for start, once for end;
+             units that one token joins (公里) count once
     metrics  F1 of the answer's units, exact match
     decode   the span of the best start + end, no longer than `MAX_ANSWER_UNITS`, over all windows;
              it begins and ends where tokens do (`tasks.modeling.joined_units`)
 
 A teacher's signals are those of whole contexts. A student's window takes its stretch of them, and
 puts the mass of all units outside, with the teacher's own "none", on its no-answer slot. Units that
-the student's tokenizer joins have one logit, and share what the teacher gives to all of them.
+the student's tokenizer joins have one logit, which learns what the teacher gives to all of them.
 
 References: Devlin et al. 2019, arXiv:1810.04805, section 4.2 and 4.3 (spans, the no-answer slot).
 Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2 (start, end).
@@ -36,7 +37,7 @@ from tasks.metrics.answer_spans import (
     choose_span,
     tune_null_threshold,
 )
-from tasks.modeling.joined_units import bounds_of_tokens, units_a_token
+from tasks.modeling.joined_units import bounds_of_tokens
 from tasks.modeling.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
 from tasks.problems.text_units import UnitProblem
@@ -109,7 +110,7 @@ class QuestionAnswering(UnitProblem):
                 outside = np.concatenate([whole[: first[row]], whole[stop:], nulls[row : row + 1]])
                 found[offsets[row], which] = np.logaddexp.reduce(outside)
                 found[offsets[row] + 1 : offsets[row + 1], which] = whole[first[row] : stop]
-        found = _shared_by_tokens(found, answers.units)
+        found = _of_tokens(found, answers.units)
         largest = np.maximum.reduceat(found, offsets[:-1])
         return np.maximum(found, np.repeat(largest, np.diff(offsets), axis=0) - _LEAST), answers
 
@@ -290,14 +291,16 @@ def _overlap(decided: tuple[int, int] | None, wanted: tuple[int, int] | None) ->
 
 
 def _loss(logits: np.ndarray, answers: Answers) -> float:
-    """Cross-entropies of start and end over the units of each window, summed: nats a window."""
+    """Cross-entropies of start and end over the tokens of each window, summed: nats a window."""
     assert answers.units is not None
     offsets, labels = answers.units.offsets[:-1], answers.labels
     x = logits.astype(np.float64)
+    once = ~answers.units.joined()[:, None]
     # a softmax a window: subtract its largest, sum, take logarithms
     counts = np.diff(answers.units.offsets)
     shifted = x - np.repeat(np.maximum.reduceat(x, offsets), counts, axis=0)
-    logs = shifted - np.repeat(np.log(np.add.reduceat(np.exp(shifted), offsets)), counts, axis=0)
+    sums = np.add.reduceat(np.exp(shifted) * once, offsets)
+    logs = shifted - np.repeat(np.log(sums), counts, axis=0)
     known = labels >= 0
     marked = [known & ((labels & bit) > 0) for bit in (1, 2)]
     total = sum(-logs[mask, which].sum() for which, mask in enumerate(marked))
@@ -305,15 +308,14 @@ def _loss(logits: np.ndarray, answers: Answers) -> float:
     return float(total / max(1, int(marked[0].sum())))
 
 
-def _shared_by_tokens(logits_A2: np.ndarray, units: Units) -> np.ndarray:
-    """What units that one token joins have together, on each of them an equal part: float32."""
+def _of_tokens(logits_A2: np.ndarray, units: Units) -> np.ndarray:
+    """What units that one token joins have together, on each of them: float32."""
     joined_A = units.joined()
     if not joined_A.any():
         return logits_A2
     tokens = np.flatnonzero(~joined_A)
     together = np.logaddexp.reduceat(logits_A2.astype(np.float64), tokens, axis=0)
-    shared = together[np.cumsum(~joined_A) - 1] - np.log(units_a_token(joined_A))[:, None]
-    return shared.astype(np.float32)
+    return together[np.cumsum(~joined_A) - 1].astype(np.float32)
 
 
 def _labels(

@@ -14,7 +14,8 @@
     optimization.py       AdamW groups, warm-up and decay; row_updates.py: embeddings by rows
     stepping.py           one step in as many passes as memory asks for; compilation.py, and the
                           loss terms with it: fused_objective.py
-    loop.py               steps, validation, early stopping, exact resume through checkpoints.py
+    loop.py               steps, validation, early stopping, exact resume through checkpoints.py;
+                          meter.py: means of loss terms for the history
     fitting.py            all of it for a stage: rows → a model folder; config.py: its recipe fields
     held_out.py           the labelled rows that choose the step
     student_backbone.py   the encoder that a student starts from

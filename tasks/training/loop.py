@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_contracts.errors import Preempted, TrainingDiverged
+from data_contracts.errors import Preempted
 from tasks.modeling.dropout import install as install_dropout
 from tasks.modeling.texts import pinned
 from tasks.runtime.device import has_cuda, resolve_precision, thread_count
@@ -35,6 +35,7 @@ from tasks.training.batching.prefetching import Prefetcher
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 from tasks.training.compilation import compiled, will_compile
 from tasks.training.config import TrainingConfig
+from tasks.training.meter import Meter
 from tasks.training.objectives import StepObjective
 from tasks.training.optimization import build_optimizer, learning_rate
 from tasks.training.processes.distributed import Ranks, current_ranks, load_whole, whole
@@ -60,7 +61,7 @@ class TrainingState:
     train_seconds: float = 0.0
     steps: list[dict[str, float]] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
-    unread: dict[str, float] = field(default_factory=dict)  # see _Meter
+    unread: dict[str, float] = field(default_factory=dict)  # see Meter
 
     @property
     def best_validation(self) -> dict[str, float]:
@@ -180,7 +181,7 @@ def train(
         progress.say(f"resuming at step {state.step} of {planned}")
     progress.start("training", total=planned, unit="steps")
     progress.advance(state.step)
-    meter = _Meter(state.unread if ranks.is_writer else {}, ranks)
+    meter = Meter(state.unread, ranks)
     started = time.monotonic() - state.train_seconds
     last_saved, seconds_to_save = time.monotonic(), 0.0
 
@@ -340,49 +341,6 @@ def _validated(
     state.validations_without_gain += 1
     state.stopped_early = state.validations_without_gain >= config.patience
     return best
-
-
-class _Meter:
-    """Sums loss terms on the device; reads them, which waits for the device, only when asked.
-
-    A sum not yet read travels in the checkpoint (float32 fits JSON exactly), so that a resumed run
-    writes the same history.
-    """
-
-    def __init__(self, unread: dict[str, float], ranks: Ranks) -> None:
-        self._ranks = ranks
-        sums = {name: value for name, value in unread.items() if name != "count"}
-        self._sums = {name: torch.tensor(value) for name, value in sums.items()}
-        self._count = int(unread.get("count", 0))
-        self._steps_untold = 0
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        for name, term in terms.items():
-            self._sums[name] = self._sums[name].to(term) + term if self._count else term
-        self._count += 1
-        self._steps_untold += 1
-
-    def read(self, step: int) -> dict[str, float]:
-        """Mean of each term since the last reading; starts anew."""
-        totals = self._ranks.sums({name: float(total) for name, total in self._sums.items()})
-        means = {name: total / self._count for name, total in totals.items()}
-        if not math.isfinite(means["loss"]):
-            raise TrainingDiverged(
-                f"the loss is {means['loss']} at step {step}",
-                rule="a model is registered only if its loss stayed finite",
-                remedy="lower learning_rate or raise warmup_share, and look for odd rows",
-            )
-        self._sums, self._count = {}, 0
-        return means
-
-    def unread(self) -> dict[str, float]:
-        """The sums since the last reading, and over how many steps."""
-        return {**{name: float(total) for name, total in self._sums.items()}, "count": self._count}
-
-    def take_steps(self) -> int:
-        """Steps since last asked, for the progress bar."""
-        taken, self._steps_untold = self._steps_untold, 0
-        return taken
 
 
 @contextmanager

@@ -259,7 +259,12 @@ def compared(logits_AC: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor | 
     if batch.text_of_answer_A is None:
         return logits_AC, labels, teacher
     return as_distributions(
-        logits_AC, labels, teacher, batch.text_of_answer_A, shape=batch.distributions
+        logits_AC,
+        labels,
+        teacher,
+        batch.text_of_answer_A,
+        joined_A=batch.joined_A,
+        shape=batch.distributions,
     )
 
 

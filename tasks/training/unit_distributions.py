@@ -9,6 +9,9 @@ a logit so low that its probability is exactly 0 in float32:
                                              end 0     . . . _                 2
                                              end 1     . . _ _                 1
 
+Units that one token joins are one class: a class of its own for each would let the network give a
+long token twice what it gives a short one.
+
 Shapes: A answers (units), N texts, W units of the longest.
 """
 
@@ -29,6 +32,7 @@ def as_distributions(
     teacher_logits_A2: Tensor | None,
     text_of_answer_A: Tensor,
     *,
+    joined_A: Tensor | None = None,
     shape: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Starts, then ends, of N texts: logits (2N, W), labels (2N,), teacher logits (2N, W).
@@ -38,18 +42,24 @@ def as_distributions(
         labels_A: int64: bit 1 marks a start, bit 2 an end; IGNORE_INDEX in unlabelled texts.
         teacher_logits_A2: float, (A, 2), or None.
         text_of_answer_A: int64, ascending from 0 without a gap.
+        joined_A: bool, which units are read at the token of the unit before them; none if not
+            given.
         shape: (N, W); a GPU is waited for to count them if they are not given.
     """
     num_texts, longest = shape or shape_of(text_of_answer_A)
-    places = torch.arange(len(text_of_answer_A), device=text_of_answer_A.device)
+    nowhere = torch.zeros_like(text_of_answer_A, dtype=torch.bool)
+    is_first_A = ~(nowhere if joined_A is None else joined_A)
+    tokens = is_first_A.cumsum(0) - 1
     texts = torch.arange(num_texts, device=text_of_answer_A.device)
     first = torch.searchsorted(text_of_answer_A, texts)
-    column = places - first[text_of_answer_A]
+    column = tokens - tokens[first][text_of_answer_A]
+    # Under dropout the logits of joined units differ: all but the first are put aside.
+    written = column.where(is_first_A, longest)
 
     def arranged(logits: Tensor) -> Tensor:
-        filled = logits.float().new_full((2, num_texts, longest), ABSENT)
-        filled[:, text_of_answer_A, column] = logits.float().T
-        return filled.flatten(0, 1)
+        filled = logits.float().new_full((2, num_texts, longest + 1), ABSENT)
+        filled[:, text_of_answer_A, written] = logits.float().T
+        return filled[:, :, :longest].flatten(0, 1)
 
     labels = labels_A.new_full((2, num_texts), IGNORE_INDEX)
     for which, bit in enumerate((1, 2)):

@@ -141,3 +141,13 @@ def test_a_student_that_learns_no_text_of_its_test_language_is_refused():
     source |= {"language": "en", "parallel_language": "zh"}
     source["columns"]["parallel_text"] = "translation"
     check_recipe(values, name="multilabel")
+
+
+@pytest.mark.parametrize("model", ["teacher", "student"])
+def test_a_step_is_chosen_by_a_figure_that_the_problem_has(model):
+    """A figure of another problem, told after the teacher was fine-tuned."""
+    told = rf"{model}\.training\.selection is rouge_l, which text_classification does not measure"
+    with pytest.raises(RecipeError, match=told):
+        read_recipe("quickstart", [f"{model}.training.selection=rouge_l"])
+    for figure in ("loss", "macro_f1"):
+        assert read_recipe("quickstart", [f"{model}.training.selection={figure}"])

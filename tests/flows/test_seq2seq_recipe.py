@@ -10,7 +10,9 @@ from data_contracts.errors import RecipeError
 from flows.pipeline import step_names
 from flows.recipe import Recipe
 from flows.recipe_files import check_recipe, encoder_recipe, read_recipe
+from flows.recipe_text import recipe_values
 from flows.seq2seq_recipe import Seq2SeqRecipe
+from tasks.modeling.seq2seq_config import DecodingConfig
 from tests.flows.recipe_probes import all_models
 
 NAMES = ("translation", "summarization", "generation", "translation_losses")
@@ -136,7 +138,9 @@ def test_a_summary_is_read_in_the_language_it_is_written_in():
     assert read_recipe("translation").teacher_tokens_config().languages == ("en",)
     assert read_recipe("summarization").teacher_tokens_config().languages == ("en", "de", "zh")
     own = read_recipe("summarization", ["teacher.languages=[]"])
-    assert own.teacher_tokens_config().languages == ("zh",)
+    assert own.teacher_tokens_config().languages == ("en", "zh")
+    alone = read_recipe("summarization", ["teacher.languages=[]", "source_language=zh"])
+    assert alone.teacher_tokens_config().languages == ("zh",)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +152,37 @@ def test_an_example_that_nobody_gave_is_in_the_language_of_requests(name, greeti
     assert recipe.registration_config().example_texts == (greeting,)
 
 
-@pytest.mark.parametrize("model", ["teacher", "student"])
-@pytest.mark.parametrize(
-    "field",
-    [
-        "trainable=lora",
-        "trainable=head",
-        "class_weights=balanced",
-        "embedding_updates=frozen",
-    ],
-)
-def test_training_that_writers_do_not_have_is_refused(model, field):
-    """A LoRA run that trains everything: figures that say nothing of what the recipe names."""
-    assert f"{model}.training.{field.split('=')[0]} is" in refusal(f"{model}.training.{field}")
+SILENT = {
+    "translation": {"num_beams": 4, "length_penalty": 1.0},
+    "summarization": {"num_beams": 4, "min_length_tokens": 2, "no_repeat_ngram_size": 3},
+    "generation": {"num_beams": 4, "no_repeat_ngram_size": 3},
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_texts_are_written_as_their_problem_says_unless_the_recipe_does(name):
+    """A recipe silent about decoding, and its teacher wrote greedily: worse texts to learn from.
+
+    What a deployment reads, which spells every field, must be the same recipe.
+    """
+    values = recipe_values(name)
+    for section in ("teacher", "student"):
+        del values[section]["decoding"]
+    recipe = check_recipe(values, name=name)
+    expected = DecodingConfig(**SILENT[name])
+    assert recipe.teacher_config().decoding == expected
+    assert recipe.teacher_signals_config().decoding == expected
+    assert recipe.student_config(0).decoding == expected
+    assert "decoding" not in values["teacher"]
+    for whole in ({}, {"exclude_unset": True}):
+        again = Seq2SeqRecipe.model_validate_json(recipe.model_dump_json(**whole))
+        assert again.student_config(0) == recipe.student_config(0)
+
+
+def test_decoding_that_a_recipe_states_is_taken_as_it_stands():
+    """Keys of teachers and students that were trained before, changed by a default."""
+    stated = read_recipe("translation", ["student.decoding={max_length_tokens: 30}"])
+    assert stated.student_config(0).decoding == DecodingConfig(max_length_tokens=30)
+    greedy = read_recipe("translation", ["student.decoding={}", "teacher.decoding={}"])
+    assert greedy.student_config(0).decoding == DecodingConfig()
+    assert greedy.teacher_config().decoding == DecodingConfig()

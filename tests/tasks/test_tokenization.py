@@ -363,3 +363,12 @@ def test_only_the_roles_asked_for_are_tokenized(store):
     artifact = tokenize(store, standard_rows(), TEACHER.model_copy(update={"roles": ("test",)}))
     assert {path.parent.name for path in artifact.path.rglob("*.parquet")} == {"test"}
     assert facts(artifact)["num_rows"] == {"test": 1}
+
+
+def test_limits_that_leave_the_context_no_room_are_refused_when_a_recipe_is_read():
+    """Hours of ingestion and teaching, then a step that no row can pass."""
+    fields = TEACHER.model_dump()
+    for name in ("max_question_tokens", "window_stride_tokens"):
+        tokenization.Config.model_validate({**fields, name: 15})
+        with pytest.raises(ValueError, match=rf"{name} 16 .* max_length_tokens 16"):
+            tokenization.Config.model_validate({**fields, name: 16})

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from data_contracts.evaluation import TEACHER
 from tasks.comparison.diagnosis import diagnose_classes
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
-from tasks.comparison.material import Material, Reader
+from tasks.comparison.material import Material, Reader, is_any
 from tasks.comparison.problem import Sections, Settings
 from tasks.metrics.answering import Answerer, Text, answer_all
 from tasks.metrics.calibration import top_probabilities
@@ -37,6 +38,8 @@ from tasks.runtime.device import has_cuda
 from tasks.training.inference import predict_rows
 from tasks.training.loop import place
 
+pc: Any = pyarrow.compute
+
 _NO_GOLD_FLOOR = "No linear floor on gold labels: switched off, or too few rows carry a label."
 
 
@@ -52,6 +55,11 @@ class TextClassification:
     def measures(self) -> tuple[Measure, ...]:
         """Accuracy first; calibration too."""
         return MEASURES
+
+    def has_tests(self) -> bool:
+        """Whether a test row of the students has a class."""
+        rows = self.material.rows("student", ["test"])
+        return is_any(pc.greater_equal(rows["label"], 0))
 
     def answer_teacher(self) -> Answers:
         """The teacher on the source-language test rows."""

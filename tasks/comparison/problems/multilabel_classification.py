@@ -22,12 +22,12 @@ from data_contracts.evaluation import Diagnostics
 from tasks.comparison.diagnosis import diagnosed_rows
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
-from tasks.comparison.material import Material, Reader, labelled
+from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.structured import structured_predictions
 from tasks.metrics.answering import Answerer, Text, answer_all
 from tasks.metrics.diagnostics import diagnose_sets
-from tasks.metrics.floors import linear_probabilities
+from tasks.metrics.floors import linear_probabilities_by_class
 from tasks.metrics.multilabel import (
     DEFAULT_THRESHOLD,
     MEASURES,
@@ -62,6 +62,10 @@ class MultilabelClassification:
         """The reader's test rows whose classes are known."""
         rows = self.material.rows(reader, ["test"])
         return labelled(rows, pc.is_valid(rows["labels"]), reader)
+
+    def has_tests(self) -> bool:
+        """Whether a test row of the students has known classes."""
+        return is_any(pc.is_valid(self.material.rows("student", ["test"])["labels"]))
 
     def answer_teacher(self) -> Answers:
         """The teacher on the source-language test rows."""
@@ -196,14 +200,7 @@ class MultilabelClassification:
 
     def _linear(self, tests: pa.Table, texts: list[str], labels: np.ndarray) -> Answers:
         test_texts = self.material.texts("student", ["test"], tests["example_id"])
-        decided = np.zeros((len(tests), labels.shape[1]), dtype=np.int64)
-        for which in range(labels.shape[1]):
-            if np.unique(labels[:, which]).size < 2:
-                decided[:, which] = labels[0, which]
-                continue
-            probabilities, _ = linear_probabilities(
-                texts, labels[:, which], test_texts, num_classes=2
-            )
-            decided[:, which] = probabilities[:, 1] >= DEFAULT_THRESHOLD
+        probabilities = linear_probabilities_by_class(texts, labels, test_texts)
+        decided = (probabilities >= DEFAULT_THRESHOLD).astype(np.int64)
         ids = tests["example_id"].to_pylist()
         return multilabel_answers(ids, self._labels(tests), [decided])

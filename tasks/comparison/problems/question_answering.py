@@ -37,6 +37,7 @@ from tasks.metrics.systems import Answers, group_scores, on_same_examples
 from tasks.runtime.seeding import generator
 
 _ANSWERS = ["text", "answer_starts", "answer_texts"]
+_SAID = ["start_logits", "end_logits", "null_start", "null_end"]
 _MAX_DIAGNOSED = 2000
 
 
@@ -140,7 +141,7 @@ class QuestionAnswering(UnitComparison):
         model = self.material.seeds("student")[0].path / "model"
         said = self.said_by(model, rows)
         ids = said["example_id"]
-        signals = self.material.signals(ids)
+        signals = self.material.signals(ids, _SAID)
         texts = self.corpus(roles, ids, ["text"])["text"]
         taught, confidences = _chosen(
             signals, texts, null_threshold(self.material.path("teacher_signals"))
@@ -168,7 +169,7 @@ class QuestionAnswering(UnitComparison):
             return None
         known = self.corpus(self.settings.train_on, ids, _ANSWERS)
         threshold = null_threshold(self.material.path("teacher_signals"))
-        places, _ = _chosen(self.material.signals(ids), known["text"], threshold)
+        places, _ = _chosen(self.material.signals(ids, _SAID), known["text"], threshold)
         right = [
             exact_match("" if place is None else text[place[0] : place[1]], gold, target)
             for text, place, gold in zip(known["text"], places, known["answer_texts"], strict=True)
@@ -176,7 +177,8 @@ class QuestionAnswering(UnitComparison):
         return float(np.mean(right))
 
     def _of_teacher(self, rows: pa.Table, language: str) -> Answers:
-        signals = self.material.signals(pa.chunked_array([pc.unique(rows["example_id"])]))
+        ids = pa.chunked_array([pc.unique(rows["example_id"])])
+        signals = self.material.signals(ids, _SAID)
         return self._answers(
             [(signals, null_threshold(self.material.path("teacher_signals")))], language
         )

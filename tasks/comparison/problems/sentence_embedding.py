@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 from data_contracts.evaluation import TEACHER, Curve
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
-from tasks.comparison.material import Material, Reader, labelled
+from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.structured import structured_predictions
 from tasks.metrics.answering import Answerer, Text, answer_all
@@ -94,6 +94,12 @@ class SentenceEmbedding:
     def measures(self) -> tuple[Measure, ...]:
         """Accuracy@1 first; Spearman's correlation where both languages have scored rows."""
         return (*_SEARCH, SPEARMAN) if self._is_scored else _SEARCH
+
+    def has_tests(self) -> bool:
+        """Whether a test row of the students has a parallel text."""
+        ids = self.material.rows("student", ["test"])["example_id"]
+        corpus = self.material.corpus_rows(["test"], ids, ["parallel_text"])
+        return is_any(pc.is_valid(corpus["parallel_text"]))
 
     def answer_teacher(self) -> Answers:
         """Each source sentence by itself, and the teacher's likeness of its own scored rows."""
@@ -173,7 +179,7 @@ class SentenceEmbedding:
     @cached_property
     def _teacher_vectors(self) -> np.ndarray:
         ids = pa.chunked_array([self._pairs.ids], pa.string())
-        return as_matrix(self.material.signals(ids)[EMBEDDING])
+        return as_matrix(self.material.signals(ids, [EMBEDDING])[EMBEDDING])
 
     @cached_property
     def _is_scored(self) -> bool:

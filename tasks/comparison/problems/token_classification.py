@@ -1,7 +1,8 @@
 """Named entities: spans of characters, found by teacher, students and lists of names.
 
 Gold spans are the corpus's own, so what a cut text no longer holds counts as missed. Tags are read
-as in `tasks.metrics.entities`; how many had to be repaired is told in the report's notes.
+as in `tasks.metrics.entities`; how many had to be repaired, and how many gold spans no tags can
+name, is told in the report's notes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tasks.metrics.entities import (
     entity_answers,
     entity_table,
     entity_types,
+    unreachable_spans,
 )
 from tasks.metrics.entity_floors import Gazetteer
 from tasks.metrics.statistics import Measure
@@ -38,6 +40,7 @@ from tasks.problems.problem import Answers as LabelledAnswers
 
 _MAX_DIAGNOSED_ROWS = 2000
 _SPANS = ["text", "span_starts", "span_ends", "span_labels"]
+_SAID = ["num_units", "logits"]
 
 
 @dataclass(frozen=True)
@@ -119,19 +122,11 @@ class TokenClassification(UnitComparison):
         tests = self.tests("student")
         texts = self.corpus(["test"], tests["example_id"], ["text"])["text"]
         tags = self._tags(self.said_by(model, tests))
-        repaired = sum(
-            decode_tags(one, segment(text))[1] for text, one in zip(texts, tags, strict=True)
-        )
-        total = sum(map(len, tags))
         return Sections(
             classes=entity_table(answers["student"], self._types, system="student, seed 0"),
             diagnostics=self._diagnose(model),
             groups=domain_groups(self.material, answers, self.measures),
-            notes=(
-                f"{repaired} of {total} tags of the delivered student continued no entity (an I- "
-                "after O or after another type) and were read as its beginning, as seqeval does by "
-                "default.",
-            ),
+            notes=(_repaired(texts, tags), *_unreachable(texts, tags, answers["student"].labels)),
         )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
@@ -156,7 +151,7 @@ class TokenClassification(UnitComparison):
         return decode_tags(tags, segment(text))[0]
 
     def _tags_of_teacher(self, ids: pa.ChunkedArray) -> list[list[str]]:
-        return self._tags(self.material.signals(ids), order=self.material.class_order)
+        return self._tags(self.material.signals(ids, _SAID), order=self.material.class_order)
 
     def _tags(self, said: pa.Table, *, order: Sequence[int] | None = None) -> list[list[str]]:
         """The likeliest tag of each unit, text by text."""
@@ -219,8 +214,44 @@ class TokenClassification(UnitComparison):
 
         problem = PROBLEMS[self.name]
         answers = problem.answers(rows, num_labels=len(self.material.label_names))
-        signals = self.material.signals(rows["example_id"])
+        signals = self.material.signals(rows["example_id"], _SAID)
         return problem.soft_targets(rows, signals, answers, order=self.material.class_order)
+
+
+def _repaired(texts: Sequence[str], tags: Sequence[Sequence[str]]) -> str:
+    """How many tags name no span as they stand."""
+    repaired = sum(
+        decode_tags(one, segment(text))[1] for text, one in zip(texts, tags, strict=True)
+    )
+    return (
+        f"{repaired} of {sum(map(len, tags))} tags of the delivered student continued no entity "
+        "(an I- after O or after another type) and were read as its beginning, as seqeval does by "
+        "default."
+    )
+
+
+def _unreachable(
+    texts: Sequence[str], tags: Sequence[Sequence[str]], gold: Sequence[Sequence[Span]]
+) -> Iterator[str]:
+    """How many right spans are not to be found, whoever looks for them in these units."""
+    counts = [
+        unreachable_spans(spans, segment(text), num_read=len(one))
+        for text, one, spans in zip(texts, tags, gold, strict=True)
+    ]
+    within, unread = (sum(one) for one in zip(*counts, strict=True))
+    total = sum(map(len, gold))
+    if within:
+        yield (
+            f"{within:,} of {total:,} entities of the test texts begin or end within a word (a "
+            "character in scripts without spaces): no system here can give them, nor can the "
+            "registered model."
+        )
+    if unread:
+        yield (
+            f"{unread:,} of {total:,} entities of the test texts lie where the student's text was "
+            "cut (student.max_length_tokens) and count as missed; the registered model reads long "
+            "texts in windows to their end."
+        )
 
 
 def _gold(corpus: Mapping[str, list]) -> list[list[Span] | None]:

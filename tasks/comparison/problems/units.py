@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.comparison.forms import encoder_answerers, int8_logits
-from tasks.comparison.material import Material, Reader, labelled
+from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Settings
 from tasks.metrics.answering import Answerer
 from tasks.problems import PROBLEMS, load_model
@@ -44,6 +44,11 @@ class UnitComparison:
         """
         rows = self.material.rows(reader, ["test"])
         return labelled(rows, self._has_answer(rows, self.material.language(reader)), reader)
+
+    def has_tests(self) -> bool:
+        """Whether a test row of the students has a right answer."""
+        rows = self.material.rows("student", ["test"])
+        return is_any(self._has_answer(rows, self.material.target_language))
 
     def tests_of_teacher_on_target(self) -> pa.Table | None:
         """The student's test rows where the teacher has read all of them, else its own; or None."""

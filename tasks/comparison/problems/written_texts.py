@@ -20,7 +20,7 @@ import pyarrow.compute
 
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.lengths import length_groups
-from tasks.comparison.material import Material, Reader, labelled
+from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.structured import structured_predictions
 from tasks.comparison.writers import Writer
@@ -53,6 +53,10 @@ class WrittenTexts(ABC):
     @abstractmethod
     def count(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, Statistics]:
         """Statistics of all metrics."""
+
+    def has_tests(self) -> bool:
+        """Whether a test row of the students has a reference."""
+        return is_any(self._has_reference(self._test_rows("student")))
 
     def answer_teacher(self) -> Answers:
         """What the teacher wrote for the test rows in its language."""
@@ -120,9 +124,12 @@ class WrittenTexts(ABC):
 
         Raises: ContractViolation if there are none.
         """
-        language = self.material.source_language if self.reads_source else None
-        rows = self.material.rows(reader, ["test"], language=language)
+        rows = self._test_rows(reader)
         return labelled(rows, self._has_reference(rows), reader)
+
+    def _test_rows(self, reader: Reader) -> pa.Table:
+        language = self.material.source_language if self.reads_source else None
+        return self.material.rows(reader, ["test"], language=language)
 
     def _has_reference(self, rows: pa.Table) -> pa.ChunkedArray:
         return pc.is_valid(self._corpus(rows["example_id"], "target_text"))
@@ -134,8 +141,8 @@ class WrittenTexts(ABC):
         return self._corpus(rows["example_id"], "text").to_pylist()
 
     def _of_teacher(self, rows: pa.Table) -> Answers:
-        hypotheses = self.material.signals(rows["example_id"])["hypotheses"].to_pylist()
-        written = [found[0] if found else "" for found in hypotheses]
+        hypotheses = self.material.signals(rows["example_id"], ["hypotheses"])
+        written = [found[0] if found else "" for found in hypotheses["hypotheses"].to_pylist()]
         return self._answers(rows["example_id"], [written])
 
     def _answers(self, ids: pa.ChunkedArray, runs: Sequence[Sequence[str]]) -> Answers:
@@ -225,7 +232,7 @@ class Generation(WrittenTexts):
         if rows is not None and len(rows):
             rows = rows.take(pa.array(self.settings.floor_rows(len(rows), "reply floors")))
             ids = rows["example_id"]
-            replies = self.material.signals(ids)["target_text"].to_pylist()
+            replies = self.material.signals(ids, ["target_text"])["target_text"].to_pylist()
             texts = self.material.corpus_rows(roles, ids, ["text"])["text"].to_pylist()
             nearest = nearest_replies(texts, replies, self._sources(tests))
             yield "nearest_reply", self._answers(tests["example_id"], [nearest])

@@ -29,11 +29,13 @@ def write_tokenized(
     check_table(tokens, kind.tokens_contract, name=path.name)
     write_table(tokens, path)
     texts, lengths = tokenized.texts, tokenized.lengths
+    writes = "target_ids" in tokens.column_names
     return ShardCounts(
         num_rows=len(texts),
         num_windows=tokenized.num_windows or 0,
         num_unread=num_rows - len(texts),
         num_tokens=len(tokens["input_ids"].combine_chunks().flatten()),
+        num_target_tokens=len(tokens["target_ids"].combine_chunks().flatten()) if writes else 0,
         num_truncated=tokenized.num_truncated,
         num_unknown=tokenized.num_unknown,
         num_uncut_tokens=int(lengths.sum()) - tokenized.num_special * len(texts),

@@ -25,6 +25,7 @@ from torch import Tensor
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_language
 from tasks.corpus.tables import read_table
+from tasks.modeling.joined_units import joined_units
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import Units
 from tasks.problems import Problem
@@ -45,6 +46,7 @@ class Batch:
         teacher_logits_AC: float32 or None.
         text_of_answer_A: int64, which text each answer belongs to, where a softmax runs over the
             units of a text; None elsewhere.
+        joined_A: then which of them are read at the token of the unit before them, bool.
         distributions: then the number of these texts and the answers of the longest.
         teacher_texts: the same B examples as the teacher reads them, padded; None unless it reads
             beside the student.
@@ -58,6 +60,7 @@ class Batch:
     groups_B: Tensor | None = None
     teacher_texts: Texts | None = None
     distributions: tuple[int, int] | None = None
+    joined_A: Tensor | None = None
 
     @property
     def num_answers(self) -> int:
@@ -152,11 +155,13 @@ class Examples:
         for one in passes:
             read = rows[one.members]
             answers = self.answers_of(read)
-            text_of_answer = distributions = None
+            text_of_answer = distributions = joined = None
             if units is not None and self.distribution == "units":
                 counts = units.counts(read)
                 text_of_answer = torch.from_numpy(np.repeat(np.arange(len(read)), counts))
                 distributions = (len(read), int(counts.max()))
+                firsts = np.cumsum(counts) - counts
+                joined = torch.from_numpy(joined_units(units.positions[answers], firsts))
             yield Batch(
                 one.texts,
                 torch.from_numpy(self.labels[answers]),
@@ -167,6 +172,7 @@ class Examples:
                 if self.teacher_ids is None
                 else Texts(*pad(self.teacher_ids, read, pad_token_id=self.teacher_pad_id)),
                 distributions,
+                joined,
             )
 
 

@@ -12,7 +12,7 @@ from tasks.modeling.seq2seq import build_seq2seq, check_tokens, cut_layers, load
 from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq2SeqArchitecture
 from tasks.runtime.locations import local_folder
 from tasks.runtime.seeding import derive_seed
-from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
+from tasks.training.sequences.seq2seq_tokens import check_own_tokenizer, read_seq2seq_tokens
 
 
 def untrained_seq2seq(
@@ -47,6 +47,7 @@ def untrained_seq2seq(
         folder = teacher
     else:
         folder = local_folder(architecture.model)
+    check_own_tokenizer(folder, tokens, role=role)
     model = cut_layers(load_seq2seq(folder), architecture)
     check_tokens(model, facts, role=role)
     return model

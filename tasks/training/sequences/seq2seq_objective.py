@@ -77,7 +77,10 @@ class Seq2SeqObjective:
     def terms(
         self, forward: Callable[..., Tensor], batch: Seq2SeqBatch, step: Step
     ) -> dict[str, Tensor]:
-        """`loss` and `loss_<name>` of each term in one pass, nats a target token of the step."""
+        """`loss` and `loss_<name>` of each term in one pass, nats a target token of the step.
+
+        A step on the student's own texts has the divergences alone.
+        """
         now, count = self._settled(step.number), float(step.num_examples)
         if self.on_policy is not None and (own := _divergences_alone(now)):
             number = step.number
@@ -194,12 +197,11 @@ class Seq2SeqObjective:
 
 
 def _divergences_alone(terms: Sequence[SettledTerm]) -> tuple[SettledTerm, ...]:
-    """`terms` without cross-entropy, with the same sum of weights; none if nothing is left."""
+    """`terms` without cross-entropy, with the same sum of weights; none if none has a weight."""
     whole = sum(term.weight for term in terms)
     kept = sum(term.weight for term in terms if term.kind != "hard")
     if not kept:
         return ()
     return tuple(
-        replace(term, weight=0.0 if term.kind == "hard" else term.weight / kept * whole)
-        for term in terms
+        replace(term, weight=term.weight / kept * whole) for term in terms if term.kind != "hard"
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow.compute
 
-from data_contracts.errors import SourceError
+from data_contracts.errors import RecipeError, SourceError
 from tasks.corpus.tables import read_table
+from tasks.corpus.tokenizing import PretrainedTokenizer, load_tokenizer
 from tasks.modeling.seq2seq import Seq2SeqTokens
 
 pc: Any = pyarrow.compute
@@ -45,6 +46,32 @@ def longest_target(tokens: Path, roles: Sequence[str]) -> int:
             targets = read_table(path, columns=["target_ids"])["target_ids"]
             longest = max(longest, pc.max(pc.list_value_length(targets)).as_py() or 0)
     return longest
+
+
+def check_own_tokenizer(model: Path, tokens: Path, *, role: str) -> None:
+    """Refuse tokens of another vocabulary than that in a model's folder, if it holds one.
+
+    What is compared is the vocabulary and how it cuts: other versions write the same tokenizer in
+    other bytes.
+
+    Args:
+        model: folder of a model.
+        tokens: directory of a tokens artifact.
+        role: what to call the model in the message.
+    Raises: RecipeError naming both sizes.
+    """
+    own, given = model / "tokenizer.json", tokens / "tokenizer" / "tokenizer.json"
+    if not own.is_file() or own.read_bytes() == given.read_bytes():
+        return
+    loaded = [load_tokenizer(PretrainedTokenizer(uri=str(path))) for path in (own, given)]
+    mine, theirs = ((one.get_vocab(), json.loads(one.to_str())["model"]) for one in loaded)
+    if mine != theirs:
+        raise RecipeError(
+            f"the {role} starts from {model}, whose tokenizer.json has {len(mine[0])} tokens; "
+            f"it is given another's tokens, of which there are {len(theirs[0])}",
+            rule="a model reads the tokens of its own tokenizer: another's name other words",
+            remedy="name the tokenizer that belongs to the model, or none",
+        )
 
 
 def _end_mark(folder: Path) -> int:

@@ -78,14 +78,18 @@ class _OverVocabulary(torch.autograd.Function):
         wanted = [place for place in range(3) if ctx.needs_input_grad[place]]
         gradients = {place: torch.zeros_like(inputs[place]) for place in wanted}
         sums: dict[str, Tensor] = {}
+        # One leaf for all chunks: autocast keeps a 16-bit copy of each leaf that it meets until its
+        # outermost context ends, and copies of a matrix a chunk are gigabytes.
+        matrix, bias = (
+            None if value is None else value.detach().requires_grad_(place in wanted)
+            for place, value in enumerate(inputs[1:], start=1)
+        )
         # One empty chunk if there is no token at all, so that every term has a value.
         for start in range(0, max(1, len(states_ND)), chunk):
             part = slice(start, start + chunk)
             with torch.set_grad_enabled(bool(wanted)):
-                leaves = [
-                    None if value is None else value.detach().requires_grad_(place in wanted)
-                    for place, value in enumerate((states_ND[part], matrix_VD, bias_V))
-                ]
+                states_cD = states_ND[part].detach().requires_grad_(0 in wanted)
+                leaves = [states_cD, matrix, bias]
                 logits_cV = F.linear(*leaves)  # pyright: ignore[reportArgumentType]
                 found = terms(
                     logits_cV, *(None if value is None else value[part] for value in per_token)

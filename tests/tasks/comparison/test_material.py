@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from data_contracts.errors import ContractViolation
+from data_contracts.errors import ContractViolation, CorruptArtifact
 from tasks.comparison.material import Material
 from tasks.comparison.timing import spread
 from tasks.corpus.tables import write_table
@@ -73,6 +74,66 @@ def test_a_row_without_a_signal_is_refused(material):
     """A null index read as row 0 lends an example another one's logits."""
     with pytest.raises(ContractViolation, match="1 of 2 rows have no teacher signal"):
         material.teacher_logits(pa.chunked_array([[IDS[1], IDS[2]]]))
+
+
+@pytest.fixture
+def written(store, publish):
+    """Signals of written texts in three parts; id i wrote `text i` and has bytes of its own."""
+
+    def signals(out):
+        for part, numbers in {
+            "transfer/part-00000": [5, 0, 4],
+            "test/part-00000": [3, 1],
+            "test/part-00001": [2],
+        }.items():
+            table = pa.table(
+                {
+                    "example_id": [f"{i:032x}" for i in numbers],
+                    "topk": [bytes([i]) * 64 for i in numbers],
+                    "hypotheses": [[f"text {i}"] for i in numbers],
+                }
+            )
+            write_table(table, out / f"{part}.parquet")
+
+    return Material({"teacher_signals": publish(store, "teacher_signals", signals)}, "en", "zh")
+
+
+def spoil(path, name):
+    """Flip the bits of a byte in the last page of a column: whoever reads it is refused."""
+    facts = pq.read_metadata(path)
+    [number] = [i for i in range(facts.num_columns) if facts.schema.column(i).path.startswith(name)]
+    column = facts.row_group(0).column(number)
+    start = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start + column.total_compressed_size - 1] ^= 0xFF
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_signals_of_several_parts_come_in_the_order_asked(written):
+    """A test set spread over parts gets another text's answers, or those of the parts' order."""
+    for numbers in ([1, 5, 2, 1, 0, 3], [4], [3, 1], [5, 4, 3, 2, 1, 0], []):
+        ids = pa.chunked_array([[f"{i:032x}" for i in numbers]], pa.string())
+        found = written.signals(ids, ["hypotheses", "topk"])
+        assert found["example_id"].to_pylist() == ids.to_pylist()
+        assert found["hypotheses"].to_pylist() == [[f"text {i}"] for i in numbers]
+        assert found["topk"].to_pylist() == [bytes([i]) * 64 for i in numbers]
+
+
+def test_what_nobody_asks_for_is_not_read(written):
+    """Evaluation after days of training: the opinions on every token of all roles overflowed the
+    2 GiB of a column, for the texts of a few test rows."""
+    folder = written.path("teacher_signals")
+    for path in folder.glob("*/*.parquet"):
+        spoil(path, "topk")
+    spoil(folder / "transfer" / "part-00000.parquet", "hypotheses")
+    ids = pa.chunked_array([[f"{i:032x}" for i in (1, 2)]])
+    found = written.signals(ids, ["hypotheses"])
+    assert found["hypotheses"].to_pylist() == [["text 1"], ["text 2"]]
+    with pytest.raises(CorruptArtifact):
+        written.signals(ids, ["topk"])
+    with pytest.raises(CorruptArtifact):
+        written.signals(pa.chunked_array([["0" * 32]]), ["hypotheses"])
 
 
 def test_texts_are_in_the_readers_language_and_in_the_order_asked(material):

@@ -18,8 +18,8 @@ def world(tmp_path_factory, publish):
     return make_world(tmp_path_factory.mktemp("world"), publish)
 
 
-def notes(world, publish, *, source="en", signals=None, **config):
-    """Notes about a student of this configuration, as one text."""
+def notes(world, publish, *, source="en", signals=None, asked="combined_signals", **config):
+    """Notes about a student of this configuration, as one text; `signals` are made by `asked`."""
     store, inputs = world
 
     def copied(name):
@@ -35,9 +35,7 @@ def notes(world, publish, *, source="en", signals=None, **config):
     student = publish(store, "student", copied("student_0"), config=config)
     made = {**inputs, "student_0": student}
     if signals:
-        made["teacher_signals"] = publish(
-            store, "combined_signals", copied("teacher_signals"), config=signals
-        )
+        made["teacher_signals"] = publish(store, asked, copied("teacher_signals"), config=signals)
     problem = TextClassification(Material(made, "en", "zh"), Settings())
     answers = {
         "teacher": problem.answer_teacher(),
@@ -87,3 +85,28 @@ def test_a_panel_of_teachers_is_not_timed_as_one(world, publish):
     told = notes(world, publish, signals={"teachers": ["teacher", "german"]}, **config)
     assert "those of 2 teachers combined (teacher, german)" in told
     assert "combined" not in notes(world, publish, **config)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "asked", "said"),
+    [
+        ("teacher", "interpolation", "texts that the teacher wrote (with"),
+        ("teacher", "sequence", "texts that the teacher wrote (with"),
+        ("gold", "gold", "the given texts. Validation"),
+        ("gold", "interpolation", "the given texts. Validation"),
+        ("teacher", "gold", "the given texts; of rows without one, what the teacher wrote."),
+    ],
+)
+def test_whose_texts_were_learnt_is_what_the_teacher_was_asked_about(
+    world, publish, learnt, asked, said
+):
+    """A student of given texts, reported as one of its teacher's: `targets: teacher` are gold ones
+    where the teacher was asked about those."""
+    told = notes(
+        world,
+        publish,
+        objective={"alpha": 0.5, "targets": learnt},
+        signals={"targets": asked},
+        asked="teacher_signals",
+    )
+    assert f"The student learns {said}" in told

@@ -142,5 +142,28 @@ def test_no_answer_and_long_questions(tokenizer):
     assert found.num_windows == len(rows)
     with pytest.raises(SourceError, match="takes all of max_length_tokens"):
         encoded(tokenizer, [long], max_question_tokens=9)
-    with pytest.raises(SourceError, match="a window holds 6 tokens"):
-        encoded(tokenizer, [CHINESE], window_stride_tokens=7)
+
+
+def test_beside_a_long_question_windows_touch(tokenizer):
+    """One question of thirty words among a hundred thousand stopped the step, at a stride that fits
+    all others; the registered model answers it."""
+    long = {**CHINESE, "question": " ".join("abcdef")}
+    short = {**CHINESE, "question": "?"}
+    # length 12: 4 special tokens; beside 6 of the question 2 are left, beside 1 there are 7
+    rows, _ = encoded(tokenizer, [long, short], window_stride_tokens=5)
+    assert [tokenizer.decode(row["input_ids"], skip_special_tokens=False) for row in rows] == [
+        "<s> a b c d e f </s> </s> 北 京 </s>",
+        "<s> a b c d e f </s> </s> 是 中 </s>",
+        "<s> a b c d e f </s> </s> 国 的 </s>",
+        "<s> a b c d e f </s> </s> 首 都 </s>",
+        "<s> ? </s> </s> 北 京 是 中 国 的 首 </s>",
+        "<s> ? </s> </s> 的 首 都 </s>",
+    ]
+    assert [row["first_unit"] for row in rows] == [0, 2, 4, 6, 0, 5]
+
+
+def test_a_stride_that_no_window_holds_is_refused(tokenizer):
+    """Set to the tokens of a whole window, it would be silently another one for every question."""
+    encoded(tokenizer, [CHINESE], window_stride_tokens=8)
+    with pytest.raises(SourceError, match="is 9, a window holds 8 tokens of question and context"):
+        encoded(tokenizer, [CHINESE], window_stride_tokens=9)

@@ -11,6 +11,7 @@ from tasks.metrics.entities import (
     entity_answers,
     entity_table,
     entity_types,
+    unreachable_spans,
 )
 from tasks.metrics.systems import scores_by_seed
 
@@ -111,3 +112,23 @@ def test_an_unknown_type_is_refused():
     """A type that nobody counts vanishes from every score."""
     with pytest.raises(ValueError, match="'EVENT'"):
         entity_answers(["a"], [[Span(0, 1, "EVENT")]], [[[]]], TYPES)
+
+
+def test_spans_that_no_tags_can_name_are_counted():
+    """A student that finds all there is to find looks like one that misses a tenth."""
+    units = [(0, 1), (1, 2), (2, 6), (7, 8)]  # 北 | 京 | Café | 大
+    bounds = [(start, end) for start in range(9) for end in range(start + 1, 9)]
+    for num_read in range(5):
+        # Whatever IOB2 tags name: every run of units that have been read.
+        named = {
+            decode_tags(["O"] * first + ["B-LOC"] + ["I-LOC"] * more, units)[0][0][:2]
+            for first in range(num_read)
+            for more in range(num_read - first)
+        }
+        for start, end in bounds:
+            found = unreachable_spans([Span(start, end, "LOC")], units, num_read=num_read)
+            assert (found == (0, 0)) == ((start, end) in named)
+            assert sum(found) <= 1
+    spans = [Span(0, 2, "LOC"), Span(2, 4, "ORG"), Span(3, 6, "ORG"), Span(2, 8, "LOC")]
+    assert unreachable_spans(spans, units, num_read=3) == (2, 1)
+    assert unreachable_spans([], units, num_read=3) == (0, 0)

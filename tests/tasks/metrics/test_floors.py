@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from tasks.metrics.floors import linear_probabilities, majority_class
+from tasks.metrics.floors import (
+    linear_probabilities,
+    linear_probabilities_by_class,
+    majority_class,
+)
 
 TEXTS = [
     "打开客厅的灯",
@@ -34,6 +38,18 @@ def test_pruning_keeps_what_many_texts_share():
     found, num_parameters = linear_probabilities(texts, labels, ["aaa", "ccc"], num_classes=3)
     assert found.argmax(axis=1).tolist() == [0, 2]
     assert num_parameters < 3 * 1300
+
+
+def test_classes_by_themselves_are_learned_as_one_by_one():
+    """Counting n-grams once for hundreds of classes must not change what the floor answers."""
+    asked = ["打开厨房的灯", "关闭厨房的灯", "后天天气好吗"]
+    labels = np.array([[1, 0, 0, 1], [1, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 1, 1]] * 2)
+    texts = [*TEXTS[:5], *(f"{text}吧" for text in TEXTS[:5])]
+    found = linear_probabilities_by_class(texts, labels, asked)
+    for which in (0, 2):
+        alone, _ = linear_probabilities(texts, labels[:, which], asked, num_classes=2)
+        assert np.array_equal(found[:, which], alone[:, 1])
+    assert found[:, [1, 3]].tolist() == [[0.0, 1.0]] * 3  # the same for all texts
 
 
 def test_one_class_is_refused():

@@ -1,6 +1,7 @@
 """What a model writes: as transformers' own search does, whatever shares the batch."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -159,6 +160,18 @@ def test_no_run_of_tokens_is_written_twice(num_beams):
 
     assert max(map(repeats, decode(network, source, mask, free))) > 0
     assert max(map(repeats, decode(network, source, mask, config))) == 0
+
+
+def test_a_text_that_cannot_be_written_is_empty():
+    """Ten tokens, none of them twice, and twelve to write: no hypothesis, and an IndexError."""
+    network = model(seed=4)
+    source, mask = sources()
+    config = DecodingConfig(
+        num_beams=2, min_length_tokens=12, max_length_tokens=16, no_repeat_ngram_size=1
+    )
+    for hypotheses in decode(network, source, mask, config):
+        assert [h.token_ids for h in hypotheses] == [(EOS,)]
+        assert hypotheses[0].log_probability == -math.inf
 
 
 def test_rows_that_pad_the_vocabulary_are_never_written():

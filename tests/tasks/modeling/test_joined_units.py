@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tasks.corpus.units import segment, unit_positions
-from tasks.modeling.joined_units import EXCLUDED, bounds_of_tokens, joined_units, units_a_token
+from tasks.modeling.joined_units import EXCLUDED, bounds_of_tokens, joined_units
 
 
 @pytest.mark.parametrize(
@@ -39,24 +39,16 @@ def test_a_text_never_continues_the_token_of_the_text_before():
     firsts = np.array([0, 2, 2, 5, 6])  # the second text, and the last, have no units
     assert joined_units(positions, firsts).astype(int).tolist() == [0, 1, 0, 0, 1, 0]
     assert joined_units(positions[:0], firsts[:1]).tolist() == []
-    assert units_a_token(np.zeros(0, dtype=bool)).tolist() == []
 
 
-def test_the_bounds_of_tokens_have_the_probabilities_of_their_units():
-    """A long token was as likely as one of its characters, and "no answer" that much likelier."""
-    rng = np.random.default_rng(0)
+def test_a_token_starts_an_answer_with_its_first_unit_and_ends_it_with_its_last():
+    """Of equal ends the nearer was taken: 公里 gave 公."""
     joined = np.array([0, 1, 1, 0, 0, 1, 0], dtype=bool)
-    of_tokens = rng.normal(size=(4, 2)) * 3
-    units = of_tokens[np.cumsum(~joined) - 1].astype(np.float32)
-    found = bounds_of_tokens(units, joined)
-    share = np.exp(units.astype(np.float64))
-    share /= share.sum(axis=0)
-    by_bounds = np.exp(found.astype(np.float64))
-    by_bounds /= by_bounds.sum(axis=0)
-    tokens = [[0, 1, 2], [3], [4, 5], [6]]
-    for token in tokens:
-        together = share[token].sum(axis=0)
-        assert by_bounds[token[0], 0] == pytest.approx(together[0], rel=1e-5)
-        assert by_bounds[token[-1], 1] == pytest.approx(together[1], rel=1e-5)
-    assert (found[[1, 2, 5], 0] == EXCLUDED).all()
-    assert (found[[0, 1, 4], 1] == EXCLUDED).all()
+    logits = np.arange(14, dtype=np.float32).reshape(7, 2)
+    found = bounds_of_tokens(logits, joined)
+    first, last = [0, 3, 4, 6], [2, 3, 5, 6]
+    assert (found[first, 0] == logits[first, 0]).all()
+    assert (found[last, 1] == logits[last, 1]).all()
+    assert (np.delete(found[:, 0], first) == EXCLUDED).all()
+    assert (np.delete(found[:, 1], last) == EXCLUDED).all()
+    assert bounds_of_tokens(logits[:0], joined[:0]).shape == (0, 2)

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from data_contracts.errors import RecipeError, SourceError
+from tasks.modeling.decoding import decode
 from tasks.modeling.seq2seq import (
     Seq2SeqTokens,
     build_seq2seq,
@@ -172,6 +173,24 @@ def test_a_saved_model_writes_the_same_and_is_read_by_transformers(positions, tm
         assert {file.get_slice(name).get_dtype() for name in list(file.keys())} == {"F32"}
 
 
+@pytest.mark.parametrize("family", ["m2m_100", "mbart"])
+def test_generate_starts_from_the_token_that_we_start_from(family, tmp_path):
+    """A delivered folder whose `generate` fails, or starts from what the model never read."""
+    config, kind = FAMILIES[family]
+    torch.manual_seed(0)
+    model = kind(config(**{**SMALL, "decoder_start_token_id": None, "init_std": 0.5}))
+    model.save_pretrained(tmp_path / "foreign")
+    decoding = DecodingConfig(max_length_tokens=8)
+    save_seq2seq(load_seq2seq(tmp_path / "foreign"), tmp_path / "ours", decoding)
+    saved = load_seq2seq(tmp_path / "ours")
+    source, mask = texts()
+    written = saved.generate(input_ids=source, attention_mask=mask)
+    assert set(written[:, 0].tolist()) == {SMALL["eos_token_id"]}
+    found = [one[0].token_ids for one in decode(saved, source, mask, decoding)]
+    for ours, theirs in zip(found, written.tolist(), strict=True):
+        assert list(ours) == theirs[1 : len(ours) + 1]
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_seq2seq(built(), tmp_path / name, DecodingConfig())
@@ -243,6 +262,14 @@ def test_tokens_that_do_not_fit_the_model_are_refused_early():
         check_tokens(built(), Seq2SeqTokens(51, 0, 3, 16), role="teacher")
     with pytest.raises(RecipeError, match="up to 17 tokens"):
         check_tokens(built(), Seq2SeqTokens(50, 0, 3, 17), role="teacher")
+
+
+def test_a_model_that_ends_or_pads_by_another_token_is_refused():
+    """A vocabulary that fits by its size alone: texts that never end, and 0.00 BLEU."""
+    with pytest.raises(RecipeError, match="has the eos_token_id 3, its tokenizer 2"):
+        check_tokens(built(), Seq2SeqTokens(50, 0, 2, 16), role="teacher")
+    with pytest.raises(RecipeError, match="has the pad_token_id 0, its tokenizer 1"):
+        check_tokens(built(), Seq2SeqTokens(50, 1, 3, 16), role="teacher")
 
 
 def test_impossible_shapes_and_settings_are_refused():

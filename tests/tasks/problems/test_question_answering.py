@@ -180,7 +180,7 @@ def test_an_answer_ends_where_its_token_does():
     assert labels.tolist() == answers.labels.tolist() == [0, 0, 1, 2, 0, 0, 0]
 
 
-def test_units_of_one_token_share_what_the_teacher_gives_them():
+def test_units_of_one_token_learn_what_the_teacher_gives_to_all_of_them():
     """A student whose token holds both was told that its first half starts an answer, and that its
     second, which has the same logit, never does."""
     rng = np.random.default_rng(3)
@@ -191,16 +191,49 @@ def test_units_of_one_token_share_what_the_teacher_gives_them():
     student = windows((A, 0, 4, [3, 3, 4, 4], -1, -1))  # two
     answers = PROBLEM.answers(student, num_labels=2)
     logits, _ = PROBLEM.soft_targets(student, signals, answers, order=(0, 1))
-    given, taken = (torch.softmax(torch.tensor(x).double(), 0) for x in (said, logits))
-    for token in ([0], [1, 2], [3, 4]):
-        assert torch.allclose(given[token].sum(0), taken[token].sum(0))
-        assert torch.allclose(taken[token], taken[token].mean(0).expand(len(token), 2))
+    given, taken = (
+        torch.softmax(torch.tensor(x).double(), 0) for x in (said, logits[[0, 1, 3]])
+    )  # a slot and two tokens
+    for token, units in enumerate(([0], [1, 2], [3, 4])):
+        assert torch.allclose(given[units].sum(0), taken[token])
+        assert (logits[units] == logits[units[0]]).all()
     # and a student that tells apart what its teacher joins: no target is an infinity away
     signals = PROBLEM.signal_table(student, said[[0, 1, 1, 2, 2]], answers)
     answers = PROBLEM.answers(teacher, num_labels=2)
     logits, _ = PROBLEM.soft_targets(teacher, signals, answers, order=(0, 1))
     assert np.ptp(logits, axis=0).max() < 30.001
     assert logits[1:, 0].argmax() in (0, 2)
+
+
+def test_units_of_one_token_are_one_class_of_the_softmax():
+    """A token of two characters had twice the probability of one, for the same logit; and where
+    dropout makes its units differ, the loss was that of neither."""
+    rng = np.random.default_rng(4)
+    joined = torch.tensor([0, 0, 1, 0, 0, 0, 0, 1, 1]).bool()
+    text = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1])
+    logits = torch.tensor(rng.normal(size=(9, 2)), dtype=torch.float32, requires_grad=True)
+    labels = torch.tensor([0, 0, 1, 0, 2, 0, 0, 1, 2])  # within tokens
+    found, targets, teacher = as_distributions(logits, labels, logits * 2, text, joined_A=joined)
+    loss = torch.nn.functional.cross_entropy(found, targets)
+    firsts = [[0, 1, 3, 4], [5, 6]]
+    expected = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(logits[rows, which], torch.tensor(token))
+            for rows, which, token in (
+                (firsts[0], 0, 1), (firsts[1], 0, 1), (firsts[0], 1, 3), (firsts[1], 1, 1),
+            )
+        ]
+    ).mean()  # fmt: skip
+    assert torch.allclose(loss, expected)
+    loss.backward()
+    assert (logits.grad[joined] == 0).all()
+    assert torch.allclose(teacher[0, :4], logits[firsts[0], 0] * 2)
+    # as validation counts it
+    table = windows((A, 0, 4, [3, 3, 4, 5], 1, 3), (B, 0, 3, [3, 3, 3], 1, 2))
+    answers = PROBLEM.answers(table, num_labels=2)
+    equal = logits.detach()[[0, 1, 1, 3, 4, 5, 6, 6, 6]].numpy()
+    scores = PROBLEM.score(table, equal, answers, labels=[])
+    assert scores["loss"] == pytest.approx(2 * float(expected.detach()), rel=1e-5)
 
 
 def test_the_threshold_of_no_answer_is_the_one_that_validation_rows_ask_for():

@@ -1,12 +1,18 @@
 """An evaluation of named entities, every answer worked out again from the networks."""
 
+import shutil
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from seqeval.metrics import f1_score
 
 from data_contracts.evaluation import EvaluationReport
-from tasks.corpus.tables import read_table
+from tasks.comparison.material import Material
+from tasks.comparison.problem import Settings
+from tasks.comparison.problems.token_classification import TokenClassification
+from tasks.corpus.tables import read_table, write_table
 from tasks.corpus.units import align_spans, segment
 from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.problems import load_model
@@ -192,3 +198,31 @@ def test_what_was_mended_in_the_data_is_told(evaluated):
     _, artifact, report = evaluated
     assert [one.repairs for one in report.data] == [{"repaired_tags": 3}]
     assert "repaired_tags 3" in (artifact.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_entities_that_no_system_can_give_are_told(evaluated, publish, tmp_path):
+    """A score that nobody can pass, read as what distillation lost."""
+    inputs, _, report = evaluated
+    assert not any("entities of the test texts" in note for note in report.notes)
+
+    def corpus(output):
+        """Behind what the student has read: half a word in one text, a place in another."""
+        shutil.copytree(inputs["corpus"].path, output, dirs_exist_ok=True)
+        path = output / "rows" / "test" / "part-1.parquet"
+        table = read_table(path)
+        rows = table.to_pylist()
+        for row, more, length in ((rows[0], "café", 2), (rows[1], "车库", 2)):
+            start = len(row["text"])
+            row["text"] += more
+            row["span_starts"].append(start)
+            row["span_ends"].append(start + length)
+            row["span_labels"].append("LOC")
+        path.unlink()
+        write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+
+    longer = publish(ArtifactStore(tmp_path), "corpus", corpus)
+    problem = TokenClassification(Material({**inputs, "corpus": longer}, "en", "zh"), Settings())
+    answers = {"student": problem.answer_models([inputs["student_0"].path / "model"])}
+    _, within, unread = problem.sections(answers).notes
+    assert within.startswith("1 of 22 entities of the test texts begin or end within a word")
+    assert unread.startswith("1 of 22 entities of the test texts lie where the student's text was")

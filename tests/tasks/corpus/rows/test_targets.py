@@ -131,3 +131,34 @@ def test_a_cut_target_is_told_by_its_own_field(corpus, tokenize):
     assert "60 of 80 texts or their targets" in error.value.fact
     assert "max_length_tokens = 64 or max_target_tokens = 4" in error.value.fact
     assert error.value.remedy.startswith("raise max_length_tokens or max_target_tokens,")
+
+
+def test_unknown_tokens_are_a_share_of_all_that_is_read_and_written(ingest, tokenize, write_rows):
+    """Short texts with long targets: 1 unknown token in 46 was told as 1 in 4, and refused."""
+    words = [" ".join(["the cat sleeps", *["on the mat"] * 6, word]) for word in CITIES]
+    columns = {"text": "text", "target_text": "long"}
+    said = [{"text": f"Tell me {n}", "long": f"{words[n % 6]} {n}"} for n in range(40)]
+    odd = [{**row, "long": f"{row['long']} ☃☃"} for row in said[:10]]
+    corpus = ingest(
+        "generation",
+        [
+            write_rows("train", said[:20], "train", "en", columns),
+            write_rows("dev", said[20:30], "validation", "en", columns),
+            write_rows("test", odd, "test", "en", columns),
+        ],
+        target="en",
+        deduplication={"leak_threshold": None},
+    )
+    free = tokenize("generation", corpus, ["en"])
+    ids = Tokenizer.from_file(str(free.path / "tokenizer" / "tokenizer.json"))
+    unknown, read, written = ids.token_to_id("[UNK]"), 0, 0
+    found = 0
+    for role in ("train", "validation", "test"):
+        for row in free.rows(role):
+            read, written = read + len(row["input_ids"]), written + len(row["target_ids"])
+            found += (row["input_ids"] + row["target_ids"]).count(unknown)
+    assert 0 < found / (read + written) < found / read
+    between = found / (read + written) * 1.01
+    assert tokenize("generation", corpus, ["en"], max_unknown_rate=between)
+    with pytest.raises(RecipeError, match=f"{found} of {read + written:,} tokens are unknown"):
+        tokenize("generation", corpus, ["en"], max_unknown_rate=found / (read + written) * 0.99)

@@ -101,7 +101,7 @@ def test_units_are_those_of_the_corpus_whatever_the_tokenizer(small_tokenizer):
     assert [pieces.id_to_token(read.input_ids[place]) for place in read.places] == ["打", "开"]
 
 
-@pytest.mark.parametrize(("longest_question", "stride"), [(None, None), (3, 4)])
+@pytest.mark.parametrize(("longest_question", "stride"), [(None, None), (3, 4), (None, 15)])
 def test_served_windows_are_the_trained_ones(answerer, matcher, longest_question, stride):
     """Questions, contexts and pairs cut otherwise in service: figures of another model."""
     script = QuestionAnswerer()

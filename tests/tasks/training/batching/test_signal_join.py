@@ -69,3 +69,17 @@ def test_a_window_is_joined_with_the_same_window(tmp_path):
     join = SignalJoin(tmp_path, [], key=("example_id", "window"))
     mine = pa.table({"example_id": ["a", "a", "b", "b"], "window": [0, 1, 0, 1]})
     assert join.rows("transfer/part-00000.parquet", mine)["at"].to_pylist() == [20, 21, 30, 31]
+
+
+def test_bytes_are_joined_beyond_two_gibibytes(tmp_path):
+    """The k likeliest of each token: Arrow counts bytes in 32 bits, and a take, which joins all
+    pieces of a column, ended with an overflow at the first part of long texts."""
+    for part, ids in {"part-00000": "ca", "part-00001": "b"}.items():
+        table = pa.table({"example_id": [*ids], "topk": [one.encode() * 3 for one in ids]})
+        write_table(table, tmp_path / "transfer" / f"{part}.parquet")
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": []}))
+    join = SignalJoin(tmp_path, [])
+    for ids in ("ac", "bac"):  # of one part, of two
+        found = join.rows("transfer/part-00000.parquet", rows(*ids))["topk"]
+        assert found.type == pa.large_binary()
+        assert found.to_pylist() == [one.encode() * 3 for one in ids]

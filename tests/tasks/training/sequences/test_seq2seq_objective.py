@@ -194,7 +194,8 @@ def test_on_policy_steps_have_the_divergences_with_the_weight_of_all(examples):
     found, gradient = gradients(objective, net, examples, np.arange(ROWS), padded_layout())
     expected = 0.75 * found["loss_kl"] + 0.25 * found["loss_reverse_kl"]
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
-    assert found["loss_hard"] == 0.0
+    # No label, no loss of labels: a 0 in the history would lower the mean of the other steps.
+    assert set(found) == {"loss", "loss_kl", "loss_reverse_kl"}
     assert gradient.abs().sum() > 0
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.losses.topk import SparseTargets
@@ -134,6 +135,29 @@ def test_logits_are_never_all_there_at_once():
     over_vocabulary(terms, states, matrix, None, (labels,))["loss"].backward()
     assert max(sizes) <= 1 << 22
     assert sum(sizes) == 300 * 100_000
+
+
+class Copies(TorchDispatchMode):
+    """Counts 16-bit copies that are made of float32 tensors of one shape."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and made.dtype == torch.bfloat16:
+            self.count += made.shape == self.shape
+        return made
+
+
+def test_sixteen_bits_copy_the_output_matrix_once_for_all_chunks():
+    """Autocast keeps what it copied until it ends: 24 chunks of 50,000 words by 256 held 0.6 GB."""
+    states, matrix, bias, labels, targets, mask = problem()
+    leaves = [value.clone().requires_grad_() for value in (states, matrix, bias)]
+    with Copies(matrix.shape) as copies, torch.autocast("cpu", torch.bfloat16):
+        chunked(*leaves, labels, targets, mask, 3)
+    assert copies.count == 1
 
 
 def test_validation_takes_no_gradient():
