@@ -7,7 +7,7 @@ token, so that two models with different tokenizers answer for the same units:
     tokens   <s> Bar ack Obama besucht e Köln </s>
     units         0       1     2        3          read at tokens 1 3 4 6
 
-Units that one token joins are read at that token, and have one state (`tasks.modeling.joined_units`).
+Units that one token joins are read there, and have one state (`tasks.modeling.joined_units`).
 
 Saved with the files of a classifier (`tasks.modeling.classifier`); head.json's `problem` tells them
 apart.
