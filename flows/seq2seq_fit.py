@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.problem_fit import check_selection
-from flows.recipe_base import is_labelled
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqShape
 from tasks.problems import SEQ2SEQ_PROBLEMS
@@ -146,7 +145,11 @@ def _check_targets(recipe: Seq2SeqRecipe) -> None:
         for source in recipe.corpus_config().sources
         if source.role in learnt.train_on and source.language in recipe.languages
     ]
-    if asked == "gold" and recipe.baselines.pseudo_labels and all(map(is_labelled, rows)):
+    # Rows of the role train have targets throughout; of transfer rows without one the teacher's
+    # own text is learnt, whatever it is asked about elsewhere.
+    are_given = all(source.role == "train" for source in rows)
+    both = recipe.baselines.pseudo_labels and recipe.baselines.no_kd
+    if asked == "gold" and both and are_given:
         raise ValueError(
             "baselines.pseudo_labels learns the texts that the teacher was asked about, and those "
             "are the given ones (teacher.signals.targets: gold): it would be baselines.no_kd under "

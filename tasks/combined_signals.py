@@ -59,7 +59,8 @@ class Combination(Frozen):
     )
     average: Literal["probabilities", "logits"] = Field(
         "probabilities",
-        description="what is averaged; of logits the mean is dominated by the surest teacher",
+        description="what is averaged; of logits the mean is dominated by the surest teacher, and "
+        "a start or end that lies within a token of one of them is none for all",
     )
     encoder: str | None = Field(
         None,

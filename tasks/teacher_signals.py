@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tasks.modeling.classifier import EncoderWithHead
 
 VERSION = 5
-_PART_VERSION = 3
+_PART_VERSION = 4
 
 Role = Literal["train", "transfer", "validation", "test"]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from tasks.corpus.rows.kind import Reading
 
-VERSION = 1
+VERSION, _SHARD_VERSION = 1, 2
 Role = Literal["train", "transfer", "validation", "test"]
 _TRAINED_ON: tuple[Role, ...] = ("train", "transfer")
 _PART = "tokens.parquet"
@@ -332,7 +332,7 @@ def _shard_stage(corpus_part: Path, tokenizer: tokenizers.Tokenizer) -> Stage:
         (workspace.output / _COUNTS).write_text(counts.model_dump_json(), encoding="utf-8")
         return StageSummary()
 
-    return Stage("tokens_shard", VERSION, tokenize_shard)
+    return Stage("tokens_shard", _SHARD_VERSION, tokenize_shard)
 
 
 def _write_shard(

@@ -21,19 +21,19 @@ def encoder_answerers(
     load: Callable[[Path], nn.Module],
     *,
     num_threads: int,
-    longest_second: bool = False,
+    asks_questions: bool = False,
 ) -> dict[str, Answerer]:
     """From text through the tokenizer to logits, by form; int8 where the export has it.
 
     Args:
         load: the network in a model folder, which maps (B, L) ids and mask to logits.
         num_threads: of onnxruntime's own pool.
-        longest_second: pairs are a question, cut at its own limit, and a context, cut at what fits
+        asks_questions: pairs are a question, cut at its own limit, and a context, cut at what fits
             beside it.
     """
     exported = material.path("export") / "model"
     teacher, student = (
-        _reading(material, reader, longest_second=longest_second)
+        _reading(material, reader, asks_questions=asks_questions)
         for reader in ("teacher", "student")
     )
     answerers = {
@@ -82,12 +82,12 @@ def int8_logits(
     return np.concatenate(found)
 
 
-def _reading(material: Material, reader: Reader, *, longest_second: bool) -> dict:
+def _reading(material: Material, reader: Reader, *, asks_questions: bool) -> dict:
     facts = material.token_facts(reader)
     longest = facts.get("max_question_tokens") or facts["max_length_tokens"] // 2
     return {
         "tokenizer_file": material.path(f"{reader}_tokens") / "tokenizer" / "tokenizer.json",
         "pad_token_id": facts["pad_token_id"],
         "max_length_tokens": facts["max_length_tokens"],
-        "max_question_tokens": longest if longest_second else None,
+        "max_question_tokens": longest if asks_questions else None,
     }

@@ -141,7 +141,10 @@ class QuestionAnswering(UnitProblem):
         return _labels(answers.units.offsets, first, spans[:, 0], spans[:, 1])
 
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
-        """One row a context: each unit's largest logit over its windows, the smallest of "none"."""
+        """One row a context: each unit's largest logit over its windows, the smallest of "none".
+
+        Units within a token have `EXCLUDED` as starts, or as ends.
+        """
         assert answers.units is not None
         rows = list(contexts(table, logits, answers.units))
         item = pa.list_(pa.field("element", pa.float32(), nullable=False))

@@ -2,6 +2,7 @@
 file.
 
     token_classifier.py ─ imports ─► origins.py, windows.py ─► foundation.py, tasks/corpus/units.py
+                                     tasks/modeling/joined_units.py
 
     assembled            docstring · imports from elsewhere · modules, the needed before the needing
                          · the script itself

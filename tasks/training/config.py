@@ -76,13 +76,17 @@ class TrainingConfig(Frozen):
         1, ge=1, le=100, description="how often an epoch the validation rows are scored"
     )
     patience: int = Field(
-        5, ge=1, description="validations without improvement before training stops"
+        5,
+        ge=1,
+        description="validations without improvement before training stops; a lower loss at the "
+        "same score is one",
     )
     selection: str = Field(
         "auto",
         pattern="^[a-z0-9_]+$",
         description="validation figure by which the best step is chosen: auto (the problem's "
-        "primary one, such as accuracy or entity_f1), loss, or another that the problem measures",
+        "primary one, such as accuracy or entity_f1), loss, or another that the problem measures; "
+        "of steps with the same score that of the lowest loss",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"

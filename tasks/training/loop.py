@@ -123,7 +123,7 @@ def train(
         model: what `objective` calls with the tensors of a pass.
         examples: rows to train on; teacher signals attached if the objective wants them.
         pad_token_id: of the tokenizer the texts were read with.
-        validate: scores the model, returning at least `config.selection`.
+        validate: scores the model, returning at least `config.selection` and `loss`.
         seed: of order and dropout.
         work: directory for checkpoints that survives a kill.
         layout: how steps are laid out, instead of the fastest way for the device.
@@ -332,7 +332,9 @@ def _validated(
     chosen = scores[config.selection]
     score = -chosen if config.selection == "loss" else chosen
     is_better = score > state.best_score or (
-        score == state.best_score and scores["loss"] < state.best_validation["loss"]
+        state.best_step > 0
+        and score == state.best_score
+        and scores["loss"] < state.best_validation["loss"]
     )
     if is_better:
         state.best_score, state.best_step = score, state.step

@@ -47,7 +47,7 @@ class QuestionAnswering(UnitComparison):
 
     name: ClassVar[str] = "question_answering"
     labelled_by: ClassVar[str] = "answer_starts"
-    longest_second: ClassVar[bool] = True
+    asks_questions: ClassVar[bool] = True
 
     @property
     def measures(self) -> tuple[Measure, ...]:

@@ -244,7 +244,7 @@ def _unreachable(
         yield (
             f"{within:,} of {total:,} entities of the test texts begin or end within a word (a "
             "character in scripts without spaces): no system here can give them, nor can the "
-            "registered model."
+            "registered model. Those that end within a token of one model are not counted."
         )
     if unread:
         yield (

@@ -35,7 +35,7 @@ class UnitComparison:
     name: ClassVar[str]
     labelled_by: ClassVar[str]
     """Corpus column that is null where a row has no right answer."""
-    longest_second: ClassVar[bool] = False
+    asks_questions: ClassVar[bool] = False
 
     def tests(self, reader: Reader) -> pa.Table:
         """The reader's tokens of test rows with a right answer, in its language.
@@ -96,7 +96,7 @@ class UnitComparison:
     def answerers(self, *, num_threads: int) -> dict[str, Answerer]:
         """Teacher, safetensors and int8 student, from text to logits of tokens."""
         return encoder_answerers(
-            self.material, load_model, num_threads=num_threads, longest_second=self.longest_second
+            self.material, load_model, num_threads=num_threads, asks_questions=self.asks_questions
         )
 
     def corpus(

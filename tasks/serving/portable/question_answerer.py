@@ -125,10 +125,28 @@ class QuestionAnswerer(PortableModel):
             if span is not None:
                 _, origins = normalize_with_origins(text, **self.settings["normalization"])
                 units = texts[row].units
-                start, end = original_span(origins, units[span[0]][0], units[span[1]][1])
+                first, last = _without_marks(*span, texts[row])
+                start, end = original_span(origins, units[first][0], units[last][1])
                 answer |= {"answer": text[start:end], "start": start, "end": end}
             answers.append(answer)
         return answers
+
+
+def _without_marks(first: int, last: int, read: UnitText) -> tuple[int, int]:
+    """The units of a span but for marks that only its outermost tokens bring along: (5 or 2014,."""
+
+    def is_word(unit: int) -> bool:
+        start, end = read.units[unit]
+        return any(map(str.isalnum, read.text[start:end]))
+
+    def is_with(unit: int, other: int) -> bool:
+        return read.places[unit] == read.places[other]
+
+    while last > first and not is_word(last) and is_with(last, last - 1):
+        last -= 1
+    while first < last and not is_word(first) and is_with(first, first + 1):
+        first += 1
+    return first, last
 
 
 def _merged(

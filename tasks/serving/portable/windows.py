@@ -28,14 +28,16 @@ class UnitText:
     """A text's units and tokens.
 
     Args:
-        units: first character of each and the one after it, in the normalised text.
+        units: first character of each and the one after it, in `text`.
         input_ids: without special tokens.
         places: number of the first token of each unit.
+        text: normalised.
     """
 
     units: list[Unit]
     input_ids: list[int]
     places: list[int]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def unit_texts(tokenizer: Any, texts: list[str]) -> list[UnitText]:
     for text, encoding in zip(texts, encodings, strict=True):
         units, ids = segment(text), encoding.ids
         places = unit_positions(units, encoding.offsets, ids, word_marks=marks, max_tokens=len(ids))
-        read.append(UnitText(units, ids, places))
+        read.append(UnitText(units, ids, places, text))
     return read
 
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from data_contracts.errors import ContractViolation
+from tasks.modeling.joined_units import joined_units
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import ranges
 from tasks.training.batching.batches import Step
@@ -130,7 +131,7 @@ class PeerRows:
 
     def num_shared(self, rows: np.ndarray) -> int:
         """Answers to `rows` that all peers give."""
-        return int(self._counts(rows).min(0).sum())
+        return self._shared(rows).shape[1]
 
     def batches(
         self, rows: np.ndarray, layout: Layout, *, pad_token_id: int
@@ -148,24 +149,33 @@ class PeerRows:
                     self.examples, read_KB, self.pad_token_ids, strict=True
                 )
             )
-            counts_KB = self._counts(rows[one.members])
-            common_B = counts_KB.min(0)
-            starts_KB = np.cumsum(counts_KB, axis=1) - counts_KB
-            shared = tuple(
-                SharedAnswers(torch.from_numpy(ranges(starts, common_B))) for starts in starts_KB
-            )
-            yield PeerBatch(batches, shared)
+            shared_KS = self._shared(rows[one.members])
+            yield PeerBatch(batches, tuple(SharedAnswers(torch.from_numpy(s)) for s in shared_KS))
 
-    def _counts(self, rows: np.ndarray) -> np.ndarray:
-        """Answers of each peer to each of `rows`, (K, B)."""
-        return np.stack(
+    def _shared(self, rows: np.ndarray) -> np.ndarray:
+        """Of each peer's answers to `rows` the numbers of those that all of them give, (K, S).
+
+        A unit that one peer's token joins to the one before is no answer of its own there: that
+        peer learns the tag of the first, and would be at odds for ever with one that tells them
+        apart.
+        """
+        units = [one.units for one in self.examples]
+        counts_KB = np.stack(
             [
-                np.ones(len(rows), dtype=np.int64)
-                if one.units is None
-                else one.units.counts(places[rows])
-                for one, places in zip(self.examples, self.places_KR, strict=True)
+                np.ones(len(rows), dtype=np.int64) if one is None else one.counts(places[rows])
+                for one, places in zip(units, self.places_KR, strict=True)
             ]
         )
+        starts_KB = np.cumsum(counts_KB, axis=1) - counts_KB
+        numbers_KS = np.stack([ranges(starts, counts_KB.min(0)) for starts in starts_KB])
+        is_own = np.ones(numbers_KS.shape[1], dtype=bool)
+        for one, places, starts, numbers in zip(
+            units, self.places_KR, starts_KB, numbers_KS, strict=True
+        ):
+            if one is not None:
+                positions = one.positions[one.of(places[rows])]
+                is_own &= ~joined_units(positions, starts)[numbers]
+        return numbers_KS[:, is_own]
 
 
 def shared_rows(

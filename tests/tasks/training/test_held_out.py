@@ -95,7 +95,7 @@ def test_thresholds_are_tuned_for_the_weights_that_are_delivered(
 
 
 IDS = [[2, 7, 9, 3], [2, 8, 5, 4, 6, 3], [2, 11, 3], [2, 6, 6, 8, 3]]
-POSITIONS = [[1, 2], [1, 3, 4], [1], [1, 2, 3]]
+POSITIONS = [[1, 2], [1, 1, 4], [1], [1, 3, 3]]  # tokens of one unit and of two
 TOKENS_OF = {
     "text_classification": {"label": pa.array([0, 2, 1, 2], pa.int32())},
     "matching": {"label": pa.array([0, 2, 1, 1], pa.int32())},

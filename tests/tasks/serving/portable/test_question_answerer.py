@@ -14,8 +14,13 @@ from tasks.registration import STAGE, Config
 from tasks.runtime.stages import run_stage
 from tasks.serving.delivered import delivered_model
 from tasks.serving.interfaces import INTERFACES
-from tasks.serving.portable.question_answerer import QuestionAnswerer, _merged, best_span
-from tasks.serving.portable.windows import Window
+from tasks.serving.portable.question_answerer import (
+    QuestionAnswerer,
+    _merged,
+    _without_marks,
+    best_span,
+)
+from tasks.serving.portable.windows import UnitText, Window
 
 QUESTION = "哪个房间"
 
@@ -61,21 +66,48 @@ def test_places_are_those_of_the_context_as_it_was_given(answerer):
 def test_windows_are_merged_as_the_engine_merges_them():
     """A token that joins characters ended an answer at another one in service than in training."""
     rng = np.random.default_rng(5)
+    joins = 0
     for _ in range(50):
-        places = np.cumsum(rng.random(12) < 0.6) + 4
-        logits = rng.normal(size=(13, 2)).astype(np.float32) * 3
-        logits[1:] = logits[1:][np.searchsorted(places, places)]  # a token has one state
-        piece = Window(0, [], 0, places.tolist(), [])
-        ((units, none),) = _merged([piece], [logits], [12])
-        table = pa.table({"example_id": ["a"], "first_unit": [0], "num_units": [12]})
-        read = Units(np.array([0, 13]), np.array([0, *places], np.int32))
-        (context,) = contexts(table, logits, read)
+        places = np.cumsum(rng.random(12) < 0.6)  # tokens of the context
+        cut = int(np.searchsorted(places, places[8]))  # the second window begins at a token
+        again = int(np.searchsorted(places, places[5]))
+        stretches = [(0, cut), (again, 12)]
+        pieces, said = [], []
+        for first, stop in stretches:
+            states = rng.normal(size=(20, 2)).astype(np.float32) * 3
+            read = places[first:stop] + 4
+            pieces.append(Window(0, [], first, read.tolist(), []))
+            said.append(states[[0, *read]])  # a token has one state
+        ((units, none),) = _merged(pieces, said, [12])
+        table = pa.table(
+            {"example_id": ["a", "a"], "first_unit": [0, again], "num_units": [12] * 2}
+        )
+        counts = [1 + stop - first for first, stop in stretches]
+        positions = np.concatenate([[0, *piece.positions] for piece in pieces]).astype(np.int32)
+        read_out = Units(np.cumsum([0, *counts]), positions)
+        (context,) = contexts(table, np.concatenate(said), read_out)
         assert np.array_equal(units, context.logits_U2)
+        assert np.array_equal(none, context.null_2)
         span, _ = best_span(units, none, longest=30, null_threshold=0.0)
         assert span == decided_by_the_engine(context)
         if span:
+            joins += len(set(places[span[0] : span[1] + 1])) <= span[1] - span[0]
             assert places[span[0]] not in places[: span[0]]
             assert places[span[1]] not in places[span[1] + 1 :]
+    assert joins > 5
+
+
+def test_a_mark_that_a_token_brings_along_is_no_part_of_an_answer():
+    """A year came back with the comma after it, a number with the bracket before it."""
+    text = "(5 in 2014, 海关。"
+    units = [(0, 1), (1, 2), (3, 5), (6, 10), (10, 11), (12, 13), (13, 14), (14, 15)]
+    read = UnitText(units, [], [0, 0, 1, 2, 2, 3, 3, 3], text)
+    assert _without_marks(0, 1, read) == (1, 1)
+    assert _without_marks(3, 4, read) == (3, 3)
+    assert _without_marks(5, 7, read) == (5, 6)
+    assert _without_marks(1, 3, read) == (1, 3)
+    apart = UnitText(units, [], list(range(8)), text)
+    assert _without_marks(0, 4, apart) == (0, 4), "marks of their own tokens were chosen"
 
 
 @pytest.mark.parametrize("stride", [0, 1, 5, 17])

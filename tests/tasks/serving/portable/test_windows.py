@@ -20,6 +20,7 @@ def test_every_unit_is_read_in_its_place(length, stride):
         units=[(place, place + 1) for place in range(length)],
         input_ids=list(range(100, 100 + length)),
         places=list(range(length)),
+        text="1" * length,
     )
     found = list(windows(0, text, before=[1, 2], after=[3], room=5, stride=stride))
     seen = {}
@@ -41,7 +42,7 @@ def test_every_unit_is_read_in_its_place(length, stride):
 @pytest.mark.parametrize(("usual", "starts"), [(0, [0, 2, 4]), (3, [0, 3, 6]), (9, [0, 4])])
 def test_the_usual_stride_is_that_of_training_where_it_fits(usual, starts):
     """A long question leaves less room than the stride: tokens between windows go unread."""
-    text = UnitText([(place, place + 1) for place in range(8)], list(range(8)), list(range(8)))
+    text = UnitText([(at, at + 1) for at in range(8)], list(range(8)), list(range(8)), "12345678")
     found = list(windows(0, text, before=[], after=[], room=4, stride=None, usual=usual))
     assert [window.first_unit for window in found] == starts
     assert found[-1].input_ids[-1] == 7
@@ -49,14 +50,14 @@ def test_the_usual_stride_is_that_of_training_where_it_fits(usual, starts):
 
 def test_a_window_without_room_is_refused():
     """A question as long as the window: windows of nothing, for ever."""
-    text = UnitText([(0, 1)], input_ids=[7], places=[0])
+    text = UnitText([(0, 1)], input_ids=[7], places=[0], text="a")
     with pytest.raises(MlflowException, match="a window holds 0 tokens"):
         list(windows(0, text, before=[1, 2], after=[], room=0, stride=None))
 
 
 def test_units_of_several_tokens_are_read_at_their_first():
     """A window that starts inside a word reads its second half as a word of its own."""
-    text = UnitText([(0, 9), (10, 12)], input_ids=[7, 8, 9, 5], places=[0, 3])
+    text = UnitText([(0, 9), (10, 12)], input_ids=[7, 8, 9, 5], places=[0, 3], text="ninechars ab")
     first, second = windows(0, text, before=[], after=[], room=3, stride=1)
     assert (first.first_unit, first.positions) == (0, [0])
     assert (second.first_unit, second.positions) == (1, [2])

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from data_contracts.errors import RecipeError
+from tasks.problems import PROBLEMS
 from tasks.training.batching.batches import make_step
+from tasks.training.batching.examples import Examples
 from tasks.training.batching.layouts import Layout
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.companions.adversary_config import AdversaryConfig
@@ -18,7 +20,7 @@ from tasks.training.companions.matching_config import LayerTerm, TokenStateTerm
 from tasks.training.config import TrainingConfig
 from tasks.training.objective_config import blend
 from tasks.training.objectives import Objective
-from tasks.training.peers.mutual import MutualObjective, Peers, shared_rows
+from tasks.training.peers.mutual import MutualObjective, PeerRows, Peers, shared_rows
 from tasks.training.peers.mutual_config import MutualTerm
 from tasks.training.stepping import Stepper
 
@@ -264,3 +266,25 @@ def test_an_adversary_of_a_peer_needs_groups_among_the_shared_rows(toy):
     accompanied(toy["model"](), examples, TASK, **given)
     with pytest.raises(RecipeError, match="have the language en"):
         accompanied(toy["model"](), examples, TASK, **given, trained_on=np.arange(7))
+
+
+def test_peers_whose_tokens_join_other_units_do_not_contradict_one_another():
+    """北京 is one token of one peer and two of the other: one learns that 京 begins a place, as its
+    token does, the other that it goes on, and each was taught the other's answer for ever."""
+    problem = PROBLEMS["token_classification"]
+
+    def read(positions, tags):
+        ids = pa.array([[0, 5, 6, 7, 1]], pa.list_(pa.int32()))
+        names = ("unit_positions", "unit_labels")
+        columns = dict(zip(names, ([positions], [tags]), strict=True))
+        table = pa.table({"example_id": ["a"], "input_ids": ids, **columns})
+        answers = problem.answers(table, num_labels=3)
+        ids = RaggedIds.from_arrow(table["input_ids"])
+        names = ("O", "B-LOC", "I-LOC")
+        return Examples(None, ids, answers.labels, None, names, units=answers.units)
+
+    examples = (read([1, 1, 2], [1, 2, 0]), read([1, 2, 3], [1, 2, 0]))
+    rows = PeerRows(examples, np.zeros((2, 1), np.int64), (0, 0))
+    batch = next(rows.batches(np.array([0]), Layout("padded", 0), pad_token_id=0))
+    assert [one.places.tolist() for one in batch.shared] == [[0, 2], [0, 2]]
+    assert rows.num_shared(np.array([0])) == 2
