@@ -220,7 +220,8 @@ MUTANTS = {
     ),
     "the student's own texts as labels": (
         "sequences/seq2seq_objective", "sequences/test_seq2seq_objective",
-        'weight=0.0 if term.kind == "hard" else', 'weight=term.weight if term.kind == "hard" else',
+        'weight / kept * whole) for term in terms if term.kind != "hard"',
+        'weight / kept * whole) for term in terms',
     ),
     # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
     "signals of a teacher in training mode": (
