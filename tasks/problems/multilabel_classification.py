@@ -14,13 +14,13 @@ Shapes: N rows, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
 from tasks.problems.whole_texts import WholeTextProblem
 
 
@@ -43,20 +43,12 @@ class MultilabelClassification(WholeTextProblem):
         labels_NC[unlabelled] = IGNORE_INDEX
         return Answers(None, labels_NC)
 
-    def decisions(
-        self,
-        table: pa.Table,
-        signals: pa.Table,
-        logits: np.ndarray,
-        answers: Answers,
-        *,
-        thresholds: Mapping[str, Any],
-    ) -> np.ndarray:
+    def decisions(self, taught: Taught) -> np.ndarray:
         """1 where a class reaches the teacher's threshold, one half if it has none; (N, C)."""
-        del table, signals, answers
         from tasks.metrics.multilabel import DEFAULT_THRESHOLD, decided_classes
 
-        return decided_classes(logits, thresholds.get("thresholds", DEFAULT_THRESHOLD))
+        own = taught.thresholds.get("thresholds", DEFAULT_THRESHOLD)
+        return decided_classes(taught.logits, own)
 
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
         """`thresholds`: for each class the probability that decides it, of the best F1."""

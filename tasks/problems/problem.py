@@ -54,6 +54,24 @@ class Answers:
     labels: np.ndarray
 
 
+@dataclass(frozen=True)
+class Taught:
+    """Rows that a student is to learn, and what a teacher said of them.
+
+    Args:
+        table, signals: as `Problem.soft_targets` has them.
+        logits, answers: what it returns.
+        thresholds: of `Problem.thresholds`, as the teacher keeps them, classes in the student's
+            order; empty if it has none.
+    """
+
+    table: pa.Table
+    signals: pa.Table
+    logits: np.ndarray
+    answers: Answers
+    thresholds: Mapping[str, Any]
+
+
 class Problem(ABC):
     """One problem type. Stateless: the instances are kept in `tasks.problems.PROBLEMS`."""
 
@@ -108,27 +126,12 @@ class Problem(ABC):
             gave an opinion on.
         """
 
-    def decisions(
-        self,
-        table: pa.Table,
-        signals: pa.Table,
-        logits: np.ndarray,
-        answers: Answers,
-        *,
-        thresholds: Mapping[str, Any],
-    ) -> np.ndarray:
-        """What the teacher decides of the rows of `table`, in the form of labels: pseudo-labels.
+    def decisions(self, taught: Taught) -> np.ndarray:
+        """What the teacher decides, in the form of `Answers.labels`: hard pseudo-labels.
 
         Here the likeliest class of each answer.
-
-        Args:
-            table, signals: as `soft_targets` has them.
-            logits, answers: what it returns.
-            thresholds: of `thresholds`, as the teacher keeps them, classes in the student's order;
-                empty if it has none.
         """
-        del table, signals, answers, thresholds
-        return logits.argmax(1).astype(np.int64)
+        return taught.logits.argmax(1).astype(np.int64)
 
     @abstractmethod
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:

@@ -23,7 +23,7 @@ Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +39,7 @@ from tasks.metrics.answer_spans import (
 )
 from tasks.modeling.joined_units import bounds_of_tokens
 from tasks.modeling.units import Units
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
 from tasks.problems.text_units import UnitProblem
 
 pc: Any = pyarrow.compute
@@ -114,31 +114,23 @@ class QuestionAnswering(UnitProblem):
         largest = np.maximum.reduceat(found, offsets[:-1])
         return np.maximum(found, np.repeat(largest, np.diff(offsets), axis=0) - _LEAST), answers
 
-    def decisions(
-        self,
-        table: pa.Table,
-        signals: pa.Table,
-        logits: np.ndarray,
-        answers: Answers,
-        *,
-        thresholds: Mapping[str, Any],
-    ) -> np.ndarray:
+    def decisions(self, taught: Taught) -> np.ndarray:
         """The teacher's answer to the whole context, as it would be delivered, in each window.
 
         Start and end are chosen together: of an unsure teacher the likeliest start often lies
         behind the likeliest end, or a paragraph before it.
         """
-        del logits
-        assert answers.units is not None
-        threshold = thresholds.get("null_threshold", 0.0)
+        signals, units = taught.signals, taught.answers.units
+        assert units is not None
+        threshold = taught.thresholds.get("null_threshold", 0.0)
         nulls = np.asarray(signals["null_start"], np.float64) + np.asarray(signals["null_end"])
-        spans = np.full((len(table), 2), NO_ANSWER, dtype=np.int64)
+        spans = np.full((len(signals), 2), NO_ANSWER, dtype=np.int64)
         said = zip(*(signals[f"{name}_logits"] for name in ("start", "end")), strict=True)
         for row, (start, end) in enumerate(said):
             choice = choose_span(start.values, end.values, null_logit=float(nulls[row]))
             spans[row] = choice.decided(threshold) or (NO_ANSWER, NO_ANSWER)
-        first = np.asarray(table["first_unit"], dtype=np.int64)
-        return _labels(answers.units.offsets, first, spans[:, 0], spans[:, 1])
+        first = np.asarray(taught.table["first_unit"], dtype=np.int64)
+        return _labels(units.offsets, first, spans[:, 0], spans[:, 1])
 
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
         """One row a context: each unit's largest logit over its windows, the smallest of "none".

@@ -17,13 +17,13 @@ Shapes: N rows, D width of the teacher's vectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
 from tasks.problems.whole_texts import WholeTextProblem, as_matrix
 
 if TYPE_CHECKING:
@@ -64,18 +64,9 @@ class SentenceEmbedding(WholeTextProblem):
         del table, order
         return as_matrix(signals[EMBEDDING]), answers
 
-    def decisions(
-        self,
-        table: pa.Table,
-        signals: pa.Table,
-        logits: np.ndarray,
-        answers: Answers,
-        *,
-        thresholds: Mapping[str, Any],
-    ) -> np.ndarray:
+    def decisions(self, taught: Taught) -> np.ndarray:
         """None: a vector is no class."""
-        del signals, logits, answers, thresholds
-        return np.full(len(table), IGNORE_INDEX, dtype=np.int64)
+        return np.full(len(taught.table), IGNORE_INDEX, dtype=np.int64)
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.problems import PROBLEMS
+from tasks.problems.problem import Taught
 
 PROBLEM = PROBLEMS["multilabel_classification"]
 
@@ -19,6 +20,6 @@ def test_validation_scores_are_those_of_the_delivered_thresholds():
     scores = PROBLEM.score(table, logits, answers, labels=["a", "b"])
     assert scores["micro_f1"] == scores["macro_f1"] == scores["subset_accuracy"] == 1
     thresholds = PROBLEM.thresholds(table, logits, answers)
-    decided = PROBLEM.decisions(table, table, logits, answers, thresholds=thresholds)
+    decided = PROBLEM.decisions(Taught(table, table, logits, answers, thresholds))
     assert (decided == gold).all()
-    assert not PROBLEM.decisions(table, table, logits, answers, thresholds={}).any()
+    assert not PROBLEM.decisions(Taught(table, table, logits, answers, {})).any()

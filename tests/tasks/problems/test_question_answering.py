@@ -9,6 +9,7 @@ import torch
 
 from data_contracts.tables import check_table
 from tasks.problems import PROBLEMS
+from tasks.problems.problem import Taught
 from tasks.problems.question_answering import Context, best_span, contexts
 from tasks.training.unit_distributions import as_distributions
 
@@ -126,7 +127,7 @@ def decided(table, start, end, *, null=-9.0, thresholds=None):
     logits, answers = PROBLEM.soft_targets(
         table, signals, PROBLEM.answers(table, num_labels=2), order=(0, 1)
     )
-    labels = PROBLEM.decisions(table, signals, logits, answers, thresholds=thresholds or {})
+    labels = PROBLEM.decisions(Taught(table, signals, logits, answers, thresholds or {}))
     return labels.tolist()
 
 
@@ -176,7 +177,7 @@ def test_an_answer_ends_where_its_token_does():
     signals = PROBLEM.signal_table(table, said, answers)
     check_table(signals, PROBLEM.signals_contract)
     logits, _ = PROBLEM.soft_targets(table, signals, answers, order=(0, 1))
-    labels = PROBLEM.decisions(table, signals, logits, answers, thresholds={})
+    labels = PROBLEM.decisions(Taught(table, signals, logits, answers, {}))
     assert labels.tolist() == answers.labels.tolist() == [0, 0, 1, 2, 0, 0, 0]
 
 
