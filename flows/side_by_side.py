@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 # What a student's child needs: imported once, in the process that all children are forked from.
 _PRELOAD = ("tasks.training.fitting", "tasks.modeling.backbones", "tasks.problems")
+# A signal that arrives just before a wait without end begins does not wake it: Python looks at
+# signals between bytecodes, so Ctrl-C would be answered when the next student is done, hours later.
+_POLL_SECONDS = 0.5
 
 
 def expect_children() -> None:
@@ -70,11 +73,13 @@ def run_side_by_side(jobs: list[Job[T]], *, limit: int, on_failure: Callable[[st
             futures = {
                 pool.submit(copy_context().run, job, children.run_stage): job.name for job in jobs
             }
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                if error := future.exception():
-                    failed = futures[future]
-                    raise error
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
+                for future in done:
+                    if error := future.exception():
+                        failed = futures[future]
+                        raise error
         except BaseException:  # Ctrl-C too
             on_failure(failed or next((job for job in jobs if job.given is None), jobs[-1]).name)
             children.stop()
