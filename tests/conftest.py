@@ -22,3 +22,9 @@ def store(tmp_path, monkeypatch):
     """An empty artifact store under a DECANT_HOME of its own."""
     monkeypatch.setenv("DECANT_HOME", str(tmp_path / "home"))
     return ArtifactStore(tmp_path / "home")
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: two processes that take a file at a time end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -18,8 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TRAINING = "tasks/training"
-# Half a second a mutant; one process for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loss_mutants")]
+pytestmark = pytest.mark.slow
 # Without plugins, which take seconds to import.
 OPTIONS = (
     "-x",

@@ -115,7 +115,6 @@ def test_arguments_that_mean_nothing_are_told_with_what_would(decant, arguments,
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("prefect")
 @pytest.mark.timeout(600)
 def test_a_mistake_that_is_met_within_prefect_is_three_lines_too(decant, tiny):
     """A hundred lines of Prefect's own code above the three that help, by default."""

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.scoring import SUMMARY
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("prefect_ray") is None, reason="the extra `ray` is not installed"
 )

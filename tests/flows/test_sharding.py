@@ -21,7 +21,7 @@ from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.slow
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("prefect_ray") is None, reason="the extra `ray` is not installed"
 )

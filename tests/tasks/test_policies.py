@@ -10,7 +10,7 @@ from tasks.policies import redacted_errors
 from tasks.runtime.progress import SilentProgress, StopTraining
 from tasks.runtime.stages import Stage, StageConfig
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.slow
 
 
 class Config(StageConfig):

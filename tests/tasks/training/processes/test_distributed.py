@@ -53,9 +53,6 @@ def results(tmp_path_factory):
     }
 
 
-pytestmark = pytest.mark.xdist_group("ranks")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
 def test_gradients_of_two_ranks_sum_to_those_of_one_process(results, way):

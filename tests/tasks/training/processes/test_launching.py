@@ -47,7 +47,7 @@ def stage(config, inputs, workspace):
     return StageSummary(facts={"ranks": dist.get_world_size()})
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ranks")]
+pytestmark = pytest.mark.slow
 
 
 class Config(BaseModel):
