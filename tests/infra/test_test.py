@@ -34,7 +34,7 @@ def asked(tmp_path):
 def test_all_tests_run_without_the_extra(asked):
     """An install of Ray at every run of the tests, or a word that is taken for a file."""
     (pytest_call,), code = asked("-m", "not slow")
-    assert pytest_call == "-m pytest -n 2 --dist loadgroup -m not slow"
+    assert pytest_call == "-m pytest -n 2 --dist loadfile --no-loadscope-reorder -m not slow"
     assert code == 0
 
 
@@ -45,7 +45,7 @@ def test_tests_on_ray_are_found_and_the_locked_versions_stay(asked):
     assert "-c infra/requirements.lock" in install
     assert install.endswith("-e .[ray]")
     head, *files = pytest_call.split(" tests/")
-    assert head == "-m pytest -n 2 --dist loadgroup -x"
+    assert head == "-m pytest -n 2 --dist loadfile --no-loadscope-reorder -x"
     needing = {
         path.relative_to(ROOT / "tests").as_posix()
         for path in (ROOT / "tests").rglob("test_*.py")
