@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from tasks.corpus.raw_rows import RawBatch
     from tasks.corpus.rows.kind import RowKind, RowRules
 
-VERSION = 4
+VERSION = 5
 
 
 class Config(StageConfig):

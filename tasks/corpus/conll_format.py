@@ -6,10 +6,11 @@
                                         rejects VBZ  B-VP  O
     UNER: words 2, tags 3               CoNLL-2003: words 1, tags last
 
-Cells are parted by tabs where a line has one, else by white space. Columns are numbered from 1, or
-named where the file begins with `# global.columns = ID FORM ...` (CoNLL-U Plus). Lines with a range
-or a decimal as their number (`3-4`, `5.1`: CoNLL-U) repeat other words and are passed over. A
-sentence with a broken line is one broken row; its line is that of its first word.
+Cells are parted by tabs where a line has one, else by ASCII spaces: other white space (U+3000, a
+no-break space) may be a word. Columns are numbered from 1, or named where the file begins with
+`# global.columns = ID FORM ...` (CoNLL-U Plus). Lines with a range or a decimal as their number
+(`3-4`, `5.1`: CoNLL-U) repeat other words and are passed over. A sentence with a broken line is one
+broken row; its line is that of its first word.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tasks.corpus.text_formats import Lines
 
 _NAMES = "# global.columns ="
 _LAST = "last"
+_AT_END = -1
 _REPEATED = re.compile(r"\d+[-.]\d+$")
 
 
@@ -61,7 +63,7 @@ def read_conll(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
             found = ("invalid_utf8", f"byte {error.start + 1} of line {number} is not UTF-8")
         else:
             found = ("oversize_line", f"line {number} is too long") if line is None else None
-        cells = text.split("\t") if "\t" in text else text.split()
+        cells = text.split("\t") if "\t" in text else re.split(" +", text.strip(" "))
         if sentence is None:
             if text.startswith(_NAMES):
                 names = text.removeprefix(_NAMES).split()
@@ -94,7 +96,7 @@ def _is_comment(text: str, cells: list[str], width: int) -> bool:
 
 
 def _positions(path: Path, columns: ColumnMapping, names: list[str]) -> dict[str, int]:
-    """Index of each mapped column in a line; -1 for the last."""
+    """Index of each mapped column in a line; `_AT_END` for the last."""
     positions: dict[str, int] = {}
     for key in ("words", "tags"):
         column = columns.get(key)
@@ -103,7 +105,7 @@ def _positions(path: Path, columns: ColumnMapping, names: list[str]) -> dict[str
         if column.isdecimal() and int(column) > 0:
             positions[key] = int(column) - 1
         elif column == _LAST:
-            positions[key] = -1
+            positions[key] = _AT_END
         elif column in names:
             positions[key] = names.index(column)
         else:
@@ -119,8 +121,10 @@ def _positions(path: Path, columns: ColumnMapping, names: list[str]) -> dict[str
 
 
 def _take(sentence: _Sentence, cells: list[str], positions: dict[str, int], number: int) -> None:
-    needed = max(positions.values()) + 1
-    if len(cells) < max(needed, 1):
+    needed = max(max(positions.values()) + 1, 1)
+    if len(positions) > 1 and _AT_END in positions.values():
+        needed += 1  # the last cell is another than the one named by its number
+    if len(cells) < needed:
         detail = f"line {number} has {len(cells)} cells, {needed} are needed"
         sentence.problem = sentence.problem or ("wrong_column_count", detail)
         return

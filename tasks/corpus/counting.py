@@ -90,11 +90,13 @@ def check_rates(
     for name, entry in counts.items():
         quarantined = entry["quarantined"].items()
         reasons = Counter({reason: n for reason, n in quarantined if reason not in forgiven})
-        allowed = max(int(limit * entry["rows_in"]), 1 if limit else 0)
-        if reasons.total() <= allowed:
+        if reasons.total() <= (1 if limit else 0):
+            continue
+        # Not limit * rows, which is 28.999... for 0.29 of 100; 29 / 100 is the very number 0.29.
+        share = reasons.total() / entry["rows_in"]
+        if share <= limit:
             continue
         top = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(5))
-        share = reasons.total() / entry["rows_in"]
         if not _UNKNOWN.isdisjoint(reasons):
             top += f". Known, by train rows or data.filters.labels: {_some_of(known_labels)}"
         raise ContractViolation(

@@ -60,7 +60,8 @@ def _load(folder: Path) -> Any:
             rule="a source is one split: it has one role",
             remedy=f"name one of them, such as {folder.name}/{next(iter(dataset))}",
         )
-    return dataset
+    # Saved with the format that its user had set: rows would be arrays or tables.
+    return dataset.with_format(None)
 
 
 def _class_names(folder: Path, key: str, column: str, dataset: Any) -> list[str] | None:

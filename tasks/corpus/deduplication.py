@@ -4,7 +4,9 @@ Equal texts are found by a 64-bit hash of language and text (at ten million rows
 share one with probability 3e-6). Near copies, each row against all earlier ones, are found in two
 steps: MinHash bands propose pairs (`rensa`), and the exact Jaccard similarity of their character
 n-grams decides. The bands are chosen so that a pair at the threshold is proposed with a probability
-of at least 0.9999. Leaks, each row against the few evaluation rows, are in `similarity`.
+of at least 0.9999. Rows of two texts are alike if both texts together are and the second alone is:
+most n-grams are a paragraph's, beside which all of its questions would be one. Leaks, each row
+against the few evaluation rows, are in `similarity`.
 
 References: Broder 1997, On the resemblance and containment of documents; Leskovec, Rajaraman,
 Ullman, Mining of Massive Datasets, section 3.4 (banding).
@@ -28,6 +30,9 @@ _NUM_PERMUTATIONS = 128
 _MINHASH_SEED = 1
 _MIN_RECALL = 0.9999
 
+_RowShingles = tuple[frozenset[str], frozenset[str] | None]
+"""Of all that a row is compared by, and of its second text, if it has one."""
+
 
 class DeduplicationConfig(Frozen):
     """Which rows are copies of each other, and which would leak evaluation texts into training."""
@@ -37,7 +42,8 @@ class DeduplicationConfig(Frozen):
         gt=0.5,
         le=1,
         description="drop rows of one role whose character n-grams overlap with an earlier row's "
-        "by at least this Jaccard similarity; not set: only exact copies are dropped",
+        "by at least this Jaccard similarity, and those of its second text (a translation, a "
+        "question) too; not set: only exact copies are dropped",
     )
     leak_threshold: float | None = Field(
         default=0.9,
@@ -111,16 +117,26 @@ class Signed:
     """Texts as their shingles and one key a band: texts with an equal key may be near copies."""
 
     shingles: list[frozenset[str]]
+    second: list[frozenset[str] | None]  # shingles of the second text of each, if it has one
     keys: np.ndarray  # uint64, shape (texts, bands)
 
 
-def sign(texts: Sequence[str], threshold: float) -> Signed:
-    """The MinHash signature of each text, in bands made for Jaccard similarities of `threshold`."""
+def sign(
+    texts: Sequence[str], threshold: float, *, second_texts: Sequence[str | None] | None = None
+) -> Signed:
+    """The MinHash signature of each text, in bands made for Jaccard similarities of `threshold`.
+
+    Args:
+        second_texts: part of each text that is to be as similar by itself; null where none is.
+    """
     sets = [shingles(text) for text in texts]
+    second = [
+        None if text is None else shingles(text) for text in second_texts or [None] * len(texts)
+    ]
     size = _rows_per_band(threshold)
     num_bands = _NUM_PERMUTATIONS // size
     if not sets:
-        return Signed([], np.empty((0, num_bands), np.uint64))
+        return Signed([], [], np.empty((0, num_bands), np.uint64))
     import rensa
 
     minhash: Any = rensa.RMinHash  # type: ignore[attr-defined]  # compiled, without stubs
@@ -131,7 +147,7 @@ def sign(texts: Sequence[str], threshold: float) -> Signed:
     keys = np.broadcast_to(np.arange(num_bands, dtype=np.uint64), bands.shape[:2]).copy()
     for position in range(size):
         keys = mixed(keys + bands[:, :, position])
-    return Signed(sets, keys)
+    return Signed(sets, second, keys)
 
 
 class NearDuplicateIndex:
@@ -146,7 +162,7 @@ class NearDuplicateIndex:
         """An empty index."""
         self._threshold = threshold
         self._buckets: dict[int, list[int]] = defaultdict(list)
-        self._shingles: dict[int, frozenset[str]] = {}
+        self._shingles: dict[int, _RowShingles] = {}
 
     def find_or_add(self, numbers: Sequence[int], texts: Signed) -> list[tuple[int, float] | None]:
         """For each text the most similar earlier one and their similarity, None if below threshold.
@@ -155,25 +171,35 @@ class NearDuplicateIndex:
         the lowest number wins.
         """
         found = []
-        for number, grams, keys in zip(numbers, texts.shingles, texts.keys.tolist(), strict=True):
-            best = self._best(grams, keys)
+        rows = zip(texts.shingles, texts.second, strict=True)
+        for number, row, keys in zip(numbers, rows, texts.keys.tolist(), strict=True):
+            best = self._best(row, keys)
             if best is None:
-                self._insert(number, grams, keys)
+                self._insert(number, row, keys)
             found.append(best)
         return found
 
-    def _insert(self, number: int, grams: frozenset[str], keys: list[int]) -> None:
-        self._shingles[number] = grams
+    def _insert(self, number: int, row: _RowShingles, keys: list[int]) -> None:
+        self._shingles[number] = row
         for key in keys:
             self._buckets[key].append(number)
 
-    def _best(self, grams: frozenset[str], keys: list[int]) -> tuple[int, float] | None:
+    def _best(self, row: _RowShingles, keys: list[int]) -> tuple[int, float] | None:
         candidates = {number for key in keys for number in self._buckets.get(key, ())}
-        scored = [(jaccard(grams, self._shingles[number]), -number) for number in candidates]
+        scored = [(_likeness(row, self._shingles[number]), -number) for number in candidates]
         if not scored:
             return None
         similarity, number = max(scored)
         return (-number, similarity) if similarity >= self._threshold else None
+
+
+def _likeness(row: _RowShingles, other: _RowShingles) -> float:
+    """Jaccard similarity of the rows, or of their second texts where these are less alike."""
+    (grams, second), (other_grams, other_second) = row, other
+    whole = jaccard(grams, other_grams)
+    if second is None or other_second is None:
+        return whole
+    return min(whole, jaccard(second, other_second))
 
 
 def mixed(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Which language tags a language covers: `zh` covers `zh`, `zh-Hant` and the like.
 
+So a row in zh-CN may be read by whoever reads zh: where rows are compared, `primary_subtag` says
+what language they are in.
+
 References: RFC 4647, section 3.3.1 (basic filtering).
 """
 
@@ -12,6 +15,11 @@ import pyarrow as pa
 import pyarrow.compute
 
 pc: Any = pyarrow.compute  # its functions are made at import: a type checker sees none of them
+
+
+def primary_subtag(tag: str) -> str:
+    """The language that a BCP-47 `tag` is of, lower case: zh of zh, zh-CN and ZH-Hant."""
+    return tag.partition("-")[0].lower()
 
 
 def in_language(tags: pa.Array | pa.ChunkedArray, language: str) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
@@ -59,27 +60,34 @@ def normalize(text: str, config: NormalizationConfig) -> tuple[str, Counter[str]
     Returns: the text and how many characters were removed, by kind: control, bidi, zero_width,
         joiner, tag.
     """
-    removed: Counter[str] = Counter()
     if text.isascii() and text.isprintable():
-        return " ".join(text.split()), removed
+        return " ".join(text.split()), Counter()
     if config.repair_encoding:
         from ftfy import fix_encoding
 
         text = fix_encoding(text)
-
-    def remove(match: re.Match[str]) -> str:
-        kind = match.lastgroup or ""
-        if kind == "joiner" and _is_spelling(match):
-            return match[0]
-        removed[kind] += 1
-        return ""
-
     # Before the Unicode form, because a letter and its accent may be joined only then.
-    if _INVISIBLE.search(text):
-        text = _INVISIBLE.sub(remove, text)
+    text, gone = without_invisible(text)
     if not unicodedata.is_normalized(config.unicode_form, text):
         text = unicodedata.normalize(config.unicode_form, text)
-    return " ".join(text.split()), removed
+    return " ".join(text.split()), Counter(gone.values())
+
+
+def without_invisible(text: str) -> tuple[str, dict[int, str]]:
+    """`text` as a reader sees it; place in `text` → kind of each character that is taken out.
+
+    Of a piece of a text this is something else than the piece of it: whether a joiner stays is
+    seen from its neighbours.
+    """
+    gone = {
+        match.start(): match.lastgroup or ""
+        for match in _INVISIBLE.finditer(text)
+        if match.lastgroup != "joiner" or not _is_spelling(match)
+    }
+    if not gone:
+        return text, gone
+    kept = pairwise((-1, *gone, len(text)))
+    return "".join(text[before + 1 : after] for before, after in kept), gone
 
 
 def normalize_label(label: str) -> str:

@@ -38,8 +38,8 @@ _ROWS_A_READER = 65_536
 def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
     """Rows of a Parquet file.
 
-    Raises: SourceError if it is not Parquet, lacks a mapped column, has one of another type, or
-        unfolds into more than a thousand times its size.
+    Raises: SourceError if it is not Parquet, lacks a mapped column, has one twice or of another
+        type, or unfolds into more than a thousand times its size.
     """
     try:
         # Read ahead, a file's columns would stay in memory to its end: 20 bytes a short text.
@@ -102,7 +102,7 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
     if len(schema.names) > MAX_COLUMNS:
         raise _too_large(path, f"{len(schema.names):,} columns")
     for key, column in columns.items():
-        if column not in schema.names:
+        if schema.names.count(column) != 1:
             raise no_column(path, column, schema.names)
         kind = schema.field(column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -37,24 +37,24 @@ class PartWriter:
             return
         texts, labels = rows["text"].to_pylist(), rows["label"].to_pylist()
         parallel_texts = rows["parallel_text"].to_pylist()
+        parallel_languages = [
+            None if parallel is None else source.parallel_language for parallel in parallel_texts
+        ]
         names = [field.name for field in self._kind.fields]
         extra = zip(*(rows[name].to_pylist() for name in names), strict=True)
         more = list(extra) if names else [()] * rows.num_rows
         columns = {
             "example_id": [
-                example_id(role, source.language, text, parallel, name, *others)
-                for text, parallel, name, others in zip(
-                    texts, parallel_texts, labels, more, strict=True
+                example_id(role, source.language, text, parallel, language, name, *others)
+                for text, parallel, language, name, others in zip(
+                    texts, parallel_texts, parallel_languages, labels, more, strict=True
                 )
             ],
             "text": texts,
             "language": [source.language] * rows.num_rows,
             "label": labels,
             "parallel_text": parallel_texts,
-            "parallel_language": [
-                None if parallel is None else source.parallel_language
-                for parallel in parallel_texts
-            ],
+            "parallel_language": parallel_languages,
             "source": [label] * rows.num_rows,
             "line": rows["line"],
             "domain": rows["domain"],
@@ -82,12 +82,19 @@ class PartWriter:
 
 
 def example_id(
-    role: str, language: str, text: str, parallel_text: str | None, label: str | None, *more: Any
+    role: str,
+    language: str,
+    text: str,
+    parallel_text: str | None,
+    parallel_language: str | None,
+    label: str | None,
+    *more: Any,
 ) -> str:
     """The first 128 bits of SHA-256 over what the row is, 32 hex characters.
 
     Args:
         more: what rows of this kind have beyond that, JSON values.
     """
-    content = json.dumps([role, language, text, parallel_text, label, *more], ensure_ascii=False)
+    parallel = None if parallel_text is None else [parallel_language, parallel_text]
+    content = json.dumps([role, language, text, parallel, label, *more], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -39,7 +39,11 @@ REASONS: dict[str, tuple[int, str]] = {
     "ambiguous_parallel": (1, "two texts in the parallel language with the row's key"),
     "missing_label": (1, "no label, in a role that needs one"),
     "invalid_label": (1, "a label longer than 256 characters or with invisible ones"),
-    "unknown_label": (1, "a label that is not in filters.labels, or that no train row has"),
+    "unknown_label": (
+        1,
+        "a label that is not in filters.labels, that no train row has, or that is neither a name "
+        "nor a number of label_names",
+    ),
     "missing_question": (1, "no question is asked of the context"),
     "malformed_answers": (1, "answers that are not records of text and answer_start"),
     "answer_not_found": (1, "an answer that is not where it should be, and not once elsewhere"),
@@ -47,7 +51,8 @@ REASONS: dict[str, tuple[int, str]] = {
     "tags_length_mismatch": (1, "more or fewer tags than words"),
     "unknown_tag": (
         1,
-        "a tag that is not O, B-X or I-X, or of a type not in filters.labels or in no train row",
+        "a tag that is not O, B-X or I-X, of a type not in filters.labels or in no train row, or "
+        "neither a name nor a number of label_names",
     ),
     "malformed_spans": (1, "spans that are not records of start, end and label"),
     "span_out_of_bounds": (1, "a span that does not lie inside its text, or is empty"),

@@ -4,8 +4,9 @@
 
 Rows are numbers here (see `tasks.corpus.ledger`; texts stay on disk), in the order of the sources,
 so an earlier source wins over a later one. The evaluation stays clean: where a training row meets
-an evaluation row, the training row goes. In memory are 16 bytes an evaluation row for exact
-leaks, and its n-grams (about 700 bytes a short text) for near ones.
+an evaluation row, the training row goes. Rows are compared within a language, whatever its region
+or script: zh-CN with zh. In memory are 16 bytes an evaluation row for exact leaks, and its n-grams
+(about 700 bytes a short text) for near ones.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tasks.corpus.deduplication import (
     mixed,
     sign,
 )
+from tasks.corpus.languages import primary_subtag
 from tasks.corpus.ledger import ADAPT, EVAL, ROLES, TRAIN, TRANSFER, VALID, Ledger, Verdicts
 from tasks.corpus.ngrams import grams_of
 from tasks.corpus.raw_rows import BATCH_ROWS
@@ -189,10 +191,13 @@ def _among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _near_copies(
     rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: TextReader
 ) -> None:
-    """Each row against the earlier ones of its role and language; keeps about 5 kB a row."""
+    """Each row against the earlier ones of its role and language.
+
+    Keeps about 5 kB a short row, and a third more of rows with two texts.
+    """
     indexes: dict[tuple[int, str], NearDuplicateIndex] = {}
     for piece in read_texts():
-        # A pair is a near copy only if both of its sides together are.
+        language = primary_subtag(piece.language)
         joined = [
             f"{text} {parallel or ''}"
             for text, parallel in zip(piece.texts, piece.parallel_texts, strict=True)
@@ -200,10 +205,14 @@ def _near_copies(
         span = slice(piece.start, piece.start + len(joined))
         kept, roles = verdicts.kept(span), rows.role[span]
         for role in np.unique(roles[kept]).tolist():
-            index = indexes.setdefault((role, piece.language), NearDuplicateIndex(threshold))
-            places = np.flatnonzero(kept & (roles == role))
-            numbers = piece.start + places
-            signed = sign([joined[place] for place in places.tolist()], threshold)
+            index = indexes.setdefault((role, language), NearDuplicateIndex(threshold))
+            places = np.flatnonzero(kept & (roles == role)).tolist()
+            numbers = piece.start + np.array(places)
+            signed = sign(
+                [joined[place] for place in places],
+                threshold,
+                second_texts=[piece.parallel_texts[place] for place in places],
+            )
             found = index.find_or_add(numbers.tolist(), signed)
             verdicts.put(numbers[[match is not None for match in found]], "copy_near")
 
@@ -263,17 +272,18 @@ def _near(
 def _sides(
     piece: Piece, rows: Ledger, verdicts: Verdicts, roles: Sequence[int]
 ) -> Iterator[tuple[str, np.ndarray, list[str]]]:
-    """(language, row numbers, texts) of the kept rows in `roles`, for either side of a piece."""
+    """(primary subtag, row numbers, texts) of the kept rows in `roles`, either side of a piece."""
     span = slice(piece.start, piece.start + len(piece.texts))
     places = np.flatnonzero(verdicts.kept(span) & np.isin(rows.role[span], roles))
     if not len(places):
         return
-    yield piece.language, piece.start + places, [piece.texts[place] for place in places.tolist()]
+    texts = [piece.texts[place] for place in places.tolist()]
+    yield primary_subtag(piece.language), piece.start + places, texts
     parallel = [(place, piece.parallel_texts[place]) for place in places.tolist()]
     second = [(place, text) for place, text in parallel if text is not None]
     if second and piece.parallel_language is not None:
         numbers = piece.start + np.array([place for place, _ in second])
-        yield piece.parallel_language, numbers, [text for _, text in second]
+        yield primary_subtag(piece.parallel_language), numbers, [text for _, text in second]
 
 
 def _unknown_labels(rows: Ledger, verdicts: Verdicts) -> None:

@@ -87,12 +87,14 @@ class FileSource(Frozen):
         default=None,
         min_length=1,
         description="multilabel_classification: what stands between the names in columns.label, "
-        "such as ;",
+        "such as ;. An empty cell says that no class holds, in the role transfer that nobody has "
+        "looked",
     )
     label_names: tuple[str, ...] = Field(
         default=(),
         max_length=65_536,
-        description="names of the classes or tags 0, 1, 2, ..., where the file has numbers",
+        description="names of the classes or tags 0, 1, 2, ..., where the file has numbers; a "
+        "class -1 is no label, and a row with anything else is set aside",
     )
 
     @model_validator(mode="after")

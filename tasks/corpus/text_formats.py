@@ -21,13 +21,18 @@ from tasks.corpus.raw_rows import BATCH_ROWS, MAX_COLUMNS, ColumnMapping, RawBat
 MAX_LINE_BYTES = 4 << 20
 # A quoted cell may span lines; a quote that never ends must not swallow the rest of the file.
 _MAX_LINES_PER_RECORD = 64
+_KEPT = frozenset({"text", "label"})
 
 
 def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Iterator[RawBatch]:
     """Rows of a CSV (`,`) or TSV (tab) file with a header, quoted as RFC 4180 says.
 
     A quote that does not end costs its own line only. In TSV, where many writers do not quote at
-    all, a line whose quotes do not add up is read literally.
+    all, a line whose quotes do not add up is read literally, unless lines after it complete a
+    record of which at most one line is a row by itself:
+
+        a<tab>"one          a record of two lines       a<tab>"one          two rows, with quotes
+        two"                whose text is one, two      b<tab>two"
 
     Raises: SourceError if the header lacks a mapped column, or the file is not UTF-8 text.
     """
@@ -40,9 +45,10 @@ def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Ite
     for number, line in lines:
         cells = _record(lines, number, line, delimiter, len(header), batch)
         if cells is not None:
-            # CSV has no null: an empty label or parallel cell means that there is none.
+            # CSV has no null: an empty cell means that there is none. What it means for a label
+            # the kind of row knows: no class, or that of several classes none holds.
             row = {key: cells[position] for key, position in positions.items()}
-            batch.add(number, {key: v if key == "text" else v or None for key, v in row.items()})
+            batch.add(number, {key: v if key in _KEPT else v or None for key, v in row.items()})
         if batch.num_rows >= BATCH_ROWS:
             yield batch
             batch = RawBatch()
@@ -61,10 +67,10 @@ def _record(
         cells = text.split(delimiter)
     else:
         cells = _parsed(text, delimiter)
-        if cells is None and delimiter == "\t":
-            cells = text.split(delimiter)
         if cells is None:
             cells = _spanning(lines, text, delimiter, width)
+        if cells is None and delimiter == "\t":
+            cells = text.split(delimiter)
         if cells is None:
             batch.reject(number, "broken_quotes", "quotes do not close where a cell ends", text)
             return None
@@ -84,8 +90,11 @@ def _parsed(text: str, delimiter: str) -> list[str] | None:
 
 
 def _spanning(lines: Lines, text: str, delimiter: str, width: int) -> list[str] | None:
-    """The record if following lines complete it to exactly `width` cells; they are then used up."""
-    joined = text
+    """The record if following lines complete it to exactly `width` cells; they are then used up.
+
+    None also where two lines of a TSV are rows by themselves: their writer did not quote.
+    """
+    joined, num_rows = text, text.count(delimiter) + 1 == width
     for count in range(1, _MAX_LINES_PER_RECORD):
         following = lines.peek(count)
         if following is None or len(joined) > MAX_LINE_BYTES:
@@ -95,6 +104,9 @@ def _spanning(lines: Lines, text: str, delimiter: str, width: int) -> list[str] 
         except UnicodeDecodeError:
             return None
         joined += "\n" + piece
+        num_rows += piece.count(delimiter) + 1 == width
+        if delimiter == "\t" and num_rows > 1:
+            return None
         if '"' in piece:
             cells = _parsed(joined, delimiter)
             if cells is not None:

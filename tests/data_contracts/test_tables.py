@@ -203,7 +203,7 @@ def test_allowed_values_are_enforced_and_named(tmp_path, monkeypatch):
     [
         ("apiVersion: v3.1.0", "apiVersion: v2.2.2"),
         ("physicalType: int64", "physicalType: uint7"),
-        ("version: 1.1.0", "version: '1.1'"),
+        ("version: 1.1.1", "version: '1.1'"),
         ("{minimum: 1}", "{multipleOf: 2}"),
         ("kind: DataContract", "kind: DataContract\nsurprise: 1"),
     ],

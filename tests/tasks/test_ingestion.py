@@ -17,6 +17,7 @@ from tests.tasks.small_corpus import (
     config_of,
     counts_of,
     ingest,
+    quarantine_of,
     rows_of,
     source_of,
     text_of,
@@ -85,6 +86,42 @@ def test_copies_are_dropped_and_counted_near_copies_on_request(sources, store, t
     config = {"near_duplicate_threshold": 0.95}
     entry = counts_of(ingest(sources, store, deduplication=config))["sources"]["train"]
     assert entry["deduplicated"] == {"exact": 2, "near": 1}
+
+
+@pytest.mark.parametrize("side", ["text", "parallel_text"])
+def test_a_test_text_leaks_whatever_its_region(sources, store, tmp_path, side):
+    """Rows of the zh test were in a file of zh-CN, as they are or with other commas, and learnt."""
+    tested = [f"{chinese_of(n)}，{chinese_of(n + 900)}" for n in range(3000, 3040)]
+    path = write_csv(tmp_path / "test.csv", [(text, "open") for text in tested])
+    seen = [text if n % 2 else text.replace("，", "；") for n, text in enumerate(tested)]
+    rows = [{"zh": text, "en": text_of(20_000 + n)} for n, text in enumerate(seen)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "regional.jsonl").write_text(lines, encoding="utf-8")
+    own, second = ("zh", "en") if side == "text" else ("en", "zh")
+    tags = {"zh": "zh-CN", "en": "en-GB"}
+    regional = source_of("regional", tmp_path / "regional.jsonl", "transfer", tags[own],
+                         parallel_language=tags[second],
+                         columns={"text": own, "parallel_text": second})  # fmt: skip
+    test = source_of("zh-test", path, "test", "zh")
+    artifact = ingest([*sources[:3], test, regional], store, max_quarantine_rate=1)
+    assert Counter(row["reason"] for row in quarantine_of(artifact)) == {
+        "leak_exact": 20, "leak_near": 20,
+    }  # fmt: skip
+    assert {row["source"] for row in rows_of(artifact, "transfer")} == {"pairs"}
+
+
+def test_copies_and_contradictions_are_found_whatever_the_region(sources, store, tmp_path):
+    """A text in en and en-GB weighed twice, and taught two classes."""
+    first, second, third = rows_of(ingest(sources, store), "train")[:3]
+    other = next(verb for verb in VERBS if verb != third["label"])
+    rows = [(first["text"], first["label"]), (second["text"] + "!", second["label"]),
+            (third["text"], other)]  # fmt: skip
+    british = source_of("british", write_csv(tmp_path / "gb.csv", rows), "train", "en-GB")
+    near = {"near_duplicate_threshold": 0.95}
+    artifact = ingest([*sources, british], store, deduplication=near, max_quarantine_rate=1)
+    assert counts_of(artifact)["sources"]["british"]["deduplicated"] == {"exact": 1, "near": 1}
+    aside = [(row["source"], row["reason"]) for row in quarantine_of(artifact)]
+    assert sorted(aside) == [("british", "contradiction"), ("train", "contradiction")]
 
 
 def test_classes_are_joined_by_name_whatever_their_numbers(sources, store, tmp_path):

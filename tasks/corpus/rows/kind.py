@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ from data_contracts.errors import ContractViolation
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
+from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import (
     NormalizationConfig,
     has_invisible,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute
 
 MAX_LABEL_CHARACTERS = 256
+_WHOLE_NUMBER = re.compile(r"(\d{1,18})(?:\.0*)?")
+_NO_LABEL = frozenset({"-1", "-1.0"})
 COMMON_FIELDS = (
     pa.field("line", pa.int64()),
     pa.field("text", pa.string()),
@@ -215,8 +220,11 @@ def question_limit(reading: Reading) -> int:
 
 
 def text_hash(language: str, *texts: str) -> int:
-    """64 bits of BLAKE2b over language and texts: what "the same text" means here."""
-    content = "\x1f".join((language, *texts))
+    """64 bits of BLAKE2b over language and texts: what "the same text" means here.
+
+    A text in zh-CN is the same text in zh, whose readers read both.
+    """
+    content = "\x1f".join((primary_subtag(language), *texts))
     digest = hashlib.blake2b(content.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
@@ -267,12 +275,30 @@ def check_parallel(text: str, rules: RowRules, *, what: str = "parallel text") -
 
 
 def class_name(raw: str | int, rules: RowRules, *, unknown: str = "unknown_label") -> str:
-    """The name of a class as files have it: a name, or a number of `label_names`."""
-    if rules.label_names and (number := str(raw)).isdecimal():
-        if int(number) >= len(rules.label_names):
-            raise UnfitError(unknown, f"number {number} of {len(rules.label_names)} names")
-        return normalize_label(rules.label_names[int(number)])
-    return normalize_label(str(raw))
+    """The name of a class as files have it: a name, or a number of `label_names`.
+
+    Where they are given, 1.0 is 1, as pandas writes a column in which a number is missing.
+
+    Raises: UnfitError if there are `label_names` and it is neither; an empty name passes.
+    """
+    name, names = normalize_label(str(raw)), rules.label_names
+    if not names or not name:
+        return name
+    if not name.isdecimal() and name in _normalized_names(names):
+        return name
+    number = _WHOLE_NUMBER.fullmatch(name)
+    if number is None or int(number[1]) >= len(names):
+        raise UnfitError(
+            unknown,
+            f"{name[:64]!r} is neither a number from 0 to {len(names) - 1} nor one of "
+            f"{len(names)} names",
+        )
+    return normalize_label(names[int(number[1])])
+
+
+@lru_cache(maxsize=16)
+def _normalized_names(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(normalize_label, names))
 
 
 def check_name(name: str, rules: RowRules, *, unknown: str = "unknown_label") -> None:
@@ -286,7 +312,12 @@ def check_name(name: str, rules: RowRules, *, unknown: str = "unknown_label") ->
 
 
 def prepared_label(raw: str | None, rules: RowRules) -> str | None:
-    """The checked name of a row's class, None if it has and needs none."""
+    """The checked name of a row's class, None if it has and needs none.
+
+    With `label_names`, -1 is none: that is how `datasets` says so.
+    """
+    if rules.label_names and raw is not None and raw.strip() in _NO_LABEL:
+        raw = None
     label = class_name(raw, rules) if raw is not None else None
     if label:
         check_name(label, rules)

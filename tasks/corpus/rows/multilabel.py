@@ -78,9 +78,15 @@ class MultilabelRows(RowKind):
 
 
 def _labels(row: RawRow, rules: RowRules) -> list[str] | None:
-    """The names of the row's classes, sorted, each once; None if nobody has looked."""
+    """The names of the row's classes, sorted, each once; None if nobody has looked.
+
+    A text cell without names says that no class holds where rows are labelled, else nothing.
+    """
     if rules.label_separator is not None:
-        raw = None if row.label is None else row.label.split(rules.label_separator)
+        text = row.label
+        if text is not None and not text.strip() and not rules.needs_label:
+            text = None
+        raw = None if text is None else text.split(rules.label_separator)
     else:
         cell = row.others.get("labels")
         raw = None if cell is None else as_list(cell)

@@ -7,8 +7,8 @@ Files say which stretches in two ways, and both become character spans:
 
 Words are joined by one space; in languages written without (Chinese, Japanese, Thai, ...) by none,
 but where two words of letters meet of which one is longer than a letter (The | Bellagio | Group
-inside Chinese). Normalising may change lengths, so every word, and every stretch between the bounds
-of spans, is normalised by itself: the bounds stay where they were meant.
+inside Chinese). Normalising may change lengths: every word is normalised by itself, and the bounds
+of spans move along with the text (`tasks.corpus.stretches`), so they stay where they were meant.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -146,9 +146,8 @@ def make_steps(
         first: number of the first of them in the run.
         share: which of a step's rows this process reads.
     """
-    waiting, numbers = iter(steps), count(first)
-    while block := list(islice(waiting, 1)):
-        block += islice(waiting, _ROWS_AT_ONCE // len(block[0]))
+    numbers = count(first)
+    for block in _blocks(steps):
         shares = [share(rows) for rows in block]
         texts: Sequence[Texts | None] = [None] * len(block)
         if layout.kind == "padded" and _are_texts_alone(examples) and all(map(len, shares)):
@@ -163,6 +162,20 @@ def make_steps(
                 share=mine,
                 texts=padded,
             )
+
+
+def _blocks(steps: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Steps in order, as many together as first reach `_ROWS_AT_ONCE` rows: they vary in size."""
+    block: list[np.ndarray] = []
+    num_rows = 0
+    for rows in steps:
+        block.append(rows)
+        num_rows += len(rows)
+        if num_rows >= _ROWS_AT_ONCE:
+            yield block
+            block, num_rows = [], 0
+    if block:
+        yield block
 
 
 def _are_texts_alone(examples: Rows) -> bool:

@@ -1,9 +1,16 @@
 """CoNLL files as they are found: CoNLL-2003, UNER, CoNLL-U Plus, and broken ones."""
 
+from collections import Counter
+
 import pytest
 from pydantic import ValidationError
 
 from data_contracts.errors import SourceError
+from tasks.corpus.filtering import FilterConfig
+from tasks.corpus.normalization import NormalizationConfig
+from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.rows.kind import RowRules
+from tasks.corpus.rows.spans import SpanRows
 from tasks.corpus.sources import FileSource, read_rows, source_files
 
 
@@ -86,3 +93,45 @@ def test_words_with_a_hash_are_words_from_the_first_line_on(tmp_path):
     )
     rows, _ = read(tmp_path / "f.tsv", comments + "Ja\tO\n")
     assert rows == [(6, ["Ja"], ["O"])]
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\u00a0", "\u2003"])
+@pytest.mark.parametrize("parted", [" ", "\t"])
+def test_a_word_of_white_space_stays_with_its_tag(tmp_path, space, parted):
+    """Its tag O became a word, and its sentence read 我O在北京 in training."""
+    lines = [("我", "O"), (space, "O"), ("在", "O"), ("北京", "B-LOC")]
+    text = "".join(f"{parted.join(line)}\n" for line in lines)
+    rows, rejected = read(tmp_path / "g.txt", text)
+    assert (rows, rejected) == ([(1, [w for w, _ in lines], [t for _, t in lines])], [])
+    rules = RowRules(
+        problem="token_classification",
+        source="made",
+        language="zh",
+        parallel_language=None,
+        needs_label=True,
+        normalization=NormalizationConfig(),
+        filters=FilterConfig(check_language=False),
+        keep_quarantined_text=False,
+    )
+    ((_, words, tags),) = rows
+    row = RawRow(" ".join(words), None, None, {"words": words, "tags": tags})
+    prepared = SpanRows().prepare(row, rules, Counter())
+    assert (prepared.text, prepared.extra) == ("我在北京", ([2], [4], ["LOC"]))
+
+
+def test_spaces_may_be_many_and_stand_in_front(tmp_path):
+    """Files with aligned columns had empty cells between their words and tags."""
+    rows, rejected = read(tmp_path / "h.txt", "  Anna   NNP  B-PER  \n  in     IN   O\r\n")
+    assert (rows, rejected) == ([(1, ["Anna", "in"], ["B-PER", "O"])], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "tags"),
+    [("O", "1", "last"), ("1 O", "2", "last"), ("O", "last", "1")],
+)
+def test_one_cell_is_not_a_word_and_its_tag(tmp_path, line, words, tags):
+    """A line that had lost its word: the tag was read as both."""
+    text = f"1 a O\n{line}\n\n2 b O\n"
+    rows, rejected = read(tmp_path / "i.txt", text, words=words, tags=tags)
+    assert rejected == [(1, "wrong_column_count")]
+    assert [row[0] for row in rows] == [4]

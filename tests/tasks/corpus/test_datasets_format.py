@@ -74,3 +74,12 @@ def test_mistakes_are_told_in_words(tmp_path):
     (tmp_path / "empty" / "notes.txt").write_text("x")
     with pytest.raises(SourceError, match="no data set saved by"):
         read(source(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "arrow", "pandas"])
+def test_the_format_that_a_data_set_was_saved_under_changes_nothing(tmp_path, kind):
+    """Every row was set aside, as numpy.int64 is no label, or a traceback told of tables."""
+    dataset, folder = saved(tmp_path / "set", TEXTS[:2], (0, -1))
+    dataset.with_format(kind, columns=["intent"]).save_to_disk(folder)
+    (batch,) = read(source(folder))
+    assert (batch.texts, batch.labels, batch.rejected) == (TEXTS[:2], ["on", None], [])

@@ -1,11 +1,13 @@
 """Copies, contradictions and near-duplicates, against naive loops."""
 
 import numpy as np
+import pytest
 
 from tasks.corpus.deduplication import (
     NearDuplicateIndex,
     contradictions,
     copies,
+    jaccard,
     shingles,
     sign,
 )
@@ -55,3 +57,24 @@ def test_the_first_of_a_group_stays():
     assert found[1] is not None
     assert found[1][0] == 5
     assert found[2] is None
+
+
+@pytest.mark.parametrize(
+    ("second_texts", "near"),
+    [
+        (["Where was he born?", "When did he leave?"], False),
+        (["Where was he born?", "where was he, born"], True),
+        ([None, None], True),
+        ([None, "When did he leave?"], True),  # all texts together decide
+    ],
+)
+def test_rows_of_two_texts_are_near_only_if_the_second_ones_are(second_texts, near):
+    """Of five questions of a paragraph one was kept: most n-grams are the paragraph's."""
+    rng = np.random.default_rng(3)
+    paragraph = "".join(rng.choice(list("abcdefghijklmnopqrstuvw "), 900))
+    texts = [f"{paragraph} {second or ''}" for second in second_texts]
+    assert jaccard(*map(shingles, texts)) > 0.95
+    signed = sign(texts, 0.9, second_texts=second_texts)
+    first, second = NearDuplicateIndex(0.9).find_or_add([0, 1], signed)
+    assert first is None
+    assert (second is not None) == near

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tasks.corpus.languages import in_any_language, in_language
+from tasks.corpus.languages import in_any_language, in_language, primary_subtag
 
 
 def test_a_language_covers_its_more_precise_tags_only():
@@ -13,3 +13,9 @@ def test_a_language_covers_its_more_precise_tags_only():
     assert in_any_language(tags, ["en", "zh-hk"]).to_pylist() == [
         False, False, True, False, True, None,
     ]  # fmt: skip
+
+
+def test_a_tag_is_of_one_language_whatever_follows():
+    """Copies of a test passed as texts of another language, for a region in their tag."""
+    tags = ["zh", "zh-CN", "ZH-Hant-TW", "zha"]
+    assert [primary_subtag(tag) for tag in tags] == ["zh", "zh", "zh", "zha"]

@@ -270,6 +270,19 @@ def test_another_separator_is_told_as_such(tmp_path):
     assert good == {2: ("hello;on", None)}
 
 
+@pytest.mark.parametrize("format_", ["csv", "parquet"])
+def test_a_column_that_is_there_twice_is_told(tmp_path, format_):
+    """`KeyError: 'Column text does not exist in schema'` of a column that is, twice."""
+    path = tmp_path / f"rows.{format_}"
+    if format_ == "csv":
+        path.write_text("text,label,text\nhello,a,bye\n")
+    else:
+        columns = [pa.array(["hello"]), pa.array(["a"]), pa.array(["bye"])]
+        pq.write_table(pa.Table.from_arrays(columns, ["text", "label", "text"]), path)
+    with pytest.raises(SourceError, match="has the column 'text' 2 times"):
+        _read(path, format_)
+
+
 def test_parquet_of_the_wrong_type_names_the_type(tmp_path):
     """Numbers were classified as if they were sentences."""
     path = tmp_path / "rows.parquet"

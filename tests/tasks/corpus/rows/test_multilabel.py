@@ -90,3 +90,26 @@ def test_names_in_one_text_need_a_separator(ingest, write_rows):
         ingest(PROBLEM, [source])
     with pytest.raises(ValidationError, match="one label a text"):
         ingest("text_classification", [{**source, "label_separator": ";"}])
+
+
+def test_an_empty_cell_says_that_no_class_holds_where_rows_are_labelled(sources, ingest, tmp_path):
+    """Every row without a class was set aside: the model never saw that there may be none."""
+    (tmp_path / "more.csv").write_text(
+        "text,topics\nNothing of note happened,\nThe cup was won at last,sport/football\n"
+    )
+    (tmp_path / "pool.tsv").write_text(
+        "text\ttopics\n无事发生的一天\t\n旅行的一天\ttravel; politics\n", encoding="utf-8"
+    )
+    given = {"columns": {"text": "text", "label": "topics"}, "label_separator": ";"}
+    more = {"name": "more", "format": "csv", "role": "train", "language": "en", **given}
+    pool = {"name": "marked", "format": "tsv", "role": "transfer", "language": "zh", **given}
+    more["uri"], pool["uri"] = str(tmp_path / "more.csv"), str(tmp_path / "pool.tsv")
+    corpus = ingest(PROBLEM, [*sources, more, pool], deduplication={"leak_threshold": None})
+    found = {row["text"]: row["labels"] for role in ("train", "transfer") for row in
+             corpus.rows(role) if row["source"] in ("more", "marked")}  # fmt: skip
+    assert found == {
+        "Nothing of note happened": [],
+        "The cup was won at last": ["sport/football"],
+        "无事发生的一天": None,
+        "旅行的一天": ["politics", "travel"],
+    }

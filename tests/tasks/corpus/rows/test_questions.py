@@ -1,7 +1,16 @@
 """Questions, contexts and answers from files to windows."""
 
+import random
+from collections import Counter
+
 import pytest
 from pydantic import ValidationError
+
+from tasks.corpus.filtering import FilterConfig
+from tasks.corpus.normalization import NormalizationConfig
+from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.rows import ROW_KINDS
+from tasks.corpus.rows.kind import RowRules
 
 PROBLEM = "question_answering"
 COLUMNS = {"text": "context", "question": "question", "answers": "answers"}
@@ -132,3 +141,49 @@ def test_a_question_is_needed(ingest, write_rows):
     columns = {"text": "context", "answers": "answers"}
     with pytest.raises(ValidationError, match=r"needs columns\.question"):
         ingest(PROBLEM, [write_rows("a", [english(1)], "train", "en", columns)])
+
+
+def test_questions_of_a_paragraph_have_one_text():
+    """A ZWNJ beside an answer was lost: test paragraphs came back in training, spelt otherwise."""
+    paragraph = "کتاب\u200cها در خانه\u200cی ایران\u200cخودرو است"
+    rules = RowRules(
+        problem=PROBLEM, source="made", language="fa", parallel_language=None, needs_label=True,
+        normalization=NormalizationConfig(), filters=FilterConfig(), keep_quarantined_text=False,
+    )  # fmt: skip
+    found = []
+    for answer in ("کتاب", "ها", "ایران", "خودرو", "است"):
+        answers = [{"text": answer, "answer_start": paragraph.index(answer)}]
+        row = RawRow(paragraph, None, None, {"question": "کجا؟", "answers": answers})
+        found.append(ROW_KINDS[PROBLEM].prepare(row, rules, Counter()))
+        assert found[-1].extra[2] == [answer]
+    assert {row.text for row in found} == {paragraph}
+    assert len({row.text_hash for row in found}) == 1
+
+
+def test_questions_of_a_paragraph_are_no_near_copies(sources, ingest, write_rows):
+    """Of five questions of each paragraph one was kept, for a paragraph is longer than they are."""
+    rng = random.Random(5)
+    trained, validated = (
+        " ".join("".join(rng.choices("abcdefghijklmnoprstuvw", k=6)) + "." for _ in range(150))
+        for _ in range(2)
+    )
+    asked = ("What moved?", "Where was it first?", "When did Oslo have it?", "Who came, and why?",
+             "How often was it in Lima?", "Who came and why?")  # fmt: skip
+
+    def rows(name, role, context, questions):
+        given = [{"context": context, "question": one, "answers": []} for one in questions]
+        return write_rows(name, given, role, "en", COLUMNS)
+
+    more = [
+        rows("fair", "train", trained, asked),
+        rows("fair-dev", "validation", validated, asked[:2]),
+        rows("again", "train", validated.replace(".", ","), ["Which city?"]),
+    ]
+    rules = {"near_duplicate_threshold": 0.9}
+    # Words of random letters, so that no n-gram comes twice, are in no language.
+    filters = {"check_language": False}
+    corpus = ingest(PROBLEM, [*sources, *more], deduplication=rules, filters=filters)
+    kept = [row["question"] for row in corpus.rows("train") if row["source"] == "fair"]
+    assert kept == list(asked[:5])
+    # Whatever is asked of it, a paragraph that is validated on leaks.
+    assert [row for row in corpus.quarantined() if row[0] == "again"] == [("again", 1, "leak_near")]

@@ -164,6 +164,17 @@ def test_numbers_are_read_by_their_names():
     names = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
     others = {"words": ["Anna", "in", "Tel", "Aviv"], "tags": [1, 0, 3, 4]}
     assert prepared(others, label_names=names)[1] == [("Anna", "PER"), ("Tel Aviv", "LOC")]
+    floats = {**others, "tags": ["1.0", "0.0", "3.0", "4.0"]}
+    assert prepared(floats, label_names=names)[1] == [("Anna", "PER"), ("Tel Aviv", "LOC")]
+
+
+@pytest.mark.parametrize("tag", [-1, -100, 5, "B-ORG"])
+def test_a_tag_that_is_no_name_and_no_number_costs_its_row(tag):
+    """-1 for a word that nobody looked at: it was outside of every span, or a type of its own."""
+    names = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    with pytest.raises(UnfitError) as unfit:
+        prepared({"words": ["Anna", "in"], "tags": [1, tag]}, label_names=names)
+    assert unfit.value.reason == "unknown_tag"
 
 
 def test_repairs_are_counted_and_unlabelled_rows_may_pass():

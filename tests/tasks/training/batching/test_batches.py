@@ -6,6 +6,7 @@ import pytest
 from tasks.training.batching.batches import epoch_order, make_step, make_steps, num_steps
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.layouts import Layout
+from tasks.training.batching.passes import pad_steps
 from tasks.training.batching.ragged import RaggedIds
 
 
@@ -91,3 +92,24 @@ def test_steps_are_numbered_as_in_the_whole_run_and_rows_are_asked_by_number():
         first=7,
     )
     assert [step.number for step in steps] == asked == [7, 8]
+
+
+def test_a_small_step_in_front_does_not_bring_thousands_with_it(monkeypatch):
+    """An epoch's last step of one row is visited first: 25,600 rows were padded at once."""
+    offsets = np.arange(25_602)
+    ids = RaggedIds(np.zeros(25_601, dtype=np.uint16), offsets)
+    examples = Examples(None, ids, np.zeros(25_601, dtype=np.int64), None, ("a",))
+    steps = np.split(np.arange(25_601), range(1, 25_601, 256))
+    assert [len(rows) for rows in steps] == [1, *[256] * 100]
+    rows_at_once = []
+
+    def counted(input_ids, shares, **fields):
+        rows_at_once.append(sum(map(len, shares)))
+        return pad_steps(input_ids, shares, **fields)
+
+    monkeypatch.setattr("tasks.training.batching.batches.pad_steps", counted)
+    made = list(make_steps(examples, steps, layout=Layout("padded", 0), pad_token_id=0))
+    assert [len(step.rows) for step in made] == [1, *[256] * 100]
+    assert sum(rows_at_once) == 25_601
+    assert max(rows_at_once) <= 2048 + 256
+    assert len(rows_at_once) <= 13  # still some thousand at once
