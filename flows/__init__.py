@@ -13,7 +13,9 @@ recipe_sections.py  sections of an encoder's recipe
 recipe_text.py   a recipe that extends another; recipe_fields.py: what fields there are
 problem_fit.py   which fields a problem can use; layer_fit.py: which layers can be compared;
                  seq2seq_fit.py: the same for models that write texts
-companion_fit.py which names loss terms may have beside companions
+companion_fit.py which names loss terms may have beside companions; adversary_fit.py: which
+                 adversaries have something to tell apart
+trainable_fit.py which layers can be trained; adaptation_fit.py: text that encoders read on in
 several_teachers.py  teachers beside the first; mutual_steps.py: students that teach one another
 side_by_side.py  small students in child processes, several at once
 sharding.py      shards as Prefect tasks, in processes or on Ray

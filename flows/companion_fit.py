@@ -6,6 +6,7 @@ distillation.terms   student.matching   student.adversary   student.ema   mutual
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,30 +14,36 @@ if TYPE_CHECKING:
 
 
 def check_names_of_terms(recipe: Recipe) -> None:
-    """Refuse a term that is reported under the name of a companion, or of mutual learning.
+    """Refuse a term that is reported under the name of another, or of what is beside it.
 
     Raises: ValueError saying which, and to give the term another name.
     """
-    taken = _names_beside(recipe)
-    for number, term in enumerate(recipe.distillation.terms):
-        if term.title in taken:
+    taken: dict[str, str] = {}
+    for title, place in _reported(recipe):
+        if title in taken:
             raise ValueError(
-                f"distillation.terms.{number} is reported as {term.title}, and so is "
-                f"{taken[term.title]}: figures loss_{term.title}, weight_{term.title} and "
-                f"share_{term.title} tell of one term each, so give the term another name"
+                f"{place} is reported as {title}, and so is {taken[title]}: figures loss_{title}, "
+                f"weight_{title} and share_{title} tell of one term each, so give the term another "
+                "name"
             )
+        taken[title] = place
 
 
-def _names_beside(recipe: Recipe) -> dict[str, str]:
-    """What is reported beside the terms, by name, and the section that asks for it."""
-    student = recipe.student
-    found = {term.title: f"student.matching.{k}" for k, term in enumerate(student.matching)}
+def _reported(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What is reported, and the part of the recipe that asks for it; what can be named comes last.
+
+    Terms of `distillation` have been compared with one another.
+    """
+    student, distillation = recipe.student, recipe.distillation
     sections = {
         "student.adversary": ("adversary", student.adversary),
         "student.ema": ("ema", student.ema),
         "mutual": ("mutual", recipe.mutual),
     }
-    for section, (name, given) in sections.items():
-        if given is not None:
-            found[name] = section
-    return found
+    yield from ((name, section) for section, (name, given) in sections.items() if given is not None)
+    if not distillation.terms:  # the short form, whose terms have names of their own
+        yield from ((term.title, "distillation") for term in distillation.objective.loss_terms)
+    yield from ((term.title, f"student.matching.{k}") for k, term in enumerate(student.matching))
+    yield from (
+        (term.title, f"distillation.terms.{k}") for k, term in enumerate(distillation.terms)
+    )

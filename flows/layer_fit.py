@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import RecipeError
+from flows.problem_fit import WITHOUT_TEXT_VECTORS
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
-from tasks.modeling.config import StaticArchitecture, StudentArchitecture
+from tasks.modeling.config import StaticArchitecture
 from tasks.modeling.known_shape import KnownShape, known_shape
 from tasks.training.companions.matching_config import AnyMatchingTerm, RelationTerm
 
@@ -26,37 +27,40 @@ def check_layers(recipe: Recipe) -> None:
     terms = recipe.student.matching
     if not terms:
         return
-    if recipe.student.training.trainable == "head":
+    if not recipe.student.training.trains_encoder:
         raise ValueError(
             "student.matching is given with student.training.trainable: head: what is compared "
             "lies below the head and is frozen; leave one of them out"
         )
     over_texts = [term.title for term in terms if not term.reads_tokens]
-    if recipe.problem in ("token_classification", "question_answering") and over_texts:
+    if recipe.problem in WITHOUT_TEXT_VECTORS and over_texts:
         raise ValueError(
             f"student.matching compares text vectors ({', '.join(over_texts)}), which networks of "
             f"{recipe.problem} do not have: compare tokens (token_mse, token_cosine, relations, "
             "attention), or leave them out"
         )
+    shape = recipe.student.architecture
     for number, term in enumerate(terms):
+        place = f"student.matching.{number} ({term.title})"
         if term.reads_tokens:
-            _check_same_tokens(recipe, f"student.matching.{number} ({term.title})")
-        shape = recipe.student.architecture
+            _check_same_tokens(recipe, place)
         if isinstance(shape, StaticArchitecture) and term.reads_attention:
             raise ValueError(
-                f"student.matching.{number} ({term.title}) compares attention, but a student with "
-                "init: static has none: leave the term out"
+                f"{place} compares attention, but a student with init: static has none: leave the "
+                "term out"
             )
-        if isinstance(shape, StudentArchitecture) and term.student_layers > shape.num_layers:
+        if isinstance(shape, StaticArchitecture) and term.student_layers:
             raise ValueError(
-                f"student.matching.{number} ({term.title}) needs {term.student_layers} layers of "
-                f"the student, which has {shape.num_layers}: correct its layers"
+                f"{place} compares layer {term.student_layers} of the student, but a static "
+                "student has layer 0 alone: name pairs [0, n] of it and a layer n of the teacher"
             )
-        if (
-            isinstance(term, RelationTerm)
-            and isinstance(shape, StudentArchitecture)
-            and shape.hidden_size % term.num_relation_heads
-        ):
+        if term.student_layers > shape.depth:
+            raise ValueError(
+                f"{place} needs {term.student_layers} layers of the student, which has "
+                f"{shape.depth}: correct its layers"
+            )
+        # Not given, the width is that of the model it is cut out of.
+        if isinstance(term, RelationTerm) and (shape.hidden_size or 0) % term.num_relation_heads:
             raise ValueError(
                 f"student.matching.{number}.num_relation_heads is {term.num_relation_heads}, which "
                 f"does not divide student.architecture.hidden_size {shape.hidden_size}: choose a "
@@ -75,14 +79,13 @@ def check_teacher_layers(recipe: Recipe) -> None:
     teacher = known_shape(model)
     if teacher is None:
         return
-    shape = recipe.student.architecture
-    student = shape.num_layers if isinstance(shape, StudentArchitecture) else None
+    student = recipe.student.architecture.depth
     for number, term in enumerate(recipe.student.matching):
         _check_teacher(f"student.matching.{number}", term, student, teacher, model)
 
 
 def _check_teacher(
-    place: str, term: AnyMatchingTerm, student: int | None, teacher: KnownShape, model: str
+    place: str, term: AnyMatchingTerm, student: int, teacher: KnownShape, model: str
 ) -> None:
     if teacher.num_layers is not None and term.teacher_layers > teacher.num_layers:
         raise RecipeError(
@@ -91,7 +94,7 @@ def _check_teacher(
             rule="layers are counted from 1 to the topmost; {last: k} needs k of both networks",
             remedy=f"correct {place}.layers, or choose a teacher of {term.teacher_layers} layers",
         )
-    if teacher.num_layers is not None and student is not None:
+    if teacher.num_layers is not None:
         try:
             term.pairs(student, teacher.num_layers)
         except RecipeError as error:

@@ -28,6 +28,10 @@ _FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
     "sentence_embedding": _EMBEDDING_TERMS,
 }  # fmt: skip
 
+# Their networks answer for units of a text, so nothing stands for the whole of it.
+WITHOUT_TEXT_VECTORS: frozenset[EncoderProblem] = frozenset(
+    {"token_classification", "question_answering"}
+)
 _FLOORS_LEARN = frozenset(
     {"text_classification", "matching", "multilabel_classification", "token_classification"}
 )

@@ -19,6 +19,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from flows.adaptation_fit import check_adaptation
+from flows.adversary_fit import check_adversaries
 from flows.companion_fit import check_names_of_terms
 from flows.layer_fit import check_layers
 from flows.mutual_steps import check_mutual, mutual_config
@@ -29,12 +31,18 @@ from flows.recipe_base import (
     fields_of,
     is_labelled,
     with_precision,
-    words_are_lent,
 )
 from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
 from flows.search_space import Tuning
-from flows.several_teachers import FIRST, check_teachers, combined_config, teacher_seed
+from flows.several_teachers import (
+    DECIDED_BY_THRESHOLDS,
+    FIRST,
+    check_teachers,
+    combined_config,
+    teacher_seed,
+)
 from flows.source_languages import check_readers, languages_offered
+from flows.trainable_fit import check_trainable
 from tasks import (
     adaptation,
     combined_signals,
@@ -93,43 +101,13 @@ class Recipe(RecipeBase):
         check_problem(self)
         check_teachers(self.co_teachers, self.combination)
         check_mutual(self)
+        check_trainable(self)
         check_layers(self)
+        check_adversaries(self)
         check_names_of_terms(self)
-        self._check_adaptation()
+        check_adaptation(self)
         self._check_configs()
         return self
-
-    def _check_adaptation(self) -> None:
-        """What is to be read is there, and what is there is read."""
-        sources = self.corpus_config().sources
-        roles = () if self.adaptation is None else dict(self.adaptation)["roles"]
-        peers = () if self.mutual is None else self.mutual.peers
-        lends_words = words_are_lent(
-            [self.student.tokenizer, *(p.tokenizer for p in peers)], sources
-        )
-        offered = [source.name for source in sources if source.role == "adapt"]
-        if offered and "adapt" not in roles and not lends_words:
-            raise ValueError(
-                f"source {offered[0]} has the role adapt, but no section adaptation reads it: add "
-                "one, let a trimmed tokenizer keep its words (student.tokenizer.roles), or leave "
-                "the source out"
-            )
-        if self.adaptation is None:
-            return
-        config = self.adaptation_config("teacher")
-        read = [s.name for s in sources if s.role in config.roles
-                and {s.language, s.parallel_language} & set(config.languages)]  # fmt: skip
-        if not read:
-            raise ValueError(
-                f"no source has the role {' or '.join(config.roles)} and the language "
-                f"{' or '.join(config.languages)}: adaptation would have nothing to read"
-            )
-        foreign = set(config.languages) - set(self.student_languages)
-        if "student" in self.adaptation.models and foreign:
-            raise ValueError(
-                f"adaptation.languages has {', '.join(sorted(foreign))}, which the student does "
-                "not read: name it in student.languages, or adapt the teacher alone"
-            )
 
     def _check_roles(self) -> None:
         """The sources hold what the teacher and the student are to be trained on."""
@@ -295,8 +273,15 @@ class Recipe(RecipeBase):
         """For the step teacher-signals: whatever students are trained on is read too."""
         fields = dict(self.teachers[name].signals)
         # Students learn from signals, and the teacher is measured by its signals on test rows.
-        embeds = self.problem == "sentence_embedding"  # the best step is chosen by its vectors
-        needed: tuple[Role, ...] = ("validation", "test") if embeds else ("test",)
+        needed: tuple[Role, ...] = ("test",)
+        if (
+            self.problem == "sentence_embedding"  # the best step is chosen by its vectors
+            # Thresholds of what teachers say together are tuned there.
+            or (self.co_teachers and self.problem in DECIDED_BY_THRESHOLDS)
+            # It is examined on these rows while it learns from its students.
+            or (self.mutual and self.mutual.teacher and name == FIRST)
+        ):
+            needed = ("validation", "test")
         roles = dict.fromkeys((*fields["roles"], *self.distillation.train_on, *needed))
         return with_precision(teacher_signals.Config(**{**fields, "roles": tuple(roles)}))
 

@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.modeling.config import Architecture, PretrainedArchitecture
+from tasks.modeling.config import Architecture
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.config import TrainingConfig
@@ -83,10 +83,8 @@ class Config(StageConfig):
         """The pretrained encoder's bytes are part of the key."""
         if self.model is not None:
             return (self.model,)
-        start = self.architecture
-        if isinstance(start, PretrainedArchitecture) and not start.copies_teacher:
-            return (start.model,)
-        return ()
+        start = self.architecture.weights_from if self.architecture else None
+        return (start,) if start else ()
 
 
 def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:

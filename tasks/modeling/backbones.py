@@ -47,7 +47,7 @@ def load_backbone(folder: Path) -> PreTrainedModel:
     # Encoders saved with a pooler or head we do not load would each print a table of those keys.
     transformers_logging.set_verbosity_error()
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = load_config(folder)
         without_pooler = {"add_pooling_layer": False} if config.model_type in _HAS_POOLER else {}
         options = {"dtype": torch.float32, "attn_implementation": "sdpa", **without_pooler}
         if share := getattr(config, "low_rank", None):
@@ -62,6 +62,24 @@ def load_backbone(folder: Path) -> PreTrainedModel:
         return backbone
     finally:
         transformers_logging.set_verbosity(verbosity)
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """What config.json in `folder` says of its network.
+
+    Raises: SourceError if it cannot be read, or names a family that is not known here.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise SourceError(
+            f"{folder / 'config.json'} describes no model that is known here: {first}",
+            rule="config.json is JSON and has the model_type of a family in the installed "
+            "transformers, such as bert or xlm-roberta",
+            remedy="copy the file again from where the model is from; a family that is newer needs "
+            "a newer transformers",
+        ) from error
 
 
 def save_backbone(backbone: PreTrainedModel, folder: Path) -> None:

@@ -96,6 +96,11 @@ class StudentArchitecture(Frozen):
         return self.num_layers * (4 * width**2 + 2 * width * inner) + projection
 
     @property
+    def depth(self) -> int:
+        """Transformer layers of the student."""
+        return self.num_layers
+
+    @property
     def weights_from(self) -> str | None:
         """None: weights are drawn."""
         return None
@@ -184,6 +189,11 @@ class PretrainedArchitecture(Frozen):
         return None
 
     @property
+    def depth(self) -> int:
+        """Transformer layers of the student, those of the model it comes from not being known."""
+        return self.num_layers or len(self.layers)
+
+    @property
     def weights_from(self) -> str | None:
         """URI of the model that weights are copied from; None if that is this run's teacher."""
         return None if self.copies_teacher else self.model
@@ -222,6 +232,11 @@ class StaticArchitecture(Frozen):
     @property
     def num_encoder_weights(self) -> int | None:
         """None by which a token is multiplied: vectors are looked up."""
+        return 0
+
+    @property
+    def depth(self) -> int:
+        """None: its vectors are layer 0."""
         return 0
 
     @property

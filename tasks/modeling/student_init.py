@@ -10,6 +10,7 @@ what is saved can be loaded.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,11 +97,17 @@ def chosen_layers(architecture: PretrainedArchitecture, available: int) -> tuple
 def keep_layers(backbone: PreTrainedModel, chosen: Sequence[int]) -> None:
     """Leave only the layers `chosen` in `backbone`, in that order, in place.
 
+    One that is chosen again is a copy: each place has weights of its own.
+
     Raises: SourceError if it does not keep its layers in one list.
     """
     config = backbone.config
     parent, name, layers = layer_stack(backbone)
-    setattr(parent, name, nn.ModuleList(layers[number] for number in chosen))
+    kept = nn.ModuleList(
+        copy.deepcopy(layers[number]) if number in chosen[:place] else layers[number]
+        for place, number in enumerate(chosen)
+    )
+    setattr(parent, name, kept)
     if isinstance(kinds := getattr(config, "layer_types", None), list):
         config.layer_types = [kinds[number] for number in chosen]
     config.num_hidden_layers = len(chosen)

@@ -108,3 +108,8 @@ class TrainingConfig(Frozen):
         if self.embedding_updates != "auto":
             return self.embedding_updates
         return "dense" if self.trainable == "all" else "frozen"
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether anything below the head may change."""
+        return self.trainable != "head" or self.embeddings != "frozen"

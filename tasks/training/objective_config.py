@@ -54,17 +54,20 @@ def _is_temperature(value: float | Schedule) -> float | Schedule:
 
 Weight = Annotated[float | Schedule, AfterValidator(_is_weight)]
 Temperature = Annotated[float | Schedule, AfterValidator(_is_temperature)]
+TermName = Annotated[
+    str,
+    Field(
+        pattern=r"^([a-z][a-z0-9_]*)?$",
+        description="under which the term is reported, as loss_<name>; its kind if not given",
+    ),
+]
 
 
 class Term(Frozen):
     """What all loss terms share."""
 
     reads_teacher_logits: ClassVar[bool] = True
-    name: str = Field(
-        default="",
-        pattern=r"^([a-z][a-z0-9_]*)?$",
-        description="under which the term is reported, as loss_<name>; its kind if not given",
-    )
+    name: TermName = ""
     weight: Weight = Field(1.0, description="what the term is multiplied by: number or schedule")
 
     @property

@@ -171,6 +171,48 @@ def test_a_teacher_that_is_not_here_yet_is_left_to_the_run(tiny):
     check_before_run(check_recipe(values, name="tiny"))
 
 
+@pytest.mark.parametrize("layers", ["uniform", "last", {"last": 2}, [[1, 1]], [[0, 1], [1, 1]]])
+def test_a_static_student_has_layer_0_alone(tiny, layers):
+    """Nothing compared and no word of it, or a refusal hours after the teacher began."""
+    values = values_of(tiny, {"kind": "hidden_mse", "layers": layers})
+    values["student"]["architecture"] = {"init": "static"}
+    with pytest.raises(
+        RecipeError, match=r"a static student has layer 0 alone: name pairs \[0, n\]"
+    ):
+        check_recipe(values, name="tiny")
+    values["student"]["matching"] = [{"kind": "hidden_mse", "layers": [[0, 1]]}]
+    check_before_run(check_recipe(values, name="tiny"))
+
+
+@pytest.mark.parametrize(
+    ("kept", "layers", "needed"),
+    [
+        ({"num_layers": 2}, {"last": 4}, 4),
+        ({"num_layers": 2, "layers": "first"}, [[3, 1]], 3),
+        ({"layers": [0, 5]}, [[5, 6]], 5),
+    ],
+)
+def test_layers_that_a_student_cut_out_of_a_model_does_not_have_are_refused(
+    tiny, kept, layers, needed
+):
+    """Told when the student begins: the recipe says how many layers it keeps."""
+    values = values_of(tiny, {"kind": "hidden_mse", "layers": layers})
+    values["student"]["architecture"] = {"init": "pretrained", **kept}
+    with pytest.raises(RecipeError, match=f"needs {needed} layers of the student, which has 2"):
+        check_recipe(values, name="tiny")
+    values["student"]["matching"] = [{"kind": "hidden_mse", "layers": [[2, 1]]}]
+    check_recipe(values, name="tiny")
+
+
+def test_layers_of_a_cut_student_are_paired_with_those_of_its_teacher(tiny):
+    """Uniform of a student twice as deep, found when its teacher has been trained."""
+    values = values_of(tiny, {"kind": "attention", "layers": "uniform"})
+    values["student"]["architecture"] = {"init": "pretrained", "layers": [0, 0]}
+    recipe = check_recipe(values, name="tiny")
+    with pytest.raises(RecipeError, match=r"layer 1 of the student's 2"):
+        check_before_run(recipe)
+
+
 def test_a_field_of_another_kind_of_term_is_not_a_field(tiny):
     """Relation heads of a term that has none, believed to be in use."""
     with pytest.raises(RecipeError, match="num_relation_heads is not a field"):
@@ -183,3 +225,5 @@ def test_layers_that_are_frozen_cannot_learn(tiny):
     values["student"]["training"] = {**values["student"]["training"], "trainable": "head"}
     with pytest.raises(RecipeError, match=r"student\.training\.trainable: head"):
         check_recipe(values, name="tiny")
+    values["student"]["training"]["embedding_updates"] = "dense"
+    check_recipe(values, name="tiny")

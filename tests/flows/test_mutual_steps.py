@@ -59,6 +59,19 @@ def test_the_teacher_may_be_a_peer(tiny):
     assert config.peers[1].architecture is None
 
 
+def test_a_teacher_that_learns_has_rows_to_be_examined_on(tiny):
+    """Refused when the teacher has been fine-tuned and asked: it lacks its own validation rows."""
+    values = values_of(tiny, peers=[], teacher=True)
+    values["teacher"] |= {"languages": ["zh", "en"], "signals": {"roles": ["transfer"]}}
+    values["co_teachers"] = {"other": dict(values["teacher"])}
+    steps = walked(values)
+    assert steps["signal-tokens"][0].roles == ("transfer", "validation", "test")
+    # Nobody else is examined there: their keys stay as they are.
+    assert steps["signal-tokens-other"][0].roles == ("transfer", "test")
+    del values["mutual"]
+    assert walked(values)["signal-tokens"][0].roles == ("transfer", "test")
+
+
 def test_the_student_among_peers_may_have_companions(tiny):
     """Companions of a student that learns mutually: refused, or lost on the way to its step."""
     values = values_of(tiny)

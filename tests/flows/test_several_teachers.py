@@ -29,6 +29,14 @@ def walked(recipe):
     return found
 
 
+def in_several_labels(values):
+    for source in values["data"]["sources"]:
+        columns = source["columns"]
+        columns["labels"] = columns.pop("label")
+        source["label_separator"] = ","
+    return {**values, "problem": "multilabel_classification"}
+
+
 def test_teachers_that_are_described_alike_are_trained_apart(tiny):
     """An ensemble of one network, counted three times: its mean is that network's own opinion."""
     values = values_of(tiny)
@@ -145,14 +153,29 @@ def test_thresholds_are_tuned_where_the_problem_decides_by_them(tiny):
     """The step would have no gold labels to tune on, or a key that changes for nothing."""
     decided = {name for name, problem in PROBLEMS.items() if problem.has_thresholds}
     assert decided == DECIDED_BY_THRESHOLDS
-    values = values_of(tiny, problem="multilabel_classification")
-    for source in values["data"]["sources"]:
-        columns = source["columns"]
-        columns["labels"] = columns.pop("label")
-        source["label_separator"] = ","
+    values = in_several_labels(values_of(tiny))
     steps = walked(check_recipe(values, name="tiny"))
     assert steps["teacher-signals-combined"][1]["tokens"] == "signal-tokens"
     assert (
         "tokens"
         not in walked(check_recipe(values_of(tiny), name="tiny"))["teacher-signals-combined"][1]
     )
+
+
+def test_thresholds_have_rows_to_be_tuned_on(tiny):
+    """Labels decided at 0.5 without a word, because the teachers were asked of transfer rows."""
+    values = values_of(tiny)
+    for section in (values["teacher"], values["co_teachers"]["short"]):
+        section["signals"] = {"roles": ["transfer"]}
+    names = ("signal-tokens", "teacher-signals", "signal-tokens-short", "teacher-signals-short")
+
+    def asked(recipe):
+        steps = walked(check_recipe(recipe, name="tiny"))
+        return [steps[name][0].roles for name in names if name in steps]
+
+    # Where nothing is tuned, keys stay as they are.
+    assert asked(values) == [("transfer", "test")] * 4
+    values = in_several_labels(values)
+    assert asked(values) == [("transfer", "validation", "test")] * 4
+    del values["co_teachers"]
+    assert asked(values) == [("transfer", "test")] * 2

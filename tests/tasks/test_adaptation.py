@@ -132,6 +132,23 @@ def test_the_same_recipe_gives_the_same_bytes(store, inputs):
     assert run_stage(STAGE, other, inputs, store=store).artifact.content_digest != first
 
 
+@pytest.mark.parametrize(
+    ("architecture", "read"),
+    [
+        ({"init": "static", "model": "hf://org/name@1"}, ("hf://org/name@1",)),
+        ({"init": "static", "model": "teacher"}, ()),
+        ({"init": "static"}, ()),
+        ({"init": "pretrained", "model": "hf://org/name@1", "layers": [0]}, ("hf://org/name@1",)),
+        ({"init": "pretrained", "model": "teacher", "layers": [0]}, ()),
+        (SHAPE, ()),
+    ],
+)
+def test_the_bytes_that_an_encoder_starts_from_are_in_the_key(architecture, read):
+    """Another model under the same path, and an encoder that was adapted from the one before it."""
+    config = Config(architecture=architecture, languages=("en",), training=TRAINING)
+    assert config.locations() == read
+
+
 class CrashError(Exception):
     pass
 

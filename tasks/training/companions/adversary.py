@@ -22,13 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_contracts.errors import RecipeError
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.runtime.seeding import derive_seed
 from tasks.training.batching.batches import Step
 from tasks.training.batching.examples import Batch, Examples
 from tasks.training.class_weights import class_weights
-from tasks.training.companions.adversary_config import AdversaryConfig
+from tasks.training.companions.adversary_config import (
+    AdversaryConfig,
+    lacks_groups,
+    lacks_vectors,
+)
 from tasks.training.companions.companion_objective import (
     Companion,
     CompanionObjective,
@@ -126,20 +129,12 @@ def adversary_of(
     Raises: RecipeError if there is but one group, or the student has no text vectors.
     """
     if not isinstance(student, EncoderClassifier):
-        raise RecipeError(
-            f"an adversary reads text vectors, which a {type(student).__name__} does not have",
-            rule="adversary is for problems with one answer a text",
-            remedy="leave adversary out",
-        )
+        raise lacks_vectors(type(student).__name__)
     assert examples.groups is not None
     names = examples.group_names
     found = [names[number] for number in np.unique(examples.groups)]
     if len(found) < 2:
-        raise RecipeError(
-            f"all rows that are trained on have the {config.groups} {', '.join(found)}",
-            rule="an adversary tells groups apart: two at least",
-            remedy="train on rows of another " + config.groups + ", or leave adversary out",
-        )
+        raise lacks_groups(config.groups, found)
     weights_G = class_weights(examples.groups, num_labels=len(names), kind="balanced")
     assert weights_G is not None
     torch.manual_seed(derive_seed(seed, "adversary"))

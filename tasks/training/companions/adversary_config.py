@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
+
+Groups = Literal["language", "role"]
 
 
 class AdversaryConfig(Frozen):
@@ -17,7 +20,7 @@ class AdversaryConfig(Frozen):
     References: Ganin et al. 2016, arXiv:1505.07818, section 4 (gradient reversal), 5.2.2 (lambda).
     """
 
-    groups: Literal["language", "role"] = Field(
+    groups: Groups = Field(
         "language",
         description="what the adversary tells apart: the language a text is read in, or its role "
         "(train rows of one domain against transfer rows of another)",
@@ -40,9 +43,27 @@ class AdversaryConfig(Frozen):
         return self.max_lambda * (2 / (1 + math.exp(-self.gamma * progress)) - 1)
 
 
+def lacks_vectors(network: str) -> RecipeError:
+    """What is said where a `network` has no text vectors."""
+    return RecipeError(
+        f"an adversary reads text vectors, which a {network} does not have",
+        rule="adversary is for problems with one answer a text",
+        remedy="leave adversary out",
+    )
+
+
+def lacks_groups(groups: Groups, found: Sequence[str]) -> RecipeError:
+    """What is said where all rows are of the one group `found`."""
+    return RecipeError(
+        f"all rows that are trained on have the {groups} {', '.join(found)}",
+        rule="an adversary tells groups apart: two at least",
+        remedy=f"train on rows of another {groups}, or leave adversary out",
+    )
+
+
 def noted_groups(
     adversary: AdversaryConfig | None, language_temperature: float | None
-) -> Literal["language", "role"] | None:
+) -> Groups | None:
     """What rows must tell of where they come from, for an adversary or to draw languages.
 
     Raises: RecipeError if one wants roles and the other languages.

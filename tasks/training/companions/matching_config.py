@@ -11,13 +11,19 @@ compare one vector a text; terms over tokens need both networks to read the same
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
-from tasks.training.objective_config import Weight
+from tasks.training.objective_config import TermName, Weight
 
 Layer = Annotated[int, Field(ge=0)]
 Vectors = Literal["queries", "keys", "values"]
@@ -58,12 +64,19 @@ class MatchingTerm(Frozen):
     reads_tokens: ClassVar[bool] = True
     reads_attention: ClassVar[bool] = False
     projects: ClassVar[bool] = False
+    name: TermName = ""
     weight: Weight = Field(1.0, description="what the term is multiplied by: number or schedule")
 
     @property
     def title(self) -> str:
         """The name it is reported under, as loss_<name>."""
-        return dict(self)["kind"]
+        return self.name or dict(self)["kind"]
+
+    @model_serializer(mode="wrap")
+    def _a_name_that_is_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before terms had names, unless they have: students have the keys they had."""
+        unused = () if self.name else ("name",)
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @model_validator(mode="after")
     def _something_is_compared(self) -> MatchingTerm:

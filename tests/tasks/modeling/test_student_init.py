@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModel,
@@ -142,6 +143,23 @@ def test_the_layers_asked_for_are_copied_in_their_order(model, tmp_path):
             source = name.replace(f"layer.{new}.", f"layer.{old}.")
             assert torch.equal(found[name], expected[source]), name
     assert copy.config.num_hidden_layers == 2
+
+
+def test_a_layer_that_is_chosen_twice_is_two(model, tmp_path):
+    """One module in two places: weights that are tied, and a first checkpoint that fails."""
+    folder, _, tokenizer = model
+    copy = student(folder, tokenizer, tmp_path / "t.json", layers=(0, 0, 2))
+    weights = copy.state_dict()
+    lower = [name for name in weights if "layer.0." in name]
+    assert len(lower) >= 16
+    for name in lower:
+        again = weights[name.replace("layer.0.", "layer.1.")]
+        assert torch.equal(weights[name], again), name
+        assert weights[name].data_ptr() != again.data_ptr(), name
+    save_file(dict(weights), tmp_path / "checkpoint.safetensors")
+    copy.save_pretrained(tmp_path / "saved")
+    found = AutoModel.from_pretrained(tmp_path / "saved").state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in weights.items())
 
 
 def test_a_saved_student_is_loaded_with_the_same_answers(model, tmp_path):

@@ -346,6 +346,34 @@ def test_gradient_shares_of_layer_terms_are_those_of_backward_passes(toy):
     assert 0 < found["embedding_cosine"] < 1
 
 
+def test_terms_of_one_kind_are_told_apart_by_name(toy):
+    """Two losses under one figure, beside the weight of one: a history that does not add up."""
+    examples = read_by_both(toy["examples"](8))
+    terms = (
+        LayerTerm(kind="hidden_mse", name="low", layers=((1, 1),), weight=1.0),
+        LayerTerm(kind="hidden_mse", name="high", layers=((2, 4),), weight=5.0),
+    )
+    network, objective = with_matching(
+        toy["model"](dropout=0.0), teacher(), OBJECTIVE, terms, examples.input_ids.lengths
+    )
+    step = make_step(examples, np.arange(8), layout=Layout("padded", 0), pad_token_id=0)
+    found = objective.terms(network.train(), step.passes[0], step)
+    assert found.keys() == {"loss", "loss_kd", "loss_low", "loss_high"}
+    weights = objective.settings(0)
+    assert (weights["weight_low"], weights["weight_high"]) == (1.0, 5.0)
+    total = sum(weights[f"weight_{name}"] * found[f"loss_{name}"] for name in ("kd", "low", "high"))
+    torch.testing.assert_close(found["loss"].detach(), total.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_term_without_a_name_is_written_as_it_always_was():
+    """Every student with layer terms trained again, for a field that it does not use."""
+    assert LayerTerm(kind="cka").model_dump() == {
+        "kind": "cka", "weight": 1.0, "layers": "uniform"
+    }  # fmt: skip
+    named = LayerTerm(kind="cka", name="low")
+    assert LayerTerm.model_validate(named.model_dump()) == named
+
+
 def replace_weight(term, weight):
     return term.model_copy(update={"weight": weight})
 
