@@ -14,6 +14,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from data_contracts import errors
 from data_contracts.errors import DecantError
+from tasks.runtime.full_disk import says_no_room
 from tasks.runtime.redaction import redact
 
 INTERRUPTED = 130
@@ -110,9 +111,17 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
+        if says_no_room(error):
+            _tell(
+                f"no room left on a disk: {str(error).partition(chr(10))[0]}",
+                "what is written needs room beside what is there",
+                "free space (decant gc tells what nothing uses), or set DECANT_HOME to a larger "
+                "disk; the same command goes on where this one stopped",
+            )
+            return errors.ResourceExhausted.exit_code
         if isinstance(error, OSError) and _is_about_home(error):
             _tell(
-                f"{error.filename} cannot be made: {error.strerror}",
+                f"{error.filename} cannot be made or written: {error.strerror}",
                 "artifacts, runs and models are kept below DECANT_HOME",
                 "set DECANT_HOME to a folder that this user may write to",
             )
@@ -142,14 +151,16 @@ def _takes_changes(command: str) -> bool:
 
 
 def _is_about_home(error: OSError) -> bool:
-    """Whether it is that our own folder, or one above it, cannot be made."""
-    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS):
-        return False
+    """Whether it is that our own folder, or one above it, cannot be made; or not be written to."""
     from tasks.runtime.locations import home
 
-    if home().exists() or not isinstance(error.filename, str):
+    if not isinstance(error.filename, str):
         return False
-    return home().is_relative_to(error.filename)
+    may_not = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if home().exists():
+        return may_not and Path(error.filename).is_relative_to(home())
+    is_not = error.errno in (errno.ENOENT, errno.ENOTDIR)
+    return (may_not or is_not) and home().is_relative_to(error.filename)
 
 
 def _tell(fact: str, rule: str, remedy: str) -> None:

@@ -118,9 +118,9 @@ def _look_up(node: Node, store: ArtifactStore, known: dict[str, Artifact | None]
 
 
 def _teacher_width(recipe: Recipe) -> int:
-    from transformers import AutoConfig
+    from tasks.modeling.backbones import load_config
 
-    return AutoConfig.from_pretrained(_teacher(recipe), local_files_only=True).hidden_size
+    return load_config(_teacher(recipe)).hidden_size
 
 
 def _reading(recipe: Recipe, who: str, tokens: Artifact | None) -> Reading:
@@ -225,9 +225,11 @@ def _of_folder(
     folder: Path, *, cut: PretrainedArchitecture | None = None, vocab_size: int | None = None
 ) -> PreTrainedModel:
     """A network of the shape that `folder` describes, with random weights."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    from tasks.modeling.backbones import load_config
+
+    config = load_config(folder)
     if cut is not None:
         from tasks.modeling.student_init import chosen_layers
 

@@ -1,12 +1,15 @@
-"""What may be removed from a store: leftovers of killed runs, and artifacts that nothing uses.
+"""What may be removed from a store: leftovers of killed runs, and what nothing uses.
 
-In use is what some recipe's step used last (`runs.py`), and everything that a registered model was
-made from: each registration artifact is kept, and lineage is walked upstream from there. A shard
-that stages keep as an artifact of its own is in use as long as its data are part of one in use: new
-rows are then still read alone. So is the copy of a delivered student that texts are scored with.
-Mapped examples and texts, other forms of their inputs, are in use as long as all of those are.
-Scores belong to no recipe: they were copied to where they were asked for, and what a later `decant
-score` could take over goes with age. Keys that a living process holds locked are never touched.
+In use is what the steps of some recipe used last (`runs.py`), and everything that a registered
+model was made from: each registration artifact is kept, and lineage is walked upstream from there.
+A shard that stages keep as an artifact of its own is in use as long as its data are part of one in
+use: new rows are then still read alone. So is the copy of a delivered student that texts are scored
+with. Mapped examples and texts, other forms of their inputs, are in use as long as all of those
+are. Scores belong to no recipe: they were copied to where they were asked for, and what a later
+`decant score` could take over goes with age, as do copies of remote files.
+
+Keys that a living process holds locked are never touched, nor anything under a name that the store
+does not give: a home may hold other people's files.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from data_contracts.artifacts import Manifest
 from flows.liveness import is_alive
-from flows.runs import step_records
+from flows.runs import RunLog
 from tasks.registration import STAGE as REGISTRATION
 from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.locks import exclusive_lock
 
 _SECONDS_A_DAY = 86_400
 # Stages of which each artifact is another form of its inputs.
@@ -37,30 +42,67 @@ _LENT_FILES = {
 }
 
 
+_KEY = "[0-9a-f]{64}"
+_TMP = re.compile(rf"[a-z0-9_]+-(?P<key>{_KEY})-[0-9a-f]{{32}}(-replaced)?")
+_STAGE_AND_KEY = re.compile(rf"[a-z0-9_]+/(?P<key>{_KEY})")
+_DOWNLOAD = re.compile(_KEY)
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}")
+
+
 @dataclass(frozen=True)
 class Garbage:
-    """A folder that may be removed, its size, and why."""
+    """A folder or file that may be removed, its size, and why.
+
+    Args:
+        changed_at: when it was last changed, as it was listed.
+        lock: held by whoever uses it; none for copies of remote files, which anybody reads.
+    """
 
     path: Path
     size_bytes: int
     reason: str
+    changed_at: float
+    lock: Path | None
 
-    def remove(self) -> None:
-        """Delete the folder. A manifest goes first, so that no half artifact looks complete."""
-        (self.path / "manifest.json").unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+    def remove(self) -> bool:
+        """Delete it, unless somebody took to it since it was listed; whether it was deleted.
+
+        A run that resumes waits until it is gone. A manifest goes first, so that no half artifact
+        looks complete.
+        """
+        try:
+            with exclusive_lock(self.lock, on_wait=_leave) if self.lock else nullcontext():
+                if _newest_change(self.path) > self.changed_at:
+                    return False
+                if self.path.is_file():
+                    self.path.unlink()
+                else:
+                    (self.path / "manifest.json").unlink(missing_ok=True)
+                    shutil.rmtree(self.path, ignore_errors=True)
+        except (_InUse, FileNotFoundError):
+            return False
+        return True
+
+
+class _InUse(Exception):  # noqa: N818  # a word for the caller above, not an error
+    """Somebody holds the lock."""
+
+
+def _leave() -> None:
+    raise _InUse
 
 
 def find_garbage(store: ArtifactStore, *, days: float) -> list[Garbage]:
-    """Folders of `store` that may be removed.
+    """Folders and files of `store` that may be removed.
 
     Args:
-        days: unused artifacts and abandoned checkpoints older than this count.
+        days: unused artifacts, abandoned checkpoints and copies older than this count.
     """
     oldest = time.time() - days * _SECONDS_A_DAY
     return [
         *_leftovers(store.root, oldest),
         *_work(store.root, oldest),
+        *_downloads(store.root, oldest),
         *_unused(store, oldest),
     ]
 
@@ -72,23 +114,43 @@ def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
     """
     nothing_runs = not any(is_alive(lock) for lock in (root / "locks").glob("*.lock"))
     for folder in sorted((root / "tmp").glob("*")):
-        # Earlier releases wrote no key into the name.
-        key = re.search(r"[0-9a-f]{64}", folder.name)
-        if key and is_alive(root / "locks" / f"{key[0]}.lock"):
+        named = _TMP.fullmatch(folder.name)
+        if not named or not _is_folder(folder):
             continue
-        if nothing_runs or _newest_change(folder) < oldest:
-            yield Garbage(folder, _size(folder), "left by a run that was killed")
+        lock = root / "locks" / f"{named['key']}.lock"
+        if not is_alive(lock) and (nothing_runs or _newest_change(folder) < oldest):
+            yield _garbage(folder, "left by a run that was killed", lock)
 
 
 def _work(root: Path, oldest: float) -> Iterator[Garbage]:
     for folder in sorted((root / "work").glob("*/*")):
-        key = folder.name
-        if is_alive(root / "locks" / f"{key}.lock"):
+        named = _STAGE_AND_KEY.fullmatch(folder.relative_to(root / "work").as_posix())
+        if not named or not _is_folder(folder):
             continue
-        if (root / "artifacts" / folder.parent.name / key / "manifest.json").is_file():
-            yield Garbage(folder, _size(folder), "its artifact is published")
+        lock = root / "locks" / f"{named['key']}.lock"
+        if is_alive(lock):
+            continue
+        if (root / "artifacts" / folder.parent.name / folder.name / "manifest.json").is_file():
+            yield _garbage(folder, "its artifact is published", lock)
         elif _newest_change(folder) < oldest:
-            yield Garbage(folder, _size(folder), "checkpoints of an abandoned run")
+            yield _garbage(folder, "checkpoints of an abandoned run", lock)
+
+
+def _downloads(root: Path, oldest: float) -> Iterator[Garbage]:
+    """Copies of remote files that nobody used for long, and what killed copies left.
+
+    Who reads them holds no lock: what was touched within a day stays, whatever `oldest` is.
+    """
+    oldest = min(oldest, time.time() - _SECONDS_A_DAY)
+    for folder in sorted((root / "downloads").glob("*")):
+        if not _DOWNLOAD.fullmatch(folder.name) or not _is_folder(folder):
+            continue
+        if _newest_change(folder) < oldest:
+            yield _garbage(folder, "a copy of remote files that nothing used lately", None)
+            continue
+        for file in sorted(folder.rglob(".*")):
+            if _PARTIAL.fullmatch(file.name) and file.is_file() and file.stat().st_mtime < oldest:
+                yield _garbage(file, "left by a copy that was killed", None)
 
 
 def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
@@ -100,7 +162,8 @@ def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
     used_contents = {manifests[key].content_digest for key in used if key in manifests}
     for key, manifest in sorted(manifests.items()):
         folder = store.directory(manifest.key_parts)
-        if key in used or is_alive(store.root / "locks" / f"{key}.lock"):
+        lock = store.root / "locks" / f"{key}.lock"
+        if key in used or is_alive(lock):
             continue
         lent = _LENT_FILES.get(manifest.key_parts.stage, "")
         if any(fnmatch(one.path, lent) and one.sha256 in used_files for one in manifest.files):
@@ -111,11 +174,11 @@ def _unused(store: ArtifactStore, oldest: float) -> Iterator[Garbage]:
             continue
         # The folder's own time is that of its publishing.
         if folder.stat().st_mtime < oldest:
-            yield Garbage(folder, _size(folder), "no recipe and no registered model uses it")
+            yield _garbage(folder, "no recipe and no registered model uses it", lock)
 
 
 def _used_keys(root: Path, manifests: dict[str, Manifest]) -> set[str]:
-    queue = [record.key for record in step_records(root)]
+    queue = [*_used_last(root)]
     queue += [k for k, m in manifests.items() if m.key_parts.stage == REGISTRATION.name]
     used: set[str] = set()
     while queue:
@@ -127,9 +190,30 @@ def _used_keys(root: Path, manifests: dict[str, Manifest]) -> set[str]:
     return used
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _used_last(root: Path) -> Iterator[str]:
+    """Keys that the steps of recipes used last; a step that a recipe no longer has uses nothing."""
+    for folder in sorted((root / "runs").glob("*/")):
+        log = RunLog(root, folder.name)
+        last = log.last_run()
+        for file in folder.glob("*.json"):
+            record = log.step(file.stem)
+            if record and (last is None or record.step in last.steps):
+                yield record.key
 
 
-def _newest_change(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+def _garbage(path: Path, reason: str, lock: Path | None) -> Garbage:
+    return Garbage(path, _size(path), reason, _newest_change(path), lock)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _size(path: Path) -> int:
+    found = (file.stat() for file in (path, *path.rglob("*")) if file.is_file())
+    # A copy of a remote file has a name by itself and one in each set: to each its share.
+    return sum(file.st_size // file.st_nlink for file in found)
+
+
+def _newest_change(path: Path) -> float:
+    return max(one.stat().st_mtime for one in (path, *path.rglob("*")))

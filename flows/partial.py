@@ -72,11 +72,12 @@ class Preparations:
         """Run steps with `call`, telling `listener` and remembering in `log`.
 
         Args:
-            running: is told which step it is at, so that a failure is told as that step's.
+            running: is told which step it is at, so that a failure is told as that step's: whoever
+                goes on after one says where.
         """
         self._store, self._log, self._listener, self._call = store, log, listener, call
         self._run_id, self._workers = run_id, workers
-        self._running = running or RunningRun(run_id)
+        self.running = running or RunningRun(run_id)
         self._known: dict[str, Artifact] = {}
 
     def inputs_of(self, node: Node) -> dict[str, Artifact]:
@@ -94,21 +95,25 @@ class Preparations:
 
     def _run(self, node: Node, inputs: Mapping[str, Artifact]) -> Artifact:
         started = time.monotonic()
-        asked_by, self._running.step = self._running.step, node.name
-        outcome = self._call(
-            node.name,
-            node.stage,
-            node.config,
-            inputs,
-            store=self._store,
-            progress=self._listener.step_started(node.name),
-            workers=self._workers,
-            force=False,
-            run_id=self._run_id,
-            run=run_stage,
-        )
+        asked_by, self.running.step = self.running.step, node.name
+        try:
+            outcome = self._call(
+                node.name,
+                node.stage,
+                node.config,
+                inputs,
+                store=self._store,
+                progress=self._listener.step_started(node.name),
+                workers=self._workers,
+                force=False,
+                run_id=self._run_id,
+                run=run_stage,
+            )
+        except BaseException:
+            self._listener.step_left(node.name)
+            raise
         seconds = time.monotonic() - started
         self._log.write_step(self._run_id, node.name, outcome, seconds)
         self._listener.step_finished(node.name, outcome, seconds)
-        self._running.step = asked_by
+        self.running.step = asked_by
         return outcome.artifact

@@ -6,11 +6,13 @@ error says which field, which value, which rule, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
@@ -45,7 +47,8 @@ def recipe_name(name_or_path: str) -> str:
 
     Raises: RecipeError if a file is named that is no valid recipe.
     """
-    if Path(name_or_path).suffix in (".yaml", ".yml"):
+    path = Path(name_or_path).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():  # as `find_recipe` looks for it
         return read_recipe(name_or_path).name
     return name_or_path
 
@@ -56,9 +59,27 @@ def check_recipe(values: dict[str, Any], *, name: str) -> AnyRecipe:
     Raises: RecipeError naming every wrong field.
     """
     try:
-        return recipe_kind(values).model_validate(values)
+        recipe = recipe_kind(values).model_validate(values)
     except ValidationError as error:
         raise refusal(error.errors(include_url=False), values, name) from None
+    if errors := list(_not_finite(recipe.model_dump())):
+        raise refusal(errors, values, name)
+    return recipe
+
+
+def _not_finite(value: Any, place: tuple[int | str, ...] = ()) -> Iterator[ErrorDetails]:
+    """Numbers such as YAML's .inf and .nan, which have no place in a key: JSON cannot write them.
+
+    Of the whole recipe, as there is no field for which they mean anything.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, (*place, key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _not_finite(inner, (*place, number))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield ErrorDetails(type="finite_number", loc=place, msg="not finite", input=value)
 
 
 def encoder_recipe(recipe: AnyRecipe) -> Recipe:

@@ -22,7 +22,8 @@ _WANTED = {
     "a list": ("tuple_type", "list_type", "set_type"),
     "a section": ("dict_type", "model_type", "model_attributes_type", "mapping_type"),
     "a whole number": ("int_type", "int_parsing", "int_from_float"),
-    "a number": ("float_type", "float_parsing", "finite_number"),
+    "a number": ("float_type", "float_parsing"),
+    "a finite number": ("finite_number",),
     "true or false": ("bool_type", "bool_parsing"),
     "a text": ("string_type",),
 }

@@ -19,6 +19,8 @@ see the whole recipe, and are the same as if it had been written out.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +73,13 @@ def recipe_values(name_or_path: str) -> dict[str, Any]:
 def find_recipe(name_or_path: str) -> Path:
     """The file of the recipe of that name or path.
 
-    Raises: RecipeError if there is none.
+    Raises: RecipeError if there is none, or it cannot be looked for.
     """
+    with _reading(name_or_path):
+        return _found(name_or_path)
+
+
+def _found(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
@@ -119,25 +126,34 @@ def _extended(values: dict[str, Any], path: Path) -> Path:
             rule=f"extends is the path of a .yaml file, or one of: {', '.join(names)}",
             remedy=f"did you mean {close[0]}?" if close else "check the name",
         )
-    found = path.parent / Path(wanted).expanduser()
-    if not found.is_file():
-        raise RecipeError(
-            f"recipe {path.stem} extends {wanted}, but there is no file {found}",
-            rule="a path in extends starts at the folder of the file that says so",
-            remedy="check the path",
-        )
+    with _reading(wanted):
+        found = path.parent / Path(wanted).expanduser()
+        if not found.is_file():
+            raise RecipeError(
+                f"recipe {path.stem} extends {wanted}, but there is no file {found}",
+                rule="a path in extends starts at the folder of the file that says so",
+                remedy="check the path",
+            )
     return found
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Tell why a recipe cannot be read: no permission, no text, or no such user's folder."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        yield
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise RecipeError(
-            f"recipe {name} cannot be read: {error}",
+            f"recipe {name} cannot be read: {reason}",
             rule="a recipe is a UTF-8 YAML file",
-            remedy="check the file and its permissions",
+            remedy="check the path and its permissions",
         ) from error
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    with _reading(name):
+        text = path.read_text(encoding="utf-8")
     values = load_yaml(text, name=f"recipe {name}", error=RecipeError)
     if not isinstance(values, dict):
         kinds = {list: "a list", str: "text", type(None): "nothing"}

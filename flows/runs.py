@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -109,16 +109,14 @@ class RunLog:
                 yield running
             except BaseException as error:
                 fact = error.fact if isinstance(error, DecantError) else repr(error)
-                self._write(
-                    record.model_copy(
-                        update={
-                            "state": "failed",
-                            "finished_at": _now(),
-                            "failed_step": running.step,
-                            "error": redact(fact),
-                        }
-                    )
-                )
+                failed = {
+                    "state": "failed",
+                    "finished_at": _now(),
+                    "failed_step": running.step,
+                    "error": redact(fact),
+                }
+                with suppress(OSError):  # a full disk, and `error` is what says so
+                    self._write(record.model_copy(update=failed))
                 raise
             else:
                 self._write(record.model_copy(update={"state": "completed", "finished_at": _now()}))
@@ -143,12 +141,6 @@ def recipes_run(root: Path) -> list[str]:
     """Names of the recipes that were ever run under `root`, the latest first."""
     files = sorted((root / "runs").glob("*.json"), key=lambda path: -path.stat().st_mtime)
     return [path.stem for path in files]
-
-
-def step_records(root: Path) -> list[StepRecord]:
-    """What every step of every recipe used last."""
-    records = (_read(path, StepRecord) for path in (root / "runs").glob("*/*.json"))
-    return [record for record in records if record]
 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:

@@ -50,7 +50,7 @@ def score_in_shards(
         ContractViolation: more rows than `config.max_unscored_rate` cannot be scored.
     """
     started = time.monotonic()
-    output = output.absolute()
+    output = output.resolve()  # a link stays one: what it points to is replaced
     _refuse_foreign(output)
     store = ArtifactStore(home())
     step = _Steps(store, call)
@@ -58,7 +58,7 @@ def score_in_shards(
         student = step("model", MODEL_STAGE, ModelConfig(folder=str(folder)))
     settings = config_for(source, config, rows_per_shard=rows_per_shard)
     scores = step("scores", STAGE, settings, model=student)
-    with exclusive_lock(store.root / "locks" / f"{fingerprint(str(output.resolve()))}.lock"):
+    with exclusive_lock(store.root / "locks" / f"{fingerprint(str(output))}.lock"):
         _deliver(scores, output)
     counts = ScoringCounts.model_validate_json((scores.path / SUMMARY).read_text(encoding="utf-8"))
     return ScoringReport(**counts.model_dump(), seconds=time.monotonic() - started)

@@ -16,7 +16,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from data_contracts.errors import UserError
 from tasks.policies import run_shards_as_tasks
 from tasks.runtime.device import has_cuda, thread_count
-from tasks.runtime.shards import SHARD_RUNNER
+from tasks.runtime.shards import SHARD_RUNNER, end_with_parent
 
 ShardsOn = Literal["here", "processes", "ray"]
 
@@ -53,7 +53,8 @@ def _task_runner(where: ShardsOn, workers: int, *, on_gpu: bool) -> TaskRunner[A
                 remedy="leave the shards here, or give them to Ray, which hands out GPUs",
             )
         # A shard keeps its number of threads, which rounding depends on.
-        return ProcessPoolTaskRunner(max_workers=max(1, workers // thread_count()))
+        at_once = max(1, workers // thread_count())
+        return ProcessPoolTaskRunner(max_workers=at_once, initializer=end_with_parent)
     try:
         from prefect_ray import RayTaskRunner  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from data_contracts.errors import RecipeError, UserError
+from data_contracts.errors import DecantError, RecipeError, UserError
 from flows.before_run import check_before_training
 from flows.partial import Node, Preparations, step_of
 from flows.recipe import Recipe
@@ -35,7 +35,7 @@ from flows.runs import RunLog
 from flows.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
 from flows.side_by_side import Job, run_side_by_side
 from flows.study_results import State, StudyResult, TrialRecord, write_results
-from flows.trials import Costs, Outcome, Trial, measure_costs, run_trial
+from flows.trials import Costs, Outcome, Trial, is_of_values, measure_costs, run_trial
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.locks import exclusive_lock
@@ -236,10 +236,16 @@ class _Study:
     def _job(self, trial: Trial, store: ArtifactStore, call: Call, run_id: str) -> _TrialJob:
         name = f"trial-{trial.number}"
         if isinstance(trial.recipe, RecipeError):
-            refused = Outcome(reason=trial.recipe.fact)
-            return _TrialJob(Job(name, lambda run: refused), on_one_thread=True)
+            return _refused(name, trial.recipe)
         node = step_of(trial.recipe, GOAL)
-        inputs = self._prepared.inputs_of(node)
+        try:
+            # What trials share is built by now: a refusal is of what this one reads in its own way.
+            inputs = self._prepared.inputs_of(node)
+        except DecantError as error:
+            if not is_of_values(error):
+                raise
+            self._prepared.running.step = GOAL  # a later failure is not of the step that refused
+            return _refused(name, error)
 
         def train(run: Any) -> Outcome:
             return run_trial(
@@ -287,6 +293,12 @@ class _TrialJob:
 
     def __init__(self, job: Job[Outcome], *, on_one_thread: bool) -> None:
         self.job, self.on_one_thread = job, on_one_thread
+
+
+def _refused(name: str, error: DecantError) -> _TrialJob:
+    """A trial whose values are none that a student can have."""
+    outcome = Outcome(reason=error.fact)
+    return _TrialJob(Job(name, lambda run: outcome), on_one_thread=True)
 
 
 def _metric(recipe: Recipe, tuning: Tuning) -> str:

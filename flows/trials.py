@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import (
+    DecantError,
     MachineExhausted,
     RecipeError,
     ResourceExhausted,
@@ -139,15 +140,24 @@ def run_trial(
         with store.lock(parts):
             shutil.rmtree(store.work_directory(parts), ignore_errors=True)
         return Outcome(pruned=True, reason=str(stop))
-    except MachineExhausted:
-        raise  # true of every trial: the study stops, and goes on with this one
-    except (TrainingDiverged, ResourceExhausted, RecipeError) as error:
-        # What is true of these values only: the other trials go on.
+    except DecantError as error:
+        if not is_of_values(error):
+            raise
         return Outcome(reason=error.fact)
     finally:
         listener.step_left(f"trial-{trial.number}")
     best = next(v for v in history["validations"] if v["step"] == history["best_step"])
     return Outcome(outcome.artifact, float(best[trial.metric]))
+
+
+def is_of_values(error: DecantError) -> bool:
+    """Whether an error is true of a trial's values only, so that the other trials go on.
+
+    A full machine is true of every trial: the study stops, and goes on with this one.
+    """
+    if isinstance(error, MachineExhausted):
+        return False
+    return isinstance(error, TrainingDiverged | ResourceExhausted | RecipeError)
 
 
 def measure_costs(recipe: Recipe, student: Artifact, tokens: Artifact) -> Costs:

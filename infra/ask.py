@@ -44,7 +44,7 @@ def main() -> None:
     )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: the model's example")
     asked = parser.parse_args()
-    home = Path(os.environ.get("DECANT_HOME", ".decant")).absolute()
+    home = Path(os.environ.get("DECANT_HOME") or ".decant").absolute()
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     mlflow.set_tracking_uri(tracking)
     uri = f"models:/{asked.model}@champion"

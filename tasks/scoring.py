@@ -100,9 +100,9 @@ def keep_model(
 ) -> StageSummary:
     """Copy the student into the store, where every machine that scores a shard finds it."""
     del inputs
-    shutil.copytree(
-        config.folder, workspace.output / "model", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    # What the key leaves out is left out here.
+    bookkeeping = shutil.ignore_patterns("__pycache__", ".*")
+    shutil.copytree(config.folder, workspace.output / "model", ignore=bookkeeping)
     return StageSummary()
 
 

@@ -24,6 +24,39 @@ def store(tmp_path, monkeypatch):
     return ArtifactStore(tmp_path / "home")
 
 
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server on a free port of loopback."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """An empty bucket, read by s3fs through the environment as in production."""
+    import boto3
+    import fsspec
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test-key-id",
+        "AWS_SECRET_ACCESS_KEY": "test-access-key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    resource = boto3.resource("s3", endpoint_url=s3_server)
+    made = resource.create_bucket(Bucket="decant-test")
+    yield made
+    made.objects.all().delete()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
 def pytest_collection_modifyitems(items):
     """Files with slow tests first: two processes that take a file at a time end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}

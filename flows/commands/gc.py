@@ -19,15 +19,15 @@ def gc(
     Parameters
     ----------
     days
-        Age in days at which an unused artifact or an abandoned checkpoint counts as garbage.
+        Age in days at which an unused artifact, an abandoned checkpoint or a copy of remote files
+        that nothing read counts as garbage; copies read within a day never do.
     delete
         Remove it. Default: list it.
     """
-    found = find_garbage(ArtifactStore(home()), days=days)
-    for item in found:
-        print(f"{item.size_bytes:>14,} bytes  {item.path}  ({item.reason})")
-        if delete:
-            item.remove()
-    total = sum(item.size_bytes for item in found)
-    verb = "removed" if delete else "to remove (add --delete)"
-    print(f"{total:,} bytes in {len(found)} folders {verb}")
+    removable = 0
+    for item in find_garbage(ArtifactStore(home()), days=days):
+        kept = delete and not item.remove()
+        removable += 0 if kept else item.size_bytes
+        reason = "in use again: kept" if kept else item.reason
+        print(f"{item.size_bytes:>14,} bytes  {item.path}  ({reason})")
+    print(f"{removable:,} bytes {'removed' if delete else 'to remove (add --delete)'}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from data_contracts.errors import MachineExhausted
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_SQLITE = "database or disk is full"  # studies and the registry; SQLAlchemy keeps the words
 
 
 @contextmanager
@@ -43,4 +44,5 @@ def says_no_room(error: Exception) -> bool:
     """Whether an error is that of a full disk, or of a used-up quota."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
-    return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
+    said = str(error)
+    return _SQLITE in said or any(f"(os error {number})" in said for number in _NO_ROOM)

@@ -5,12 +5,15 @@
                                                  └ SHARD_RUNNER: Prefect tasks on Ray or processes
 
 Where a shard is computed changes none of its bytes: the number of arithmetic threads goes with it.
-Runners on other machines need the store on a path that all of them share.
+Runners on other machines need the store on a path that all of them share. Those in other processes
+of this machine let each begin with `end_with_parent`, so that `kill -9` of a run leaves nobody.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -108,3 +111,19 @@ def run_shard(
         force=force,
         run_id=run_id,
     )
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends.
+
+    A worker of a pool waits for its next task for ever: it holds both ends of that pipe itself.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)  # from a thread; what is half written is no artifact
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

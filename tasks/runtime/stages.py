@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from data_contracts.artifacts import Artifact, Frozen, KeyParts, StageSummary
-from data_contracts.errors import CorruptArtifact
+from data_contracts.errors import CorruptArtifact, SourceError
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.full_disk import full_disk_told
@@ -126,10 +126,16 @@ class RunStage(Protocol):
 
 def key_parts(stage: Stage, config: StageConfig, inputs: Mapping[str, Artifact]) -> KeyParts:
     """What defines the result of running `stage`: hashed into its key."""
+    return _key_parts(stage, config, inputs, _digests(config))
+
+
+def _key_parts(
+    stage: Stage, config: StageConfig, inputs: Mapping[str, Artifact], digests: Mapping[str, str]
+) -> KeyParts:
     return KeyParts(
         stage=stage.name,
         version=stage.version,
-        config=_by_content(jsonable(config), _digests(config)),
+        config=_by_content(jsonable(config), digests),
         upstream={name: artifact.content_digest for name, artifact in sorted(inputs.items())},
     )
 
@@ -139,11 +145,18 @@ def _digests(config: StageConfig) -> dict[str, str]:
 
 
 def _by_content(value: Any, digests: Mapping[str, str]) -> Any:
-    """`value` with every URI replaced by what lies there: paths do not define a result."""
-    if isinstance(value, str):
-        return f"content:{digests[value]}" if value in digests else value
+    """`value` with every URI replaced by what lies there: paths do not define a result.
+
+    A URI is a field of its own. What a field `name` or a list of names says is told in results,
+    and stays though it may be spelt like one: `a.csv` is a path, and the name of its file.
+    """
     if isinstance(value, dict):
-        return {key: _by_content(item, digests) for key, item in value.items()}
+        return {
+            key: f"content:{digests[item]}"
+            if key != "name" and isinstance(item, str) and item in digests
+            else _by_content(item, digests)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_by_content(item, digests) for item in value]
     return value
@@ -180,11 +193,14 @@ def run_stage(
         run_id: identifier of the run this call belongs to, equal in its retries: they go on from
             the checkpoints that the run's earlier attempts left. Empty: a run of its own.
 
-    Raises: MachineExhausted if the disk is full; what is in the store and in checkpoints stays.
+    Raises:
+        MachineExhausted: the disk is full; what is in the store and in checkpoints stays.
+        SourceError: a source or model cannot be read, or changed meanwhile.
     """
     progress = progress or SilentProgress()
     run_id = run_id or uuid.uuid4().hex
-    parts = key_parts(stage, config, inputs)
+    digests = _digests(config)
+    parts = _key_parts(stage, config, inputs, digests)
 
     def hit(*, any_run: bool) -> Artifact | None:
         usable = any_run or store.built_by(parts) == run_id
@@ -210,17 +226,28 @@ def run_stage(
         with full_disk_told(stage.name, store.root), store.writing(parts) as output:
             workspace = Workspace(output, work, store, progress, workers, force, run_id)
             summary = stage.function(config, inputs, workspace)
+            if changed := [uri for uri, now in _digests(config).items() if now != digests[uri]]:
+                shutil.rmtree(work, ignore_errors=True)  # checkpoints may be of either content
+                raise _changed_meanwhile(changed)
             artifact = store.publish(
                 output,
                 parts,
                 summary,
                 upstream_keys={name: upstream.key for name, upstream in inputs.items()},
-                locations=_digests(config),
+                locations=digests,
                 duration_seconds=round(time.monotonic() - started, 3),
                 run_id=run_id,
             )
         shutil.rmtree(work, ignore_errors=True)
         return StageOutcome(artifact, cached=False)
+
+
+def _changed_meanwhile(uris: list[str]) -> SourceError:
+    return SourceError(
+        f"{', '.join(map(repr, uris))} changed while it was read",
+        rule="results are kept under the content that they were made of; this one is of neither",
+        remedy="run again once nobody writes to it",
+    )
 
 
 def _start_anew(work: Path, run_id: str) -> None:

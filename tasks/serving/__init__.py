@@ -13,6 +13,7 @@
     delivered.py         models:/name@alias or a folder → verified model files
     networks.py          both forms, asked for many texts at once
     texts.py answering.py scoring.py   a file of texts → a file of answers, in flat memory
+    scoring_output.py    what that file may replace, and that it appears whole
     verification.py      is this folder ours and untouched? asked before it is loaded
     gates.py             the recipe's conditions on a student, read off the evaluation report
     champion.py          one of them: not worse than the version in use

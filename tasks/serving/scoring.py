@@ -13,13 +13,9 @@ schema's metadata, key `labels`), `reason`.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -29,9 +25,9 @@ from tasks.runtime.progress import Progress, SilentProgress
 from tasks.serving.answering import Answering, Model, answering
 from tasks.serving.networks import Network, Variant, load_network
 from tasks.serving.scored_rows import ScoringCounts, output_schema, write_answers
+from tasks.serving.scoring_output import complete_or_absent, refuse_no_file
 from tasks.serving.texts import text_files
 
-_OTHER_FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".xlsx")
 FileFormat = Literal["parquet", "jsonl", "csv", "tsv"]
 
 
@@ -115,7 +111,7 @@ def score(
     Args:
         model: a delivered student's folder (see `tasks.serving.delivered`).
         source: URI of a file, folder or glob of files of one format.
-        output: Parquet file; replaced if it exists, and only by a complete one.
+        output: Parquet file, or a link to one; replaced if it exists, and only by a complete one.
     Raises:
         SourceError: the input cannot be read as what it is said to be.
         UserError: the output cannot be written there, or another run is writing it.
@@ -134,24 +130,13 @@ def score(
             rule="the output replaces what lies at its path",
             remedy="name another file",
         )
-    if output.is_dir():
-        raise UserError(
-            f"{output} is a folder",
-            rule="the output is one Parquet file, unless the work is cut into shards",
-            remedy=f"name a file, such as {output / 'answers.parquet'}, or give --shards-on",
-        )
-    if output.suffix.lower() in _OTHER_FORMATS:
-        raise UserError(
-            f"{output} is named as {output.suffix[1:].upper()}, and answers are written as Parquet",
-            rule="the output is a Parquet file",
-            remedy=f"name it {output.with_suffix('.parquet').name}",
-        )
+    refuse_no_file(output)
     network = network_of(read, config)
     started = time.monotonic()
     progress.start("scoring", total=sum(file.count_rows() for file in files), unit="texts")
     batches = ((file.label, batch) for file in files for batch in file.batches())
     schema = output_schema(asked, read.labels, has_id=config.id_column is not None)
-    with _complete_or_absent(output) as stream:
+    with complete_or_absent(output.resolve()) as stream:  # a link stays one
         counts = write_answers(stream, batches, read, asked, network, schema, progress=progress)
         check_unscored(counts, config.max_unscored_rate)
     return ScoringReport(**counts.model_dump(), seconds=time.monotonic() - started)
@@ -193,47 +178,3 @@ def check_unscored(counts: ScoringCounts, max_unscored_rate: float) -> None:
             remedy="correct the input, name another text column, or allow a larger share; nothing "
             "was written",
         )
-
-
-@contextmanager
-def _complete_or_absent(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes appear at `path` in one rename, once the block ends well.
-
-    The partial file has one name, so a killed run leaves at most one, which the next run takes
-    over; the lock on it keeps a second run of now away.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}",
-            rule="the output is a file in a folder that this user may write to",
-            remedy="name another file",
-        ) from error
-    with os.fdopen(descriptor, "wb") as stream:
-        if not _is_ours(descriptor, partial):
-            raise UserError(
-                f"another run is writing {path}",
-                rule="one run writes an output at a time",
-                remedy="wait for it, or name another file",
-            )
-        os.ftruncate(descriptor, 0)
-        try:
-            yield stream
-            stream.flush()
-            os.fsync(descriptor)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-
-
-def _is_ours(descriptor: int, partial: Path) -> bool:
-    """Lock the partial file; False if another run holds it, or has just given it its final name."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), partial.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False

@@ -230,6 +230,10 @@ class PrefectHome:
 
     def servers(self):
         """Process numbers of the Prefect servers that run for this home."""
+        return self.processes(SERVER)
+
+    def processes(self, named):
+        """Process numbers of those that run for this home, with `named` in their command line."""
         found = set()
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -237,7 +241,7 @@ class PrefectHome:
                 environment = (path / "environ").read_bytes()
             except OSError:
                 continue
-            if SERVER in command and f"{self.path}/prefect".encode() in environment:
+            if named in command and f"{self.path}/prefect".encode() in environment:
                 found.add(int(path.name))
         return found
 

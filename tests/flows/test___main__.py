@@ -1,12 +1,17 @@
 """The `decant` command as a process: exit codes, errors without tracebacks, what asking costs."""
 
+import errno
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+import flows.__main__
 from flows.__main__ import COMMANDS
 from flows.recipe_text import shipped_recipes
 
@@ -209,6 +214,75 @@ def test_a_home_that_cannot_be_made_is_named(decant, tiny, arguments):
     assert done.returncode == 2, done.stderr
     assert "cannot be made" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def told_of(monkeypatch, capsys):
+    """(exit code, what is told) of a command that raises an error; tests run as root, who may
+    write anywhere."""
+
+    def tell(error):
+        def command(*_, **__):
+            raise error
+
+        monkeypatch.setattr(flows.__main__, "make_app", lambda *_: command)
+        with pytest.raises(SystemExit) as ended:
+            flows.__main__.main(["run"])
+        return ended.value.code, capsys.readouterr().err
+
+    return tell
+
+
+def sqlite_in_one_page():
+    """What SQLite says when its file cannot grow."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            connection.execute("CREATE TABLE trials (number)")
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/home/me/.decant/runs/x.json"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        sqlite_in_one_page(),
+    ],
+)
+def test_a_full_disk_is_told_as_one_wherever_it_is_met(told_of, error):
+    """Sixty lines of our own code for what `df` would have said, and exit code 1: a defect."""
+    code, told = told_of(error)
+    assert code == 6
+    assert told.startswith(f"error:  no room left on a disk: {error}\n")
+    assert "remedy: free space (decant gc" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_home_that_may_not_be_written_to_is_named(told_of, tmp_path, monkeypatch, number):
+    """A traceback for a home that was made by root, in a container."""
+    monkeypatch.setenv("DECANT_HOME", str(tmp_path))
+    path = str(tmp_path / "artifacts" / "corpus")
+    code, told = told_of(OSError(number, os.strerror(number), path))
+    assert code == 2
+    assert told.startswith(f"error:  {path} cannot be made or written: ")
+    assert "remedy: set DECANT_HOME" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("number", "place"), [(errno.EACCES, "elsewhere"), (errno.ENOENT, "home/artifacts/corpus")]
+)
+def test_other_errors_of_the_system_are_ours_and_told_whole(
+    told_of, tmp_path, monkeypatch, number, place
+):
+    """A defect told as the user's mistake: they change DECANT_HOME, and it fails again."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DECANT_HOME", str(tmp_path / "home"))
+    code, told = told_of(OSError(number, os.strerror(number), str(tmp_path / place)))
+    assert code == 1
+    assert told.startswith("Traceback")
 
 
 def test_a_study_that_cannot_be_run_starts_no_server(decant, tiny):

@@ -1,9 +1,11 @@
 """Designs: the figures printed before training are those of the networks that training builds."""
 
 import json
+import shutil
 
 import pytest
 
+from data_contracts.errors import SourceError
 from flows.design import design
 from flows.partial import Preparations, step_of
 from flows.recipe_files import check_recipe
@@ -139,3 +141,18 @@ def test_without_tokens_the_recipe_s_limits_are_taken_and_said(tiny, store):
     attention = 2 * (2 * 24 * 24 * 32)
     assert student.flops == 2 * (24 * matrices + attention) + 2 * 32 * 3
     assert student.int8_bytes < student.fp32_bytes / 3
+
+
+@pytest.mark.parametrize("model_type", [None, "nonesuch"])
+def test_a_teacher_of_no_known_family_is_told(tiny, store, tmp_path, model_type):
+    """A traceback of transformers' for a folder that another library has written."""
+    config = json.loads((tiny / "teacher" / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": model_type}
+    if model_type is None:
+        del config["model_type"]
+    teacher = shutil.copytree(tiny / "teacher", tmp_path / "teacher")
+    (teacher / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["teacher"]["model"] = str(teacher)
+    with pytest.raises(SourceError, match=r"teacher/config\.json describes no model.*known here"):
+        design(check_recipe(values, name="tiny"), store)

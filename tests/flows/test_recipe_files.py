@@ -7,7 +7,7 @@ import yaml
 
 from data_contracts.errors import RecipeError
 from flows.pipeline import step_names
-from flows.recipe_files import check_recipe, read_recipe
+from flows.recipe_files import check_recipe, read_recipe, recipe_name
 from flows.recipe_text import SHIPPED, shipped_recipes
 from tests.flows.recipe_probes import refusal
 
@@ -130,6 +130,38 @@ def test_a_wrong_field_of_a_pretrained_student_is_told_with_its_own_fields(tiny)
     with pytest.raises(RecipeError, match=r"did you mean student\.architecture\.layers") as caught:
         check_recipe(values, name="tiny")
     assert "embedding_size" not in caught.value.rule
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("evaluation.speed.latency_seconds=inf", "evaluation.speed.latency_seconds"),
+        (
+            "tuning={parameters: [{path: distillation.alpha, kind: float, low: 0, high: .inf}]}",
+            "tuning.parameters.0.high",
+        ),
+        (
+            "tuning={parameters: [{path: student.a, kind: categorical, choices: [1, {b: .nan}]}]}",
+            "tuning.parameters.0.choices.1.b",
+        ),
+    ],
+)
+def test_a_number_that_no_key_can_hold_is_refused_where_it_was_written(override, place):
+    """`inf has no stable form`, under a traceback, when the first step is looked up."""
+    error = refusal(override)
+    assert error.fact.startswith(f"recipe quickstart: {place} = ")
+    assert error.fact.endswith("this is not a finite number")
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "mine.recipe", "mine"])
+def test_a_recipe_s_file_has_its_name_whatever_the_file_is_called(tmp_path, monkeypatch, name):
+    """`decant report mine` finds nothing of what `decant run mine` has made."""
+    (tmp_path / name).write_text("extends: quickstart\nname: another\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert recipe_name(name) == read_recipe(name).name == "another"
+    assert recipe_name(str(tmp_path / name)) == "another"
+    (tmp_path / name).unlink()
+    assert recipe_name("mine") == "mine"
 
 
 def test_files_that_are_no_recipes_are_refused(tmp_path):

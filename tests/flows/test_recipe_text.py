@@ -1,6 +1,9 @@
 """A recipe that extends another is the recipe written out, and mistakes are told."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -152,3 +155,31 @@ def test_a_path_that_leads_nowhere_is_answered_with_the_file_beside_it(tmp_path)
     with pytest.raises(RecipeError) as told:
         find_recipe(str(tmp_path / "reviews.yaml"))
     assert told.value.remedy == "check the path", "another recipe of the same deep folder"
+
+
+def test_recipes_that_cannot_be_looked_at_are_told(tmp_path, monkeypatch):
+    """A traceback for a colleague's folder, a home that nobody has or a path pasted twice."""
+    is_file = Path.is_file
+
+    def refused(path):  # tests run as root, whom nothing is refused
+        if "locked" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    reasons = {
+        "locked/mine.yaml": "Permission denied",
+        "~nobody-of-this-name/mine.yaml": "home directory",
+        "x" * 300 + ".yaml": "File name too long",
+    }
+    for name, reason in reasons.items():
+        extending = written(tmp_path, "a", f"extends: {name}\nname: a\n")
+        for ask, wanted in ((find_recipe, name), (recipe_values, extending)):
+            with pytest.raises(RecipeError, match=reason) as caught:
+                ask(wanted)
+            assert caught.value.fact.startswith(f"recipe {name} cannot be read: ")
+            assert caught.value.remedy == "check the path and its permissions"
+    # What is no text, as before.
+    (tmp_path / "b.yaml").write_bytes(b"\xff")
+    with pytest.raises(RecipeError, match="cannot be read: 'utf-8'"):
+        recipe_values(str(tmp_path / "b.yaml"))

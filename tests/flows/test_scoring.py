@@ -97,20 +97,42 @@ def test_a_killed_run_leaves_the_old_scores_and_the_next_one_goes_on(finished, t
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
-def test_a_killed_run_is_crashed_by_the_next_one(finished, texts, prefect_home, tmp_path):
-    """A run that nobody works at, Running on Prefect's page for ever."""
+def test_a_killed_run_leaves_nobody_and_is_crashed_by_the_next_one(
+    finished, texts, prefect_home, tmp_path
+):
+    """A run that nobody works at, Running on Prefect's page for ever; or its workers, waiting in
+    memory for shards that nobody gives them."""
     (student,) = (finished[0].home / "artifacts" / "export").glob("*/model")
     home, command = prefect_home, ["score", student, texts, tmp_path / "scores"]
     command += ["--shards-on", "processes", "--workers", 1]
     first = home.start(*command)
-    home.wait_for(lambda: any((home.path / "work" / "scores").glob("*")), seconds=200)
+    home.wait_for(lambda: any((home.path / "work" / "scores_shard").glob("*")), seconds=200)
+    assert home.processes(b"multiprocessing.spawn")
     first.send_signal(signal.SIGKILL)
     first.wait()
+    home.wait_for(lambda: not home.processes(b"multiprocessing.spawn"), seconds=20)
     home.wait_for(lambda: not home.servers(), seconds=20)
     time.sleep(10)  # younger runs are left in peace: they may be about to take their lock
     assert home.start(*command).wait(timeout=300) == 0, home.said()
     states = home.rows("SELECT state_name FROM flow_run ORDER BY created")
     assert states == [("Crashed",), ("Completed",)]
+
+
+def test_a_linked_folder_of_scores_stays_where_it_is(finished, tmp_path):
+    """The link to a large disk made a folder of the small one, and each later run refused."""
+    decant, _ = finished
+    (tmp_path / "texts.csv").write_text("text\n打开厨房的灯\n", encoding="utf-8")
+    (tmp_path / "large_disk" / "scores").mkdir(parents=True)
+    link = tmp_path / "scores"
+    link.symlink_to(tmp_path / "large_disk" / "scores")
+    for number in (1, 2, 3):
+        with (tmp_path / "texts.csv").open("a", encoding="utf-8") as stream:
+            stream.write(f"关闭厨房的灯{number}\n")
+        decant("score", MODEL, tmp_path / "texts.csv", link, "--rows-per-shard", 1, check=0)
+        assert link.is_symlink()
+        assert table(tmp_path / "large_disk" / "scores").num_rows == 1 + number
+    assert {path.name for path in tmp_path.iterdir()} == {"large_disk", "scores", "texts.csv"}
+    assert [path.name for path in (tmp_path / "large_disk").iterdir()] == ["scores"]
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "beside earlier scores"])

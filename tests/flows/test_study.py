@@ -15,7 +15,7 @@ from flows.costs import Costs
 from flows.recipe_files import check_recipe, read_recipe
 from flows.running import Options, call_directly
 from flows.runs import RunLog
-from flows.study import check_space, run_study, with_values
+from flows.study import GOAL, check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.runtime.test_full_disk import full_device
 
@@ -251,6 +251,33 @@ def test_values_that_no_student_can_have_cost_one_trial_and_not_the_study(tiny, 
     assert {trial.state for trial in result.trials} == {"complete", "failed"}
     failed = next(trial for trial in result.trials if trial.state == "failed")
     assert "not a multiple of num_heads 5" in failed.reason
+
+
+def test_values_that_a_step_of_its_own_refuses_cost_one_trial_and_not_the_study(tiny, prepared):
+    """A length at which too many texts are cut: drawn first and refused again by each rerun, for
+    ever; or a trial that is interrupted later, told as a failure of the step that refused."""
+    length = {"path": "student.max_length_tokens", "kind": "int", "low": 4, "high": 24}
+    recipe = recipe_of(tiny, parameters=[length], num_trials=3, sampler="random", seed=3)
+    refused = []
+
+    def ctrl_c_after_a_refusal(name, *arguments, **options):
+        if name.startswith("trial-") and refused:
+            raise KeyboardInterrupt
+        try:
+            return call_directly(name, *arguments, **options)
+        except RecipeError:
+            refused.append(name)
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(recipe, store=prepared, options=Options(), call=ctrl_c_after_a_refusal)
+    assert set(refused) == {"student-tokens"}
+    assert RunLog(prepared.root, "tiny-tuning").last_run().failed_step == GOAL
+    result = run_study(recipe, store=prepared, options=Options())
+    assert {trial.state for trial in result.trials} == {"complete", "failed"}
+    for trial in result.trials:
+        cut = "are longer than max_length_tokens" in trial.reason
+        assert cut == (trial.state == "failed")
 
 
 def test_what_trials_share_cannot_be_tuned(tiny):

@@ -11,7 +11,7 @@ from tasks import scoring
 from tasks.corpus.raw_rows import BATCH_ROWS
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
-from tasks.runtime.stages import run_stage
+from tasks.runtime.stages import key_parts, run_stage
 from tasks.serving.scoring import ScoringConfig, score
 
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
@@ -128,6 +128,40 @@ def test_another_name_is_told_in_the_output(exported, tmp_path):
         write(tmp_path / f"{name}.jsonl", [{"text": TEXTS[0], "key": 1}])
         found, _ = answers(run(exported, store, tmp_path / f"{name}.jsonl"))
         assert found["file"].to_pylist() == [f"{name}.jsonl"]
+
+
+def test_a_kept_student_holds_what_its_key_says(tmp_path):
+    """One key, and other bytes on each machine that had fetched the student from the hub."""
+    kept = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "labels.json").write_text("[]")
+        if name == "two":
+            (folder / ".cache").mkdir()
+            (folder / ".cache" / "fetched.metadata").write_text("today")
+        outcome = run_stage(
+            scoring.MODEL_STAGE,
+            scoring.ModelConfig(folder=str(folder)),
+            {},
+            store=ArtifactStore(tmp_path / f"store-{name}"),
+        )
+        kept.append(outcome.artifact.manifest)
+    assert kept[0].key == kept[1].key
+    assert kept[0].content_digest == kept[1].content_digest
+
+
+def test_a_file_that_was_renamed_is_another_beside_it_too(tmp_path, monkeypatch):
+    """A path from the working directory is the file's name, and was taken for its content."""
+    monkeypatch.chdir(tmp_path)
+    keys = []
+    for name in ("monday.jsonl", "tuesday.jsonl"):
+        write(tmp_path / name, [{"text": TEXTS[0], "key": 1}])
+        config = scoring.config_for(name, ScoringConfig(variant="onnx_int8"), rows_per_shard=1)
+        keys.append(key_parts(scoring.STAGE, config, {}))
+    assert keys[0] != keys[1]
+    assert keys[0].config["source"] == keys[1].config["source"]
 
 
 def test_too_many_rows_without_an_answer_are_refused(exported, tmp_path, texts):

@@ -1,11 +1,13 @@
 """The store serves what was published, byte for byte, or says that it cannot."""
 
+import errno
 import json
 import os
 import shutil
 
 import pytest
 
+import tasks.runtime.artifacts
 from data_contracts.artifacts import KeyParts, Manifest, RowCounts, StageSummary
 from data_contracts.errors import CorruptArtifact
 from tasks.runtime.artifacts import MANIFEST, ArtifactStore, replace_file
@@ -195,3 +197,17 @@ def test_a_replaced_file_is_the_old_or_the_new(tmp_path):
     replace_file(path, "new 新")
     assert path.read_text(encoding="utf-8") == "new 新"
     assert [file.name for file in path.parent.iterdir()] == ["step.json"]
+
+
+def test_a_file_that_cannot_be_replaced_leaves_no_part_of_it(tmp_path, monkeypatch):
+    """A full disk that each attempt fills a little more, under names that nobody clears away."""
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    replace_file(tmp_path / "pointer.json", "old")
+    monkeypatch.setattr(tasks.runtime.artifacts, "_fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(tmp_path / "pointer.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["pointer.json"]
+    assert (tmp_path / "pointer.json").read_text(encoding="utf-8") == "old"

@@ -1,21 +1,18 @@
 """URIs lead to files, and keys follow their bytes rather than where they lie."""
 
+import errno
 import os
-import shutil
 from pathlib import Path
 
-import boto3
-import fsspec
 import pytest
-from huggingface_hub import HfFileSystem
-from moto.server import ThreadedMotoServer
 
-from data_contracts.errors import SourceError, TransientError
+from data_contracts.errors import SourceError
 from tasks.runtime.locations import (
     home,
     local_files,
     local_folder,
     location_digest,
+    model_file_here,
     scheme,
 )
 
@@ -23,34 +20,6 @@ from tasks.runtime.locations import (
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DECANT_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def s3_server():
-    """An S3 server on a free port of loopback."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(s3_server, monkeypatch):
-    """An empty bucket, read by s3fs through the environment as in production."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "test-key-id",
-        "AWS_SECRET_ACCESS_KEY": "test-access-key",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    resource = boto3.resource("s3", endpoint_url=s3_server)
-    made = resource.create_bucket(Bucket="decant-test")
-    yield made
-    made.objects.all().delete()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def write(folder, files):
@@ -92,6 +61,17 @@ def test_byte_code_is_not_content(tmp_path):
     before = location_digest(str(folder))
     write(folder, {"__pycache__/a.cpython-311.pyc": "x"})
     assert location_digest(str(folder)) == before
+
+
+@pytest.mark.parametrize("folder", [".cache/huggingface", ".ipynb_checkpoints", "__pycache__"])
+def test_what_programs_note_beside_files_is_not_content(tmp_path, folder):
+    """Two downloads of one model are two models, and rows of yesterday's draft are trained on."""
+    below = tmp_path / ".hidden" / "data"  # what lies above the folder that is named says nothing
+    one = write(below / "one", {"a.csv": "1", "sub/b.csv": "2"})
+    two = write(below / "two", {"a.csv": "1", "sub/b.csv": "2", f"sub/{folder}/x.csv": "draft"})
+    assert location_digest(str(one)) == location_digest(str(two))
+    names = [path.relative_to(two).as_posix() for path in local_files(str(two))]
+    assert names == ["a.csv", "sub/b.csv"]
 
 
 def test_globs_give_sorted_files(tmp_path):
@@ -175,37 +155,6 @@ def test_a_file_is_no_model_folder(tmp_path):
         local_folder(str(path.with_name("absent")))
 
 
-def test_a_hub_that_cannot_be_reached_may_be_retried():
-    """A network fault told as a mistake in the recipe."""
-    with pytest.raises(TransientError, match="cannot be fetched"):
-        local_folder("hf://org/not-in-any-cache@abc123")
-
-
-def test_a_hub_whose_files_cannot_be_listed_may_be_retried(monkeypatch):
-    """A hundred lines of a web client's traceback for a cable that is out."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    HfFileSystem.clear_instance_cache()
-    with pytest.raises(TransientError, match="ConnectError while reading"):
-        location_digest("hf://datasets/org/name@abc/train.parquet")
-    HfFileSystem.clear_instance_cache()
-
-
-@pytest.mark.parametrize("offline", [True, False])
-def test_a_hub_that_is_switched_off_is_called_so(monkeypatch, offline):
-    """`try again later`, every day, for a variable that somebody once set."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    HfFileSystem.clear_instance_cache()
-    with pytest.raises(TransientError) as error:
-        location_digest("hf://datasets/org/name@abc/train.parquet")
-    assert ("unset HF_HUB_OFFLINE" in error.value.remedy) is offline
-    HfFileSystem.clear_instance_cache()
-    if offline:
-        with pytest.raises(TransientError, match="unset HF_HUB_OFFLINE"):
-            local_folder("hf://org/not-in-any-cache@abc123")
-
-
 def test_schemes_are_read_in_any_case():
     """S3:// taken for a folder."""
     assert scheme("S3://bucket/x") == "s3"
@@ -213,85 +162,64 @@ def test_schemes_are_read_in_any_case():
     assert home().is_absolute()
 
 
-def test_objects_are_copied_once_and_known_by_their_content(bucket):
-    """A nightly run that downloads the same terabyte, or misses that it changed."""
-    bucket.put_object(Key="in/a.csv", Body=b"1,2\n")
-    bucket.put_object(Key="other/b.csv", Body=b"1,2\n")
-    first = location_digest("s3://decant-test/in/a.csv")
-    assert location_digest("s3://decant-test/other/b.csv") == first
-    (copy,) = local_files("s3://decant-test/in/a.csv")
-    assert copy.read_bytes() == b"1,2\n"
-    before = copy.stat().st_mtime_ns
-    assert local_files("s3://decant-test/in/a.csv")[0].stat().st_mtime_ns == before
-    bucket.put_object(Key="in/a.csv", Body=b"3,4\n")  # seen although listings are remembered
-    assert location_digest("s3://decant-test/in/a.csv") != first
-    assert local_files("s3://decant-test/in/a.csv")[0].read_bytes() == b"3,4\n"
+@pytest.mark.parametrize("value", ["", None])
+def test_a_home_that_is_set_to_nothing_is_the_default(tmp_path, monkeypatch, value):
+    """`DECANT_HOME=$UNSET decant gc --delete` in a folder with a `tmp` and a `work` of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DECANT_HOME")
+    if value is not None:
+        monkeypatch.setenv("DECANT_HOME", value)
+    assert home() == tmp_path / ".decant"
 
 
-def test_uploading_the_same_bytes_again_changes_no_key(bucket):
-    """A sync job that touches every object: everything is computed anew."""
-    bucket.put_object(Key="in/a.csv", Body=b"1,2\n")
-    bucket.put_object(Key="in/b.csv", Body=b"5,6\n")
-    one, all_of_them = (
-        location_digest("s3://decant-test/in/a.csv"),
-        location_digest("s3://decant-test/in/"),
-    )
-    bucket.put_object(Key="in/a.csv", Body=b"1,2\n", Metadata={"touched": "yes"})
-    assert location_digest("s3://decant-test/in/a.csv") == one
-    assert location_digest("s3://decant-test/in") == all_of_them
-    assert location_digest("s3://decant-test/in/*.csv") == all_of_them
+def test_paths_that_cannot_be_looked_at_are_the_users_error(tmp_path, monkeypatch):
+    """Forty lines of traceback for a colleague's folder, a typo or a path pasted twice."""
+    locked = str(tmp_path / "locked" / "data.csv")
+    is_file = Path.is_file
+
+    def refused(path):  # tests run as root, whom nothing is refused
+        if "locked" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    reasons = {
+        locked: "Permission denied",
+        "~nobody-of-this-name/data.csv": "home directory",
+        "x" * 300: "File name too long",
+        "file://[data.csv": "IPv6",
+    }
+    for uri, reason in reasons.items():
+        for function in (location_digest, local_files):
+            with pytest.raises(SourceError, match=reason) as error:
+                function(uri)
+            assert error.value.fact.startswith(f"{uri!r} cannot be read: ")
+            assert error.value.remedy == "check the path and its permissions"
+        assert model_file_here(uri, "tokenizer.json") is None
+    with pytest.raises(SourceError, match="home directory"):
+        local_folder("~nobody-of-this-name/model")
 
 
-def test_objects_of_one_name_in_two_folders_stay_two_files(bucket):
-    """One day's part-0 written over the other's."""
-    bucket.put_object(Key="in/mon/part-0.csv", Body=b"mon")
-    bucket.put_object(Key="in/tue/part-0.csv", Body=b"tue")
-    bucket.put_object(Key="in/", Body=b"")
-    for uri in ("s3://decant-test/in", "s3://decant-test/in/*/part-*.csv"):
-        assert [path.read_bytes() for path in local_files(uri)] == [b"mon", b"tue"]
+def test_a_file_that_may_not_be_read_is_told_before_anything_starts(tmp_path, monkeypatch):
+    """The corpus is made for an hour before the one file with other permissions is opened."""
+    folder = write(tmp_path / "d", {"a.csv": "1", "b.csv": "2"})
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "b.csv")
+    for uri in (str(folder), f"{folder}/*.csv", f"{folder}/b.csv"):
+        with pytest.raises(SourceError, match=r"cannot be read: .*b\.csv"):
+            local_files(uri)
+    assert local_files(f"{folder}/a.csv")
 
 
-def test_a_model_folder_on_an_object_store_keeps_its_file_names(bucket):
-    """`00000-config.json`: a model that no library finds in its own folder."""
-    for name in ("config.json", "model.safetensors", "1_Pooling/config.json"):
-        bucket.put_object(Key=f"models/teacher/{name}", Body=name.encode())
-    folder = local_folder("s3://decant-test/models/teacher")
-    assert (folder / "config.json").read_text() == "config.json"
-    assert (folder / "1_Pooling" / "config.json").read_text() == "1_Pooling/config.json"
+def test_a_folder_inside_that_may_not_be_listed_is_not_left_out_in_silence(tmp_path, monkeypatch):
+    """A model trained on half of its data, and nobody is told."""
+    folder = write(tmp_path / "d", {"a.csv": "1", "locked/b.csv": "2"})
+    scandir = os.scandir
 
+    def refused(path):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
 
-def test_a_copy_that_was_interrupted_is_not_taken_for_the_file(bucket):
-    """Half a file under the name of the whole, for ever."""
-    bucket.put_object(Key="in/a.csv", Body=b"whole")
-    (copy,) = local_files("s3://decant-test/in/a.csv")
-    shutil.rmtree(copy.parent)
-    copy.parent.mkdir()
-    copy.with_name(f".{copy.name}.123").write_bytes(b"who")
-    assert local_files("s3://decant-test/in/a.csv")[0].read_bytes() == b"whole"
-
-
-def test_missing_objects_and_buckets_are_the_users_error(bucket):
-    """A retry loop over a key that does not exist."""
-    for uri in (
-        "s3://decant-test/none.csv",
-        "s3://decant-test/no/*.csv",
-        "s3://no-such-bucket/a.csv",
-    ):
-        with pytest.raises(SourceError):
-            location_digest(uri)
-
-
-def test_an_object_store_that_does_not_answer_may_be_retried(bucket, monkeypatch):
-    """A night's run lost because a server restarted."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    with pytest.raises(TransientError):
-        location_digest("s3://decant-test/in/a.csv")
-
-
-def test_downloads_lie_under_decants_own_home(bucket):
-    """Copies of private data in a shared folder."""
-    bucket.put_object(Key="in/a.csv", Body=b"1")
-    (copy,) = local_files("s3://decant-test/in/a.csv")
-    assert copy.is_relative_to(Path(os.environ["DECANT_HOME"]) / "downloads")
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(SourceError, match="Permission denied"):
+        local_files(str(folder))

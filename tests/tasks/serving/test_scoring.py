@@ -1,5 +1,4 @@
 import csv
-import fcntl
 import json
 import os
 import shutil
@@ -159,18 +158,6 @@ def test_too_many_bad_rows_write_nothing(model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "texts.jsonl"]
 
 
-def test_a_second_run_to_the_same_output_is_kept_away(model, tmp_path):
-    """Two schedules that overlap interleave their bytes in one file."""
-    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
-    with (tmp_path / ".out.parquet.partial").open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another run is writing"):
-            score(model, str(source), tmp_path / "out.parquet")
-    score(model, str(source), tmp_path / "out.parquet")  # the holder is gone, its file remained
-    assert pq.read_table(tmp_path / "out.parquet").num_rows == 1
-    assert not (tmp_path / ".out.parquet.partial").exists()
-
-
 @pytest.mark.parametrize(
     ("name", "columns", "said"),
     [
@@ -188,31 +175,6 @@ def test_a_wrong_input_is_told(model, tmp_path, name, columns, said):
     with pytest.raises(SourceError, match=said):
         score(model, str(tmp_path / name), output, ScoringConfig(**columns))
     assert not output.exists()
-
-
-def test_the_input_is_not_overwritten(model, tmp_path):
-    """`decant score m texts.parquet texts.parquet`."""
-    path = write_rows(tmp_path, "parquet", TEXTS)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match="is the input itself"):
-        score(model, str(path), path, ScoringConfig(text_column="body"))
-    assert path.read_bytes() == before
-
-
-def test_answers_are_not_written_under_the_name_of_another_format(model, tmp_path):
-    """Parquet in answers.csv: the next program reads noise."""
-    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
-    with pytest.raises(UserError, match=r"named as CSV.*\n.*\n.*answers\.parquet"):
-        score(model, str(source), tmp_path / "answers.csv")
-    assert not (tmp_path / "answers.csv").exists()
-
-
-def test_a_folder_is_no_place_for_one_file_of_answers(model, tmp_path):
-    """A traceback after an hour, when all has been scored."""
-    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": TEXTS[0]}])
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match=r"out is a folder\n.*\n.*answers\.parquet.*--shards-on"):
-        score(model, str(source), tmp_path / "out")
 
 
 def test_a_folder_that_is_no_student_is_told(tmp_path):
