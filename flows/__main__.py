@@ -14,7 +14,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from data_contracts import errors
 from data_contracts.errors import DecantError
-from tasks.runtime.full_disk import says_no_room
+from tasks.runtime.full_disk import no_room, says_no_room
 from tasks.runtime.redaction import redact
 
 INTERRUPTED = 130
@@ -112,13 +112,13 @@ def _run(arguments: list[str]) -> int:
         return 0
     except Exception as error:
         if says_no_room(error):
-            _tell(
+            told = no_room(
                 f"no room left on a disk: {str(error).partition(chr(10))[0]}",
-                "what is written needs room beside what is there",
-                "free space (decant gc tells what nothing uses), or set DECANT_HOME to a larger "
-                "disk; the same command goes on where this one stopped",
+                rule="what is written needs room beside what is there",
+                goes_on="the same command goes on where this one stopped",
             )
-            return errors.ResourceExhausted.exit_code
+            _tell(told.fact, told.rule, told.remedy)
+            return told.exit_code
         if isinstance(error, OSError) and _is_about_home(error):
             _tell(
                 f"{error.filename} cannot be made or written: {error.strerror}",

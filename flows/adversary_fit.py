@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
-
 from data_contracts.errors import RecipeError
 from flows.problem_fit import WITHOUT_TEXT_VECTORS
 from flows.several_teachers import FIRST
-from tasks.corpus.languages import in_language
+from tasks.corpus.languages import covers
 from tasks.corpus.sources import Source
 from tasks.training.companions.adversary_config import (
     AdversaryConfig,
@@ -99,12 +97,8 @@ def _groups(
 
 def _tags_read(source: Source, languages: Sequence[str]) -> list[str]:
     """Languages that rows of `source` may be read in; parallel text may be missing in some."""
-    offered = pa.array([tag for tag in (source.language, source.parallel_language) if tag])
-    preferred = [
-        tag
-        for language in languages
-        for tag in offered.filter(in_language(offered, language)).to_pylist()
-    ]
+    offered = [tag for tag in (source.language, source.parallel_language) if tag]
+    preferred = [tag for language in languages for tag in offered if covers(language, tag)]
     if source.language not in preferred:
         return preferred
     return preferred[: preferred.index(source.language) + 1]

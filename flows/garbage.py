@@ -14,14 +14,17 @@ does not give: a home may hold other people's files.
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from stat import S_ISREG
 
 from data_contracts.artifacts import Manifest
 from flows.liveness import is_alive
@@ -65,13 +68,14 @@ class Garbage:
     lock: Path | None
 
     def remove(self) -> bool:
-        """Delete it, unless somebody took to it since it was listed; whether it was deleted.
+        """Delete it unless it was changed since it was listed, or is locked; whether it was.
 
-        A run that resumes waits until it is gone. A manifest goes first, so that no half artifact
-        looks complete.
+        A run that resumes waits until it is gone. One that takes an artifact from the store at this
+        moment is not seen: it misses it, and its next run builds it. A manifest goes first, so that
+        no half artifact looks complete.
         """
         try:
-            with exclusive_lock(self.lock, on_wait=_leave) if self.lock else nullcontext():
+            with exclusive_lock(self.lock, wait=False) if self.lock else nullcontext():
                 if _newest_change(self.path) > self.changed_at:
                     return False
                 if self.path.is_file():
@@ -79,17 +83,9 @@ class Garbage:
                 else:
                     (self.path / "manifest.json").unlink(missing_ok=True)
                     shutil.rmtree(self.path, ignore_errors=True)
-        except (_InUse, FileNotFoundError):
+        except (BlockingIOError, FileNotFoundError):
             return False
         return True
-
-
-class _InUse(Exception):  # noqa: N818  # a word for the caller above, not an error
-    """Somebody holds the lock."""
-
-
-def _leave() -> None:
-    raise _InUse
 
 
 def find_garbage(store: ArtifactStore, *, days: float) -> list[Garbage]:
@@ -149,7 +145,7 @@ def _downloads(root: Path, oldest: float) -> Iterator[Garbage]:
             yield _garbage(folder, "a copy of remote files that nothing used lately", None)
             continue
         for file in sorted(folder.rglob(".*")):
-            if _PARTIAL.fullmatch(file.name) and file.is_file() and file.stat().st_mtime < oldest:
+            if _PARTIAL.fullmatch(file.name) and _newest_change(file) < oldest:
                 yield _garbage(file, "left by a copy that was killed", None)
 
 
@@ -210,10 +206,17 @@ def _is_folder(path: Path) -> bool:
 
 
 def _size(path: Path) -> int:
-    found = (file.stat() for file in (path, *path.rglob("*")) if file.is_file())
     # A copy of a remote file has a name by itself and one in each set: to each its share.
-    return sum(file.st_size // file.st_nlink for file in found)
+    return sum(found.st_size // found.st_nlink for found in _stats(path) if S_ISREG(found.st_mode))
 
 
 def _newest_change(path: Path) -> float:
-    return max(one.stat().st_mtime for one in (path, *path.rglob("*")))
+    """When `path` or anything below it was last changed; infinity if nothing is there any more."""
+    return max((found.st_mtime for found in _stats(path)), default=math.inf)
+
+
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    """Of `path` and all below it, as far as it is still there: copies are made without a lock."""
+    for one in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
+            yield one.stat()

@@ -20,7 +20,7 @@ from flows.recipe import Recipe
 from flows.recipe_fields import recipe_kind
 from flows.recipe_refusals import refusal, shown
 from flows.recipe_text import SHIPPED as SHIPPED  # where callers look for it
-from flows.recipe_text import recipe_values
+from flows.recipe_text import reading, recipe_values
 from flows.seq2seq_recipe import Seq2SeqRecipe
 
 AnyRecipe = Recipe | Seq2SeqRecipe
@@ -47,10 +47,10 @@ def recipe_name(name_or_path: str) -> str:
 
     Raises: RecipeError if a file is named that is no valid recipe.
     """
-    path = Path(name_or_path).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.is_file():  # as `find_recipe` looks for it
-        return read_recipe(name_or_path).name
-    return name_or_path
+    with reading(name_or_path):  # as `find_recipe` looks for it
+        path = Path(name_or_path).expanduser()
+        is_file = path.suffix in (".yaml", ".yml") or path.is_file()
+    return read_recipe(name_or_path).name if is_file else name_or_path
 
 
 def check_recipe(values: dict[str, Any], *, name: str) -> AnyRecipe:

@@ -75,7 +75,7 @@ def find_recipe(name_or_path: str) -> Path:
 
     Raises: RecipeError if there is none, or it cannot be looked for.
     """
-    with _reading(name_or_path):
+    with reading(name_or_path):
         return _found(name_or_path)
 
 
@@ -126,7 +126,7 @@ def _extended(values: dict[str, Any], path: Path) -> Path:
             rule=f"extends is the path of a .yaml file, or one of: {', '.join(names)}",
             remedy=f"did you mean {close[0]}?" if close else "check the name",
         )
-    with _reading(wanted):
+    with reading(wanted):
         found = path.parent / Path(wanted).expanduser()
         if not found.is_file():
             raise RecipeError(
@@ -138,7 +138,7 @@ def _extended(values: dict[str, Any], path: Path) -> Path:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
     """Tell why a recipe cannot be read: no permission, no text, or no such user's folder."""
     try:
         yield
@@ -152,7 +152,7 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
-    with _reading(name):
+    with reading(name):
         text = path.read_text(encoding="utf-8")
     values = load_yaml(text, name=f"recipe {name}", error=RecipeError)
     if not isinstance(values, dict):

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, RowCounts, StageSummary
 from tasks.runtime.fingerprint import file_digest
+from tasks.runtime.remote_files import is_bookkeeping
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.serving.answering import Model, answering
@@ -100,9 +101,12 @@ def keep_model(
 ) -> StageSummary:
     """Copy the student into the store, where every machine that scores a shard finds it."""
     del inputs
-    # What the key leaves out is left out here.
-    bookkeeping = shutil.ignore_patterns("__pycache__", ".*")
-    shutil.copytree(config.folder, workspace.output / "model", ignore=bookkeeping)
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        """What the key leaves out, too."""
+        return [name for name in names if is_bookkeeping(name) and Path(folder, name).is_dir()]
+
+    shutil.copytree(config.folder, workspace.output / "model", ignore=left_out)
     return StageSummary()
 
 

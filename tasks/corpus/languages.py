@@ -1,7 +1,7 @@
 """Which language tags a language covers: `zh` covers `zh`, `zh-Hant` and the like.
 
-So a row in zh-CN may be read by whoever reads zh: where rows are compared, `primary_subtag` says
-what language they are in.
+So a row in zh-CN may be read by whoever reads zh, and gives away one in zh that it is tested on:
+`primary_subtag` says what language both are in.
 
 References: RFC 4647, section 3.3.1 (basic filtering).
 """
@@ -20,6 +20,11 @@ pc: Any = pyarrow.compute  # its functions are made at import: a type checker se
 def primary_subtag(tag: str) -> str:
     """The language that a BCP-47 `tag` is of, lower case: zh of zh, zh-CN and ZH-Hant."""
     return tag.partition("-")[0].lower()
+
+
+def covers(language: str, tag: str) -> bool:
+    """Whether `language` covers the BCP-47 `tag`."""
+    return f"{tag}-".lower().startswith(f"{language}-".lower())
 
 
 def in_language(tags: pa.Array | pa.ChunkedArray, language: str) -> Any:

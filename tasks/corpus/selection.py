@@ -4,9 +4,10 @@
 
 Rows are numbers here (see `tasks.corpus.ledger`; texts stay on disk), in the order of the sources,
 so an earlier source wins over a later one. The evaluation stays clean: where a training row meets
-an evaluation row, the training row goes. Rows are compared within a language, whatever its region
-or script: zh-CN with zh. In memory are 16 bytes an evaluation row for exact leaks, and its n-grams
-(about 700 bytes a short text) for near ones.
+an evaluation row of its language, whatever their regions and scripts (zh-CN and zh), the training
+row goes. Copies are looked for within one region: who reads it cannot read another's. In memory are
+16 bytes an evaluation row for exact leaks, and its n-grams (about 700 bytes a short text) for near
+ones.
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ def _exact_copies(rows: Ledger, verdicts: Verdicts, pairs_count: bool) -> None:
         # A text may be transferred in several translations: there the pair counts.
         pair = mixed(entries["text_hash"]) ^ entries["parallel_hash"]
         keys = np.where(pairs_count | (roles == TRANSFER), pair, entries["text_hash"])
+        # The copy that stays must be read by whoever reads the one that goes.
+        keys = keys ^ mixed(entries["language"].astype(np.uint64))
         kept = verdicts.kept(entries["number"])
         for role in range(len(ROLES)):
             members = kept & (roles == role)
@@ -191,13 +194,12 @@ def _among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _near_copies(
     rows: Ledger, verdicts: Verdicts, threshold: float, read_texts: TextReader
 ) -> None:
-    """Each row against the earlier ones of its role and language.
+    """Each row against the earlier ones of its role, language and region.
 
     Keeps about 5 kB a short row, and a third more of rows with two texts.
     """
     indexes: dict[tuple[int, str], NearDuplicateIndex] = {}
     for piece in read_texts():
-        language = primary_subtag(piece.language)
         joined = [
             f"{text} {parallel or ''}"
             for text, parallel in zip(piece.texts, piece.parallel_texts, strict=True)
@@ -205,7 +207,7 @@ def _near_copies(
         span = slice(piece.start, piece.start + len(joined))
         kept, roles = verdicts.kept(span), rows.role[span]
         for role in np.unique(roles[kept]).tolist():
-            index = indexes.setdefault((role, language), NearDuplicateIndex(threshold))
+            index = indexes.setdefault((role, piece.language), NearDuplicateIndex(threshold))
             places = np.flatnonzero(kept & (roles == role)).tolist()
             numbers = piece.start + np.array(places)
             signed = sign(

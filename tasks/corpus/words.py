@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tasks.corpus.languages import primary_subtag
 from tasks.corpus.units import Unit, segment
 
 CONTINUES, BEGINS, SPECIAL = range(3)
@@ -30,7 +31,7 @@ def words(text: str, language: str) -> list[Unit]:
     Args:
         language: BCP-47 tag of the text.
     """
-    if language.lower().partition("-")[0] not in _CHINESE:
+    if primary_subtag(language) not in _CHINESE:
         return segment(text)
     import rjieba  # 20 ms for its dictionary
 

@@ -2,6 +2,7 @@
 
     fingerprint.py   values → canonical JSON → SHA-256
     locations.py     URI of a model or source → local path, and a digest of its content
+    listings.py      what lies behind a URI, listed once while a stage runs
     remote_files.py  files of object stores and of the hub → one copy of each here
     artifacts.py     ArtifactStore: look up, verify, publish
     checkpoints      live in `Workspace.work`, which survives a kill (see stages.py)

@@ -32,12 +32,25 @@ def full_disk_told(what: str, folder: Path) -> Iterator[None]:
         if not says_no_room(error):
             raise
         free = shutil.disk_usage(folder).free / 1e6
-        raise MachineExhausted(
+        raise no_room(
             f"{what}: no room left on the disk of {folder} ({free:,.0f} MB free now)",
             rule="checkpoints and artifacts are written whole, beside those that are there",
-            remedy="free space (decant gc tells what nothing uses), or set DECANT_HOME to a larger "
-            "disk; the same command goes on from the last checkpoint",
+            goes_on="the same command goes on from the last checkpoint",
         ) from error
+
+
+def no_room(fact: str, *, rule: str, goes_on: str) -> MachineExhausted:
+    """What is told of a full disk.
+
+    Args:
+        goes_on: what happens once there is room.
+    """
+    return MachineExhausted(
+        fact,
+        rule=rule,
+        remedy="free space (decant gc tells what nothing uses), or set DECANT_HOME to a larger "
+        f"disk; {goes_on}",
+    )
 
 
 def says_no_room(error: Exception) -> bool:

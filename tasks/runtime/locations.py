@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from data_contracts.errors import SourceError
 from tasks.runtime.fingerprint import content_digest, file_digest, fingerprint
+from tasks.runtime.listings import listed
 from tasks.runtime.remote_files import hub_model, is_bookkeeping, remote_copies, remote_digest
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -66,7 +67,7 @@ def location_digest(uri: str) -> str:
     kind = scheme(uri)
     if kind in ("file", "pkg"):
         with _read_of(uri):
-            return _files_digest(_local_files(uri))
+            return _files_digest(listed(uri, lambda: _local_files(uri)))
     if kind == "hf" and not uri.startswith("hf://datasets/"):
         return fingerprint(["hf", *hub_model(uri).parts[-3:]])
     return remote_digest(uri)
@@ -82,7 +83,7 @@ def local_files(uri: str) -> list[Path]:
     """
     if scheme(uri) in ("file", "pkg"):
         with _read_of(uri):
-            return _local_files(uri)
+            return listed(uri, lambda: _local_files(uri))
     return remote_copies(uri, home() / "downloads")
 
 

@@ -18,12 +18,17 @@ _POLL_SECONDS = 0.1
 
 
 @contextmanager
-def exclusive_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def exclusive_lock(
+    path: Path, *, wait: bool = True, on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Hold the exclusive lock `path`, waiting for whoever has it.
 
     Args:
         path: the lock file; made if missing, together with its folders.
-        on_wait: called once if another process holds the lock.
+        wait: whether to wait if another process holds the lock.
+        on_wait: called once before waiting.
+
+    Raises: BlockingIOError if another process holds the lock and `wait` is false.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -31,6 +36,8 @@ def exclusive_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> 
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             if on_wait is not None:
                 on_wait()
             # Polling, not a blocking flock: Ctrl-C and Prefect's cancellation stay responsive.

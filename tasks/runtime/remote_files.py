@@ -19,9 +19,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from data_contracts.errors import MachineExhausted, SourceError, TransientError
+from data_contracts.errors import SourceError, TransientError
 from tasks.runtime.fingerprint import fingerprint
-from tasks.runtime.full_disk import says_no_room
+from tasks.runtime.full_disk import no_room, says_no_room
+from tasks.runtime.listings import listed
 
 # What a model folder may consist of: no pickles, no Python files.
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -52,7 +53,7 @@ def remote_digest(uri: str) -> str:
 
     Raises: SourceError if nothing is there; TransientError if the server cannot be reached.
     """
-    return _digest(_listed(uri)[1])
+    return _digest(listed(uri, lambda: _found(uri))[1])
 
 
 def remote_copies(uri: str, downloads: Path) -> list[Path]:
@@ -61,7 +62,7 @@ def remote_copies(uri: str, downloads: Path) -> list[Path]:
     Raises: SourceError if nothing is there; TransientError if the server cannot be reached, or a
         file changed while it was copied.
     """
-    filesystem, files = _listed(uri)
+    filesystem, files = listed(uri, lambda: _found(uri))
     if len(files) == 1:
         return [_copy(uri, filesystem, files[0], downloads)]
     folder = downloads / _digest(files)
@@ -127,7 +128,7 @@ def _touch(folders: Iterable[Path]) -> None:
             os.utime(folder)
 
 
-def _listed(uri: str) -> tuple[Any, list[RemoteFile]]:
+def _found(uri: str) -> tuple[Any, list[RemoteFile]]:
     import fsspec
 
     with _remote(uri):
@@ -255,10 +256,10 @@ class _remote:  # noqa: N801  # reads as a verb at its use
                 remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             ) from error
         if isinstance(error, Exception) and says_no_room(error):
-            raise MachineExhausted(
+            raise no_room(
                 f"no room left while copying {self.uri!r}",
                 rule="remote files are copied to Decant's home once",
-                remedy="free space, or set DECANT_HOME to a larger disk; the run resumes",
+                goes_on="the run resumes",
             ) from error
         if isinstance(error, OSError) or _no_server_answered(error):
             raise TransientError(

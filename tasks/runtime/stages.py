@@ -28,6 +28,7 @@ from data_contracts.errors import CorruptArtifact, SourceError
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import jsonable
 from tasks.runtime.full_disk import full_disk_told
+from tasks.runtime.listings import listings_kept
 from tasks.runtime.locations import location_digest
 from tasks.runtime.progress import Progress, SilentProgress
 
@@ -175,6 +176,7 @@ def find(
     return StageOutcome(artifact, cached=True) if artifact else None
 
 
+@listings_kept()
 def run_stage(
     stage: Stage,
     config: StageConfig,

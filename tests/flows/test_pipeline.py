@@ -57,7 +57,8 @@ def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, finishe
     assert str(tiny / "zh-pairs.csv") in lineage
     path = decant("report", tiny / "recipe.yaml", check=0).stdout.strip()
     assert "<html" in Path(path).read_text(encoding="utf-8")
-    assert "0 bytes to remove" in decant("gc", "--days", "0", check=0).stdout
+    told = decant("gc", "--days", "0", check=0).stdout
+    assert told == "0 bytes to remove (add --delete)\n"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from data_contracts.errors import RecipeError
-from flows.recipe_files import check_recipe, read_recipe
+from flows.recipe_files import check_recipe, read_recipe, recipe_name
 from flows.recipe_text import SHIPPED, find_recipe, recipe_values
 
 
@@ -174,7 +174,8 @@ def test_recipes_that_cannot_be_looked_at_are_told(tmp_path, monkeypatch):
     }
     for name, reason in reasons.items():
         extending = written(tmp_path, "a", f"extends: {name}\nname: a\n")
-        for ask, wanted in ((find_recipe, name), (recipe_values, extending)):
+        asked = ((find_recipe, name), (recipe_name, name), (recipe_values, extending))
+        for ask, wanted in asked:
             with pytest.raises(RecipeError, match=reason) as caught:
                 ask(wanted)
             assert caught.value.fact.startswith(f"recipe {name} cannot be read: ")

@@ -138,6 +138,7 @@ def test_a_kept_student_holds_what_its_key_says(tmp_path):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         (folder / "labels.json").write_text("[]")
+        (folder / ".note").write_text("content, as any file")
         if name == "two":
             (folder / ".cache").mkdir()
             (folder / ".cache" / "fetched.metadata").write_text("today")
@@ -150,6 +151,7 @@ def test_a_kept_student_holds_what_its_key_says(tmp_path):
         kept.append(outcome.artifact.manifest)
     assert kept[0].key == kept[1].key
     assert kept[0].content_digest == kept[1].content_digest
+    assert "model/.note" in [file.path for file in kept[0].files]
 
 
 def test_a_file_that_was_renamed_is_another_beside_it_too(tmp_path, monkeypatch):

@@ -314,9 +314,10 @@ def check_name(name: str, rules: RowRules, *, unknown: str = "unknown_label") ->
 def prepared_label(raw: str | None, rules: RowRules) -> str | None:
     """The checked name of a row's class, None if it has and needs none.
 
-    With `label_names`, -1 is none: that is how `datasets` says so.
+    With `label_names`, -1 is none unless it is one of them: that is how `datasets` says so.
     """
-    if rules.label_names and raw is not None and raw.strip() in _NO_LABEL:
+    names = _normalized_names(rules.label_names)
+    if names and raw is not None and (said := raw.strip()) in _NO_LABEL and said not in names:
         raw = None
     label = class_name(raw, rules) if raw is not None else None
     if label:

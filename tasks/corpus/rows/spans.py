@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.corpus.cells import as_list, as_records
+from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
@@ -109,7 +110,7 @@ def _from_words(
     cleaned = [normalized(word, rules, counts) for word in words]
     kept = [place for place, word in enumerate(cleaned) if word]
     cleaned = [cleaned[place] for place in kept]
-    text, starts = _joined(cleaned, unspaced=rules.language.split("-")[0] in _WITHOUT_SPACES)
+    text, starts = _joined(cleaned, unspaced=primary_subtag(rules.language) in _WITHOUT_SPACES)
     if normalize(text, rules.normalization)[0] != text:
         raise UnfitError("span_splits_character", "two words join into other characters")
     if tags is None:

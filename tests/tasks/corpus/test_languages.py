@@ -2,13 +2,15 @@
 
 import pyarrow as pa
 
-from tasks.corpus.languages import in_any_language, in_language, primary_subtag
+from tasks.corpus.languages import covers, in_any_language, in_language, primary_subtag
 
 
 def test_a_language_covers_its_more_precise_tags_only():
     """`zh` that misses zh-Hant loses rows in silence; one that takes zha trains on Zhuang."""
     tags = pa.chunked_array([["zh", "zh-Hant", "ZH-hk", "zha", "en", None]])
     assert in_language(tags, "zh").to_pylist() == [True, True, True, False, False, None]
+    assert [covers("zh", tag) for tag in tags.to_pylist()[:-1]] == [True, True, True, False, False]
+    assert not covers("zh-Hant", "zh")
     assert in_language(tags, "zh-Hant").to_pylist() == [False, True, False, False, False, None]
     assert in_any_language(tags, ["en", "zh-hk"]).to_pylist() == [
         False, False, True, False, True, None,

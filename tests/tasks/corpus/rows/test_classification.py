@@ -61,9 +61,9 @@ def test_what_is_neither_a_number_nor_a_name_is_set_aside(tmp_path):
 
 def test_a_name_that_looks_like_a_number_is_a_name(tmp_path):
     """A name 1.0, the third of them, was read as the number of the second."""
-    path = written(tmp_path / "rows.csv", ["0.0", "0.5", "1.0", "1"])
-    names = ["0.0", "0.5", "1.0"]
-    assert prepared(path, "train", label_names=names) == (["0.0", "0.5", "1.0", "0.5"], [])
+    path = written(tmp_path / "rows.csv", ["0.0", "0.5", "-1.0", "1"])
+    names = ["-1.0", "0.5", "0.0"]
+    assert prepared(path, "train", label_names=names) == (["0.0", "0.5", "-1.0", "0.5"], [])
 
 
 @pytest.mark.parametrize("label", ["-1", "0.0", "1.0"])
