@@ -1,6 +1,8 @@
 """Fixtures for all tests: offline, quiet, one temporary home a test."""
 
+import errno
 import os
+from pathlib import Path
 
 os.environ.update(
     OMP_NUM_THREADS="1",  # test processes run side by side
@@ -22,6 +24,23 @@ def store(tmp_path, monkeypatch):
     """An empty artifact store under a DECANT_HOME of its own."""
     monkeypatch.setenv("DECANT_HOME", str(tmp_path / "home"))
     return ArtifactStore(tmp_path / "home")
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """The name of a folder that may not be looked into: tests run as root, whom nothing is refused.
+
+    Asked by `Path.is_file`.
+    """
+    is_file = Path.is_file
+
+    def refused(path):
+        if "locked" in path.parts:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    return "locked"
 
 
 @pytest.fixture(scope="session")

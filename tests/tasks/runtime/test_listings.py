@@ -1,6 +1,11 @@
-"""One set of files from the key to the result, whatever arrives meanwhile."""
+"""One set of files from the key to the result, whatever arrives or changes meanwhile."""
+
+import os
+
+import pytest
 
 from data_contracts.artifacts import StageSummary
+from data_contracts.errors import SourceError
 from tasks.runtime.locations import local_files
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 
@@ -31,3 +36,31 @@ def test_a_file_that_arrives_while_a_step_runs_is_for_the_next_run(store, tmp_pa
     assert (first.artifact.path / "read").read_text() == "monday.csv"
     assert (second.artifact.path / "read").read_text() == "monday.csv tuesday.csv"
     assert run_stage(stage, Reading(uri=str(folder)), {}, store=store).cached
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+def test_a_source_that_changes_while_it_is_read_gives_nothing(store, tmp_path, what):
+    """Tomorrow's rows under the key of today's: whoever asks for today's gets them for ever."""
+    file = tmp_path / "data" / "rows.csv"
+    file.parent.mkdir()
+    file.write_text("1\n")
+    uri = str(file if what == "a file" else file.parent)
+    contents = ["2\n", "1\n"]
+
+    def read(config, inputs, workspace):
+        found = [path.name for path in workspace.work.iterdir()]
+        (workspace.work / "checkpoint").write_text(file.read_text())
+        stat = file.stat()
+        file.write_text(contents.pop(0))
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as large and as old as it was
+        (workspace.output / "rows").write_text(" ".join(found) or "from nothing")
+        return StageSummary()
+
+    stage = Stage("reading", 1, read)
+    for _ in range(2):
+        with pytest.raises(SourceError, match="rows.csv' changed" if "file" in what else "changed"):
+            run_stage(stage, Reading(uri=uri), {}, store=store)
+    assert not (store.root / "artifacts").exists()
+    contents.append("1\n")
+    artifact = run_stage(stage, Reading(uri=uri), {}, store=store).artifact
+    assert (artifact.path / "rows").read_text() == "from nothing"  # a checkpoint of either content

@@ -172,19 +172,10 @@ def test_a_home_that_is_set_to_nothing_is_the_default(tmp_path, monkeypatch, val
     assert home() == tmp_path / ".decant"
 
 
-def test_paths_that_cannot_be_looked_at_are_the_users_error(tmp_path, monkeypatch):
+def test_paths_that_cannot_be_looked_at_are_the_users_error(tmp_path, locked):
     """Forty lines of traceback for a colleague's folder, a typo or a path pasted twice."""
-    locked = str(tmp_path / "locked" / "data.csv")
-    is_file = Path.is_file
-
-    def refused(path):  # tests run as root, whom nothing is refused
-        if "locked" in path.parts:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return is_file(path)
-
-    monkeypatch.setattr(Path, "is_file", refused)
     reasons = {
-        locked: "Permission denied",
+        f"{tmp_path}/{locked}/data.csv": "Permission denied",
         "~nobody-of-this-name/data.csv": "home directory",
         "x" * 300: "File name too long",
         "file://[data.csv": "IPv6",

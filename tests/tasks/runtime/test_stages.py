@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from data_contracts.artifacts import StageSummary
-from data_contracts.errors import SourceError
 from tasks.runtime.artifacts import MANIFEST, ArtifactStore
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, key_parts, run_stage
@@ -306,34 +305,6 @@ def test_what_a_result_says_is_part_of_its_key_though_it_is_spelt_like_a_path(
             keys.append(key_parts(stage, config, {}))
     assert all(one != other for one, other in itertools.combinations(keys, 2))
     assert len({parts.config["uri"] for parts in keys}) == 1
-
-
-@pytest.mark.parametrize("what", ["a file", "a folder"])
-def test_a_source_that_changes_while_it_is_read_gives_nothing(store, tmp_path, what):
-    """Tomorrow's rows under the key of today's: whoever asks for today's gets them for ever."""
-    file = tmp_path / "data" / "rows.csv"
-    file.parent.mkdir()
-    file.write_text("1\n")
-    uri = str(file if what == "a file" else file.parent)
-    contents = ["2\n", "1\n"]
-
-    def read(config, inputs, workspace):
-        found = [path.name for path in workspace.work.iterdir()]
-        (workspace.work / "checkpoint").write_text(file.read_text())
-        stat = file.stat()
-        file.write_text(contents.pop(0))
-        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as large and as old as it was
-        (workspace.output / "rows").write_text(" ".join(found) or "from nothing")
-        return StageSummary()
-
-    stage = Stage("letters", 1, read)
-    for _ in range(2):
-        with pytest.raises(SourceError, match="rows.csv' changed" if "file" in what else "changed"):
-            run_stage(stage, Reading(uri=uri), {}, store=store)
-    assert not (store.root / "artifacts").exists()
-    contents.append("1\n")
-    artifact = run_stage(stage, Reading(uri=uri), {}, store=store).artifact
-    assert (artifact.path / "rows").read_text() == "from nothing"  # a checkpoint of either content
 
 
 def race(tmp_path, modes):
