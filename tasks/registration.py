@@ -75,6 +75,7 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         CorruptArtifact: the registry gave back other bytes than were sent.
     """
     from tasks.serving import tracking
+    from tasks.serving.assembly import script_digest
     from tasks.serving.bundle import requirements, write_bundle
     from tasks.serving.interfaces import INTERFACES, input_rows
     from tasks.serving.lineage import trace_lineage
@@ -167,6 +168,8 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
             "model_name": config.model_name,
             "version": version,
             "digest": digest,
+            "problem": serving["problem"],
+            "script_sha256": script_digest(interface.script),
             "run_id": registry.run_id(config.model_name, version),
             "gates": [gate.model_dump() for gate in gates],
             "aliases": registry.aliases(config.model_name),
@@ -176,10 +179,17 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
 
 
 def still_holds(artifact: Artifact) -> bool:
-    """Whether the version on record is still in the registry (someone may have deleted it)."""
+    """Whether the version on record is still in the registry (someone may have deleted it), and
+    carries the script of this release: verification, and with it batch scoring, refuses another.
+    """
+    from tasks.serving.assembly import script_digest
+    from tasks.serving.interfaces import INTERFACES
     from tasks.serving.registry import is_registered
 
     record = _json(artifact.path / "record.json")
+    interface = INTERFACES.get(record.get("problem", ""))
+    if interface is None or record["script_sha256"] != script_digest(interface.script):
+        return False
     return is_registered(record["model_name"], record["version"], record["digest"])
 
 

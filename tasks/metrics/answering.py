@@ -113,13 +113,50 @@ def _encoder(
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     if max_question_tokens is not None:
         return _question_encoder(tokenizer, pad_token_id, max_length_tokens, max_question_tokens)
-    tokenizer.enable_truncation(max_length_tokens, strategy="longest_first")
-    tokenizer.enable_padding(pad_id=pad_token_id, pad_token=tokenizer.id_to_token(pad_token_id))
+    pairs = _pair_encoder(tokenizer, pad_token_id, max_length_tokens)
+    one_by_one = Tokenizer.from_file(str(tokenizer_file))
+    one_by_one.enable_truncation(max_length_tokens)
+    one_by_one.no_padding()
 
     def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
-        encoded = tokenizer.encode_batch(list(texts))
-        input_ids = np.array([text.ids for text in encoded], dtype=np.int64)
-        return input_ids, np.array([text.attention_mask for text in encoded], dtype=np.int64)
+        if isinstance(texts[0], tuple):
+            return pairs(texts)
+        return _padded([text.ids for text in one_by_one.encode_batch([*texts])], pad_token_id)
+
+    return encode
+
+
+def _pair_encoder(
+    tokenizer: Tokenizer, pad_token_id: int, max_length_tokens: int
+) -> Callable[[Sequence[Text]], tuple[IntArray, IntArray]]:
+    """Pairs, the longer text of which is cut, as `tasks.corpus.pair_encoding` cuts it.
+
+    The library, asked to cut, also makes every combination of what it cut off of both texts.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    whole = tokenizer.encode("0", "0")
+    sides = whole.sequence_ids
+    ends = [len(sides) - sides[::-1].index(side) for side in (0, 1)]
+    before, between = whole.ids[: sides.index(0)], whole.ids[ends[0] : sides.index(1)]
+    after = whole.ids[ends[1] :]
+    room = max_length_tokens - len(before) - len(between) - len(after)
+
+    def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
+        firsts, seconds = (
+            tokenizer.encode_batch([*side], add_special_tokens=False)
+            for side in zip(*texts, strict=True)
+        )
+        rows = []
+        for first, second in zip(firsts, seconds, strict=True):
+            num_first, num_second = len(first), len(second)
+            if num_first + num_second > room:
+                shorter = min(num_first, num_second, room // 2)
+                kept = (room - shorter, shorter)
+                num_first, num_second = kept if num_first > num_second else kept[::-1]
+            ids = [*before, *first.ids[:num_first], *between, *second.ids[:num_second], *after]
+            rows.append(ids)
+        return _padded(rows, pad_token_id)
 
     return encode
 
@@ -145,10 +182,15 @@ def _question_encoder(
             question.truncate(max_question_tokens)
             context.truncate(max(0, max_length_tokens - num_special - len(question)))
             rows.append(tokenizer.post_process(question, context).ids)
-        input_ids = np.full((len(rows), max(map(len, rows))), pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros_like(input_ids)
-        for number, ids in enumerate(rows):
-            input_ids[number, : len(ids)], attention_mask[number, : len(ids)] = ids, 1
-        return input_ids, attention_mask
+        return _padded(rows, pad_token_id)
 
     return encode
+
+
+def _padded(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[IntArray, IntArray]:
+    """Ids and mask of rows of tokens, as wide as the longest."""
+    input_ids = np.full((len(rows), max(map(len, rows))), pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    for number, ids in enumerate(rows):
+        input_ids[number, : len(ids)], attention_mask[number, : len(ids)] = ids, 1
+    return input_ids, attention_mask

@@ -29,6 +29,7 @@ from tokenizers import Tokenizer
 from data_contracts.errors import CorruptArtifact, UserError
 from tasks.corpus.encoding import Encoder
 from tasks.corpus.normalization import NormalizationConfig
+from tasks.corpus.pair_encoding import encode_pairs
 from tasks.modeling.units import Units
 from tasks.runtime.device import thread_count
 from tasks.serving.interfaces import INTERFACES
@@ -154,14 +155,14 @@ class _PairClasses(_Classes):
     columns: tuple[str, ...] = ("text", "text_b")
 
     def read(self, texts: Texts) -> Question:
-        tokenizer = self._model.tokenizer
-        tokenizer.enable_truncation(self._max_length, strategy="longest_first")
-        pairs = list(zip(texts["text"], texts["text_b"], strict=True))
-        encodings = tokenizer.encode_batch(pairs)
-        return Question(
-            as_ids([encoding.ids for encoding in encodings]),
-            num_truncated=sum(bool(encoding.overflowing) for encoding in encodings),
+        encoded = encode_pairs(
+            self._model.tokenizer,
+            *(pa.array(texts[name], pa.string()) for name in self.columns),
+            max_length_tokens=self._max_length,
+            workers=thread_count(),
         )
+        num_truncated = int((encoded.lengths > self._max_length).sum())
+        return Question(encoded.input_ids, num_truncated=num_truncated)
 
 
 class _LabelSets(_Classes):

@@ -65,7 +65,7 @@ def delivered_model(uri: str) -> Iterator[Path]:
 def _in_folder(uri: str) -> Path:
     folder = Path(uri.removeprefix("file://")).expanduser()
     if (folder / "MLmodel").is_file():
-        verify_model(folder)
+        verify_model(folder, was_loaded=True)  # nothing but its bundle is read here
         return folder / _BUNDLE_MODEL
     for candidate in (folder, folder / "model"):
         if (candidate / _SERVING_FILE).is_file():

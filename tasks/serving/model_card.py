@@ -69,7 +69,7 @@ def _opening(
         f"- Task: {task}, {len(labels)} labels" if labels else f"- Task: {task}",
         f"- Language of the texts it is asked about: {asked}",
         f"- Recipe: {report.recipe}; delivered: {report.delivered}",
-        f"- Licence: {licence}",
+        f"- Licence: {_line(licence)}",
     )
     return "\n".join(lines)
 
@@ -226,7 +226,7 @@ def _limits(report: EvaluationReport, serving: Mapping[str, Any], interface: Int
         *(f"Found when it was evaluated: {warning}." for warning in report.warnings),
         *report.notes,
     ]
-    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+    return "## Limits\n\n" + "\n".join(f"- {_line(line)}" for line in lines)
 
 
 def _lineage(lineage: Mapping[str, Any]) -> str:
@@ -252,8 +252,13 @@ def _mean_sd(mean: float, sd: float | None) -> str:
     return f"{100 * mean:.1f}" + ("" if sd is None else f" ± {100 * sd:.1f}")
 
 
+def _line(text: str) -> str:
+    """`text` as one line: line ends of a YAML block would end the item or the cell it stands in."""
+    return " ".join(text.split())
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])

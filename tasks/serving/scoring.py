@@ -170,7 +170,8 @@ def input_columns(asked: Answering, config: ScoringConfig, problem: str) -> dict
 def check_unscored(counts: ScoringCounts, max_unscored_rate: float) -> None:
     """Raise ContractViolation if a larger share of rows has no answer."""
     unscored = counts.num_rows - counts.num_scored
-    if unscored > max_unscored_rate * counts.num_rows:
+    # Divided, not multiplied: 0.29 x 100 is a little less than 29.
+    if unscored and unscored / counts.num_rows > max_unscored_rate:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.unscored.items())
         raise ContractViolation(
             f"{unscored:,} of {counts.num_rows:,} rows cannot be scored: {reasons}",

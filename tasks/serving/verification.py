@@ -47,7 +47,11 @@ _MAX_TEXT_BYTES = 1 << 20
 
 
 def verify_model(
-    folder: Path, *, expected_digest: str | None = None, trusted_scripts: Collection[str] = ()
+    folder: Path,
+    *,
+    expected_digest: str | None = None,
+    trusted_scripts: Collection[str] = (),
+    was_loaded: bool = False,
 ) -> str:
     """The content digest of the model in `folder`, once everything about it was found in order.
 
@@ -56,13 +60,24 @@ def verify_model(
         expected_digest: the digest its registry version is tagged with; pass it whenever there is
             one, because the folder's own list of digests can be replaced together with the files.
         trusted_scripts: SHA-256 of earlier releases' assembled scripts to accept too.
+        was_loaded: whether to pass over the compiled script that MLflow leaves in a folder that it
+            loads. Nobody can tell whose code that is: only for who loads the model by other means.
     Raises: CorruptArtifact naming the first thing found wrong.
     """
-    script = _script(_file_names(folder))
+    names = _file_names(folder)
+    if was_loaded:
+        names = [name for name in names if not name.startswith("__pycache__/")]
+    script = _script(names)
     _check_mlmodel(_yaml(folder / "MLmodel"), script)
     found_script = file_digest(folder / script)
     if found_script not in {script_digest(_SCRIPTS[script]), *trusted_scripts}:
-        raise _refused(f"{script} is not the script that Decant ships", folder)
+        raise _refused(
+            f"{script} is not the script that this release of Decant ships",
+            folder,
+            remedy="if another release registered it, run its recipe again, which registers the "
+            "same student with the script of this release; otherwise somebody changed it: do not "
+            "load it, and roll back to a version that verifies",
+        )
     pip_requirements = _requirements(folder)
     bundle = folder / _BUNDLE
     listed = _mapping(_json(bundle / DIGESTS_FILE), DIGESTS_FILE)
@@ -194,12 +209,19 @@ def _mapping(found: Any, what: str) -> dict[Any, Any]:
     return found
 
 
-def _refused(fact: str, folder: Path | None = None) -> CorruptArtifact:
+_FETCH_AGAIN = (
+    "fetch it again from the registry; if it recurs, the registry's storage was changed by someone "
+    "else: do not load it, and roll back to a version that verifies"
+)
+
+
+def _refused(
+    fact: str, folder: Path | None = None, *, remedy: str = _FETCH_AGAIN
+) -> CorruptArtifact:
     where = f" ({folder})" if folder else ""
     return CorruptArtifact(
         f"this model must not be loaded{where}: {fact}",
         rule="a registered student consists of known files only, runs nothing but our own script, "
         "and every file matches its digest",
-        remedy="fetch it again from the registry; if it recurs, the registry's storage was changed "
-        "by someone else: do not load it, and roll back to a version that verifies",
+        remedy=remedy,
     )

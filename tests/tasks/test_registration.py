@@ -253,6 +253,20 @@ def test_a_deleted_version_is_registered_again(register):
     assert record["version"] == 2
 
 
+def test_a_version_with_the_script_of_another_release_is_registered_again(register, publish, store):
+    """After an update every run is Cached, and `decant score` refuses the champion: its script is
+    not the one that this release ships."""
+    outcome, record = register("updated")
+    assert still_holds(outcome.artifact)
+    before = {"script_sha256": "0" * 64}, {"script_sha256": None, "problem": ""}
+    for number, change in enumerate(before):  # the second as records were before they told it
+
+        def write(output, changed=record | change):
+            (output / "record.json").write_text(json.dumps(changed))
+
+        assert not still_holds(publish(store, "registration", write, config={"number": number}))
+
+
 def test_lineage_walks_back_to_the_first_artifact(register, exported):
     """A model whose data cannot be named cannot be audited, nor its data deleted."""
     _, record = register("origin")

@@ -63,7 +63,7 @@ class PortableModel(PythonModel):
 
     def network(self, params: dict[str, Any]) -> Network:
         """The form that the parameter `variant` asks for, loaded once."""
-        variant = params.get("variant", "safetensors")
+        variant = chosen(params, "variant", "safetensors")
         if variant not in _LOADERS:
             raise MlflowException.invalid_parameter_value(
                 f"variant {variant!r} does not exist: give one of {', '.join(sorted(_LOADERS))}"
@@ -143,9 +143,15 @@ def refuse_rows(values: list[Any], is_bad: Callable[[Any], bool], what: str) -> 
         )
 
 
+def chosen(params: dict[str, Any], name: str, default: Any) -> Any:
+    """A parameter; one that is null, as clients write what is not set, is as if it were absent."""
+    value = params.get(name)
+    return default if value is None else value
+
+
 def positive(params: dict[str, Any], name: str, default: int) -> int:
     """An integer parameter, at least 1."""
-    value = int(params.get(name, default))
+    value = int(chosen(params, name, default))
     if value < 1:
         raise MlflowException.invalid_parameter_value(f"{name} is {value}: it must be at least 1")
     return value

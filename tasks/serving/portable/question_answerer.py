@@ -23,12 +23,12 @@ from mlflow.models import set_model
 
 from tasks.modeling.joined_units import bounds_of_tokens, joined_units
 from tasks.serving.portable.foundation import PortableModel, positive, softmax
+from tasks.serving.portable.frames import special_tokens
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (
     UnitText,
     Window,
     chosen_stride,
-    special_tokens,
     unit_texts,
     windows,
 )

@@ -20,7 +20,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
-from tasks.serving.portable.foundation import PortableModel, batches, positive
+from tasks.serving.portable.foundation import PortableModel, batches, chosen, positive
 from tasks.serving.portable.whole_texts import WholeTextModel
 
 ANSWER_COLUMNS = {"translation": "translation", "summarization": "summary", "generation": "reply"}
@@ -70,7 +70,7 @@ class TextWriter(WholeTextModel):
             ("max_length", 1, limit),
             ("no_repeat_ngram_size", 0, limit),
         ):
-            value = int(params.get(name, OWN_SETTING))
+            value = int(chosen(params, name, OWN_SETTING))
             if value == OWN_SETTING:
                 continue
             if not lowest <= value <= highest:
@@ -80,6 +80,12 @@ class TextWriter(WholeTextModel):
                 )
             # transformers counts the token that a decoder starts from.
             found[name] = value + 1 if name.endswith("length") and value else value
+        most = found.get("max_length")
+        if most is not None and found.get("min_length", 0) > most:
+            raise MlflowException.invalid_parameter_value(
+                f"min_length is {params['min_length']} and max_length {params['max_length']}: no "
+                "text is that long and that short; give min_length up to max_length"
+            )
         return found
 
     def _write(self, ids_BL: np.ndarray, mask_BL: np.ndarray, search: dict[str, int]) -> list[str]:

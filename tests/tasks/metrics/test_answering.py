@@ -10,6 +10,7 @@ from data_contracts.tables import arrow_schema, load_contract
 from tasks.corpus.rows.kind import Reading
 from tasks.corpus.window_encoding import encode_windows
 from tasks.metrics.answering import torch_answerer
+from tests.tasks.peak_memory import peak_memory_bytes
 
 PAD = 2
 
@@ -103,3 +104,24 @@ def test_of_other_pairs_the_longer_text_is_cut(tokenizer, tmp_path):
         "<s> a b c </s>",
         "<s> a </s>",
     ]
+
+
+@pytest.mark.parametrize("max_length_tokens", [7, 10, 11])
+def test_pairs_are_cut_as_the_library_cuts_them(tokenizer, tmp_path, max_length_tokens):
+    """A student timed, and its int8 form scored, on other tokens than it was trained on."""
+    letters, digits = "abcdefgh", "01234567"
+    pairs = [(" ".join(letters[:a]), " ".join(digits[:b])) for a in range(9) for b in range(9)]
+    found = read(tokenizer, tmp_path, pairs, max_length_tokens=max_length_tokens)
+    tokenizer.enable_truncation(max_length_tokens, strategy="longest_first")
+    expected = [tokenizer.encode(*pair).ids for pair in pairs]
+    assert found == [tokenizer.decode(ids, skip_special_tokens=False) for ids in expected]
+
+
+def test_two_long_texts_are_a_short_row(tokenizer, tmp_path):
+    """Every combination of what was cut off of both ended the evaluation for lack of memory."""
+    pair = (" ".join("a" * 4_000), " ".join("0" * 4_000))
+    before = peak_memory_bytes()
+    assert read(tokenizer, tmp_path, [pair], max_length_tokens=10) == [
+        "<s> a a a </s> </s> 0 0 0 </s>"
+    ]
+    assert peak_memory_bytes() - before < 500e6

@@ -1,9 +1,12 @@
 import json
+import sys
 
+import mlflow
 import pytest
 
 from data_contracts.errors import CorruptArtifact, SourceError, UserError
 from tasks.serving.delivered import delivered_model
+from tasks.serving.verification import verify_model
 
 
 @pytest.mark.parametrize("which", ["/1", "@champion", ""])
@@ -20,6 +23,18 @@ def test_folders_of_an_export_and_of_a_download_are_taken(exported, downloaded):
     for folder in (exported.path, exported.path / "model", downloaded):
         with delivered_model(str(folder)) as found:
             assert (found / "labels.json").is_file()
+
+
+def test_a_folder_that_mlflow_has_loaded_is_still_taken(copy, monkeypatch):
+    """MLflow leaves the script compiled beside it: whoever had asked their copy once was told that
+    somebody had changed it."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    mlflow.pyfunc.load_model(str(copy))
+    assert list(copy.glob("__pycache__/*.pyc"))
+    with delivered_model(str(copy)) as found:
+        assert (found / "labels.json").is_file()
+    with pytest.raises(CorruptArtifact, match="__pycache__"):  # MLflow would run it
+        verify_model(copy)
 
 
 def test_a_changed_download_is_refused(copy):

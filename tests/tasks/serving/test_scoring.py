@@ -17,6 +17,7 @@ from data_contracts.errors import ContractViolation, CorruptArtifact, SourceErro
 from tasks.runtime.progress import SilentProgress
 from tasks.serving.portable.text_classifier import TextClassifier
 from tasks.serving.scoring import ScoringConfig, score
+from tests.tasks.peak_memory import peak_memory_bytes
 
 QUESTION = "哪个房间"
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
@@ -255,6 +256,23 @@ def test_pairs_are_those_of_the_served_model(matcher, tmp_path):
     wanted = matcher.ask([{"text": rows[3]["a"], "text_b": rows[3]["b"]}], variant="onnx_int8")
     assert found[3]["label"] == wanted["label"][0]
     assert found[3]["score"] == pytest.approx(wanted["score"][0], abs=0.05)
+
+
+def test_the_allowed_share_of_unscored_rows_is_allowed(model, tmp_path):
+    """29 of 100 rows refused by a limit of 29 %: 0.29 x 100 is 28.999999999999996."""
+    rows = [{"text": ""}] * 29 + [{"text": TEXTS[0]}] * 71
+    source = write_jsonl(tmp_path / "texts.jsonl", rows)
+    config = ScoringConfig(max_unscored_rate=0.29)
+    assert score(model, str(source), tmp_path / "out.parquet", config).num_scored == 71
+
+
+def test_two_long_texts_are_scored_in_bounded_memory(matcher, tmp_path):
+    """A file with one pair of long documents ended the run for lack of memory."""
+    long = "打开客厅的灯" * 1000
+    before = peak_memory_bytes()
+    (row,), report = scored(matcher, tmp_path, [{"text": long, "text_b": long}])
+    assert (row["reason"], report.num_truncated) == (None, 1)
+    assert peak_memory_bytes() - before < 1e9  # 3 GB
 
 
 def test_label_sets_are_those_of_the_served_model(labeller, tmp_path):

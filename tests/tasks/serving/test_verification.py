@@ -117,7 +117,7 @@ def test_a_changed_script_is_refused(copy):
     """The script is what runs: one line more in it is somebody else's code."""
     script = copy / "text_classifier.py"
     script.write_text(script.read_text() + "\nprint('hello')\n")
-    with pytest.raises(CorruptArtifact, match="not the script that Decant ships"):
+    with pytest.raises(CorruptArtifact, match="not the script that this release of Decant ships"):
         verify_model(copy)
 
 

@@ -27,3 +27,10 @@ def test_every_probability_can_be_asked_for(labeller):
     assert found["all_labels"] == ["lamp", "living", "unsure"]
     assert found["all_scores"][2] == pytest.approx(0.88, abs=0.03)
     assert found["labels"] == []
+
+
+def test_a_parameter_that_is_null_is_as_if_it_were_absent(labeller):
+    """Clients send null for what nobody set, and were answered with a traceback of int()."""
+    rows = [{"text": "打开客厅的灯"}]
+    asked = {"batch_size": None, "variant": None, "all_scores": None}
+    assert labeller.ask_server(rows, **asked) == labeller.ask_server(rows)

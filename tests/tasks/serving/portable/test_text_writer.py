@@ -187,3 +187,13 @@ def test_a_changed_file_is_refused(writer, tmp_path):
         spoilt = mlflow.pyfunc.load_model(str(copy))
         with pytest.raises(MlflowException, match=f"{name} does not match its digest"):
             spoilt.predict(pd.DataFrame({"text": TEXTS[:1]}))
+
+
+def test_lengths_that_contradict_each_other_are_refused(loaded):
+    """Asked for at least nine tokens, it wrote three and said so to nobody but its log."""
+    rows = pd.DataFrame({"text": TEXTS[:1]})
+    with pytest.raises(MlflowException, match="min_length is 9 and max_length 3"):
+        loaded.predict(rows, params={"min_length": 9, "max_length": 3})
+    params = {"min_length": 3, "max_length": 3, "num_beams": None}  # null: as it was evaluated
+    (written,) = loaded.predict(rows, params=params)["translation"]
+    assert len(written.split()) == 3

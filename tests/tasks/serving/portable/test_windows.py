@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tasks.corpus.pair_encoding import encode_pairs, framed_apart
 from tasks.corpus.rows.kind import Reading
@@ -9,7 +9,7 @@ from tasks.corpus.units import segment
 from tasks.corpus.window_encoding import encode_windows
 from tasks.serving.portable.pair_classifier import PairClassifier
 from tasks.serving.portable.question_answerer import QuestionAnswerer
-from tasks.serving.portable.windows import UnitText, special_tokens, unit_texts, windows
+from tasks.serving.portable.windows import UnitText, unit_texts, windows
 
 
 @pytest.mark.parametrize("stride", [None, 1, 3, 5])
@@ -48,6 +48,32 @@ def test_the_usual_stride_is_that_of_training_where_it_fits(usual, starts):
     assert found[-1].input_ids[-1] == 7
 
 
+class Counted(list):
+    """A list that counts how often one of its items is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, item):
+        self.looks += 1
+        return super().__getitem__(item)
+
+    def __iter__(self):
+        for item in super().__iter__():
+            self.looks += 1
+            yield item
+
+
+@pytest.mark.parametrize("length", [1_000, 20_000])
+def test_each_unit_is_looked_at_a_few_times_however_long_its_text_is(length):
+    """Every window looked at every unit: one request with a megabyte of Chinese held a server for
+    a minute before the network saw it, and a book of ten for an hour and a half."""
+    numbers = list(range(length))
+    text = UnitText([(at, at + 1) for at in numbers], numbers, Counted(numbers), "1" * length)
+    found = list(windows(0, text, before=[1], after=[2], room=126, stride=None))
+    assert sum(len(one.positions) for one in found) < 2 * length
+    assert 2 * length < text.places.looks < 8 * length
+
+
 def test_a_window_without_room_is_refused():
     """A question as long as the window: windows of nothing, for ever."""
     text = UnitText([(0, 1)], input_ids=[7], places=[0], text="a")
@@ -61,18 +87,6 @@ def test_units_of_several_tokens_are_read_at_their_first():
     first, second = windows(0, text, before=[], after=[], room=3, stride=1)
     assert (first.first_unit, first.positions) == (0, [0])
     assert (second.first_unit, second.positions) == (1, [2])
-
-
-def test_special_tokens_are_those_of_the_template():
-    """A pair joined by one separator where training had two."""
-    tokenizer = Tokenizer(models.WordLevel({"0": 9, "<s>": 0, "</s>": 2}, unk_token="0"))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[("<s>", 0), ("</s>", 2)],
-    )
-    assert special_tokens(tokenizer, pair=False) == ([0], [], [2])
-    assert special_tokens(tokenizer, pair=True) == ([0], [2, 2], [2])
 
 
 def test_units_are_those_of_the_corpus_whatever_the_tokenizer(small_tokenizer):
@@ -144,5 +158,4 @@ def test_served_windows_are_the_trained_ones(answerer, matcher, longest_question
     if pairs.tokenizer.num_special_tokens_to_add(is_pair=True) == 4:  # a frame for each text
         framed_apart(script.tokenizer)
     encoded = encode_pairs(script.tokenizer, *texts, max_length_tokens=24, workers=1)
-    asked = pairs.tokenizer.encode_batch(list(zip(contexts, questions, strict=True)))
-    assert [one.ids for one in asked] == encoded.input_ids.to_pylist()
+    assert pairs.tokenize(contexts, questions) == encoded.input_ids.to_pylist()
