@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tasks.comparison.timing import Timing
     from tasks.metrics.systems import Answers
 
-VERSION = 13
+VERSION = 14
 
 _SYSTEMS: dict[str, tuple[SystemKind, str]] = {
     "teacher": ("teacher", "Teacher"),

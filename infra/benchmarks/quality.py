@@ -46,6 +46,8 @@ def main() -> None:
     if bool(asked.corpus) != bool(asked.join):
         parser.error("--corpus and --join go together: the keys of its rows are there")
     report = read_report(asked.evaluation)
+    if asked.corpus:
+        check_pooled(report)
     print("\n".join(systems_table(report)))
     if by_language := [group for group in report.groups if group.column == "language"]:
         print("\n" + "\n".join(language_table(report, by_language)))
@@ -66,8 +68,35 @@ def main() -> None:
 
 
 def read_report(evaluation: Path) -> EvaluationReport:
-    """The report in the folder of an evaluation."""
-    return EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
+    """The report in the folder of an evaluation.
+
+    Raises: SystemExit if the folder has none.
+    """
+    path = evaluation / "report.json"
+    if not path.is_file():
+        raise SystemExit(
+            f"{path} does not exist: an evaluation is the folder that holds a report.json, the one "
+            "of `decant report RECIPE`'s page"
+        )
+    return EvaluationReport.model_validate_json(path.read_bytes())
+
+
+def check_pooled(report: EvaluationReport) -> None:
+    """Refuse what a table over all languages cannot be made of.
+
+    Raises: SystemExit for another metric than accuracy, and where there is one language.
+    """
+    if report.primary.name != "accuracy":
+        raise SystemExit(
+            f"{report.recipe} is measured by {report.primary.display}: the table over all "
+            "languages counts answers that are right or wrong, which is accuracy; leave --corpus "
+            "and --join out"
+        )
+    if not any(group.column == "language" for group in report.groups):
+        raise SystemExit(
+            f"{report.recipe} has labelled test rows in {report.target_language} alone: there is "
+            "no table over several languages; leave --corpus and --join out"
+        )
 
 
 def systems_table(report: EvaluationReport) -> Iterator[str]:
@@ -96,8 +125,13 @@ def systems_table(report: EvaluationReport) -> Iterator[str]:
 def against_line(name: str, student: Measured, other: Measured) -> str:
     """Another student of the same test rows, as a line of the systems' table.
 
-    Raises: ValueError if the test rows are not the same.
+    Raises: ValueError if the test rows or the metrics are not the same.
     """
+    if student.measure.name != other.measure.name:
+        raise ValueError(
+            f"its students are measured by {other.measure.metric.display}, those here by "
+            f"{student.measure.metric.display}: give a run of the same problem"
+        )
     gain, by_seed = difference(student, other)
     spread = f" ± {statistics.stdev(other.scores):.1f}" if len(other.scores) > 1 else ""
     told = ", ".join(f"{one:+.1f}" for one in by_seed)
@@ -130,19 +164,24 @@ def rights_by_sentence(
 
     Sentences that a language lacks are NaN.
 
-    Raises: SystemExit if test rows of a language are not in its table, or the corpus is another
-        run's.
+    Raises: SystemExit if test rows of a language are not in its table, or the corpus has none or
+        is another run's.
     """
     source = report.source_language
-    rows = pd.concat(
-        [pd.read_parquet(path, columns=["example_id", "text", "language"])
-         for path in sorted((asked.corpus / "rows" / "test").glob("*.parquet"))]
-    )  # fmt: skip
+    paths = sorted((asked.corpus / "rows" / "test").glob("*.parquet"))
+    if not paths:
+        raise SystemExit(
+            f"{asked.corpus} has no test rows: --corpus is the folder of the artifact `corpus`"
+        )
+    columns = ["example_id", "text", "language"]
+    rows = pd.concat([pd.read_parquet(path, columns=columns) for path in paths])
     languages = [g.value for g in report.groups if g.column == "language" and g.value != source]
     keys_of = {}
     for language in languages:
         own = rows[rows["language"] == language]
         table = Path(asked.join.format(language=language))
+        if not table.is_file():
+            raise SystemExit(f"--join names {table} for {language}, which does not exist")
         keys = keys_by_text(table, asked.corpus, text=asked.text, key=asked.key)
         if unknown := sum(text not in keys for text in own["text"]):
             raise SystemExit(
@@ -207,8 +246,9 @@ def pooled_table(
     values = np.array([[rights[name][one] for one in languages] for name in rights])
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, values.shape[2], size=(_RESAMPLES, values.shape[2]))
-    means = np.nanmean(np.nanmean(values[:, :, drawn], axis=3), axis=1)  # (systems, resamples)
-    estimates = np.nanmean(np.nanmean(values, axis=2), axis=1)
+    # A resample at a time: all at once are gigabytes at a few thousand sentences.
+    means = np.array([_means(values[:, :, one]) for one in drawn]).T  # (systems, resamples)
+    estimates = _means(values)
     of = {name: (estimates[i], means[i]) for i, name in enumerate(rights)}
     student = of["student"]
     named = ", ".join(languages)
@@ -226,6 +266,11 @@ def pooled_table(
             low, high = 100 * np.percentile(student[1] / resamples, [2.5, 97.5])
             cells[1] = f"{100 * student[0] / estimate:.1f} % [{low:.1f}, {high:.1f}]"
         yield f"| {shown} | {100 * estimate:.1f} | " + " | ".join(cells) + " |"
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """Of each system over its languages, of (systems, languages, sentences), NaN left out."""
+    return np.nanmean(np.nanmean(values, axis=2), axis=1)
 
 
 if __name__ == "__main__":

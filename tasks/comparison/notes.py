@@ -13,6 +13,7 @@ from tasks.training.objective_config import ObjectiveConfig
 from tasks.training.schedules import values_of
 
 _COMBINED = "combined_signals"
+_FEW_EXAMPLES = 30  # where all answers are equal, a resample of them cannot differ at all
 _WRITTEN = {
     "teacher": "The student learns texts that the teacher wrote (with interpolation the given text "
     "chose among them).",
@@ -32,6 +33,12 @@ def own_notes(problem: ComparedProblem, answers: Mapping[str, Answers]) -> Itera
             f"Student and teacher were tested on different examples ({student.num_examples} in "
             f"{target}, {teacher.num_examples} in {material.source_language}): their difference "
             "and the retention resample both test sets independently, which widens the intervals."
+        )
+    if (fewest := min(student.num_examples, teacher.num_examples)) < _FEW_EXAMPLES:
+        yield (
+            f"Test examples of a system: {fewest}. Intervals are drawn from them alone and are too "
+            f"narrow below {_FEW_EXAMPLES} or so: what they call better, or not worse, may be "
+            "chance."
         )
     if TEACHER_ON_TARGET in answers:
         yield (

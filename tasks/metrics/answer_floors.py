@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import regex
 
-from tasks.metrics.words import words_of
+from tasks.metrics.words import word_places, words_of
 
 _SENTENCE = regex.compile(r"[^。！？!?؟।\n]+?(?:[。！？!?؟।\n]+|\.(?=\s|$)|$)")
 _MAX_RANDOM_WORDS = 5
@@ -55,12 +55,7 @@ def similar_sentence(question: str, context: str, rng: np.random.Generator) -> P
 def random_span(question: str, context: str, rng: np.random.Generator) -> Place | None:
     """One to five neighbouring words."""
     del question
-    places = [
-        match.span()
-        for match in regex.finditer(
-            r"\p{Han}|[[\p{L}\p{M}\p{N}]--\p{Han}]+", context, regex.VERSION1
-        )
-    ]
+    places = word_places(context)
     if not places:
         return None
     length = int(rng.integers(1, _MAX_RANDOM_WORDS + 1))

@@ -32,6 +32,12 @@ def _share_of_kinds(sums: FloatArray) -> FloatArray:
     return (sums > 0).sum(axis=-1) / np.maximum(sums.sum(axis=-1), 1e-12)
 
 
+def _share_of_reference(sums: FloatArray) -> FloatArray:
+    """Written / reference of sums (..., 2); 0 where references hold no word, such as emoji."""
+    written, reference = sums[..., 0], sums[..., 1]
+    return np.where(reference > 0, written / np.maximum(reference, 1.0), 0.0)
+
+
 DISTINCT_1 = Measure(
     Metric(
         name="distinct_1",
@@ -66,7 +72,7 @@ LENGTH_RATIO = Measure(
         compared=False,
         meaning="words written as a share of the reference's",
     ),
-    mean_of,
+    _share_of_reference,
 )
 DISTINCT = (DISTINCT_1, DISTINCT_2)
 FLUENCY = (REPETITION, LENGTH_RATIO)

@@ -85,7 +85,7 @@ def partner_ranks(
             ahead of it (a sentence with several translations); None: each is alone.
 
     Raises:
-        ValueError: if a vector is zero, or a partner is missing.
+        ValueError: if a vector is zero or not finite, or a partner is missing.
     """
     partners = np.arange(len(queries_ND)) if partners_N is None else np.asarray(partners_N)
     if len(partners) != len(queries_ND) or partners.max(initial=-1) >= len(candidates_MD):
@@ -142,6 +142,21 @@ def both_ways(
     )
 
 
+def both_ways_of_sentences(
+    targets_ND: FloatArray, sources_ND: FloatArray, groups_N: IntArray
+) -> tuple[IntArray, IntArray]:
+    """As `both_ways`, where a group is one source sentence, written down once a translation.
+
+    Searched are the sentences, each once: copies of a wrong one are one find of a reader, not
+    several that push the right one down.
+    """
+    _, first, which = np.unique(groups_N, return_index=True, return_inverse=True)
+    return (
+        partner_ranks(targets_ND, sources_ND[first], which),
+        partner_ranks(sources_ND, targets_ND, groups_N=groups_N),
+    )
+
+
 def nearest(queries_ND: FloatArray, candidates_MD: FloatArray) -> IntArray:
     """Index of each query's nearest candidate by cosine, the first of equally near ones, (N,)."""
     queries, candidates = _unit_length(queries_ND), _unit_length(candidates_MD)
@@ -184,6 +199,7 @@ def retrieval_statistics(ranks: IntArray) -> dict[str, Statistics]:
 
 def _unit_length(vectors: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.all(lengths > 0):
-        raise ValueError(f"{int((lengths <= 0).sum())} of {len(vectors)} embeddings have length 0")
+    # No comparison with NaN is true: nothing would be ahead of such a vector's partner.
+    if unfit := int((~(np.isfinite(lengths) & (lengths > 0))).sum()):
+        raise ValueError(f"{unfit} of {len(vectors)} embeddings have length 0 or NaN")
     return np.asarray(vectors / lengths, dtype=np.float32)

@@ -25,6 +25,11 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+def word_places(text: str) -> list[tuple[int, int]]:
+    """First character of each of the words of a text, and the one after its last."""
+    return [match.span() for match in _WORD.finditer(text)]
+
+
 def space_out(text: str) -> str:
     """The text with spaces around each character of a script without spaces."""
     return _ALONE.sub(r" \1 ", text)

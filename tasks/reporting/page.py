@@ -98,6 +98,7 @@ def render_report(
         totals=_totals(report),
         gates=gates,
         model_name=model_name or "<registered name>",
+        coverage=wording.coverage,
         percent=wording.percent,
         count=wording.count,
         megabytes=wording.megabytes,

@@ -31,6 +31,11 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{100 * fraction:.{digits}f} %"
 
 
+def coverage(fraction: float) -> str:
+    """Of an interval: `0.95` as `95 %`, `0.995` as `99.5 %`, never as `100 %`."""
+    return f"{100 * fraction:.10g} %"
+
+
 def points(difference: float, digits: int = 1) -> str:
     """A difference of fractions as signed percentage points: `+0.6`, `−2.1`."""
     text = f"{100 * difference:+.{digits}f}"
@@ -69,9 +74,7 @@ def comparison_sentence(comparison: Comparison, report: EvaluationReport) -> str
         _in_sentence(report.systems[name].display) for name in (comparison.of, comparison.against)
     )
     metric = report.metric(comparison.metric).display
-    sure = (
-        f"{100 * comparison.confidence:.0f} % interval {interval(comparison.low, comparison.high)}"
-    )
+    sure = f"{coverage(comparison.confidence)} interval {interval(comparison.low, comparison.high)}"
     if round(comparison.difference, 4) == 0:
         fact = f"The {of} and the {against} have the same {metric}"
     else:
@@ -93,7 +96,7 @@ def delivered_sentence(comparison: Comparison, report: EvaluationReport) -> str:
     return (
         f"The delivered model ({report.delivered}, {comparison.of}): "
         f"{points(comparison.difference)} points of {metric} against the {teacher} "
-        f"({100 * comparison.confidence:.0f} % interval "
+        f"({coverage(comparison.confidence)} interval "
         f"{interval(comparison.low, comparison.high)})."
     )
 
@@ -105,10 +108,12 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
     source, target = language_name(report.source_language), language_name(report.target_language)
     size = ""
     if student.num_parameters and teacher.num_parameters:
-        fewer = teacher.num_parameters / student.num_parameters
+        fewer = round(teacher.num_parameters / student.num_parameters, 1)
+        # Of equal size where a model teaches its like, larger where it is the quicker one.
+        than = f"{fewer:.1f} times fewer than the teacher's" if fewer > 1 else "the teacher"
         size = (
-            f"The student has {count(student.num_parameters)} parameters, {fewer:.1f} times fewer "
-            f"than the teacher's {count(teacher.num_parameters)}. "
+            f"The student has {count(student.num_parameters)} parameters, {than} "
+            f"{count(teacher.num_parameters)}. "
         )
     spread = ""
     if student.sd:
@@ -160,13 +165,13 @@ def retention_sentence(retention: Retention, report: EvaluationReport) -> str:
     )
     return (
         f"The student keeps {percent(retention.value)} of the teacher's {where}"
-        f"{report.metric(retention.metric).display} ({100 * retention.confidence:.0f} % interval "
+        f"{report.metric(retention.metric).display} ({coverage(retention.confidence)} interval "
         f"{percent(retention.low)} to {percent(retention.high)}; {same})."
     )
 
 
 def _gain_sentence(gain: Comparison, report: EvaluationReport) -> str:
-    sure = f"{100 * gain.confidence:.0f} % interval {interval(gain.low, gain.high)}"
+    sure = f"{coverage(gain.confidence)} interval {interval(gain.low, gain.high)}"
     size = points(abs(gain.difference)).lstrip("+")
     metric = report.metric(gain.metric).display
     where = "above" if gain.difference >= 0 else "below"

@@ -47,6 +47,9 @@ class Matching(TextClassification):
         """`cosine_pseudo_label`, `cosine_gold`, then those of text classification."""
         if self.settings.linear:
             tests, rows, pseudo_labels = self.learned()
+            # As many as the linear floors learn from: they count n-grams, too.
+            drawn = self.settings.floor_rows(len(rows), "cosine floor")
+            rows, pseudo_labels = rows.take(pa.array(drawn)), pseudo_labels[drawn]
             ids = rows["example_id"]
             pairs = self.pairs("student", self.settings.train_on, ids)
             test_pairs = self.pairs("student", ["test"], tests["example_id"])

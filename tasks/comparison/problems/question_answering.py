@@ -137,7 +137,7 @@ class QuestionAnswering(UnitComparison):
             described = "questions which the student trained on"
         if rows is None:
             return None
-        rows = _first(rows, _MAX_DIAGNOSED)
+        rows = self.drawn(rows, _MAX_DIAGNOSED)
         model = self.material.seeds("student")[0].path / "model"
         said = self.said_by(model, rows)
         ids = said["example_id"]
@@ -157,7 +157,7 @@ class QuestionAnswering(UnitComparison):
 
     def _taught_rightly(self, learned: pa.Table) -> float | None:
         """The teacher's exact match on rows learned from whose answer is known; None without."""
-        ids = pa.chunked_array([pc.unique(_first(learned, _MAX_DIAGNOSED)["example_id"])])
+        ids = pa.chunked_array([pc.unique(self.drawn(learned, _MAX_DIAGNOSED)["example_id"])])
         corpus = self.corpus(self.settings.train_on, ids, [*_ANSWERS, "language"])
         target = self.material.target_language
         is_known = [
@@ -231,12 +231,6 @@ def _notes(lengths: Sequence[int]) -> tuple[str, ...]:
         f"{MAX_ANSWER_UNITS} words (characters in scripts without spaces): no system here can "
         "give it whole, nor does the registered model, unless max_answer_length is raised.",
     )
-
-
-def _first(rows: pa.Table, most: int) -> pa.Table:
-    """All windows of the first `most` questions."""
-    ids = pc.unique(rows["example_id"])[:most]
-    return rows.filter(pc.is_in(rows["example_id"], value_set=ids))
 
 
 def _chosen(

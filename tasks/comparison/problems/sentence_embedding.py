@@ -40,7 +40,7 @@ from tasks.metrics.retrieval import (
     TO_TARGET,
     WITHIN,
     WITHIN_RANKS,
-    both_ways,
+    both_ways_of_sentences,
     both_ways_statistics,
     nearest,
 )
@@ -219,7 +219,7 @@ class SentenceEmbedding:
             answers: list[str | None] = [
                 pairs.ids[row] if own[row] else pairs.ids[one] for row, one in enumerate(found)
             ]
-            rows = both_ways_statistics(both_ways(vectors, sources, groups))
+            rows = both_ways_statistics(both_ways_of_sentences(vectors, sources, groups))
             if scored is not None:
                 likeness = _cosines(embed, scored)
                 answers += [None] * len(likeness)

@@ -189,7 +189,7 @@ class TokenClassification(UnitComparison):
             rows, described = learned, "units of texts which the student trained on"
         if rows is None:
             return None
-        rows = rows.slice(0, _MAX_DIAGNOSED_ROWS)
+        rows = self.drawn(rows, _MAX_DIAGNOSED_ROWS)
         names = self.material.label_names
         teacher, kept = self._teacher_on_units(rows)
         said = self.said_by(model, rows)

@@ -1,6 +1,7 @@
 """Tables of quality.md: differences over several languages are drawn by sentence."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from data_contracts.evaluation import Group
 from infra.benchmarks.forms import Measured
 from infra.benchmarks.quality import (
     against_line,
+    check_pooled,
     language_table,
     main,
     pooled_table,
@@ -19,7 +22,7 @@ from infra.benchmarks.quality import (
 )
 from tasks.corpus.tables import write_table
 from tasks.metrics.measures import primary_measure
-from tasks.metrics.statistics import values
+from tasks.metrics.statistics import rows, values
 from tests.tasks.reporting.conftest import build_report
 
 
@@ -100,12 +103,56 @@ def test_another_runs_student_of_other_test_rows_is_refused(tmp_path, monkeypatc
         main()
 
 
+def test_another_problems_student_of_the_same_rows_is_refused():
+    """Sums of hits, decisions and gold classes read as rights: a precision for an accuracy."""
+    accuracy, f1 = (primary_measure(one, target_language="zh") for one in ("accuracy", "micro_f1"))
+    student = Measured(accuracy, ("a", "b"), (values(np.array([1.0, 0.0])),), (), 1)
+    other = Measured(f1, ("a", "b"), (rows([[1.0, 1.0, 2.0], [0.0, 1.0, 1.0]]),), (), 1)
+    with pytest.raises(ValueError, match="measured by micro-F1, those here by accuracy"):
+        against_line("another", student, other)
+
+
+def test_a_folder_that_is_no_evaluation_is_named(tmp_path, monkeypatch):
+    """A traceback for a path with one letter wrong."""
+    monkeypatch.setattr("sys.argv", ["quality", str(tmp_path / "evaluatoin")])
+    with pytest.raises(SystemExit, match=r"evaluatoin/report\.json does not exist: an evaluation"):
+        main()
+
+
 def test_a_corpus_without_its_keys_is_refused(monkeypatch, capsys):
     """An option that is taken and does nothing: a table without the lines that were asked for."""
     monkeypatch.setattr("sys.argv", ["quality", "here", "--corpus", "there"])
     with pytest.raises(SystemExit):
         main()
     assert "--corpus and --join go together" in capsys.readouterr().err
+
+
+def test_answers_that_are_not_right_or_wrong_are_not_pooled():
+    """Places in a context never equal the list of right ones: a table of 0.0, headed accuracy."""
+    report, _ = build_report(("on", "off"), num_examples=40)
+    with pytest.raises(SystemExit, match="has labelled test rows in zh alone"):
+        check_pooled(report)
+    languages = [Group(column="language", value=one, num_examples=1, scores={}) for one in "ab"]
+    several = report.model_copy(update={"groups": tuple(languages)})
+    check_pooled(several)
+    f1 = several.metrics[0].model_copy(update={"name": "answer_f1", "display": "answer F1"})
+    with pytest.raises(SystemExit, match=r"measured by answer F1: .* leave --corpus and --join"):
+        check_pooled(several.model_copy(update={"metrics": (f1,)}))
+
+
+def test_thousands_of_sentences_are_not_resampled_all_at_once():
+    """2,000 resamples of 4 languages and 3 systems in one array: 400 MB for 2,000 sentences."""
+    rng = np.random.default_rng(0)
+    rights = {
+        name: {one: (rng.random(2000) < 0.8).astype(float) for one in ("zh", "de", "fr", "ja")}
+        for name in ("student", "x", "y")
+    }
+    tracemalloc.start()
+    try:
+        assert len(list(pooled_table(SimpleNamespace(systems={}), rights))) == 7
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture
@@ -162,3 +209,17 @@ def test_a_row_without_a_key_is_refused(one_language):
     table.write_text("id\ttext\n7\tune ville\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="2 of 3 test rows in fr"):
         rights_by_sentence(report, evaluation, asked)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"corpus": Path("nowhere")}, "nowhere has no test rows: --corpus is the folder"),
+        ({"join": "no/{language}.tsv"}, r"--join names no/fr\.tsv for fr, which does not exist"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(one_language, wrong, told):
+    """`No objects to concatenate`, three libraries deep."""
+    report, evaluation, asked = one_language
+    with pytest.raises(SystemExit, match=told):
+        rights_by_sentence(report, evaluation, SimpleNamespace(**{**vars(asked), **wrong}))

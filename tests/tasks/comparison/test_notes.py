@@ -110,3 +110,9 @@ def test_whose_texts_were_learnt_is_what_the_teacher_was_asked_about(
         asked="teacher_signals",
     )
     assert f"The student learns {said}" in told
+
+
+def test_a_handful_of_test_examples_is_called_one(world, publish):
+    """One example, answered rightly by one of two: `the interval lies above zero`."""
+    told = notes(world, publish, objective=SOFT, validation_language="zh")
+    assert "Test examples of a system: 16. Intervals are" in told

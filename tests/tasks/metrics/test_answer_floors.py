@@ -49,3 +49,12 @@ def test_random_answers_differ():
     """The same word every time is not a floor but a guess."""
     context = "ein Satz aus vielen verschiedenen Wörtern in einer Reihe"
     assert len({random_span("", context, RNG) for _ in range(30)}) > 10
+
+
+@pytest.mark.parametrize("context", ["とうきょうのタワーはとてもたかい", "แมวนอนอยู่บนหลังคาบ้าน"])
+def test_random_words_are_not_whole_sentences_in_any_script(context):
+    """Kana and Thai have no spaces either: the floor gave the context back, every time."""
+    places = [random_span("", context, np.random.default_rng(seed)) for seed in range(30)]
+    assert len(set(places)) > 10
+    # Five characters at most; in Thai each with its marks.
+    assert max(end - start for start, end in places) <= 10

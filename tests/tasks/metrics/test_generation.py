@@ -32,6 +32,14 @@ def test_empty_texts_have_figures():
     assert found == {"distinct_1": 0.0, "distinct_2": 0.0, "repetition": 0.0, "length_ratio": 0.0}
 
 
+def test_references_without_a_word_have_no_length_to_share():
+    """`ok` where 👍 was right: a million million times the reference's length, in every table."""
+    found = scores_of(text_statistics(["ok"], ["👍"]), MEASURES)
+    assert found["length_ratio"] == 0.0
+    mixed = scores_of(text_statistics(["ok", "a b c"], ["👍", "a b"]), MEASURES)
+    assert mixed["length_ratio"] == pytest.approx(4 / 2)
+
+
 def test_a_reply_is_exact_but_for_case_and_spaces():
     """`好的，已打开` for `好的，已关闭`: two thirds of it are alike, and the light burns."""
     texts = ["好的， 已关闭", "Timer Paused", "好的，已打开", ""]

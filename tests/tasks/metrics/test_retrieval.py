@@ -11,6 +11,7 @@ from tasks.metrics.retrieval import (
     WITHIN,
     alike,
     both_ways,
+    both_ways_of_sentences,
     both_ways_statistics,
     nearest,
     partner_ranks,
@@ -50,6 +51,33 @@ def test_zero_vectors_and_missing_partners_are_refused():
         partner_ranks(np.zeros((2, 3)), np.ones((2, 3)))
     with pytest.raises(ValueError, match="3 queries"):
         partner_ranks(np.ones((3, 2)), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_no_numbers_are_refused(broken):
+    """Nothing compares as nearer than NaN: a broken int8 form would find every translation."""
+    vectors = np.eye(3)
+    vectors[1, 2] = broken
+    for queries, candidates in ((vectors, np.eye(3)), (np.eye(3), vectors)):
+        with pytest.raises(ValueError, match="1 of 3 embeddings have length 0 or NaN"):
+            both_ways_of_sentences(queries, candidates, np.arange(3))
+
+
+def test_a_wrong_sentence_is_one_find_however_often_it_was_translated():
+    """A sentence of three translations takes the first three places of the list: the right one,
+    second of those that a reader sees, counted as fourth (its share of finds within three as 0)."""
+    sources = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    targets = np.array([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4]])
+    groups = np.array([0, 0, 0, 1])
+    to_source, to_target = both_ways_of_sentences(targets, sources, groups)
+    assert to_source.tolist() == [1, 1, 1, 2]
+    # Translations are sentences of their own: all three of the wrong one would be seen.
+    assert to_target.tolist() == [1, 1, 1, 1]
+    assert both_ways_of_sentences(targets, sources[::-1], groups[::-1])[1].tolist() == [4, 2, 2, 2]
+    # The order of pairs decides nothing.
+    order = [3, 1, 0, 2]
+    shuffled, _ = both_ways_of_sentences(targets[order], sources[order], groups[order])
+    assert shuffled.tolist() == [2, 1, 1, 1]
 
 
 def test_other_translations_of_a_sentence_are_not_in_its_way():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.metrics.words import space_out, words_of
+from tasks.metrics.words import space_out, word_places, words_of
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ def test_words_by_hand(text, words):
 def test_spaces_stand_around_characters_without_spaces():
     """`in北京` must be two kinds of words, whatever stands beside it."""
     assert space_out("in北京today").split() == ["in", "北", "京", "today"]
+
+
+def test_words_stand_where_they_are_said_to():
+    """A place counted in the lower-case text: `İ` is two characters there."""
+    text = "İn 北京, タワー 3.5"
+    assert [text[start:end] for start, end in word_places(text)] == [
+        "İn", "北", "京", "タ", "ワ", "ー", "3", "5",
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ from data_contracts.evaluation import Comparison
 from tasks.reporting.wording import (
     comparison_sentence,
     count,
+    coverage,
     finding,
     language_name,
     megabytes,
@@ -112,3 +113,33 @@ def test_units_are_decimal():
     assert megabytes(90_900_000) == "90.9 MB"
     assert language_name("zh-Hans") == "Chinese"
     assert language_name("eo") == "eo"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"), [(0.95, "95 %"), (0.995, "99.5 %"), (0.9999, "99.99 %"), (0.9, "90 %")]
+)
+def test_no_interval_covers_everything(make_report, fraction, text):
+    """`100 % interval`: a certainty that nobody can have."""
+    assert coverage(fraction) == text
+    report, _ = make_report(NAMES)
+    found = compared(0.02, 0.01, 0.03).model_copy(update={"confidence": fraction})
+    assert f"({text} interval" in comparison_sentence(found, report)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        (1_750_000, "10.0 times fewer than the teacher's 17.5 M."),
+        (17_500_000, "The student has 17.5 M parameters, the teacher 17.5 M."),
+        (35_000_000, "The student has 35.0 M parameters, the teacher 17.5 M."),
+    ],
+)
+def test_a_student_of_its_teachers_size_is_not_called_smaller(make_report, parameters, said):
+    """`1.0 times fewer` of a model that teaches its like, `0.5 times fewer` of a larger one."""
+    report, _ = make_report(NAMES)
+    sizes = {"student": parameters, "teacher": 17_500_000}
+    systems = {
+        name: one.model_copy(update={"num_parameters": sizes.get(name, one.num_parameters)})
+        for name, one in report.systems.items()
+    }
+    assert said in verdict(report.model_copy(update={"systems": systems}))[1]

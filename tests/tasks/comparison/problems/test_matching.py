@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from data_contracts.evaluation import EvaluationReport
+from tasks.comparison.material import Material
+from tasks.comparison.problem import Settings
+from tasks.comparison.problems.matching import Matching
 from tasks.corpus.tables import read_table
 from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.problems import load_model
@@ -84,3 +87,20 @@ def test_a_floor_knows_how_alike_two_texts_look(evaluated):
     assert rows["prediction"] == rows["label"]
     assert json.loads((artifact.path / "report.json").read_text())["problem"] == "matching"
     assert np.isfinite(report.speed.student_over_teacher)
+
+
+def test_no_floor_learns_from_more_pairs_than_it_may(evaluated):
+    """N-grams of millions of pairs, counted by the one floor that `linear_max_texts` did not
+    hold back: hours and gigabytes."""
+    inputs, _, _ = evaluated
+    material = Material(inputs, "en", "zh")
+    asked = []
+
+    class Counting(Matching):
+        def pairs(self, reader, roles, ids):
+            asked.append((*roles, len(ids)))
+            return super().pairs(reader, roles, ids)
+
+    found = dict(Counting(material, Settings(linear_max_texts=6)).answer_floors())
+    assert {"cosine_gold", "linear_gold"} <= set(found)
+    assert {most for role, most in asked if role == "transfer"} == {6}
