@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.errors import RecipeError
 from flows.problem_fit import WITHOUT_TEXT_VECTORS
-from flows.several_teachers import FIRST
+from flows.several_teachers import place_of
 from tasks.corpus.languages import covers
 from tasks.corpus.sources import Source
 from tasks.training.companions.adversary_config import (
@@ -52,7 +52,7 @@ def check_adversaries(recipe: Recipe) -> None:
     for name, section in recipe.teachers.items():
         fields = dict(section)
         if fields["training"] is not None:
-            readers[name if name == FIRST else f"co_teachers.{name}"] = _Reader(
+            readers[place_of(name)] = _Reader(
                 fields["adversary"],
                 fields["training"],
                 recipe.languages_of(name),

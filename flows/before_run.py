@@ -10,6 +10,7 @@ from data_contracts.errors import RecipeError
 from flows.layer_fit import check_teacher_layers
 from flows.recipe import Recipe
 from flows.recipe_base import RecipeBase
+from flows.start_fit import check_known_starts
 from tasks.corpus.evaluability import lacking_roles
 
 
@@ -62,4 +63,5 @@ def _check_known_models(recipe: RecipeBase) -> None:
     Raises: RecipeError
     """
     if isinstance(recipe, Recipe):
+        check_known_starts(recipe)
         check_teacher_layers(recipe)

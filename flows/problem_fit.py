@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flows.recipe_base import Reading
 from flows.sentence_embedding_fit import check_sentence_embedding
+from flows.several_teachers import place_of
 from tasks.modeling.config import EncoderProblem
 from tasks.problems import PROBLEMS
 from tasks.training.config import TrainingConfig
@@ -28,6 +30,8 @@ _FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
     "sentence_embedding": _EMBEDDING_TERMS,
 }  # fmt: skip
 
+_TARGETS = Reading.model_fields["max_target_tokens"].default
+
 # Their networks answer for units of a text, so nothing stands for the whole of it.
 WITHOUT_TEXT_VECTORS: frozenset[EncoderProblem] = frozenset(
     {"token_classification", "question_answering"}
@@ -44,7 +48,9 @@ def check_problem(recipe: Recipe) -> None:
     """
     if recipe.problem == "sentence_embedding":
         check_sentence_embedding(recipe)
-    teachers = {name: dict(section)["training"] for name, section in recipe.teachers.items()}
+    teachers = {
+        place_of(name): dict(section)["training"] for name, section in recipe.teachers.items()
+    }
     if untrained := [name for name, training in teachers.items() if training is None]:
         if recipe.problem != "sentence_embedding":
             raise ValueError(
@@ -66,6 +72,7 @@ def check_problem(recipe: Recipe) -> None:
                 f"{name}.training.label_smoothing is {training.label_smoothing:g}, but windows "
                 "of a question differ in how many units can answer: set it to 0"
             )
+    _check_reading(recipe)
     _check_pairs(recipe)
     _check_target_rows(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
@@ -136,14 +143,45 @@ def _check_target_rows(recipe: Recipe) -> None:
         )
 
 
-def _check_pairs(recipe: Recipe) -> None:
-    """Pairs are read apart where rows are pairs, and by networks that are trained by themselves."""
+def _readers(recipe: Recipe) -> dict[str, Reading]:
+    """All that read texts, by their place in the recipe."""
     peers = recipe.mutual.peers if recipe.mutual else ()
-    readers = {
-        **recipe.teachers,
+    return {
+        **{place_of(name): section for name, section in recipe.teachers.items()},
         "student": recipe.student,
         **{f"mutual.peers.{k}": peer for k, peer in enumerate(peers)},
     }
+
+
+def _check_reading(recipe: Recipe) -> None:
+    """Refuse what is said of questions, targets and text vectors where there are none.
+
+    Passed over, it would look as if it had been done, and give the same tokens another key.
+    """
+    for name, reader in _readers(recipe).items():
+        fields = dict(reader)
+        unread = {"max_target_tokens": (_TARGETS, "no target texts")}
+        if recipe.problem != "question_answering":
+            unread["max_question_tokens"] = unread["window_stride_tokens"] = (None, "no questions")
+        for field, (default, lack) in unread.items():
+            if fields[field] != default:
+                raise ValueError(
+                    f"{name}.{field} is {fields[field]}, but rows of {recipe.problem} have {lack}: "
+                    "leave it out"
+                )
+        shape = fields.get("architecture")
+        pooling = fields["pooling"] if shape is None else shape.pooling
+        if pooling != "mean" and recipe.problem in WITHOUT_TEXT_VECTORS:
+            place = name if shape is None else f"{name}.architecture"
+            raise ValueError(
+                f"{place}.pooling is {pooling}, but networks of {recipe.problem} answer for units "
+                "of a text, and nothing is pooled: leave it out"
+            )
+
+
+def _check_pairs(recipe: Recipe) -> None:
+    """Pairs are read apart where rows are pairs, and by networks that are trained by themselves."""
+    readers = _readers(recipe)
     apart = [name for name, reader in readers.items() if dict(reader)["pairs"] == "apart"]
     if apart and recipe.problem != "matching":
         raise ValueError(
@@ -153,7 +191,10 @@ def _check_pairs(recipe: Recipe) -> None:
     beside = {
         "student.matching": recipe.student.matching,
         "student.adversary": recipe.student.adversary,
-        **{f"{name}.adversary": dict(one)["adversary"] for name, one in recipe.teachers.items()},
+        **{
+            f"{place_of(name)}.adversary": dict(one)["adversary"]
+            for name, one in recipe.teachers.items()
+        },
     }
     for name, value in beside.items():
         reader = name.rpartition(".")[0]

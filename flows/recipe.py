@@ -42,6 +42,7 @@ from flows.several_teachers import (
     teacher_seed,
 )
 from flows.source_languages import check_readers, languages_offered
+from flows.start_fit import check_starts
 from flows.trainable_fit import check_trainable
 from tasks import (
     adaptation,
@@ -101,6 +102,7 @@ class Recipe(RecipeBase):
         check_problem(self)
         check_teachers(self.co_teachers, self.combination)
         check_mutual(self)
+        check_starts(self)
         check_trainable(self)
         check_layers(self)
         check_adversaries(self)

@@ -68,6 +68,12 @@ def is_required(kind: type[BaseModel], location: Location) -> bool:
     return any(field.is_required() for field in _fields_at(kind, location))
 
 
+def default_value(kind: type[BaseModel], location: Location) -> Any:
+    """What the field at `location` is if it is left out; None if it must be given."""
+    fields = [field for field in _fields_at(kind, location) if not field.is_required()]
+    return next((field.default for field in fields), None)
+
+
 def _fields_at(kind: type[BaseModel], location: Location) -> list[FieldInfo]:
     name = str(location[-1])
     models = models_at(kind, location[:-1])

@@ -62,9 +62,33 @@ def check_recipe(values: dict[str, Any], *, name: str) -> AnyRecipe:
         recipe = recipe_kind(values).model_validate(values)
     except ValidationError as error:
         raise refusal(error.errors(include_url=False), values, name) from None
-    if errors := list(_not_finite(recipe.model_dump())):
+    except UnicodeEncodeError as error:  # pydantic's own, of a message that repeats such a text
+        raise RecipeError(
+            f"recipe {name} holds half a character: {error.object[error.start : error.end]!a}",
+            rule="a text is of whole characters; above U+FFFF YAML writes \\UXXXXXXXX",
+            remedy="write the character itself",
+        ) from None
+    read = recipe.model_dump()
+    if errors := [*_not_finite(read), *_not_numbers(values, read)]:
         raise refusal(errors, values, name)
     return recipe
+
+
+def _not_numbers(said: Any, read: Any, place: tuple[int | str, ...] = ()) -> Iterator[ErrorDetails]:
+    """Truth values where numbers are read: `patience: yes`, taken for 1, is an order to stop early.
+
+    Args:
+        said, read: the recipe's values before and after pydantic.
+    """
+    if isinstance(said, dict) and isinstance(read, dict):
+        for key in (key for key in said if key in read):
+            yield from _not_numbers(said[key], read[key], (*place, key))
+    elif isinstance(said, list) and isinstance(read, list | tuple):
+        for number, (one, other) in enumerate(zip(said, read, strict=False)):
+            yield from _not_numbers(one, other, (*place, number))
+    elif isinstance(said, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        kind = "float_type" if isinstance(read, float) else "int_type"
+        yield ErrorDetails(type=kind, loc=place, msg="not a number", input=said)
 
 
 def _not_finite(value: Any, place: tuple[int | str, ...] = ()) -> Iterator[ErrorDetails]:

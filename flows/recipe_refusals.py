@@ -112,7 +112,8 @@ def _told(error: ErrorDetails, kind: type[BaseModel], values: dict[str, Any]) ->
     said = wording(
         error,
         ".".join(path),
-        required=is_required(kind, place),
+        # Of a section of several shapes pydantic's place ends in one of their tags.
+        required=is_required(kind, place) or is_required(kind, tuple(path)),
         of_sections=bool(models_at(kind, place)),
     )
     fact = f"{'.'.join(path)} = {shown(error['input'])}: {said.complaint}"

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 
 from data_contracts.errors import RecipeError
 from data_contracts.safe_yaml import load_yaml
-from flows.recipe_fields import Location, is_field, recipe_kind, takes_null
+from flows.recipe_fields import Location, default_value, is_field, recipe_kind, takes_null
 
 SHIPPED = Path(__file__).parent / "recipes"
 _EXTENDS = "extends"
@@ -175,13 +175,15 @@ def _merge(
         whole: holds the recipe's problem, which decides what fields there are.
         at: where the two are in the recipe.
     """
-    merged = dict(base)
+    merged, kind = dict(base), recipe_kind(whole)
+    # Where sections have several shapes, what may be null in one must be given in another.
+    within = (*at, *_shape({**base, **said}, kind, at))
     for key, value in said.items():
-        old = base.get(key)
+        old, here = base.get(key), (*within, key)
         if isinstance(value, dict):
-            under = old if isinstance(old, dict) and not _is_another(old, value) else {}
-            merged[key] = _merge(under, value, whole, (*at, key))
-        elif value is None and _means_default(recipe_kind(whole), (*at, key), key in base):
+            is_same = isinstance(old, dict) and not _is_another(old, value, kind, here)
+            merged[key] = _merge(dict(old or {}) if is_same else {}, value, whole, here)
+        elif value is None and _means_default(kind, here, key in base):
             merged.pop(key, None)
         else:
             merged[key] = value
@@ -193,5 +195,18 @@ def _means_default(kind: type[BaseModel], at: Location, in_base: bool) -> bool:
     return not takes_null(kind, at) and (in_base or is_field(kind, at))
 
 
-def _is_another(old: dict[Any, Any], new: dict[Any, Any]) -> bool:
-    return any(tag in new and new[tag] != old.get(tag) for tag in _TAGS)
+def _is_another(
+    old: dict[Any, Any], new: dict[Any, Any], kind: type[BaseModel], at: Location
+) -> bool:
+    """Whether `new` names another shape than `old`, which has the default's if it names none."""
+    return any(tag in new for tag in _TAGS) and _shape(new, kind, at) != _shape(old, kind, at)
+
+
+def _shape(section: dict[Any, Any], kind: type[BaseModel], at: Location) -> tuple[str, ...]:
+    """The tags of a section at `at`, those left out by default; of a section without, nothing."""
+    said = [section.get(tag) for tag in _TAGS]
+    tags = [
+        default_value(kind, (*at, tag)) if one is None else one
+        for tag, one in zip(_TAGS, said, strict=True)
+    ]
+    return tuple(tag if isinstance(tag, str) else str(tag) for tag in tags if tag is not None)

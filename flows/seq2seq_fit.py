@@ -40,6 +40,8 @@ def check_writers(recipe: Seq2SeqRecipe) -> None:
     _check_languages(recipe)
     _check_vocabularies(recipe)
     _check_targets(recipe)
+    _check_similarity(recipe)
+    _check_layers(recipe)
     _check_own_texts(recipe)
 
 
@@ -158,22 +160,56 @@ def _check_targets(recipe: Seq2SeqRecipe) -> None:
         )
 
 
+def _check_similarity(recipe: Seq2SeqRecipe) -> None:
+    """Of one text nothing is the closest: what compares several would be passed over."""
+    signals = dict(recipe.teacher.signals)
+    field = type(recipe.teacher.signals).model_fields["similarity"]
+    if signals["targets"] != "interpolation" and signals["similarity"] != field.default:
+        raise ValueError(
+            f"teacher.signals.similarity is {signals['similarity']}, but with targets: "
+            f"{signals['targets']} no hypotheses are compared: leave it out, or set targets to "
+            "interpolation"
+        )
+
+
+def _check_layers(recipe: Seq2SeqRecipe) -> None:
+    """A student keeps layers that its teacher has, as far as the recipe says what it has."""
+    teacher, student = (dict(one)["architecture"] for one in (recipe.teacher, recipe.student))
+    if not student.copies_teacher or isinstance(teacher, PretrainedSeq2Seq):
+        return
+    for field in ("encoder_layers", "decoder_layers"):
+        wanted, available = getattr(student, field), getattr(teacher, field)
+        needed = max(wanted) + 1 if isinstance(wanted, tuple) else (wanted or 0)
+        if needed > available:
+            given = list(wanted) if isinstance(wanted, tuple) else wanted
+            raise ValueError(
+                f"student.architecture.{field} is {given}, but the teacher has {available}, "
+                f"numbered 0 to {available - 1}: choose among these"
+            )
+
+
 def _check_own_texts(recipe: Seq2SeqRecipe) -> None:
-    """A teacher has positions for what a student writes and asks it about."""
-    teacher = dict(recipe.teacher)
-    if recipe.distillation.on_policy.share == 0 or isinstance(
-        teacher["architecture"], PretrainedSeq2Seq
+    """A teacher has positions for what a student writes, if it is asked about it or lends them."""
+    teacher, student = dict(recipe.teacher), dict(recipe.student)
+    is_asked = recipe.distillation.on_policy.share > 0
+    if isinstance(teacher["architecture"], PretrainedSeq2Seq) or not (
+        is_asked or student["architecture"].copies_teacher
     ):
         return
-    written = dict(recipe.student)["decoding"].max_length_tokens
+    written = student["decoding"].max_length_tokens
     room = max(
         teacher["max_length_tokens"],
         teacher["max_target_tokens"],
         teacher["decoding"].max_length_tokens,
     )
     if written > room:
+        why = (
+            "is asked about the student's texts (distillation.on_policy)"
+            if is_asked
+            else "lends the student its positions (student.architecture)"
+        )
         raise ValueError(
-            f"student.decoding.max_length_tokens is {written}, but the teacher, which is asked "
-            f"about the student's texts (distillation.on_policy), has {room} positions at most: "
-            f"set it to {room} or less, or teacher.decoding.max_length_tokens to {written}"
+            f"student.decoding.max_length_tokens is {written}, but the teacher, which {why}, has "
+            f"{room} positions at most: set it to {room} or less, or "
+            f"teacher.decoding.max_length_tokens to {written}"
         )

@@ -33,6 +33,11 @@ DECIDED_BY_THRESHOLDS: frozenset[EncoderProblem] = frozenset(
 )
 
 
+def place_of(name: str) -> str:
+    """Where a recipe has the section of the teacher `name`."""
+    return name if name == FIRST else f"co_teachers.{name}"
+
+
 def check_teachers(names: Collection[str], combination: Combination) -> None:
     """Refuse to weigh teachers of whom there is one, and names that steps cannot be called after.
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -27,6 +29,7 @@ from data_contracts.errors import SourceError
 from tasks.modeling.config import StudentArchitecture
 from tasks.modeling.low_rank import low_rank_shape
 
+_SHOWN = 3
 # Of the weights' file, where layers are products: `AutoModel` alone does not find it.
 _LOW_RANK_VARIANT = "low_rank"
 
@@ -53,15 +56,58 @@ def load_backbone(folder: Path) -> PreTrainedModel:
         if share := getattr(config, "low_rank", None):
             backbone = _of_low_rank(folder, config, share, options)
         else:
-            backbone = AutoModel.from_pretrained(
-                folder, config=config, use_safetensors=True, local_files_only=True, **options
-            )
+            backbone = load_whole(AutoModel, folder, config=config, **options)
         for name, weight in backbone.named_parameters():
             if name.startswith("pooler."):  # unused: several processes would wait for its gradient
                 weight.requires_grad_(False)
         return backbone
     finally:
         transformers_logging.set_verbosity(verbosity)
+
+
+def load_whole(network: Any, folder: Path, **options: Any) -> PreTrainedModel:
+    """What `network.from_pretrained` reads from `folder`, every weight of it from the files.
+
+    transformers draws what the files lack, or have in another shape or under another name, at
+    random, other numbers each time, and says so in a log that nobody reads: half an encoder, or
+    none of it, would be taken for a pretrained one.
+
+    Args:
+        network: one of transformers' classes, such as AutoModel.
+    Raises: SourceError if the files cannot be read, or are of another network.
+    """
+    try:
+        model, found = network.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with the weights' names
+            **options,
+        )
+    except (OSError, SafetensorError, StrictDataclassError, ValueError) as error:
+        raise SourceError(
+            f"the model in {folder} cannot be read: {error}",
+            rule="a model is config.json with the *.safetensors that were saved with it, of a "
+            "family whose attention is computed by torch (sdpa)",
+            remedy="copy its files again (of a git clone: git lfs pull), or name another model",
+        ) from error
+    lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    other = sorted(name for name, *_ in found["mismatched_keys"])
+    if lacking or other:
+        told = [
+            f"{what} {len(names)} of the weights that config.json describes, such as "
+            f"{', '.join(names[:_SHOWN])}"
+            for what, names in (("lack", lacking), ("have in another shape", other))
+            if names
+        ]
+        raise SourceError(
+            f"the *.safetensors in {folder} {' and '.join(told)}",
+            rule="weights that are not there would be drawn at random",
+            remedy="copy config.json and the weights from one place, as save_pretrained writes "
+            "them; names with another beginning are of another class of models",
+        )
+    return model
 
 
 def load_config(folder: Path) -> PretrainedConfig:
@@ -71,7 +117,7 @@ def load_config(folder: Path) -> PretrainedConfig:
     """
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         first = str(error).strip().partition("\n")[0]
         raise SourceError(
             f"{folder / 'config.json'} describes no model that is known here: {first}",
@@ -96,7 +142,7 @@ def _of_low_rank(
         backbone = low_rank_shape(AutoModel.from_config(config, **options), share)
     try:
         backbone.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise SourceError(
             f"{folder} has low_rank {share} in config.json, and no {path.name} of such a network: "
             f"{error}",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -35,6 +36,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from data_contracts.errors import RecipeError, SourceError
+from tasks.modeling.backbones import load_whole
 from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq2SeqShape
 from tasks.modeling.texts import Texts
 
@@ -148,15 +150,14 @@ def load_seq2seq(folder: Path) -> PreTrainedModel:
                 rule=f"encoder-decoders of the families {', '.join(_FAMILIES)}",
                 remedy="name a model of one of these families",
             )
-        model = AutoModelForSeq2SeqLM.from_pretrained(
+        model = load_whole(
+            AutoModelForSeq2SeqLM,
             folder,
             config=config,
             dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise SourceError(
             f"{folder} holds no encoder-decoder: {error}",
             rule="a folder with config.json and model.safetensors",

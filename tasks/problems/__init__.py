@@ -63,6 +63,7 @@ def load_model(folder: Path) -> EncoderWithHead:
 
     Raises: SourceError if the folder holds no model of a known problem.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from tasks.modeling.backbones import load_backbone
@@ -71,7 +72,7 @@ def load_model(folder: Path) -> EncoderWithHead:
         head = json.loads((folder / "head.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "head.safetensors")
         problem = PROBLEMS[head["problem"]]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise SourceError(
             f"{folder} holds no model that answers: {error}",
             rule="a model folder has head.json (with a known problem) and head.safetensors beside "

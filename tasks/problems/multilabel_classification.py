@@ -71,6 +71,8 @@ class MultilabelClassification(WholeTextProblem):
         gold_NC = answers.labels
         decided_NC = decided_classes(logits, _tuned(logits, gold_NC))
         present = gold_NC.any(axis=0)
+        if not present.any():  # nothing to find in any row: there is no column to take the mean of
+            present = slice(None)
         x = logits.astype(np.float64)
         # log(1 + e^x) - x·y, written so that neither end overflows
         losses = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))) - x * gold_NC

@@ -37,7 +37,7 @@ from tasks.metrics.answer_spans import (
     choose_span,
     tune_null_threshold,
 )
-from tasks.modeling.joined_units import bounds_of_tokens
+from tasks.modeling.joined_units import EXCLUDED, bounds_of_tokens
 from tasks.modeling.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
 from tasks.problems.text_units import UnitProblem
@@ -222,7 +222,8 @@ def contexts(table: pa.Table, logits: np.ndarray, units: Units) -> Iterator[Cont
     for row, example_id in enumerate(table["example_id"].to_pylist()):
         said = logits[units.offsets[row] : units.offsets[row + 1]]
         if example_id not in merged:
-            nothing = np.full((total[row], 2), np.finfo(np.float32).min, dtype=np.float32)
+            # What no window holds (a context of characters that the tokenizer drops) is no answer.
+            nothing = np.full((total[row], 2), EXCLUDED, dtype=np.float32)
             merged[example_id] = Context(example_id, nothing, said[0].copy())
         context = merged[example_id]
         stretch = context.logits_U2[first[row] : first[row] + len(said) - 1]

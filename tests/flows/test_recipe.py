@@ -182,6 +182,7 @@ def test_a_student_that_starts_from_the_teacher_gets_it(tiny):
 
     assert not any("teacher" in given for given in inputs())
     values["student"]["architecture"] = {"init": "pretrained", "layers": [0]}
+    values["student"]["tokenizer"] = {"kind": "trimmed", "uri": str(tiny / "teacher")}
     assert all("teacher" in given for given in inputs())
     values["student"]["architecture"]["model"] = str(tiny / "teacher")
     assert not any("teacher" in given for given in inputs())

@@ -178,3 +178,17 @@ def test_files_that_are_no_recipes_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="did you mean quickstart"):
         read_recipe("quikstart")
     assert (SHIPPED / "quickstart.yaml").is_file()
+
+
+def test_truth_is_no_number_and_numbers_may_be_truths():
+    """`patience: yes` is taken for 1: training stops at the first validation that is no better."""
+    shown = "distillation.terms.0.weight = true: this is not a number"
+    terms = "distillation={terms: [{kind: kl, weight: on}]}"
+    assert shown in refusal(terms).fact
+    assert refusal("seed=true", "num_seeds=on").fact.count("this is not a whole number") == 2
+    assert read_recipe("quickstart", ["baselines.linear=0"]).baselines.linear is False
+
+
+def test_half_a_character_is_told():
+    """A traceback of pydantic's, whose own message cannot be written."""
+    assert "holds half a character: '\\ud800'" in refusal(r'teacher.languages=["\ud800"]').fact

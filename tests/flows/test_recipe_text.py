@@ -95,6 +95,40 @@ def test_a_section_of_another_kind_replaces_the_whole_section(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("base", ["quickstart", "translation"])
+def test_a_section_that_names_the_default_s_kind_is_of_the_same_kind(tmp_path, base):
+    """`init: random` written out, and width and dropout fall back to defaults nobody asked for."""
+    layers = "num_layers" if base == "quickstart" else "decoder_layers"
+    told = f"extends: {base}\nname: a\nstudent: {{architecture: {{init: random, {layers}: 3}}}}\n"
+    shape = read_recipe(written(tmp_path, "a", told)).student.architecture
+    theirs = read_recipe(base).student.architecture
+    assert shape == theirs.model_copy(update={layers: 3})
+    # What has no tag is a shape: another `init` replaces it, and null leads back to it.
+    told = "extends: static_student\nname: b\nstudent: {architecture: {init: null}}\n"
+    assert recipe_values(written(tmp_path, "b", told))["student"]["architecture"] == {}
+
+
+@pytest.mark.parametrize(
+    ("base", "section", "field", "default"),
+    [
+        ("quickstart", "architecture", "hidden_size", 192),
+        ("quickstart", "tokenizer", "vocab_size", 8000),
+        ("static_student", "architecture", "hidden_size", 256),
+        ("translation", "architecture", "encoder_layers", 4),
+    ],
+)
+def test_null_is_read_by_the_kind_that_a_section_is_of(tmp_path, base, section, field, default):
+    """Null of a width that must be a number, as students of another kind may leave it open."""
+    told = f"extends: {base}\nname: a\nstudent: {{{section}: {{{field}: null}}}}\n"
+    path = written(tmp_path, "a", told)
+    assert field not in recipe_values(path)["student"][section]
+    assert dict(dict(read_recipe(path).student)[section])[field] == default
+    kept = "extends: multilabel\nname: b\nstudent: {architecture: {hidden_size: null}}\n"
+    assert recipe_values(written(tmp_path, "b", kept))["student"]["architecture"] == {
+        **recipe_values("multilabel")["student"]["architecture"], "hidden_size": None,
+    }  # fmt: skip
+
+
 def test_paths_start_at_the_file_that_says_them_and_may_lead_further(tmp_path, monkeypatch):
     """A recipe that runs from one folder only, or that takes a stray file for a shipped recipe."""
     (tmp_path / "team").mkdir()

@@ -143,3 +143,32 @@ def test_a_problem_that_is_none_is_told_as_such():
             check_recipe(values, name="translation")
     with pytest.raises(ValidationError, match="problem"):
         Seq2SeqRecipe.model_validate({**recipe_values("translation"), "problem": ["translation"]})
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [("encoder_layers: 10", "encoder_layers is 10"), ("decoder_layers: [0, 7]", r"is [0, 7]")],
+)
+def test_layers_that_the_teacher_does_not_have_are_refused(layers, told):
+    """Told by the student's step, when the teacher has been trained and asked about every row."""
+    start = f"student.architecture={{init: pretrained, {layers}}}"
+    assert f"{told}, but the teacher has 4" in refusal(start)
+    assert read_recipe(
+        "translation", ["student.architecture={init: pretrained, encoder_layers: 4}"]
+    )
+
+
+def test_a_student_of_the_teachers_layers_writes_no_longer_texts_than_those_have_positions():
+    """As above."""
+    changes = ["student.architecture={init: pretrained}", "student.decoding.max_length_tokens=2000"]
+    assert "lends the student its positions (student.architecture), has 64" in refusal(*changes)
+    assert read_recipe("translation", [*changes, "teacher.decoding.max_length_tokens=2000"])
+
+
+def test_similarity_is_of_several_hypotheses():
+    """Two runs of other hypotheses, it seems, and the same texts in both."""
+    assert read_recipe("translation", ["teacher.signals={similarity: bleu}"])
+    for targets in ("gold", "sequence"):
+        changes = [f"teacher.signals={{targets: {targets}, similarity: bleu}}"]
+        changes += ["distillation.targets=teacher", "baselines.pseudo_labels=false"]
+        assert "teacher.signals.similarity is bleu, but with targets" in refusal(*changes)

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AlbertConfig, AlbertForMaskedLM, MPNetConfig, MPNetModel
 
 from data_contracts.errors import SourceError
 from tasks.modeling.backbones import build_student_backbone, load_backbone, save_backbone
@@ -42,3 +44,62 @@ def test_a_model_that_cannot_be_told_is_the_source_s_fault(tmp_path, config):
     with pytest.raises(SourceError, match=r"config\.json describes no model") as refused:
         load_backbone(tmp_path)
     assert "model_type" in refused.value.rule
+
+
+def renamed(path, rename):
+    """Write the weights in `path` anew under other names; those of no name are left out."""
+    kept = {rename(name): tensor for name, tensor in load_file(path).items() if rename(name)}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("rename", "told"),
+    [
+        (lambda name: f"model.{name}", "lack 21 of the weights .* embeddings.LayerNorm.bias"),
+        (lambda name: None if ".layer.0." in name else name, r"lack 16 of .* encoder\.layer\.0\."),
+    ],
+    ids=["another class of models", "a layer left out"],
+)
+def test_weights_that_are_not_there_are_not_drawn(tmp_path, rename, told):
+    """An encoder of random numbers, others in each run, fine-tuned for a day as a pretrained one:
+    transformers tells of it in a log that is switched off."""
+    save_backbone(built(SHAPE), tmp_path)
+    renamed(tmp_path / "model.safetensors", rename)
+    with pytest.raises(SourceError, match=told):
+        load_backbone(tmp_path)
+
+
+def test_weights_of_another_shape_are_told_by_name(tmp_path):
+    """`You set ignore_mismatched_sizes to False`, and a traceback."""
+    save_backbone(built(SHAPE), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 499}))
+    told = r"have in another shape 1 of the weights .* embeddings\.word_embeddings\.weight"
+    with pytest.raises(SourceError, match=told):
+        load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", None],
+    ids=["empty", "pointer", "cut short"],
+)
+def test_a_file_of_weights_that_is_none_is_the_source_s_fault(tmp_path, content):
+    """A traceback of Rust's for a git clone without its large files."""
+    save_backbone(built(SHAPE), tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000] if content is None else content)
+    with pytest.raises(SourceError, match="cannot be read") as refused:
+        load_backbone(tmp_path)
+    assert "git lfs pull" in refused.value.remedy
+
+
+def test_a_pooler_is_no_loss_and_other_attention_is_told(tmp_path):
+    """Half of all ALBERTs are without the pooler that we never use."""
+    sizes = {"vocab_size": 20, "hidden_size": 16, "num_attention_heads": 2}
+    sizes |= {"num_hidden_layers": 1, "intermediate_size": 16}
+    AlbertForMaskedLM(AlbertConfig(embedding_size=8, **sizes)).save_pretrained(tmp_path / "albert")
+    load_backbone(tmp_path / "albert")
+    MPNetModel(MPNetConfig(**sizes)).save_pretrained(tmp_path / "mpnet")
+    with pytest.raises(SourceError, match="MPNetModel does not support"):
+        load_backbone(tmp_path / "mpnet")

@@ -1,7 +1,17 @@
 """The shape of a pretrained encoder is that of the network that transformers builds from it."""
 
 import pytest
-from transformers import AutoModel, BertConfig, DistilBertConfig, ElectraConfig
+import torch
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    MPNetConfig,
+    XLMRobertaConfig,
+)
 
 from tasks.modeling.known_shape import KnownShape, known_shape
 
@@ -29,8 +39,39 @@ def test_layers_and_width_are_those_of_the_network(tmp_path, kind):
         if ".layer." in name
     }
     found = known_shape(str(tmp_path))
-    assert found == KnownShape(len(layers), built.hidden_size)
+    assert found == KnownShape(len(layers), built.hidden_size, 8)
     assert known_shape(f"file://{tmp_path}") == found
+
+
+WIDTHS = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIGS["bert"],
+        CONFIGS["distilbert"],
+        CONFIGS["electra"],
+        AlbertConfig(embedding_size=16, num_hidden_layers=1, **WIDTHS, **SMALL),
+        MPNetConfig(num_hidden_layers=1, **WIDTHS, **SMALL),
+        XLMRobertaConfig(num_hidden_layers=1, **WIDTHS, **SMALL),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_positions_are_the_longest_text_that_the_network_reads(tmp_path, config):
+    """Two tokens too many for a RoBERTa, whose first two positions nobody reads."""
+    config.save_pretrained(tmp_path)
+    network = AutoModel.from_config(config).eval()
+    longest = known_shape(str(tmp_path)).num_positions
+    network(input_ids=torch.full((1, longest), 5))
+    with pytest.raises((IndexError, RuntimeError)):
+        network(input_ids=torch.full((1, longest + 1), 5))
+
+
+def test_relative_positions_have_no_end(tmp_path):
+    """A DeBERTa reads longer texts than the number in its configuration, and would be refused."""
+    DebertaV2Config(num_hidden_layers=1, **WIDTHS, **SMALL).save_pretrained(tmp_path)
+    assert known_shape(str(tmp_path)).num_positions is None
 
 
 def test_a_model_of_the_hub_is_known_from_its_cache_alone(tmp_path, monkeypatch):
@@ -40,7 +81,7 @@ def test_a_model_of_the_hub_is_known_from_its_cache_alone(tmp_path, monkeypatch)
     uri = f"hf://org/name@{revision}"
     assert known_shape(uri) is None
     CONFIGS["bert"].save_pretrained(tmp_path / "models--org--name" / "snapshots" / revision)
-    assert known_shape(uri) == KnownShape(3, 24)
+    assert known_shape(uri) == KnownShape(3, 24, 8)
     assert known_shape("hf://org/name@main") is None
     assert known_shape(f"hf://org/na me@{revision}") is None
 

@@ -255,6 +255,23 @@ def test_an_unknown_family_is_refused_by_name(tmp_path):
         load_seq2seq(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_writer_is_read_whole_or_not_at_all(family, tmp_path):
+    """A decoder drawn at random, or a traceback, for files of two models in one folder."""
+    config, network = FAMILIES[family]
+    network(config(**SMALL)).save_pretrained(tmp_path)
+    load_seq2seq(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())
+    for change, fact in (({"decoder_layers": 2}, "lack 26 of"), ({"d_model": 32}, "another shape")):
+        (tmp_path / "config.json").write_text(json.dumps({**told, **change}))
+        with pytest.raises(SourceError, match=fact):
+            load_seq2seq(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(SourceError, match="cannot be read"):
+        load_seq2seq(tmp_path)
+
+
 def test_tokens_that_do_not_fit_the_model_are_refused_early():
     """An id beyond the matrix is an index error on a CPU and a dead process on a GPU."""
     check_tokens(built(), TOKENS, role="teacher")

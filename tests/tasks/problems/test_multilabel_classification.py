@@ -23,3 +23,15 @@ def test_validation_scores_are_those_of_the_delivered_thresholds():
     decided = PROBLEM.decisions(Taught(table, table, logits, answers, thresholds))
     assert (decided == gold).all()
     assert not PROBLEM.decisions(Taught(table, table, logits, answers, {})).any()
+
+
+def test_rows_without_any_class_are_scored():
+    """The first validation ends in a traceback: a score over no column at all."""
+    gold = np.zeros((3, 2), np.int64)
+    table = pa.table({"labels": pa.array([[], [], []], pa.list_(pa.int32()))})
+    answers = PROBLEM.answers(table, num_labels=2)
+    assert (answers.labels == gold).all()
+    logits = np.full(gold.shape, -3.0, np.float32)
+    scores = PROBLEM.score(table, logits, answers, labels=["a", "b"])
+    assert scores["macro_f1"] == scores["micro_f1"] == 0.0
+    assert abs(scores["loss"] - np.log1p(np.exp(-3.0))) < 1e-6

@@ -82,6 +82,22 @@ def test_the_best_span_is_found_by_looking_at_all_of_them():
         assert best_span(context, max_units=3) == wanted
 
 
+def test_a_context_that_no_window_holds_has_no_answer():
+    """A zero-width space as a context: one odd row of a million, and the teacher's signals of all
+    of them break their contract."""
+    table = windows((A, 0, 2, [], -2, -2), (B, 0, 2, [3, 4], 0, 1))
+    answers = PROBLEM.answers(table, num_labels=2)
+    logits = np.zeros((len(answers.labels), 2), np.float32)
+    signals = PROBLEM.signal_table(table, logits, answers)
+    check_table(signals, "teacher_signals_question_answering")
+    empty, known = contexts(table, logits, answers.units)
+    assert best_span(empty) is None
+    assert best_span(known) == (0, 0)
+    # A student learns that the answer is not in there, without an infinity.
+    soft, _ = PROBLEM.soft_targets(table, signals, answers, order=(0, 1))
+    assert np.isfinite(soft).all()
+
+
 def test_scores_count_units_of_the_merged_context():
     """Scored by window, a context without the answer in most windows looks well answered."""
     table = windows((A, 0, 4, [3, 4, 5], 1, 2), (A, 2, 4, [3, 4], 1, 2), (B, 0, 2, [3, 4], -2, -2))
