@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.recipe_base import Reading
+from flows.reading_fit import check_reading, readers_of
 from flows.sentence_embedding_fit import check_sentence_embedding
 from flows.several_teachers import place_of
 from tasks.modeling.config import EncoderProblem
@@ -30,12 +30,6 @@ _FITTING_TERMS: dict[EncoderProblem, frozenset[str]] = {
     "sentence_embedding": _EMBEDDING_TERMS,
 }  # fmt: skip
 
-_TARGETS = Reading.model_fields["max_target_tokens"].default
-
-# Their networks answer for units of a text, so nothing stands for the whole of it.
-WITHOUT_TEXT_VECTORS: frozenset[EncoderProblem] = frozenset(
-    {"token_classification", "question_answering"}
-)
 _FLOORS_LEARN = frozenset(
     {"text_classification", "matching", "multilabel_classification", "token_classification"}
 )
@@ -72,7 +66,7 @@ def check_problem(recipe: Recipe) -> None:
                 f"{name}.training.label_smoothing is {training.label_smoothing:g}, but windows "
                 "of a question differ in how many units can answer: set it to 0"
             )
-    _check_reading(recipe)
+    check_reading(recipe)
     _check_pairs(recipe)
     _check_target_rows(recipe)
     fit = _FITTING_TERMS.get(recipe.problem)
@@ -143,58 +137,13 @@ def _check_target_rows(recipe: Recipe) -> None:
         )
 
 
-def _readers(recipe: Recipe) -> dict[str, Reading]:
-    """All that read texts, by their place in the recipe."""
-    peers = recipe.mutual.peers if recipe.mutual else ()
-    return {
-        **{place_of(name): section for name, section in recipe.teachers.items()},
-        "student": recipe.student,
-        **{f"mutual.peers.{k}": peer for k, peer in enumerate(peers)},
-    }
-
-
-def _check_reading(recipe: Recipe) -> None:
-    """Refuse what is said of questions, targets and text vectors where there are none.
-
-    Passed over, it would look as if it had been done, and give the same tokens another key.
-    """
-    for name, reader in _readers(recipe).items():
-        fields = dict(reader)
-        unread = {"max_target_tokens": (_TARGETS, "no target texts")}
-        if recipe.problem != "question_answering":
-            unread["max_question_tokens"] = unread["window_stride_tokens"] = (None, "no questions")
-        for field, (default, lack) in unread.items():
-            if fields[field] != default:
-                raise ValueError(
-                    f"{name}.{field} is {fields[field]}, but rows of {recipe.problem} have {lack}: "
-                    "leave it out"
-                )
-        shape = fields.get("architecture")
-        pooling = fields["pooling"] if shape is None else shape.pooling
-        if pooling != "mean" and recipe.problem in WITHOUT_TEXT_VECTORS:
-            place = name if shape is None else f"{name}.architecture"
-            raise ValueError(
-                f"{place}.pooling is {pooling}, but networks of {recipe.problem} answer for units "
-                "of a text, and nothing is pooled: leave it out"
-            )
-
-
 def _check_pairs(recipe: Recipe) -> None:
-    """Pairs are read apart where rows are pairs, and by networks that are trained by themselves."""
-    readers = _readers(recipe)
-    apart = [name for name, reader in readers.items() if dict(reader)["pairs"] == "apart"]
-    if apart and recipe.problem != "matching":
-        raise ValueError(
-            f"{apart[0]}.pairs is apart, but rows of {recipe.problem} are no pairs of texts to be "
-            "matched: leave it out"
-        )
+    """Pairs are read apart by networks that are trained by themselves."""
+    readers = {name: dict(section) for name, section in readers_of(recipe).items()}
+    apart = [name for name, reader in readers.items() if reader["pairs"] == "apart"]
     beside = {
         "student.matching": recipe.student.matching,
-        "student.adversary": recipe.student.adversary,
-        **{
-            f"{place_of(name)}.adversary": dict(one)["adversary"]
-            for name, one in recipe.teachers.items()
-        },
+        **{f"{name}.adversary": one.get("adversary") for name, one in readers.items()},
     }
     for name, value in beside.items():
         reader = name.rpartition(".")[0]

@@ -23,6 +23,7 @@ _OTHER_READING = {
     "pairs": "together",
     "max_question_tokens": None,
     "window_stride_tokens": None,
+    "max_answer_units": None,
 }
 
 

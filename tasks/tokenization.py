@@ -8,13 +8,13 @@ corpus → tokens
     tokens.json                 sizes, counts, fertility
 
 What a row is (a text, a pair, a window, a text with its target) is the problem's, in
-`tasks.corpus.rows`; plain texts are encoded here.
+`tasks.corpus.rows`.
 
-Each part is an artifact of its own (`tokens_shard`), named by the digests of its corpus part, the
-tokenizer and the labels. So a run that was killed goes on at the next part, and a new day of data
-tokenizes its own parts only, as long as the tokenizer stays: a *trained* or *trimmed* one changes
-with its texts, so pin it (`kind: pretrained`, with an earlier run's tokenizer folder) where that
-matters.
+Each part is an artifact of its own (`tasks.corpus.token_shards`), named by the digests of its
+corpus part, the tokenizer and the labels. So a run that was killed goes on at the next part, and a
+new day of data tokenizes its own parts only, as long as the tokenizer stays: a *trained* or
+*trimmed* one changes with its texts, so pin it (`kind: pretrained`, with an earlier run's tokenizer
+folder) where that matters.
 """
 
 from __future__ import annotations
@@ -27,11 +27,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from data_contracts.artifacts import Artifact, RowCounts, StageSummary
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.token_counts import ShardCounts, check_limits, token_facts
+from tasks.corpus.token_shards import COUNTS, PART, ShardConfig, shard_stage
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
 from tasks.modeling.config import PairReading
 from tasks.runtime.shards import Shard, run_shards
@@ -42,11 +49,9 @@ if TYPE_CHECKING:
 
     from tasks.corpus.rows.kind import Reading
 
-VERSION, _SHARD_VERSION = 1, 2
+VERSION = 1
 Role = Literal["train", "transfer", "validation", "test"]
 _TRAINED_ON: tuple[Role, ...] = ("train", "transfer")
-_PART = "tokens.parquet"
-_COUNTS = "counts.json"
 
 
 class Config(StageConfig):
@@ -83,6 +88,14 @@ class Config(StageConfig):
         description="question_answering: tokens of the context from the beginning of a window to "
         "that of the next; what is left of a window overlaps. Beside a long question a window may "
         "hold fewer: then they touch. Not set: half a window",
+    )
+    max_answer_units: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_048_576,
+        description="question_answering: words (characters, in scripts without spaces) of an "
+        "answer at most, wherever one is chosen: in validation, for pseudo-labels, in the report "
+        "and in service. Not set: 30",
     )
     pairs: PairReading = Field(
         default="together",
@@ -137,25 +150,17 @@ class Config(StageConfig):
             raise ValueError(f"{', '.join(names)}: each may be named once")
         return names
 
+    @model_serializer(mode="wrap")
+    def _a_length_that_is_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """With `max_answer_units` only where it is set: other keys are as before it was there."""
+        unset = ("max_answer_units",) if self.max_answer_units is None else ()
+        return {name: value for name, value in serialize(self).items() if name not in unset}
+
     def locations(self) -> tuple[str, ...]:
         """The pretrained tokenizer's bytes are part of the key."""
         if isinstance(self.tokenizer, PretrainedTokenizer | TrimmedTokenizer):
             return (self.tokenizer.uri,)
         return ()
-
-
-class ShardConfig(StageConfig):
-    """What defines the tokens of one part."""
-
-    problem: ProblemType
-    corpus_part: str = Field(description="SHA-256 of the corpus part")
-    tokenizer: str = Field(description="SHA-256 of tokenizer.json")
-    languages: tuple[str, ...]
-    max_length_tokens: int
-    max_question_tokens: int | None
-    window_stride_tokens: int | None
-    max_target_tokens: int
-    labels: tuple[str, ...] = Field(description="class names in order: labels become indices")
 
 
 def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) -> StageSummary:
@@ -181,7 +186,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     totals: dict[str, ShardCounts] = {role: ShardCounts() for role in config.roles}
     shards = [
         Shard(
-            _shard_stage(corpus.path / "rows" / role / file, tokenizer),
+            shard_stage(corpus.path / "rows" / role / file, tokenizer),
             ShardConfig(
                 problem=config.problem,
                 corpus_part=sha256,
@@ -199,8 +204,8 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     ]
     for (role, file, _), outcome in zip(parts, run_shards(shards, workspace), strict=True):
         done = outcome.artifact
-        _link(done.path / _PART, output / role / file)
-        counted = (done.path / _COUNTS).read_text(encoding="utf-8")
+        _link(done.path / PART, output / role / file)
+        counted = (done.path / COUNTS).read_text(encoding="utf-8")
         totals[role] += ShardCounts.model_validate_json(counted)
         workspace.progress.advance(1)
     total = sum(totals.values(), start=ShardCounts())
@@ -220,6 +225,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         ),
         **ROW_KINDS[config.problem].token_facts(_reading(config, tokenizer)),
         **({} if config.pairs == "together" else {"pairs": config.pairs}),
+        **_given(max_answer_units=config.max_answer_units),
     }
     (output / "tokens.json").write_text(
         json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
@@ -301,93 +307,23 @@ def _limits(config: Config, *, decodes: bool) -> dict[str, int]:
     return {"max_length_tokens": config.max_length_tokens, **targets}
 
 
-def _reading(
-    config: Config | ShardConfig,
-    tokenizer: tokenizers.Tokenizer,
-    labels: tuple[str, ...] = (),
-    workers: int = 1,
-) -> Reading:
+def _given(**facts: int | None) -> dict[str, int]:
+    """Those that are set."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _reading(config: Config, tokenizer: tokenizers.Tokenizer) -> Reading:
     from tasks.corpus.rows.kind import Reading
 
     return Reading(
         tokenizer,
         config.languages,
-        labels,
+        labels=(),
         max_length_tokens=config.max_length_tokens,
         max_question_tokens=config.max_question_tokens,
         window_stride_tokens=config.window_stride_tokens,
         max_target_tokens=config.max_target_tokens,
-        workers=workers,
-    )
-
-
-def _shard_stage(corpus_part: Path, tokenizer: tokenizers.Tokenizer) -> Stage:
-    """The stage of one part. Its inputs are named by their digests in ShardConfig, so that a part
-    does not depend on the other parts of the corpus it came in."""
-
-    def tokenize_shard(
-        config: ShardConfig, inputs: Mapping[str, Artifact], workspace: Workspace
-    ) -> StageSummary:
-        counts = _write_shard(config, corpus_part, tokenizer, workspace)
-        (workspace.output / _COUNTS).write_text(counts.model_dump_json(), encoding="utf-8")
-        return StageSummary()
-
-    return Stage("tokens_shard", _SHARD_VERSION, tokenize_shard)
-
-
-def _write_shard(
-    config: ShardConfig, corpus_part: Path, tokenizer: tokenizers.Tokenizer, workspace: Workspace
-) -> ShardCounts:
-    import pyarrow as pa
-    import pyarrow.compute
-
-    from data_contracts.tables import arrow_schema, check_table, load_contract
-    from tasks.corpus.encoding import Encoder, readable_text
-    from tasks.corpus.rows import ROW_KINDS
-    from tasks.corpus.rows.kind import label_indices
-    from tasks.corpus.rows.written import write_tokenized
-    from tasks.corpus.tables import read_table, write_table
-    from tasks.corpus.tokenizing import special_token_names
-
-    pc: Any = pyarrow.compute
-    rows = read_table(corpus_part)
-    kind = ROW_KINDS[config.problem]
-    check_table(rows, kind.corpus_contract, name=corpus_part.name)
-    reading = _reading(config, tokenizer, config.labels, workspace.workers)
-    if (tokenized := kind.tokens(rows, reading)) is not None:
-        return write_tokenized(tokenized, kind, workspace.output / _PART, num_rows=rows.num_rows)
-    texts, languages = readable_text(rows, config.languages)
-    read = pc.is_valid(texts)
-    texts = texts.filter(read)
-    unknown = special_token_names(tokenizer).get("unk_token")
-    encoder = Encoder(
-        tokenizer,
-        max_length_tokens=config.max_length_tokens,
-        unknown_id=None if unknown is None else tokenizer.token_to_id(unknown),
-        workers=workspace.workers,
-    )
-    encoded = encoder.encode(pa.chunked_array([texts], pa.string()))
-    tokens = pa.table(
-        [
-            rows["example_id"].filter(read),
-            encoded.input_ids,
-            label_indices(rows["label"].filter(read), config.labels, corpus_part.name),
-            languages.filter(read),
-        ],
-        schema=arrow_schema(load_contract("tokens")),
-    )
-    check_table(tokens, "tokens", name=corpus_part.name)
-    write_table(tokens, workspace.output / _PART)
-    return ShardCounts(
-        num_rows=tokens.num_rows,
-        num_unread=rows.num_rows - tokens.num_rows,
-        num_tokens=len(encoded.input_ids.flatten()),
-        num_truncated=int((encoded.lengths > config.max_length_tokens).sum()),
-        num_unknown=encoded.num_unknown,
-        num_uncut_tokens=int(encoded.lengths.sum()) - encoder.num_special * tokens.num_rows,
-        num_characters=pc.sum(pc.utf8_length(texts)).as_py() or 0,
-        num_words=pc.sum(pc.list_value_length(pc.utf8_split_whitespace(texts))).as_py() or 0,
-        longest=int(encoded.lengths.max(initial=0)),
+        workers=1,
     )
 
 

@@ -32,8 +32,9 @@
     encoding.py         texts -> token ids, in threads; pretokenization.py: without the library's
                         regular expressions; merging.py: and without its merges;
                         unit_encoding.py: with the places of units; pair_encoding.py: two texts;
-                        window_encoding.py: a question and a long context; token_counts.py: what
-                        it came to
+                        window_encoding.py: a question and a long context
+    token_shards.py     the tokens of one part, kept by themselves; token_counts.py: what they
+                        came to
     words.py            words of a text, Chinese ones by a dictionary: what is hidden whole
     languages.py        which language tags a language covers
 

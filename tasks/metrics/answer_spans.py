@@ -12,9 +12,9 @@ Shapes: U units of one context.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from tasks.metrics.classification import FloatArray
 
 MAX_ANSWER_UNITS = 30
-"""Units of an answer at most, as in SQuAD's own baselines: longer ones are sentences."""
+"""Units of an answer at most where a recipe says nothing, as in SQuAD's own baselines: longer ones
+are sentences."""
+
+
+def longest_answer(facts: Mapping[str, Any]) -> int:
+    """Units of an answer at most, of a tokens.json, thresholds.json or serving.json."""
+    return int(facts.get("max_answer_units", MAX_ANSWER_UNITS))
 
 
 @dataclass(frozen=True)

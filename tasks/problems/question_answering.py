@@ -10,7 +10,7 @@
     loss     soft targets and hard labels over the units of a window, once for start, once for end;
              units that one token joins (公里) count once
     metrics  F1 of the answer's units, exact match
-    decode   the span of the best start + end, no longer than `MAX_ANSWER_UNITS`, over all windows;
+    decode   the span of the best start + end, no longer than `max_answer_units`, over all windows;
              it begins and ends where tokens do (`tasks.modeling.joined_units`)
 
 A teacher's signals are those of whole contexts. A student's window takes its stretch of them, and
@@ -23,7 +23,7 @@ Shapes: N windows, U units of all windows with their slots, A = U answers, C = 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +35,7 @@ from tasks.metrics.answer_spans import (
     MAX_ANSWER_UNITS,
     SpanChoice,
     choose_span,
+    longest_answer,
     tune_null_threshold,
 )
 from tasks.modeling.joined_units import EXCLUDED, bounds_of_tokens
@@ -52,7 +53,11 @@ _LEAST = 30.0
 
 
 class QuestionAnswering(UnitProblem):
-    """A question and a context, a span of it."""
+    """A question and a context, a span of it.
+
+    Args:
+        max_answer_units: of an answer at most, where validation rows are scored.
+    """
 
     name = "question_answering"
     metrics = ("answer_f1", "exact_match")
@@ -64,6 +69,14 @@ class QuestionAnswering(UnitProblem):
     )  # fmt: skip
     row_key = ("example_id", "window")
     signals_contract = "teacher_signals_question_answering"
+
+    def __init__(self, max_answer_units: int = MAX_ANSWER_UNITS) -> None:
+        """Keep how long answers may be."""
+        self._max_answer_units = max_answer_units
+
+    def as_read(self, facts: Mapping[str, Any]) -> QuestionAnswering:
+        """With answers as long as the reader's may be."""
+        return QuestionAnswering(longest_answer(facts))
 
     def answers(self, table: pa.Table, *, num_labels: int) -> Answers:
         """Units of each window after its slot; a label's bit 1 marks the start, bit 2 the end.
@@ -123,11 +136,14 @@ class QuestionAnswering(UnitProblem):
         signals, units = taught.signals, taught.answers.units
         assert units is not None
         threshold = taught.thresholds.get("null_threshold", 0.0)
+        longest = longest_answer(taught.thresholds)
         nulls = np.asarray(signals["null_start"], np.float64) + np.asarray(signals["null_end"])
         spans = np.full((len(signals), 2), NO_ANSWER, dtype=np.int64)
         said = zip(*(signals[f"{name}_logits"] for name in ("start", "end")), strict=True)
         for row, (start, end) in enumerate(said):
-            choice = choose_span(start.values, end.values, null_logit=float(nulls[row]))
+            choice = choose_span(
+                start.values, end.values, null_logit=float(nulls[row]), max_units=longest
+            )
             spans[row] = choice.decided(threshold) or (NO_ANSWER, NO_ANSWER)
         first = np.asarray(taught.table["first_unit"], dtype=np.int64)
         return _labels(units.offsets, first, spans[:, 0], spans[:, 1])
@@ -173,8 +189,16 @@ class QuestionAnswering(UnitProblem):
         return self.signal_table(pa.table(whole), logits, Answers(units, nothing))
 
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
-        """`null_threshold`: how far "no answer" must be ahead of the best span to win."""
-        return {"null_threshold": _null_threshold(_choices(table, logits, answers))}
+        """`null_threshold`: how far "no answer" must be ahead of the best span to win.
+
+        And `max_answer_units`, unless it is the usual number: who decides needs both.
+        """
+        found: dict[str, Any] = {
+            "null_threshold": _null_threshold(self._choices(table, logits, answers))
+        }
+        if self._max_answer_units != MAX_ANSWER_UNITS:
+            found["max_answer_units"] = self._max_answer_units
+        return found
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]
@@ -186,7 +210,7 @@ class QuestionAnswering(UnitProblem):
         from an unsure teacher is spread over units, and "no answer", one slot, would win of itself.
         """
         del labels
-        choices = _choices(table, logits, answers)
+        choices = self._choices(table, logits, answers)
         threshold = _null_threshold(choices)
         f1s, exact = [], []
         for choice, wanted in choices:
@@ -198,6 +222,18 @@ class QuestionAnswering(UnitProblem):
             "exact_match": float(np.mean(exact)),
             "loss": _loss(logits, answers),
         }
+
+    def _choices(
+        self, table: pa.Table, logits: np.ndarray, answers: Answers
+    ) -> list[tuple[SpanChoice, tuple[int, int] | None]]:
+        """What is chosen in each context, and what was wanted."""
+        assert answers.units is not None
+        gold = _gold_spans(table)
+        found = contexts(table, logits, answers.units)
+        return [
+            (_choice(context, max_units=self._max_answer_units), gold[context.example_id])
+            for context in found
+        ]
 
 
 class Context:
@@ -244,20 +280,10 @@ def best_span(
     return _choice(context, max_units=max_units).decided(null_threshold)
 
 
-def _choice(context: Context, *, max_units: int = MAX_ANSWER_UNITS) -> SpanChoice:
+def _choice(context: Context, *, max_units: int) -> SpanChoice:
     start_U, end_U = context.logits_U2.T
     null_logit = float(context.null_2.sum())
     return choose_span(start_U, end_U, null_logit=null_logit, max_units=max_units)
-
-
-def _choices(
-    table: pa.Table, logits: np.ndarray, answers: Answers
-) -> list[tuple[SpanChoice, tuple[int, int] | None]]:
-    """What is chosen in each context, and what was wanted."""
-    assert answers.units is not None
-    gold = _gold_spans(table)
-    found = contexts(table, logits, answers.units)
-    return [(_choice(context), gold[context.example_id]) for context in found]
 
 
 def _null_threshold(choices: Sequence[tuple[SpanChoice, tuple[int, int] | None]]) -> float:

@@ -32,7 +32,6 @@ from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.pair_encoding import encode_pairs
 from tasks.modeling.units import Units
 from tasks.runtime.device import thread_count
-from tasks.serving.interfaces import INTERFACES
 from tasks.serving.parity import logit
 
 Texts = Mapping[str, Sequence[str]]
@@ -245,8 +244,6 @@ class _Spans:
         self._script.read(lambda name: model.folder / name)
         kinds = {"answer": pa.string(), "score": pa.float32()}
         kinds |= {"start": pa.int32(), "end": pa.int32()}
-        parameters = {one.name: one for one in INTERFACES[model.problem].parameters}
-        self._longest = int(parameters["max_answer_length"].default)
         self.fields = [pa.field(name, kind) for name, kind in kinds.items()]
 
     def read(self, texts: Texts) -> Question:
@@ -263,7 +260,7 @@ class _Spans:
         read_out = np.split(logits, question.units.offsets[1:-1])
         texts, pieces = question.context
         found = self._script.answers(
-            list(given["context"]), texts, pieces, read_out, longest=self._longest
+            list(given["context"]), texts, pieces, read_out, longest=self._script.longest_answer()
         )
         return [pa.array([row[field.name] for row in found], field.type) for field in self.fields]
 

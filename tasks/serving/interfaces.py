@@ -185,8 +185,9 @@ INTERFACES: dict[str, Interface] = {
             Parameter(
                 "max_answer_length",
                 "long",
-                30,
-                "words (characters, in scripts without spaces) of an answer at most",
+                -1,
+                "words (characters, in scripts without spaces) of an answer at most; -1: as it was "
+                "evaluated",
             ),
             _STRIDE,
             _BATCH_SIZE,

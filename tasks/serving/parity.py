@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.metrics.answer_spans import longest_answer
 from tasks.problems import Answers
 from tasks.problems.question_answering import best_span, contexts
 
@@ -42,9 +43,12 @@ def _of_label_sets(table, answers, ours, theirs, serving) -> tuple[float, int]:
 
 
 def _of_spans(table, answers, ours, theirs, serving) -> tuple[float, int]:
-    ahead = serving["null_threshold"]
+    decided_by = {
+        "null_threshold": serving["null_threshold"],
+        "max_units": longest_answer(serving),
+    }
     spans = [
-        [best_span(one, null_threshold=ahead) for one in contexts(table, logits, answers.units)]
+        [best_span(one, **decided_by) for one in contexts(table, logits, answers.units)]
         for logits in (ours, theirs)
     ]
     equal = [one == other for one, other in zip(*spans, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ class HeldOut:
         signals: Path | None = None,
     ) -> None:
         """Read them."""
-        self._task, self._labels = task, read_labels(tokens)
+        facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+        self._task, self._labels = task.as_read(facts), read_labels(tokens)
         self._rows = _labelled_rows(task, tokens, self._labels, language, signals)
         self._pad_token_id, self._precision = pad_token_id, precision
 

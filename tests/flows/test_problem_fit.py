@@ -80,32 +80,6 @@ def test_pairs_are_read_apart_only_where_that_is_known_to_work(name, changes, sa
         check_recipe(values, name=name)
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "told"),
-    [
-        ("quickstart", "student.max_target_tokens=9", "student.max_target_tokens is 9"),
-        ("quickstart", "teacher.max_question_tokens=9", "text_classification have no questions"),
-        ("several_teachers", "co_teachers.de.window_stride_tokens=9", "co_teachers.de.window_s"),
-        ("mutual", "mutual.peers.0.max_target_tokens=9", r"mutual\.peers\.0\.max_target_tokens is"),
-        ("question_answering", "student.max_target_tokens=9", "have no target texts"),
-        ("ner", "teacher.pooling=cls", r"teacher\.pooling is cls, but networks of token_class"),
-        ("question_answering", "student.architecture.pooling=cls", r"architecture\.pooling is cls"),
-    ],
-)
-def test_reading_that_a_problem_does_not_have_is_refused(name, change, told):
-    """An option that does nothing: a study of it measures noise, and the same tokens are made anew
-    under another key."""
-    change = change.replace("co_teachers.de", f"co_teachers.{co_teacher(name)}")
-    told = told.replace("co_teachers.de", f"co_teachers.{co_teacher(name)}")
-    with pytest.raises(RecipeError, match=told):
-        read_recipe(name, [change])
-
-
-def co_teacher(name):
-    """The first of a recipe's further teachers, if any."""
-    return next(iter(getattr(read_recipe(name), "co_teachers", ())), "")
-
-
 def test_a_further_teacher_is_named_by_its_place_in_the_recipe():
     """`x.training is missing`, and no section x in the file."""
     with pytest.raises(RecipeError, match=r": co_teachers\.x\.training is missing"):

@@ -365,6 +365,13 @@ def test_only_the_roles_asked_for_are_tokenized(store):
     assert facts(artifact)["num_rows"] == {"test": 1}
 
 
+def test_a_length_of_answers_is_part_of_a_key_only_where_it_is_set():
+    """Every corpus tokenized, and every model trained, once more for a field that nobody set."""
+    assert "max_answer_units" not in TEACHER.model_dump(mode="json")
+    longer = TEACHER.model_copy(update={"max_answer_units": 60})
+    assert longer.model_dump(mode="json")["max_answer_units"] == 60
+
+
 def test_limits_that_leave_the_context_no_room_are_refused_when_a_recipe_is_read():
     """Hours of ingestion and teaching, then a step that no row can pass."""
     fields = TEACHER.model_dump()

@@ -1,9 +1,9 @@
 """Questions about a context: an answer is a span of its characters, or none.
 
 Contexts are read in windows; what was said of them is merged before an answer is chosen
-(`Problem.signal_table`). Whether a model refuses to answer depends on `null_threshold` in the
+(`Problem.signal_table`). When a model refuses to answer, and how long its answers may be, is in the
 `thresholds.json` of its folder (the teacher's: of its signals), tuned on validation rows where it
-was trained; 0 without it.
+was trained.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tasks.comparison.problems.units import UnitComparison, pc
 from tasks.comparison.structured import structured_predictions
 from tasks.corpus.units import segment, units_inside
 from tasks.metrics.answer_floors import ANSWER_FLOORS, Place
-from tasks.metrics.answer_spans import MAX_ANSWER_UNITS, choose_span
+from tasks.metrics.answer_spans import choose_span, longest_answer
 from tasks.metrics.answer_texts import MEASURES, answer_statistics, exact_match
 from tasks.metrics.answering import Answerer, Text
 from tasks.metrics.calibration import entropy
@@ -66,7 +66,7 @@ class QuestionAnswering(UnitComparison):
     def answer_models(self, models: Sequence[Path]) -> Answers:
         """Students on the target-language test rows, one a seed."""
         tests = self.tests("student")
-        said = [(self.said_by(model, tests), null_threshold(model)) for model in models]
+        said = [(self.said_by(model, tests), read_rule(model)) for model in models]
         return self._answers(said, self.material.target_language)
 
     def answer_int8(self, answer: Answerer, *, batch_size: int, num_threads: int) -> Answers:
@@ -74,8 +74,8 @@ class QuestionAnswering(UnitComparison):
         del answer
         tests = self.tests("student")
         said = self.said_by_int8(tests, batch_size=batch_size, num_threads=num_threads)
-        threshold = null_threshold(self.material.path("export") / "model")
-        return self._answers([(said, threshold)], self.material.target_language)
+        rule = read_rule(self.material.path("export") / "model")
+        return self._answers([(said, rule)], self.material.target_language)
 
     def answer_floors(self) -> Iterator[tuple[str, Answers]]:
         """`similar_sentence`, `first_sentence`, `random_span`: answers that need no reading."""
@@ -112,7 +112,7 @@ class QuestionAnswering(UnitComparison):
                 ),
                 *domain_groups(self.material, answers, self.measures),
             ),
-            notes=_notes(lengths),
+            notes=_notes(lengths, read_rule(self.material.seeds("student")[0].path / "model")),
         )
 
     def predictions(self, answers: Answers, seed_index: int) -> tuple[str, pa.Table]:
@@ -144,11 +144,11 @@ class QuestionAnswering(UnitComparison):
         signals = self.material.signals(ids, _SAID)
         texts = self.corpus(roles, ids, ["text"])["text"]
         taught, confidences = _chosen(
-            signals, texts, null_threshold(self.material.path("teacher_signals"))
+            signals, texts, read_rule(self.material.path("teacher_signals"))
         )
         return diagnose_answers(
             taught,
-            _chosen(said, texts, null_threshold(model))[0],
+            _chosen(said, texts, read_rule(model))[0],
             entropy_nats=_entropies(signals),
             confidence=np.array(confidences),
             rows=described,
@@ -168,8 +168,8 @@ class QuestionAnswering(UnitComparison):
         if not len(ids):
             return None
         known = self.corpus(self.settings.train_on, ids, _ANSWERS)
-        threshold = null_threshold(self.material.path("teacher_signals"))
-        places, _ = _chosen(self.material.signals(ids, _SAID), known["text"], threshold)
+        rule = read_rule(self.material.path("teacher_signals"))
+        places, _ = _chosen(self.material.signals(ids, _SAID), known["text"], rule)
         right = [
             exact_match("" if place is None else text[place[0] : place[1]], gold, target)
             for text, place, gold in zip(known["text"], places, known["answer_texts"], strict=True)
@@ -180,16 +180,16 @@ class QuestionAnswering(UnitComparison):
         ids = pa.chunked_array([pc.unique(rows["example_id"])])
         signals = self.material.signals(ids, _SAID)
         return self._answers(
-            [(signals, null_threshold(self.material.path("teacher_signals")))], language
+            [(signals, read_rule(self.material.path("teacher_signals")))], language
         )
 
-    def _answers(self, said: Sequence[tuple[pa.Table, float]], language: str) -> Answers:
-        """Answers of one system: what each seed said of the same contexts, and its threshold."""
+    def _answers(self, said: Sequence[tuple[pa.Table, Rule]], language: str) -> Answers:
+        """Answers of one system: what each seed said of the same contexts, and how it decides."""
         ids = said[0][0]["example_id"]
         texts = self.corpus(["test"], ids, ["text"])["text"]
         runs, sure = [], []
-        for table, threshold in said:
-            places, confidences = _chosen(table, texts, threshold)
+        for table, rule in said:
+            places, confidences = _chosen(table, texts, rule)
             runs.append(places)
             sure.append(confidences)
         return self._from_places(ids, runs, language, np.array(sure))
@@ -222,19 +222,21 @@ def shortest_answer(text: str, gold: Sequence[Place]) -> int:
     return min((len(units_inside(units, *place)) for place in gold), default=0)
 
 
-def _notes(lengths: Sequence[int]) -> tuple[str, ...]:
+def _notes(lengths: Sequence[int], rule: Rule) -> tuple[str, ...]:
     """How many right answers are longer than any that is given."""
-    if not (too_long := sum(length > MAX_ANSWER_UNITS for length in lengths)):
+    longest = rule.max_answer_units
+    if not (too_long := sum(length > longest for length in lengths)):
         return ()
     return (
         f"{too_long:,} of {len(lengths):,} test questions have no right answer of at most "
-        f"{MAX_ANSWER_UNITS} words (characters in scripts without spaces): no system here can "
-        "give it whole, nor does the registered model, unless max_answer_length is raised.",
+        f"{longest} words (characters in scripts without spaces): no system here can give it "
+        "whole. The recipe's max_answer_units (teacher, student) allows longer ones, and of a "
+        "registered model the request's max_answer_length.",
     )
 
 
 def _chosen(
-    said: pa.Table, texts: Sequence[str], threshold: float
+    said: pa.Table, texts: Sequence[str], rule: Rule
 ) -> tuple[list[Place | None], list[float]]:
     """Place and confidence of the answer in each text, by what was said of its units."""
     places: list[Place | None] = []
@@ -247,11 +249,11 @@ def _chosen(
             np.array(starts[row]),
             np.array(ends[row]),
             null_logit=float(nulls[row]),
-            max_units=MAX_ANSWER_UNITS,
+            max_units=rule.max_answer_units,
         )
-        decided = found.decided(threshold)
+        decided = found.decided(rule.null_threshold)
         places.append(decided and (units[decided[0]][0], units[decided[1]][1]))
-        confidences.append(found.certainty(threshold))
+        confidences.append(found.certainty(rule.null_threshold))
     return places, confidences
 
 
@@ -271,13 +273,25 @@ def _entropies(said: pa.Table) -> np.ndarray:
     ).mean(axis=0)
 
 
-def null_threshold(folder: Path) -> float:
-    """By how much "no answer" must be ahead to win, as the model of a folder was tuned.
+@dataclass(frozen=True)
+class Rule:
+    """How a model's answers are decided beside its logits.
+
+    Args:
+        null_threshold: by how much "no answer" must be ahead to win.
+        max_answer_units: of an answer at most.
+    """
+
+    null_threshold: float
+    max_answer_units: int
+
+
+def read_rule(folder: Path) -> Rule:
+    """How the model of a folder decides, as it was tuned.
 
     Args:
         folder: with its weights, or with what it said.
     """
     path = folder / THRESHOLDS_FILE
-    if not path.is_file():
-        return 0.0
-    return float(json.loads(path.read_text(encoding="utf-8")).get("null_threshold", 0.0))
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Rule(float(found.get("null_threshold", 0.0)), longest_answer(found))

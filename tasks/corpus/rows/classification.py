@@ -1,4 +1,4 @@
-"""A text and its class: the plain kind, whose tokens `tasks.tokenization` makes by itself."""
+"""A text and its class: the plain kind, whose tokens `tasks.corpus.token_shards` makes."""
 
 from __future__ import annotations
 

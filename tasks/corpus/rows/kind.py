@@ -209,7 +209,7 @@ class RowKind(ABC):
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """The columns of the tokens contract for the rows of one corpus part; None: a plain text.
 
-        Plain texts go the fast way in `tasks.tokenization`, which knows no places of tokens.
+        Plain texts go the fast way in `tasks.corpus.token_shards`, which knows no places of tokens.
         """
         return None
 

@@ -33,6 +33,8 @@ from tasks.serving.portable.windows import (
     windows,
 )
 
+_AS_EVALUATED = -1
+
 
 class QuestionAnswerer(PortableModel):
     """Answers of contexts. See the module's text for input and output."""
@@ -47,8 +49,9 @@ class QuestionAnswerer(PortableModel):
             model_input: a DataFrame with the string columns `question` and `context`.
             params: `variant` safetensors (the evaluated network) or onnx_int8 (smaller, nearly the
                 same answers); `max_answer_length` >= 1, units of an answer at most (words, or
-                characters of scripts without spaces); `stride` >= 1, tokens from a window's start
-                to the next one's, 0 as in training; `batch_size` >= 1, windows a forward pass.
+                characters of scripts without spaces), -1 as evaluated; `stride` >= 1, tokens from
+                a window's start to the next one's, 0 as in training; `batch_size` >= 1, windows a
+                forward pass.
         Returns: a DataFrame with the input's index: `answer`, `start`, `end` (null where the
             context holds no answer) and `score`, the probability of that start times that of that
             end, among all units of the context and "no answer".
@@ -56,7 +59,9 @@ class QuestionAnswerer(PortableModel):
         """
         params = params or {}
         network = self.network(params)
-        longest = positive(params, "max_answer_length", 30)
+        longest = self.longest_answer()
+        if params.get("max_answer_length", _AS_EVALUATED) != _AS_EVALUATED:
+            longest = positive(params, "max_answer_length", longest)
         given = model_input["context"].tolist()
         texts, pieces = self.pieces(
             self.texts(model_input["question"], "question"),
@@ -74,6 +79,10 @@ class QuestionAnswerer(PortableModel):
             for name, kind in kinds.items()
         }
         return pd.DataFrame(columns)
+
+    def longest_answer(self) -> int:
+        """Units of an answer at most, as it was evaluated."""
+        return int(self.settings.get("max_answer_units", 30))
 
     def pieces(
         self, questions: list[str], contexts: list[str], *, stride: int | None

@@ -9,6 +9,7 @@ even where they disagree: at the thresholds of one of them other labels would be
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def combined_thresholds(problem: Problem, tokens: Path, signals: Path) -> dict[s
         signals: folder of the combined signals, with its labels.json.
     Raises: ContractViolation if such a row has no signal.
     """
+    problem = problem.as_read(json.loads((tokens / "tokens.json").read_text(encoding="utf-8")))
     join = SignalJoin(signals, labels := read_labels(tokens))
     tables, said = [], []
     for path in sorted((tokens / _ROLE).glob("*.parquet")):

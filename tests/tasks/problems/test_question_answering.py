@@ -162,6 +162,28 @@ def test_pseudo_labels_are_the_answer_that_the_teacher_gives():
     assert 3 in (labels[1], labels[36]), "36 units are no answer: one of the two peaks by itself"
 
 
+def test_answers_are_as_long_as_their_reader_allows():
+    """A third of a data set's answers are sentences, which nothing could be taught, tuned or scored
+    to give."""
+    table = windows((A, 0, 40, list(range(3, 43)), 0, 35))
+    answers = PROBLEM.answers(table, num_labels=2)
+    logits = np.zeros((41, 2), np.float32)
+    logits[1, 0] = logits[36, 1] = 9  # 36 units
+    logits[5] = 4  # the best of the short ones
+    logits[0] = -9
+    long = PROBLEM.as_read({"max_answer_units": 36})
+    assert long.score(table, logits, answers, labels=[])["exact_match"] == 1
+    short = PROBLEM.as_read({"max_answer_units": 35})
+    assert short.score(table, logits, answers, labels=[])["exact_match"] == 0
+    assert PROBLEM.score(table, logits, answers, labels=[])["exact_match"] == 0
+    assert long.thresholds(table, logits, answers)["max_answer_units"] == 36
+    assert "max_answer_units" not in PROBLEM.thresholds(table, logits, answers)
+    start, end = logits[1:].T.tolist()
+    taught = decided(table, start, end, thresholds={"max_answer_units": 36})
+    assert (taught[1], taught[36], sum(taught)) == (1, 2, 3)
+    assert decided(table, start, end)[36] == 0
+
+
 def test_pseudo_labels_of_windows_lie_where_the_whole_answer_does():
     """A window took what is best within it for the answer to the question."""
     table = windows((A, 0, 5, [3, 4, 5], -1, -1), (A, 2, 5, [3, 4, 5], -1, -1))

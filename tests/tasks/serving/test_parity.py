@@ -53,3 +53,8 @@ def test_answers_are_compared_by_context():
     compare = AGREEMENTS["question_answering"]
     assert compare(table, answers, ours, theirs, serving) == (0.5, 2)
     assert compare(table, answers, ours, ours, serving) == (1.0, 2)
+    # a second unit is likelier by a little: longer answers differ
+    ours[8, 1], theirs = 6.0, ours.copy()
+    theirs[8, 1] = 4.0
+    assert compare(table, answers, ours, theirs, serving) == (0.5, 2)
+    assert compare(table, answers, ours, theirs, {**serving, "max_answer_units": 1}) == (1.0, 2)

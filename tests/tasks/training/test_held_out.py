@@ -1,6 +1,7 @@
 """Validation rows: what is tuned on them, and what their answers are compared with."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from tasks.corpus.tables import write_table
 from tasks.modeling.classifier import EncoderEmbedder
 from tasks.problems import PROBLEMS, load_model
+from tasks.problems.question_answering import QuestionAnswering
 from tasks.runtime.stages import Workspace
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.examples import examples_of, read_rows
@@ -94,6 +96,30 @@ def test_thresholds_are_tuned_for_the_weights_that_are_delivered(
     )
 
 
+def test_answers_to_validation_rows_are_as_long_as_the_reader_may_give(store, publish, tmp_path):
+    """The step was chosen, and "no answer" tuned, by answers shorter than those delivered."""
+    name = "question_answering"
+    inputs = make_inputs(store, publish, name, questions, LABELS[name], num_seeds=1)
+    tokens = shutil.copytree(inputs["student_tokens"].path, tmp_path / "tokens")
+    facts = json.loads((tokens / "tokens.json").read_text())
+    (tokens / "tokens.json").write_text(json.dumps({**facts, "max_answer_units": 2}))
+    model = load_model(inputs["student_0"].path / "model")
+    settings = {"language": None, "pad_token_id": 0, "precision": "fp32"}
+    longer = HeldOut(PROBLEMS[name], tokens, **settings)
+    assert longer.thresholds(model)["max_answer_units"] == 2
+    table = read_rows(tokens, ["validation"])
+    _, answers = longer.said_by(model)
+    bits = np.stack([answers.labels & 1, answers.labels & 2], axis=1) > 0
+    logits = np.where(bits, 5, 0).astype(np.float32)
+    for row in np.flatnonzero(np.asarray(table["window"]) == 0):  # all of a context is likelier
+        logits[answers.units.offsets[row] + 1, 0] = 6
+        logits[answers.units.offsets[row + 1] - 1, 1] = 6
+    expected = QuestionAnswering(2).score(table, logits, answers, labels=LABELS[name])
+    assert longer.score(logits, answers) == expected
+    usual = PROBLEMS[name].score(table, logits, answers, labels=LABELS[name])
+    assert expected["exact_match"] > usual["exact_match"]
+
+
 IDS = [[2, 7, 9, 3], [2, 8, 5, 4, 6, 3], [2, 11, 3], [2, 6, 6, 8, 3]]
 POSITIONS = [[1, 2], [1, 1, 4], [1], [1, 3, 3]]  # tokens of one unit and of two
 TOKENS_OF = {
@@ -150,6 +176,7 @@ def test_vectors_are_compared_with_the_teacher_s_of_the_same_row(toy, tmp_path):
     for folder in (tokens, signals):
         folder.mkdir()
         (folder / "labels.json").write_text('{"labels": []}')
+    (tokens / "tokens.json").write_text("{}")
     rows = {"example_id": ids, "input_ids": [[1], [2], [3], [4]], "language": ["zh"] * 4}
     write_table(pa.table(rows), tokens / "validation" / "part-00000.parquet")
     said = {"example_id": ids[::-1], "embedding": vectors[::-1].tolist()}

@@ -12,7 +12,7 @@ from data_contracts.evaluation import EvaluationReport
 from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
-from tasks.comparison.problems.question_answering import QuestionAnswering, shortest_answer
+from tasks.comparison.problems.question_answering import QuestionAnswering, Rule, shortest_answer
 from tasks.corpus.tables import read_table
 from tasks.corpus.units import segment
 from tasks.evaluation import STAGE, Config, SpeedConfig
@@ -170,12 +170,12 @@ def test_answers_too_long_to_be_given_are_told(evaluated, monkeypatch):
     assert shortest_answer("没有", []) == 0
     assert not any("no right answer" in note for note in report.notes)
     module = sys.modules[QuestionAnswering.__module__]
-    monkeypatch.setattr(module, "MAX_ANSWER_UNITS", 0)
+    monkeypatch.setattr(module, "read_rule", lambda folder: Rule(0.0, max_answer_units=1))
     compared = QuestionAnswering(Material(inputs, "en", "zh"), Settings())
     answers = {"student": compared.answer_models([inputs["student_0"].path / "model"])}
     # of four questions two are answered in their context
     (note,) = compared.sections(answers).notes
-    assert note.startswith("2 of 4 test questions have no right answer of at most 0 words")
+    assert note.startswith("2 of 4 test questions have no right answer of at most 1 words")
 
 
 def test_agreement_is_that_of_answers_to_validation_questions_both_read(evaluated, publish):
@@ -254,8 +254,8 @@ def test_floors_need_no_reading(evaluated):
     assert next(iter(rows_of("test", "zh")))["text"][start:end] == "客厅在一楼。"
 
 
-def test_a_tuned_threshold_travels_with_the_model(evaluated, tmp_path):
-    """Scored at another threshold than it ships with, a model is another model."""
+def test_what_decides_travels_with_the_model(evaluated, tmp_path):
+    """Scored at another threshold or length than it ships with, a model is another model."""
     inputs, _, _ = evaluated
     margins = [margin for margin, _ in answers_of(inputs, "student_0", "zh").values()]
     threshold = float(np.median(margins))
@@ -266,3 +266,7 @@ def test_a_tuned_threshold_travels_with_the_model(evaluated, tmp_path):
     [answered] = problem.answer_models([model]).predictions
     assert [place is None for place in answered] == [margin > threshold for margin in margins]
     assert sum(place is None for place in answered) == 2
+    rule = {"null_threshold": 1e9, "max_answer_units": 1}
+    (model / "thresholds.json").write_text(json.dumps(rule))
+    [answered] = problem.answer_models([model]).predictions
+    assert [end - start for start, end in answered] == [1] * 4

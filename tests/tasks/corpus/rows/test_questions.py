@@ -114,6 +114,9 @@ def test_windows_have_the_answers_units(corpus, tokenize):
     assert len(rows) > 6
     assert tokens.json("tokens.json")["num_windows"]["test"] == len(rows)
     assert tokens.json("tokens.json")["max_question_tokens"] == 8
+    assert "max_answer_units" not in tokens.json("tokens.json")
+    longer = tokenize(PROBLEM, corpus, ["zh"], max_length_tokens=16, max_answer_units=60)
+    assert longer.json("tokens.json")["max_answer_units"] == 60
     texts = {row["example_id"]: row for row in corpus.rows("test")}
     for row in rows:
         source = texts[row["example_id"]]

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import mlflow
 import numpy as np
@@ -6,12 +7,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PythonModelContext
 
 from tasks.modeling.units import Units
 from tasks.problems.question_answering import MAX_ANSWER_UNITS, Context, contexts
 from tasks.problems.question_answering import best_span as decided_by_the_engine
 from tasks.registration import STAGE, Config
 from tasks.runtime.stages import run_stage
+from tasks.serving.bundle import write_bundle
 from tasks.serving.delivered import delivered_model
 from tasks.serving.interfaces import INTERFACES
 from tasks.serving.portable.question_answerer import (
@@ -179,10 +182,33 @@ def test_spans_are_decided_as_the_engine_decides_them():
         assert score == pytest.approx(probabilities[start, 0] * probabilities[end, 1])
 
 
-def test_the_longest_answer_is_that_of_the_evaluation():
+def test_the_longest_answer_is_that_of_the_evaluation(answerer, tmp_path):
     """Another limit in service than the one that the report was made with."""
-    parameters = {one.name: one for one in INTERFACES["question_answering"].parameters}
-    assert parameters["max_answer_length"].default == MAX_ANSWER_UNITS
+    asked = pd.DataFrame([{"question": QUESTION, "context": "打开客厅的灯"}])
+    parameters = {one.name: one.default for one in INTERFACES["question_answering"].parameters}
+    serving = json.loads((answerer.export / "model" / "serving.json").read_text(encoding="utf-8"))
+    found = {}
+    for name, longest in {"usual": {}, "short": {"max_answer_units": 1}}.items():
+        model = shutil.copytree(answerer.export / "model", tmp_path / name / "model")
+        (model / "serving.json").write_text(json.dumps({**serving, **longest}), encoding="utf-8")
+        write_bundle(
+            tmp_path / name / "bundle",
+            model=model,
+            script=INTERFACES["question_answering"].script,
+            pip_requirements=(),
+            documents={},
+        )
+        script = QuestionAnswerer()
+        files = {"bundle": str(tmp_path / name / "bundle")}
+        script.load_context(PythonModelContext(artifacts=files, model_config=None))
+        for params in ({}, parameters, {"max_answer_length": 2}):
+            (answer,) = script.predict(None, asked, params)["answer"]
+            found[name, len(params)] = answer
+    assert found["usual", 0] == found["usual", len(parameters)] == "客厅"
+    assert len(found["short", 0]) == len(found["short", len(parameters)]) == 1
+    assert found["short", 1] == "客厅"
+    script.settings = {}
+    assert script.longest_answer() == MAX_ANSWER_UNITS
 
 
 def test_it_is_registered_with_its_own_script_signature_and_card(

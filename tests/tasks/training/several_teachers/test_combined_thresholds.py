@@ -60,4 +60,5 @@ def test_two_teachers_of_one_mind_decide_as_each_alone(store, publish):
 def test_without_validation_rows_there_is_nothing_to_tune_on(store, publish, tmp_path):
     """A teacher that was never asked about validation rows."""
     (tmp_path / "labels.json").write_text('{"labels": ["start", "end"]}')
+    (tmp_path / "tokens.json").write_text("{}")
     assert combined_thresholds(PROBLEMS["question_answering"], tmp_path, tmp_path) is None
