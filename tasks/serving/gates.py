@@ -12,7 +12,8 @@ is not a condition met. Scores are those of the problem's primary metric (accura
 
 Non-inferiority asks the *interval's* lower end, not the estimate, to lie above the allowed loss:
 few test examples then refuse a student instead of passing it by luck (Piaggio et al. 2012, CONSORT
-statement for non-inferiority trials).
+statement for non-inferiority trials). Of a handful that all agree a bootstrap sees no spread: the
+report says so where there are fewer than 30.
 """
 
 from __future__ import annotations
