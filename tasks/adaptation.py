@@ -99,6 +99,7 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import initialise
+    from tasks.modeling.positions import check_length
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
     from tasks.training.adaptation import mapped_texts
@@ -124,6 +125,8 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
     pretrained = None if config.model is None else local_folder(config.model)
     if pretrained is not None:
         backbone = load_backbone(pretrained)
+        longest = read_token_facts(tokens).max_length_tokens
+        check_length(backbone, longest, section="teacher")
     else:
         assert config.architecture is not None
         roles = ("transfer", "train")  # tokens hold no rows that are read for adaptation alone

@@ -65,6 +65,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import initialise
+    from tasks.modeling.positions import check_length
     from tasks.problems import PROBLEMS
     from tasks.runtime.locations import local_folder
     from tasks.runtime.seeding import derive_seed
@@ -85,14 +86,17 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         workspace=workspace,
     )
     initialise(derive_seed(config.seed, "weights"))
+    backbone = load_backbone(
+        inputs["adapted"].path / "model" if "adapted" in inputs else local_folder(config.model)
+    )
+    facts = read_token_facts(tokens)
+    check_length(backbone, facts.max_length_tokens, section="teacher")
     model = PROBLEMS[config.problem].build_model(
-        load_backbone(
-            inputs["adapted"].path / "model" if "adapted" in inputs else local_folder(config.model)
-        ),
+        backbone,
         num_labels=len(train.label_names),
         pooling=config.pooling,
         dropout=config.dropout,
-        pairs=read_token_facts(tokens).pairs,
+        pairs=facts.pairs,
     )
     return fit(
         model,
@@ -120,11 +124,13 @@ def _as_it_is(config: Config, tokens: Path, workspace: Workspace) -> StageSummar
     """Write the folder of a teacher of vectors that is not trained."""
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import EncoderEmbedder, num_parameters
+    from tasks.modeling.positions import check_length
     from tasks.problems import PROBLEMS
     from tasks.runtime.locations import local_folder
-    from tasks.training.fitting import write_json, write_model
+    from tasks.training.fitting import read_token_facts, write_json, write_model
 
     backbone = load_backbone(local_folder(config.model))
+    check_length(backbone, read_token_facts(tokens).max_length_tokens, section="teacher")
     problem = PROBLEMS[config.problem]
     width = backbone.config.hidden_size
     model = problem.build_model(

@@ -6,6 +6,7 @@ student_init.py a pretrained encoder cut to some of its layers
 width_pruning.py  and to some of its dimensions, heads and neurons
 vocabulary.py   and to the embedding rows of another tokenizer's tokens
 low_rank.py     its matrices as products of two thinner ones
+positions.py    how long a text it reads
 layer_stack.py  where an encoder keeps its layers
 static_embeddings.py  no encoder: a vector a token, at random or from a model's states
 adapters.py     which weights training may change; low-rank updates, merged when it is done

@@ -22,10 +22,10 @@ from data_contracts.errors import RecipeError, SourceError
 from tasks.modeling.backbones import load_backbone
 from tasks.modeling.config import PretrainedArchitecture
 from tasks.modeling.layer_stack import layer_stack
+from tasks.modeling.positions import check_length
 from tasks.modeling.vocabulary import (
     embedding_rows,
     gather_embeddings,
-    positions_follow_padding,
     read_vocabulary,
 )
 from tasks.modeling.width_pruning import prune_width
@@ -55,7 +55,7 @@ def copy_backbone(
             rule="layers, widths and products are taken out of whole matrices",
             remedy="start from the model that it was cut out of, or from a shape (init: random)",
         )
-    _check_positions(backbone, max_length_tokens)
+    check_length(backbone, max_length_tokens, section="student")
     keep_layers(backbone, chosen_layers(architecture, backbone.config.num_hidden_layers))
     model, student = (read_vocabulary(path) for path in (folder / "tokenizer.json", tokenizer))
     gather_embeddings(backbone, embedding_rows(student, model), pad_token_id=pad_token_id)
@@ -111,22 +111,6 @@ def keep_layers(backbone: PreTrainedModel, chosen: Sequence[int]) -> None:
     if isinstance(kinds := getattr(config, "layer_types", None), list):
         config.layer_types = [kinds[number] for number in chosen]
     config.num_hidden_layers = len(chosen)
-
-
-def _check_positions(backbone: PreTrainedModel, max_length_tokens: int) -> None:
-    config = backbone.config
-    room = getattr(config, "max_position_embeddings", None)
-    if not isinstance(room, int) or room < 1:
-        return
-    if positions_follow_padding(backbone):
-        room -= config.pad_token_id + 1
-    if max_length_tokens > room:
-        raise RecipeError(
-            f"texts have up to {max_length_tokens} tokens, the {config.model_type} model reads "
-            f"{room}",
-            rule="a student reads no longer texts than the model it starts from",
-            remedy=f"set student.max_length_tokens to {room} or less",
-        )
 
 
 def _check_rebuildable(backbone: PreTrainedModel) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data_contracts.errors import RecipeError, SourceError
+from tasks.modeling.positions import follow_padding
 
 _SHOWN = 3
 # Entries of a model's configuration that name a token by its id.
@@ -115,7 +116,7 @@ def gather_embeddings(backbone: PreTrainedModel, rows_V: Tensor, *, pad_token_id
             remedy="name the tokenizer of the model that the student starts from",
         )
     config = backbone.config
-    if positions_follow_padding(backbone) and pad_token_id != config.pad_token_id:
+    if follow_padding(backbone) and pad_token_id != config.pad_token_id:
         raise RecipeError(
             f"padding moved from id {config.pad_token_id} to {pad_token_id} in a "
             f"{config.model_type} model",
@@ -130,9 +131,3 @@ def gather_embeddings(backbone: PreTrainedModel, rows_V: Tensor, *, pad_token_id
         if isinstance(found := getattr(config, name, None), int):
             setattr(config, name, moved.get(found))
     config.vocab_size, config.pad_token_id = len(rows_V), pad_token_id
-
-
-def positions_follow_padding(backbone: PreTrainedModel) -> bool:
-    """Whether the first token's position is the padding id plus one, as in RoBERTa and XLM-R."""
-    embeddings = getattr(backbone, "embeddings", None)
-    return hasattr(embeddings, "create_position_ids_from_input_ids")

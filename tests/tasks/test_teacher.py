@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from data_contracts.errors import ContractViolation
+from data_contracts.errors import ContractViolation, RecipeError
 from tasks.corpus.tables import read_table, write_table
 from tasks.problems import load_model
 from tasks.runtime.stages import run_stage
@@ -191,3 +191,15 @@ def test_validation_rows_without_labels_are_a_mistake_with_a_remedy(store, token
     """The best of no scores is the first step, and looks like a choice."""
     with pytest.raises(ContractViolation, match="16 of 16 answers to the valid"):
         run_stage(STAGE, config_of(pretrained), {"tokens": tokens(labelled=False)}, store=store)
+
+
+def test_texts_longer_than_the_encoder_reads_are_refused_before_training(store, tokens, tmp_path):
+    """A model that was fetched for the run: an index out of range, somewhere in the first epoch."""
+    config = BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=15,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "short")
+    with pytest.raises(RecipeError, match=r"up to 16 tokens, the bert model reads 15") as told:
+        run_stage(STAGE, config_of(tmp_path / "short"), {"tokens": tokens()}, store=store)
+    assert "teacher.max_length_tokens to 15" in str(told.value)
