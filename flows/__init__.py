@@ -11,8 +11,11 @@ recipe_base.py   what every recipe has; recipe.py: of an encoder, seq2seq_recipe
                  that writes texts, whose steps are in seq2seq_pipeline.py
 recipe_sections.py  sections of an encoder's recipe
 recipe_text.py   a recipe that extends another; recipe_fields.py: what fields there are
-problem_fit.py   which fields a problem can use; layer_fit.py: which layers can be compared;
-                 seq2seq_fit.py: the same for models that write texts
+problem_fit.py   which fields a problem can use; reading_fit.py: of how texts are read;
+                 layer_fit.py: which layers can be compared; seq2seq_fit.py: the same for models
+                 that write texts
+start_fit.py     what the models that a recipe starts from do not have; before_run.py: that, and
+                 what else is looked up before anything runs
 companion_fit.py which names loss terms may have beside companions; adversary_fit.py: which
                  adversaries have something to tell apart
 trainable_fit.py which layers can be trained; adaptation_fit.py: text that encoders read on in

@@ -5,12 +5,14 @@ One that is passed over would look as if it had worked, and give the same tokens
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flows.recipe_base import Reading
 from flows.several_teachers import place_of
 from tasks.metrics.answer_spans import MAX_ANSWER_UNITS
 from tasks.modeling.config import EncoderProblem
+from tasks.problems import SEQ2SEQ_PROBLEMS
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe
@@ -22,18 +24,19 @@ WITHOUT_TEXT_VECTORS: frozenset[EncoderProblem] = frozenset(
 
 
 class _Use(NamedTuple):
-    """The problem of encoders whose rows a field is for, if any, and what the others' rows lack."""
+    """The problems whose rows a field is for, and what the others' rows lack."""
 
-    problem: EncoderProblem | None
+    problems: Collection[str]
     lack: str
 
 
+_OF_QUESTIONS = _Use(("question_answering",), "have no questions")
 _USES = {
-    "pairs": _Use("matching", "are no pairs of texts to be matched"),
-    "max_question_tokens": _Use("question_answering", "have no questions"),
-    "window_stride_tokens": _Use("question_answering", "have no questions"),
-    "max_answer_units": _Use("question_answering", "have no questions"),
-    "max_target_tokens": _Use(None, "have no target texts"),
+    "pairs": _Use(("matching",), "are no pairs of texts to be matched"),
+    "max_question_tokens": _OF_QUESTIONS,
+    "window_stride_tokens": _OF_QUESTIONS,
+    "max_answer_units": _OF_QUESTIONS,
+    "max_target_tokens": _Use(SEQ2SEQ_PROBLEMS, "have no target texts"),
 }
 
 
@@ -45,13 +48,7 @@ def check_reading(recipe: Recipe) -> None:
     readers = readers_of(recipe)
     for name, reader in readers.items():
         fields = dict(reader)
-        for field, use in _USES.items():
-            is_set = fields[field] != Reading.model_fields[field].default
-            if is_set and recipe.problem != use.problem:
-                raise ValueError(
-                    f"{name}.{field} is {fields[field]}, but rows of {recipe.problem} {use.lack}: "
-                    "leave it out"
-                )
+        check_uses(name, fields, recipe.problem)
         shape = fields.get("architecture")
         pooling = fields["pooling"] if shape is None else shape.pooling
         if pooling != "mean" and recipe.problem in WITHOUT_TEXT_VECTORS:
@@ -70,6 +67,19 @@ def check_reading(recipe: Recipe) -> None:
             f"max_answer_units differs ({told}): answers of one length at most would be compared "
             "with those of another; give all of them the same"
         )
+
+
+def check_uses(name: str, fields: Mapping[str, Any], problem: str) -> None:
+    """Refuse a field of the section `name` that the problem's rows have no use for.
+
+    Raises: ValueError naming it.
+    """
+    for field, use in _USES.items():
+        is_set = fields[field] != Reading.model_fields[field].default
+        if is_set and problem not in use.problems:
+            raise ValueError(
+                f"{name}.{field} is {fields[field]}, but rows of {problem} {use.lack}: leave it out"
+            )
 
 
 def readers_of(recipe: Recipe) -> dict[str, Reading]:

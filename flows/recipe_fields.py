@@ -69,7 +69,7 @@ def is_required(kind: type[BaseModel], location: Location) -> bool:
 
 
 def default_value(kind: type[BaseModel], location: Location) -> Any:
-    """What the field at `location` is if it is left out; None if it must be given."""
+    """What the field at `location` is if it is left out; None also if it must be given."""
     fields = [field for field in _fields_at(kind, location) if not field.is_required()]
     return next((field.default for field in fields), None)
 

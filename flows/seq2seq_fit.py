@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.problem_fit import check_selection
+from flows.reading_fit import check_uses
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqShape
 from tasks.problems import SEQ2SEQ_PROBLEMS
@@ -17,14 +18,6 @@ from tasks.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from flows.seq2seq_recipe import Seq2SeqRecipe
-
-# Of questions and of pairs, which writers do not read.
-_OTHER_READING = {
-    "pairs": "together",
-    "max_question_tokens": None,
-    "window_stride_tokens": None,
-    "max_answer_units": None,
-}
 
 
 def check_writers(recipe: Seq2SeqRecipe) -> None:
@@ -84,13 +77,7 @@ def _check_training(name: str, training: TrainingConfig) -> None:
 
 
 def _check_reading(recipe: Seq2SeqRecipe) -> None:
-    given = dict(recipe.teacher)
-    for field, value in _OTHER_READING.items():
-        if given[field] != value:
-            raise ValueError(
-                f"teacher.{field} is {given[field]}, but rows of {recipe.problem} are neither "
-                "pairs nor questions: leave it out"
-            )
+    check_uses("teacher", dict(recipe.teacher), recipe.problem)
 
 
 def _check_languages(recipe: Seq2SeqRecipe) -> None:
@@ -182,10 +169,14 @@ def _check_layers(recipe: Seq2SeqRecipe) -> None:
         wanted, available = getattr(student, field), getattr(teacher, field)
         needed = max(wanted) + 1 if isinstance(wanted, tuple) else (wanted or 0)
         if needed > available:
-            given = list(wanted) if isinstance(wanted, tuple) else wanted
+            is_list = isinstance(wanted, tuple)
+            given = list(wanted) if is_list else wanted
+            remedy = (
+                f"choose among 0 to {available - 1}" if is_list else f"take {available} or less"
+            )
             raise ValueError(
-                f"student.architecture.{field} is {given}, but the teacher has {available}, "
-                f"numbered 0 to {available - 1}: choose among these"
+                f"student.architecture.{field} is {given}, but the teacher has {available} of "
+                f"them: {remedy}"
             )
 
 

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from flows.reading_fit import readers_of
 from tasks.corpus.sources import Source
 
 if TYPE_CHECKING:
@@ -32,13 +33,7 @@ def check_readers(recipe: Recipe) -> None:
 
     Raises: ValueError.
     """
-    peers = recipe.mutual.peers if recipe.mutual else ()
-    readers = {
-        "teacher": recipe.teacher,
-        **{f"co_teachers.{name}": teacher for name, teacher in recipe.co_teachers.items()},
-        "student": recipe.student,
-        **{f"mutual.peers.{number}": peer for number, peer in enumerate(peers)},
-    }
+    readers = readers_of(recipe)
     named = {f"{name}.languages": dict(reader)["languages"] for name, reader in readers.items()}
     check_languages(named, recipe.corpus_config().sources)
 

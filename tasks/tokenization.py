@@ -95,7 +95,7 @@ class Config(StageConfig):
         le=1_048_576,
         description="question_answering: words (characters, in scripts without spaces) of an "
         "answer at most, wherever one is chosen: in validation, for pseudo-labels, in the report "
-        "and in service. Not set: 30",
+        "and in service. The time that choosing takes grows with it. Not set: 30",
     )
     pairs: PairReading = Field(
         default="together",
@@ -225,7 +225,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         ),
         **ROW_KINDS[config.problem].token_facts(_reading(config, tokenizer)),
         **({} if config.pairs == "together" else {"pairs": config.pairs}),
-        **_given(max_answer_units=config.max_answer_units),
+        **({} if (longest := config.max_answer_units) is None else {"max_answer_units": longest}),
     }
     (output / "tokens.json").write_text(
         json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
@@ -305,11 +305,6 @@ def _limits(config: Config, *, decodes: bool) -> dict[str, int]:
         return {"max_question_tokens": config.max_question_tokens or config.max_length_tokens // 2}
     targets = {"max_target_tokens": config.max_target_tokens} if decodes else {}
     return {"max_length_tokens": config.max_length_tokens, **targets}
-
-
-def _given(**facts: int | None) -> dict[str, int]:
-    """Those that are set."""
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _reading(config: Config, tokenizer: tokenizers.Tokenizer) -> Reading:

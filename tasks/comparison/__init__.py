@@ -4,7 +4,8 @@
               ─► problems/  one file a problem type: rows, answers, floors, sections of the report
               ─► answers    teacher (from its signals), students of all seeds, floors; as Parquet
               ─► timing     teacher, safetensors student, int8 student on one processor, in turns
-                            (forms, writers: how each of them is called)
+                            (forms, writers: how each of them is called; answering: text in,
+                            logits out, as a user of the model waits for them)
               ─► diagnosis  how far the student followed the teacher
               ─► domains    scores by domain
               ─► lengths    scores by the length of texts or answers

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
+from tasks.comparison.answering import Answerer, onnx_answerer, onnx_network, torch_answerer
 from tasks.comparison.material import Material, Reader
-from tasks.metrics.answering import Answerer, onnx_answerer, onnx_network, torch_answerer
 from tasks.modeling.units import Units
 
 INT8_FILE = "model.int8.onnx"

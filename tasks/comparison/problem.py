@@ -23,8 +23,7 @@ from data_contracts.evaluation import (
     Group,
 )
 from tasks.comparison.material import Material, Reader
-from tasks.metrics.answering import Text
-from tasks.metrics.latency import Timed
+from tasks.metrics.latency import Text, Timed
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.runtime.seeding import generator

@@ -15,10 +15,10 @@ import numpy as np
 from data_contracts.evaluation import Speed, Variant
 from tasks.comparison.forms import INT8_FILE
 from tasks.comparison.problem import ComparedProblem
-from tasks.metrics.answering import Text
 from tasks.metrics.latency import (
     INCLUDES,
     Latency,
+    Text,
     cpu_threads,
     measure_latency,
     measure_throughput,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.metrics.answering import Text
+from tasks.metrics.latency import Text
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.device import has_cuda

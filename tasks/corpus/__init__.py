@@ -31,7 +31,8 @@
                         of which sampling.py takes a bounded number
     encoding.py         texts -> token ids, in threads; pretokenization.py: without the library's
                         regular expressions; merging.py: and without its merges;
-                        unit_encoding.py: with the places of units; pair_encoding.py: two texts;
+                        unit_encoding.py: with the places of units; pair_encoding.py: two texts,
+                        longest_first.py: what stays of them;
                         window_encoding.py: a question and a long context
     token_shards.py     the tokens of one part, kept by themselves; token_counts.py: what they
                         came to

@@ -21,6 +21,7 @@ import pyarrow.compute
 
 from data_contracts.errors import SourceError
 from tasks.corpus.encoding import CHUNK_ROWS, special_frame
+from tasks.corpus.longest_first import longest_first
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -158,24 +159,6 @@ def encode_pairs(
     )
     lengths = sides[0][1] + sides[1][1] + frame.num_special
     return EncodedPairs(ids, lengths, frame.num_special)
-
-
-def longest_first(
-    firsts: np.ndarray, seconds: np.ndarray, room: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """How many tokens of each side stay in `room`: the longer side yields until both are equal.
-
-    A token that is left over goes to the longer side, to the second of equally long ones, as the
-    library `tokenizers` does it.
-    """
-    short, long = np.minimum(firsts, seconds), np.maximum(firsts, seconds)
-    half = room // 2
-    fits = short + long <= room
-    both = short > half
-    kept_short = np.where(fits | ~both, short, half)
-    kept_long = np.where(fits, long, np.where(both, room - half, room - kept_short))
-    swapped = firsts > seconds
-    return np.where(swapped, kept_long, kept_short), np.where(swapped, kept_short, kept_long)
 
 
 def _bodies(tokenizer: Tokenizer, texts: pa.Array, workers: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,6 @@
     signals, answers    ─► diagnostics      how far a student followed its teacher
     texts, labels       ─► floors           majority class and a linear TF-IDF classifier
                         ─► entity_floors, answer_floors, pair_floors
-    texts, a model      ─► answering        text in, logits out: what a user of the model waits for
     a network           ─► cost             operations a text, milliseconds of the network alone
     texts, an answerer  ─► latency          p50, p95 and throughput of it, bounded in seconds
 

@@ -64,7 +64,7 @@ def choose_span(
     end_logits_U: FloatArray,
     *,
     null_logit: float,
-    max_units: int = MAX_ANSWER_UNITS,
+    max_units: int,
 ) -> SpanChoice:
     """The best span; of equal ones the shorter, then the earlier.
 

@@ -19,8 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tasks.metrics.answering import Text
-from tasks.metrics.latency import Latency, cpu_threads, measure_latency
+from tasks.metrics.latency import Latency, Text, cpu_threads, measure_latency
 
 
 def count_flops(encoder: nn.Module, *, length: int) -> int:

@@ -17,11 +17,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tasks.metrics.answering import Text
 from tasks.metrics.classification import FloatArray
 
 INCLUDES = "tokenization, padding to the longest text of the batch, the network; not loading"
 _WARMUP_CALLS = 5
+
+Text: TypeAlias = str | tuple[str, str]
+"""A text, or two that are read together (a pair, a question and its context)."""
 
 Timed: TypeAlias = Callable[[Sequence[Text]], object]
 """What is timed: texts in, answers out; what they are does not matter."""

@@ -269,7 +269,7 @@ def contexts(table: pa.Table, logits: np.ndarray, units: Units) -> Iterator[Cont
 
 
 def best_span(
-    context: Context, *, max_units: int = MAX_ANSWER_UNITS, null_threshold: float = 0.0
+    context: Context, *, max_units: int, null_threshold: float = 0.0
 ) -> tuple[int, int] | None:
     """First and last unit of the likeliest answer, None if "no answer" is likelier.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from data_contracts.evaluation import EvaluationReport, Gate, language_of_texts
+from tasks.metrics.answer_spans import longest_answer
 from tasks.serving.gates import INT8_VARIANT
 from tasks.serving.interfaces import Column, Interface, Parameter
 
@@ -222,11 +223,22 @@ def _limits(report: EvaluationReport, serving: Mapping[str, Any], interface: Int
         f"Texts are cut after {length} tokens, as in training."
         if interface.is_cut
         else f"Texts beyond {length} tokens are read in overlapping windows of that length.",
+        *_answer_length(report, serving),
         *([_ROUNDS] if _has_forms(interface) else []),
         *(f"Found when it was evaluated: {warning}." for warning in report.warnings),
         *report.notes,
     ]
     return "## Limits\n\n" + "\n".join(f"- {_line(line)}" for line in lines)
+
+
+def _answer_length(report: EvaluationReport, serving: Mapping[str, Any]) -> list[str]:
+    """How long an answer is that nobody asks to be longer, where answers are stretches of texts."""
+    if report.problem != "question_answering":
+        return []
+    return [
+        f"Answers have {longest_answer(serving)} words (characters, in scripts without spaces) at "
+        "most, unless a request allows more."
+    ]
 
 
 def _lineage(lineage: Mapping[str, Any]) -> str:

@@ -75,8 +75,8 @@ def verify_model(
             f"{script} is not the script that this release of Decant ships",
             folder,
             remedy="if another release registered it, run its recipe again, which registers the "
-            "same student with the script of this release; otherwise somebody changed it: do not "
-            "load it, and roll back to a version that verifies",
+            "same student with the script of this release, and promote that version; otherwise "
+            "somebody changed it: do not load it, and roll back to a version that verifies",
         )
     pip_requirements = _requirements(folder)
     bundle = folder / _BUNDLE

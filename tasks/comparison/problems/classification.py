@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.evaluation import TEACHER
+from tasks.comparison.answering import Answerer, answer_all
 from tasks.comparison.diagnosis import diagnose_classes
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, is_any
 from tasks.comparison.problem import Sections, Settings
-from tasks.metrics.answering import Answerer, Text, answer_all
 from tasks.metrics.calibration import top_probabilities
 from tasks.metrics.class_answers import (
     MEASURES,
@@ -31,6 +31,7 @@ from tasks.metrics.class_answers import (
     frequent_confusions,
 )
 from tasks.metrics.floors import linear_probabilities, majority_class
+from tasks.metrics.latency import Text
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems import PROBLEMS, load_model

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tasks.comparison.material import Reader
 from tasks.comparison.problems.classification import TextClassification
-from tasks.metrics.answering import Text
+from tasks.metrics.latency import Text
 from tasks.metrics.pair_floors import cosine_probabilities
 from tasks.metrics.systems import Answers
 

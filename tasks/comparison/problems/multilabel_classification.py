@@ -19,15 +19,16 @@ import pyarrow.compute
 
 from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
+from tasks.comparison.answering import Answerer, answer_all
 from tasks.comparison.diagnosis import diagnosed_rows
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.structured import structured_predictions
-from tasks.metrics.answering import Answerer, Text, answer_all
 from tasks.metrics.diagnostics import diagnose_sets
 from tasks.metrics.floors import linear_probabilities_by_class
+from tasks.metrics.latency import Text
 from tasks.metrics.multilabel import (
     DEFAULT_THRESHOLD,
     MEASURES,

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
+from tasks.comparison.answering import Answerer
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.lengths import length_groups
 from tasks.comparison.material import Reader
@@ -29,9 +30,9 @@ from tasks.corpus.units import segment, units_inside
 from tasks.metrics.answer_floors import ANSWER_FLOORS, Place
 from tasks.metrics.answer_spans import choose_span, longest_answer
 from tasks.metrics.answer_texts import MEASURES, answer_statistics, exact_match
-from tasks.metrics.answering import Answerer, Text
 from tasks.metrics.calibration import entropy
 from tasks.metrics.diagnostics import diagnose_answers
+from tasks.metrics.latency import Text
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers, group_scores, on_same_examples
 from tasks.runtime.seeding import generator

@@ -26,12 +26,13 @@ import pyarrow.compute
 from tokenizers import Tokenizer
 
 from data_contracts.evaluation import TEACHER, Curve
+from tasks.comparison.answering import Answerer, answer_all
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
 from tasks.comparison.structured import structured_predictions
-from tasks.metrics.answering import Answerer, Text, answer_all
+from tasks.metrics.latency import Text
 from tasks.metrics.pair_floors import character_vectors
 from tasks.metrics.retrieval import (
     ACCURACY_AT_1,

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.evaluation import Diagnostics
+from tasks.comparison.answering import Answerer
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
 from tasks.comparison.problems.units import UnitComparison
 from tasks.comparison.structured import structured_predictions
 from tasks.corpus.units import segment
-from tasks.metrics.answering import Answerer, Text
 from tasks.metrics.diagnostics import diagnose
 from tasks.metrics.entities import (
     MEASURES,
@@ -34,6 +34,7 @@ from tasks.metrics.entities import (
     unreachable_spans,
 )
 from tasks.metrics.entity_floors import Gazetteer
+from tasks.metrics.latency import Text
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems.problem import Answers as LabelledAnswers

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute
 
+from tasks.comparison.answering import Answerer
 from tasks.comparison.forms import encoder_answerers, int8_logits
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Settings
-from tasks.metrics.answering import Answerer
 from tasks.problems import PROBLEMS, load_model
 from tasks.runtime.device import has_cuda
 from tasks.runtime.seeding import generator

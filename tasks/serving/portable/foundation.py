@@ -28,6 +28,8 @@ from tokenizers import Tokenizer
 Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _MAX_NAMED_ROWS = 5
+OWN_SETTING = -1
+"""A parameter's value that asks for what the model was evaluated with."""
 _TOKEN_PROBLEMS = ("token_classification", "question_answering")
 
 

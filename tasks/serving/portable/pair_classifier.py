@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
+from tasks.corpus.longest_first import longest_first
 from tasks.serving.portable.foundation import (
     PortableModel,
     best_labels,
@@ -63,27 +64,19 @@ class PairClassifier(PortableModel):
         """
         before, between, after = special_tokens(self.tokenizer, pair=True)
         room = self.max_length_tokens - len(before) - len(between) - len(after)
-        sides = (
+        sides = [
             self.tokenizer.encode_batch(texts, add_special_tokens=False)
             for texts in (firsts, seconds)
+        ]
+        first_lengths, second_lengths = (
+            np.array([len(one.ids) for one in side], dtype=np.int64) for side in sides
         )
+        kept = longest_first(first_lengths, second_lengths, room)
         found = []
-        for first, second in zip(*sides, strict=True):
-            num_first, num_second = kept_of_pair(len(first.ids), len(second.ids), room)
+        for first, second, num_first, num_second in zip(*sides, *kept, strict=True):
             texts = first.ids[:num_first], second.ids[:num_second]
             found.append([*before, *texts[0], *between, *texts[1], *after])
         return found
-
-
-def kept_of_pair(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens of two texts stay in `room`: the longer one yields until both are equal.
-
-    An odd token goes to the longer text, to the second of equally long ones.
-    """
-    if first + second <= room:
-        return first, second
-    short = min(first, second, room // 2)
-    return (room - short, short) if first > second else (short, room - short)
 
 
 set_model(PairClassifier())

@@ -22,7 +22,13 @@ import pandas as pd
 from mlflow.models import set_model
 
 from tasks.modeling.joined_units import bounds_of_tokens, joined_units
-from tasks.serving.portable.foundation import PortableModel, positive, softmax
+from tasks.serving.portable.foundation import (
+    OWN_SETTING,
+    PortableModel,
+    chosen,
+    positive,
+    softmax,
+)
 from tasks.serving.portable.frames import special_tokens
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (
@@ -32,8 +38,6 @@ from tasks.serving.portable.windows import (
     unit_texts,
     windows,
 )
-
-_AS_EVALUATED = -1
 
 
 class QuestionAnswerer(PortableModel):
@@ -60,7 +64,7 @@ class QuestionAnswerer(PortableModel):
         params = params or {}
         network = self.network(params)
         longest = self.longest_answer()
-        if params.get("max_answer_length", _AS_EVALUATED) != _AS_EVALUATED:
+        if int(chosen(params, "max_answer_length", OWN_SETTING)) != OWN_SETTING:
             longest = positive(params, "max_answer_length", longest)
         given = model_input["context"].tolist()
         texts, pieces = self.pieces(

@@ -20,11 +20,16 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 
-from tasks.serving.portable.foundation import PortableModel, batches, chosen, positive
+from tasks.serving.portable.foundation import (
+    OWN_SETTING,
+    PortableModel,
+    batches,
+    chosen,
+    positive,
+)
 from tasks.serving.portable.whole_texts import WholeTextModel
 
 ANSWER_COLUMNS = {"translation": "translation", "summarization": "summary", "generation": "reply"}
-OWN_SETTING = -1
 
 
 class TextWriter(WholeTextModel):

@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from data_contracts.errors import SourceError
 from tasks.corpus.encoding import special_frame
-from tasks.corpus.pair_encoding import encode_pairs, framed_apart, longest_first, pair_frame
+from tasks.corpus.longest_first import longest_first
+from tasks.corpus.pair_encoding import encode_pairs, framed_apart, pair_frame
 
 SPECIAL = ("<s>", "</s>", "<unk>")
 

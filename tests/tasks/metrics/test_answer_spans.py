@@ -25,16 +25,18 @@ def test_the_best_span_is_that_of_a_naive_search(seed):
 
 def test_a_context_without_units_has_no_answer():
     """A question about an empty cell must not stop the evaluation of a thousand others."""
-    found = choose_span(np.array([]), np.array([]), null_logit=-3.0)
+    found = choose_span(np.array([]), np.array([]), null_logit=-3.0, max_units=30)
     assert found.margin == np.inf
     assert found.certainty(0.0) == 1.0
 
 
 def test_a_sure_refusal_is_sure_however_unlikely_the_best_span_is():
     """A model certain that there is no answer would be the least sure of all."""
-    found = choose_span(np.array([-400.0, 0.0]), np.array([-400.0, -900.0]), null_logit=400.0)
+    found = choose_span(
+        np.array([-400.0, 0.0]), np.array([-400.0, -900.0]), null_logit=400.0, max_units=30
+    )
     assert found.certainty(0.0) == pytest.approx(1.0)
-    nothing = choose_span(np.zeros(2), np.zeros(2), null_logit=5000.0)
+    nothing = choose_span(np.zeros(2), np.zeros(2), null_logit=5000.0, max_units=30)
     assert nothing.certainty(0.0) == 1.0
 
 

@@ -91,8 +91,8 @@ def test_a_context_that_no_window_holds_has_no_answer():
     signals = PROBLEM.signal_table(table, logits, answers)
     check_table(signals, "teacher_signals_question_answering")
     empty, known = contexts(table, logits, answers.units)
-    assert best_span(empty) is None
-    assert best_span(known) == (0, 0)
+    assert best_span(empty, max_units=30) is None
+    assert best_span(known, max_units=30) == (0, 0)
     # A student learns that the answer is not in there, without an infinity.
     soft, _ = PROBLEM.soft_targets(table, signals, answers, order=(0, 1))
     assert np.isfinite(soft).all()
@@ -208,7 +208,7 @@ def test_an_answer_ends_where_its_token_does():
     said = np.zeros((7, 2), np.float32)
     said[[2, 3]] = 5  # the token 海关 both starts and ends it
     (context,) = contexts(table, said, answers.units)
-    assert best_span(context) == (1, 2)
+    assert best_span(context, max_units=30) == (1, 2)
     scores = PROBLEM.score(table, said, answers, labels=[])
     assert scores["exact_match"] == scores["answer_f1"] == 1
     # as signals of a teacher: what is delivered is what is taught
@@ -286,7 +286,7 @@ def test_the_threshold_of_no_answer_is_the_one_that_validation_rows_ask_for():
     found = PROBLEM.thresholds(table, logits, answers)
     assert 2 < found["null_threshold"] < 14
     spans = {
-        context.example_id: best_span(context, null_threshold=found["null_threshold"])
+        context.example_id: best_span(context, max_units=30, null_threshold=found["null_threshold"])
         for context in contexts(table, logits, answers.units)
     }
     assert spans == {A: (1, 1), B: (0, 0), C: None}

@@ -17,7 +17,7 @@ from data_contracts.errors import ContractViolation, CorruptArtifact, SourceErro
 from tasks.runtime.progress import SilentProgress
 from tasks.serving.portable.text_classifier import TextClassifier
 from tasks.serving.scoring import ScoringConfig, score
-from tests.tasks.peak_memory import peak_memory_bytes
+from tests.tasks.peak_memory import peak_memory
 
 QUESTION = "哪个房间"
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
@@ -269,10 +269,10 @@ def test_the_allowed_share_of_unscored_rows_is_allowed(model, tmp_path):
 def test_two_long_texts_are_scored_in_bounded_memory(matcher, tmp_path):
     """A file with one pair of long documents ended the run for lack of memory."""
     long = "打开客厅的灯" * 1000
-    before = peak_memory_bytes()
-    (row,), report = scored(matcher, tmp_path, [{"text": long, "text_b": long}])
+    with peak_memory() as peak:
+        (row,), report = scored(matcher, tmp_path, [{"text": long, "text_b": long}])
     assert (row["reason"], report.num_truncated) == (None, 1)
-    assert peak_memory_bytes() - before < 1e9  # 3 GB
+    assert peak.growth_bytes < 1e9  # 3 GB
 
 
 def test_label_sets_are_those_of_the_served_model(labeller, tmp_path):

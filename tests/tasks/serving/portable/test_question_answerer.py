@@ -92,7 +92,7 @@ def test_windows_are_merged_as_the_engine_merges_them():
         assert np.array_equal(units, context.logits_U2)
         assert np.array_equal(none, context.null_2)
         span, _ = best_span(units, none, longest=30, null_threshold=0.0)
-        assert span == decided_by_the_engine(context)
+        assert span == decided_by_the_engine(context, max_units=30)
         if span:
             joins += len(set(places[span[0] : span[1] + 1])) <= span[1] - span[0]
             assert places[span[0]] not in places[: span[0]]
@@ -173,7 +173,7 @@ def test_spans_are_decided_as_the_engine_decides_them():
     for _ in range(300):
         logits = rng.normal(size=(rng.integers(1, 50), 2)).astype(np.float32)
         none = rng.normal(loc=1.5, size=2).astype(np.float32)
-        wanted = decided_by_the_engine(Context("", logits, none))
+        wanted = decided_by_the_engine(Context("", logits, none), max_units=MAX_ANSWER_UNITS)
         span, score = best_span(logits, none, longest=MAX_ANSWER_UNITS, null_threshold=0.0)
         assert span == wanted
         whole = np.concatenate([logits, none[None]]).astype(np.float64)

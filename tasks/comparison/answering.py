@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from tasks.corpus.pair_encoding import encode_pairs
 from tasks.metrics.classification import FloatArray, IntArray
-
-Text: TypeAlias = str | tuple[str, str]
-"""A text, or two that are read together (a pair, a question and its context)."""
+from tasks.metrics.latency import Text
 
 Answerer: TypeAlias = Callable[[Sequence[Text]], FloatArray]
 """Texts -> logits, float32, (texts, classes) or (texts, L, classes)."""
@@ -113,50 +113,18 @@ def _encoder(
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     if max_question_tokens is not None:
         return _question_encoder(tokenizer, pad_token_id, max_length_tokens, max_question_tokens)
-    pairs = _pair_encoder(tokenizer, pad_token_id, max_length_tokens)
-    one_by_one = Tokenizer.from_file(str(tokenizer_file))
-    one_by_one.enable_truncation(max_length_tokens)
-    one_by_one.no_padding()
-
-    def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
-        if isinstance(texts[0], tuple):
-            return pairs(texts)
-        return _padded([text.ids for text in one_by_one.encode_batch([*texts])], pad_token_id)
-
-    return encode
-
-
-def _pair_encoder(
-    tokenizer: Tokenizer, pad_token_id: int, max_length_tokens: int
-) -> Callable[[Sequence[Text]], tuple[IntArray, IntArray]]:
-    """Pairs, the longer text of which is cut, as `tasks.corpus.pair_encoding` cuts it.
-
-    The library, asked to cut, also makes every combination of what it cut off of both texts.
-    """
-    tokenizer.no_truncation()
+    whole = Tokenizer.from_str(tokenizer.to_str())
+    whole.no_truncation()
+    tokenizer.enable_truncation(max_length_tokens)
     tokenizer.no_padding()
-    whole = tokenizer.encode("0", "0")
-    sides = whole.sequence_ids
-    ends = [len(sides) - sides[::-1].index(side) for side in (0, 1)]
-    before, between = whole.ids[: sides.index(0)], whole.ids[ends[0] : sides.index(1)]
-    after = whole.ids[ends[1] :]
-    room = max_length_tokens - len(before) - len(between) - len(after)
 
     def encode(texts: Sequence[Text]) -> tuple[IntArray, IntArray]:
-        firsts, seconds = (
-            tokenizer.encode_batch([*side], add_special_tokens=False)
-            for side in zip(*texts, strict=True)
-        )
-        rows = []
-        for first, second in zip(firsts, seconds, strict=True):
-            num_first, num_second = len(first), len(second)
-            if num_first + num_second > room:
-                shorter = min(num_first, num_second, room // 2)
-                kept = (room - shorter, shorter)
-                num_first, num_second = kept if num_first > num_second else kept[::-1]
-            ids = [*before, *first.ids[:num_first], *between, *second.ids[:num_second], *after]
-            rows.append(ids)
-        return _padded(rows, pad_token_id)
+        if isinstance(texts[0], str):
+            return _padded([text.ids for text in tokenizer.encode_batch([*texts])], pad_token_id)
+        # The library, asked to cut pairs, makes every combination of what it cut off of both too.
+        sides = [pa.array(side, pa.string()) for side in zip(*texts, strict=True)]
+        pairs = encode_pairs(whole, *sides, max_length_tokens=max_length_tokens, workers=1)
+        return _padded(pairs.input_ids.to_pylist(), pad_token_id)
 
     return encode
 
