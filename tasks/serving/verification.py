@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,6 @@ def verify_model(
     folder: Path,
     *,
     expected_digest: str | None = None,
-    trusted_scripts: Collection[str] = (),
     was_loaded: bool = False,
 ) -> str:
     """The content digest of the model in `folder`, once everything about it was found in order.
@@ -59,7 +57,6 @@ def verify_model(
         folder: a downloaded MLflow model (it holds `MLmodel`).
         expected_digest: the digest its registry version is tagged with; pass it whenever there is
             one, because the folder's own list of digests can be replaced together with the files.
-        trusted_scripts: SHA-256 of earlier releases' assembled scripts to accept too.
         was_loaded: whether to pass over the compiled script that MLflow leaves in a folder that it
             loads. Nobody can tell whose code that is: only for who loads the model by other means.
     Raises: CorruptArtifact naming the first thing found wrong.
@@ -70,7 +67,7 @@ def verify_model(
     script = _script(names)
     _check_mlmodel(_yaml(folder / "MLmodel"), script)
     found_script = file_digest(folder / script)
-    if found_script not in {script_digest(_SCRIPTS[script]), *trusted_scripts}:
+    if found_script != script_digest(_SCRIPTS[script]):
         raise _refused(
             f"{script} is not the script that this release of Decant ships",
             folder,
