@@ -346,6 +346,7 @@ def test_labels_are_decided_at_thresholds_of_the_mean(signals, combine, publish,
         )
         write_table(table, output / part)
         (output / "labels.json").write_text(json.dumps({"labels": ["b", "a"]}))
+        (output / "tokens.json").write_text("{}")
 
     inputs["tokens"] = publish(store, "tokens", tokens)
     artifact = combine(inputs, "multilabel_classification")
