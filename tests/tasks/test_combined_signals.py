@@ -336,15 +336,13 @@ def test_labels_are_decided_at_thresholds_of_the_mean(signals, combine, publish,
         # Classes in another order than the signals; the last row is not labelled.
         labels = [np.flatnonzero(row[::-1]).tolist() for row in gold]
         known = [row if labelled and i < 39 else None for i, row in enumerate(labels)]
-        table = pa.table(
-            {
-                "example_id": ids,
-                "input_ids": pa.array([[2, 3]] * 40, pa.list_(pa.int32())),
-                "labels": pa.array(known, pa.list_(pa.int32())),
-                "language": ["en"] * 40,
-            }
-        )
-        write_table(table, output / part)
+        rows = {
+            "example_id": ids,
+            "input_ids": pa.array([[2, 3]] * 40, pa.list_(pa.int32())),
+            "labels": pa.array(known, pa.list_(pa.int32())),
+            "language": ["en"] * 40,
+        }
+        write_table(pa.table(rows), output / part)
         (output / "labels.json").write_text(json.dumps({"labels": ["b", "a"]}))
         (output / "tokens.json").write_text("{}")
 
