@@ -96,11 +96,10 @@ def _check_trained(
 
 
 def _check_layers(place: str, start: PretrainedArchitecture, model: str, shape: KnownShape) -> None:
-    listed = isinstance(start.layers, tuple)
-    wanted = max(start.layers) + 1 if isinstance(start.layers, tuple) else start.depth
+    listed = start.layers if isinstance(start.layers, tuple) else None
+    wanted = max(listed) + 1 if listed else start.depth
     if shape.num_layers is not None and wanted > shape.num_layers:
-        field = "layers" if listed else "num_layers"
-        given = list(start.layers) if listed else wanted
+        field, given = ("layers", list(listed)) if listed else ("num_layers", wanted)
         raise RecipeError(
             f"{place}.{field} is {given}, but {model} has {shape.num_layers} layers",
             rule=f"layers are numbered 0 to {shape.num_layers - 1}",

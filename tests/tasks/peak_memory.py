@@ -1,10 +1,9 @@
 """The most memory that a block holds beyond what was held before it, for promises about memory."""
 
-from contextlib import contextmanager
+import resource
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-_PROCESS = Path("/proc/self")
 
 
 @dataclass
@@ -16,15 +15,14 @@ class Peak:
 
 @contextmanager
 def peak_memory():
-    """Measure the block; what the process held at most before it does not count."""
-    (_PROCESS / "clear_refs").write_text("5")  # the peak begins anew (proc(5))
-    before, peak = _resident_bytes("VmRSS"), Peak()
+    """Measure the block. Where the kernel cannot begin the peak anew (proc(5), clear_refs), what an
+    earlier test held hides as much."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    before, peak = _peak_bytes(), Peak()
     yield peak
-    peak.growth_bytes = _resident_bytes("VmHWM") - before
+    peak.growth_bytes = _peak_bytes() - before
 
 
-def _resident_bytes(name):
-    for line in (_PROCESS / "status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(name)
+def _peak_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
