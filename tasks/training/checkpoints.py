@@ -4,7 +4,8 @@
                                         state.json  seal.json (SHA-256 of the others, written last)
 
 The two newest are kept. Loading takes the newest whose seal verifies, so a torn or flipped one
-costs the steps since its predecessor and nothing else. No pickle: safetensors and JSON.
+costs the steps since its predecessor and nothing else: what is saved next takes its place. No
+pickle: safetensors and JSON.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def save_checkpoint(
     state: dict[str, Any],
     is_writer: bool = True,
 ) -> None:
-    """Write the checkpoint of `step` below `folder` and drop all but the two newest.
+    """Write the checkpoint of `step` below `folder`; drop all but it and the one before it.
 
     Args:
         is_writer: whether this process writes; others only help to gather what is sharded.
@@ -78,7 +79,10 @@ def save_checkpoint(
         _fsync(path)
     writing.rename(final)
     _fsync(folder)
-    for old in _newest_first(folder)[_KEPT:]:
+    # Those of later steps were found damaged, or this run would go on from them: counted among the
+    # kept, they would have this one deleted as soon as it is written.
+    later = [other for other in _newest_first(folder) if other.name > final.name]
+    for old in [*later, *_newest_first(folder)[len(later) + _KEPT :]]:
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -70,6 +70,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(trained, tmp_pat
     assert load_checkpoint(tmp_path).state["step"] == 1
 
 
+def test_what_is_saved_after_damaged_checkpoints_stays(trained, tmp_path):
+    """A run that begins anew below two damaged ones deletes each of its checkpoints as it is saved:
+    every later kill, or a SIGTERM that says "checkpoint saved", costs the run from its start."""
+    for number in (40, 60):
+        save(tmp_path, trained, number)
+        (tmp_path / f"step-{number:08d}" / "best.safetensors").write_bytes(b"torn")
+    assert load_checkpoint(tmp_path) is None
+    for number in (10, 20):
+        save(tmp_path, trained, number)
+        assert load_checkpoint(tmp_path).state["step"] == number
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000020"]
+
+
 def test_no_checkpoint_is_no_checkpoint(tmp_path):
     """A first run that looks for its past."""
     assert load_checkpoint(tmp_path) is None
