@@ -160,8 +160,11 @@ def mlflow_server(port: int) -> Iterator[str]:
 
     Raises: TransientError if it does not come up.
     """
+    from tasks.serving.databases import database_lock, make_database
     from tasks.serving.registry import tracking_uri
 
+    with database_lock():
+        make_database(tracking_uri())
     url = f"http://{LOOPBACK}:{port}"
     arguments = ["-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
     arguments += ["--backend-store-uri", tracking_uri(), "--workers", "1"]

@@ -18,6 +18,7 @@
     gates.py             the recipe's conditions on a student, read off the evaluation report
     champion.py          one of them: not worse than the version in use
     records.py           versions, alias changes, safe names
+    databases.py         MLflow: a local database, made whole or not at all
     registry.py          MLflow: connection, versions, aliases and their audit trail
     tracking.py          MLflow: one run a registration, with figures, curves and the report
     pyfunc.py            MLflow: a bundle as a model with its problem's signature

@@ -26,6 +26,7 @@ from data_contracts.errors import TransientError, UserError
 from tasks.runtime.locations import home
 from tasks.runtime.locks import exclusive_lock
 from tasks.runtime.redaction import redact
+from tasks.serving.databases import database_lock, make_database
 from tasks.serving.records import AliasChange, VersionRecord, safe_name
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -109,9 +110,9 @@ class Registry:
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         home().mkdir(parents=True, exist_ok=True)
-        # Two processes that migrate a new database at once break it.
-        with exclusive_lock(home() / "locks" / "mlflow.lock"), self._errors():
+        with database_lock(), self._errors():
             try:
+                make_database(self.uri)
                 self.client = mlflow.MlflowClient(self.uri)
                 experiment = self.client.get_experiment_by_name(EXPERIMENT)
             except MlflowException as error:

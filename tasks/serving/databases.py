@@ -1,0 +1,50 @@
+"""MLflow: a local database, made whole or not at all.
+
+MLflow makes its tables one by one, in place. Killed on the way, it leaves a database that it
+refuses ever after ("table already exists"), and with it every registration.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from tasks.runtime.locations import home
+from tasks.runtime.locks import exclusive_lock
+
+_SQLITE = "sqlite:///"
+
+
+def database_lock() -> AbstractContextManager[None]:
+    """Held around the first use of a database: two processes that make one at once break it."""
+    return exclusive_lock(home() / "locks" / "mlflow.lock")
+
+
+def make_database(uri: str) -> None:
+    """Make the SQLite database of `uri`, all tables at once, unless it is there.
+
+    Hold `database_lock` around it. What is no path, or cannot be written, is left to MLflow, which
+    says why.
+    """
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or "?" in uri or not path.name or path.name == ":memory:":
+        return
+    if not os.access(path.parent, os.W_OK) or (path.exists() and path.stat().st_size):
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        engine = create_sqlalchemy_engine(f"{_SQLITE}{partial}")
+        try:
+            _initialize_tables(engine)
+        finally:
+            engine.dispose()
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            left.unlink(missing_ok=True)
