@@ -1,14 +1,16 @@
 """Prefect's API for one `decant run`: `python -m flows.embedded PORT`, ended by the run's end.
 
-Prefect would start such a server itself, with two faults: it does so only after it is imported
-(this one starts beside that import, a second and a half earlier), and `kill -9` of the run leaves
-the server behind for ever (this one asks the kernel to be ended when its parent dies).
+Prefect would start such a server itself, with three faults: it does so only after it is imported
+(this one starts beside that import, a second and a half earlier), `kill -9` of the run leaves the
+server behind for ever (this one asks the kernel to be ended when its parent dies), and of two that
+make the tables of a new home at once, one dies (this one waits for its turn).
 """
 
 import ctypes
 import os
 import signal
 import sys
+from socket import socket
 
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 
@@ -24,9 +26,16 @@ def main() -> None:
     )
     import uvicorn
 
+    from flows.servers import prefect_starts_alone
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            with prefect_starts_alone():
+                await super().startup(sockets)
+
     if os.getppid() != parent:  # it died before the kernel was asked
         return
-    uvicorn.run(
+    config = uvicorn.Config(
         "prefect.server.api.server:create_app",
         factory=True,
         host="127.0.0.1",
@@ -34,6 +43,10 @@ def main() -> None:
         log_level="error",
         lifespan="on",
     )
+    server = Server(config)
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

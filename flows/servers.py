@@ -12,11 +12,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from data_contracts.errors import TransientError
 from tasks.runtime.locations import home
+from tasks.runtime.locks import exclusive_lock
 
 LOOPBACK = "127.0.0.1"
 _API = "PREFECT_API_URL"
@@ -106,6 +107,12 @@ def find_prefect_api() -> Callable[[], None]:
     return wait
 
 
+def prefect_starts_alone() -> AbstractContextManager[None]:
+    """Held while a server of this Prefect home starts: the first one makes the tables, and one
+    that makes them at the same time dies of it."""
+    return exclusive_lock(Path(os.environ["PREFECT_HOME"]) / "server-starts.lock")
+
+
 def uses_embedded_server() -> bool:
     """Whether Prefect's API is a server that this process started for itself alone."""
     return _EMBEDDED_API in os.environ and os.environ[_EMBEDDED_API] == os.environ.get(_API)
@@ -147,10 +154,14 @@ def prefect_server(port: int) -> Iterator[str]:
     environment = {"PREFECT_UI_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}
     # CORS is * by default: only these pages may read the API.
     environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{LOOPBACK}:{port}"
-    with starting(
-        "Prefect's server", arguments, health=f"{api}/health", environment=environment
-    ) as wait:
-        wait()
+    with ExitStack() as stack:
+        with prefect_starts_alone():
+            wait = stack.enter_context(
+                starting(
+                    "Prefect's server", arguments, health=f"{api}/health", environment=environment
+                )
+            )
+            wait()
         yield api
 
 

@@ -1,0 +1,55 @@
+"""Prefect's server for one run: many may be started for one home."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+from flows.servers import free_port, prefect_starts_alone
+
+
+def test_a_server_makes_no_tables_while_another_of_its_home_starts(tmp_path, monkeypatch):
+    """Two recipes started by one script on a new machine: both servers make the tables of the one
+    database, one dies of it, and its run ends after two minutes with "did not come up"."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+    with ExitStack() as stack:
+        with prefect_starts_alone():
+            server = subprocess.Popen(
+                [sys.executable, "-m", "flows.embedded", str(port)],
+                env=kept,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(server.wait)
+            stack.callback(server.terminate)
+            wait_for(lambda: answers(port) or waits(server), server)
+            assert not answers(port)
+            assert not (tmp_path / "prefect.db").exists()
+        wait_for(lambda: answers(port), server)
+
+
+def wait_for(condition, server):
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert server.poll() is None, "the server ended"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def waits(server):
+    """Whether the server has the lock's file open, which it cannot have locked."""
+    opened = Path(f"/proc/{server.pid}/fd").iterdir()
+    return any(file.resolve().name == "server-starts.lock" for file in opened)
+
+
+def answers(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
