@@ -11,9 +11,10 @@ import re
 import traceback
 
 MASK = "[redacted]"
-_USERINFO = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+# Up to the last @ of what may be a host: a password may hold one, or be all there is.
+_USERINFO = re.compile(r"(?<=://)[^/?#\s'\"<>]+(?=@)")
 _QUERY_SECRET = re.compile(
-    r"(?i)([?&;](?:[\w-]*(?:token|secret|key|password|signature|credential)[\w-]*)=)[^&\s#]+"
+    r"(?i)([?&;](?:[\w-]*(?:token|secret|key|password|signature|credential)[\w-]*|sig)=)[^&\s#]+"
 )
 # `token` must end the name: num_tokens, tokenizer and the like are everyday words here.
 _ASSIGNED_SECRET = re.compile(

@@ -13,7 +13,11 @@ CANARY = "c4n4ry-S3cr3t-9f"
     "text",
     [
         f"postgres://user:{CANARY}@db.example/x",
+        f"redis://:{CANARY}@cache:6379/0",
+        f"https://{CANARY}@git.example/x",
+        f"postgres://user:a@{CANARY}@db.example/x",
         f"https://host/path?a=1&token={CANARY}&b=2",
+        f"https://store.example/x?sv=2024-01-01&sig={CANARY}&se=2",
         f"https://bucket.s3/x?X-Amz-Signature={CANARY}",
         f"https://host/?api_key={CANARY}#top",
         f"AWS_SECRET_ACCESS_KEY={CANARY} python run",
@@ -52,6 +56,8 @@ def test_ordinary_text_is_left_alone(monkeypatch):
         "key 5f2a: cached, tokenizer: bpe",
         "num_tokens: 123456789, tokenizer: wordpiece",
         "https://example.org/model?revision=abcdefgh",
+        "https://example.org?mail=bob@example.org, file:///tmp/a@b, models:/name@champion",
+        "hf://org/name@abc123 and hf://datasets/org/name@main/file.csv; sqlite:////tmp/x@y.db",
         "a basic understanding of authorization; pad_token_id=0",
         "tokens=1234567 key=value-of-plan",
     ):
