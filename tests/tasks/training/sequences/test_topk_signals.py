@@ -106,6 +106,10 @@ def test_bytes_that_are_not_signals_are_refused():
         codec.decode(packed.reshape(-1)[:-1])
     with pytest.raises(CorruptArtifact, match="vocabulary of 1000"):
         codec.decode(np.full((1, codec.token_bytes), 255, dtype=np.uint8))
+    one_more = signals(4, 5, 1000)
+    one_more.ids_NK[2, 3] = 1000  # as many bits: only the number tells
+    with pytest.raises(CorruptArtifact, match="token 1000 of a vocabulary of 1000"):
+        codec.decode(TopKCodec(1001, 5).encode(one_more))
 
 
 @pytest.mark.parametrize(("vocab_size", "k"), [(10, 0), (10, 11), (1 << 26, 3)])
@@ -122,6 +126,11 @@ def test_ids_outside_the_vocabulary_are_not_written():
         TopKCodec(11, 3).encode(given)
     with pytest.raises(ValueError, match="not"):
         TopKCodec(12, 4).encode(signals(2, 3, 12))
+    with pytest.raises(ValueError, match="not"):
+        TopKCodec(12, 3).encode(TopK(given.ids_NK, given.log_probs_NK[:, :2], given.tail_N))
+    given.ids_NK[1, 1] = -1  # cast to bits, it would spoil all ids after it
+    with pytest.raises(ValueError, match="ids from -1"):
+        TopKCodec(12, 3).encode(given)
 
 
 CONTRACT = "teacher_signals_seq2seq"
