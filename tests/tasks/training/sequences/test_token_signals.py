@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.modeling.seq2seq import decoder_states
+from tasks.modeling.seq2seq import decoder_states, output_projection
 from tasks.training.sequences import token_signals
 from tasks.training.sequences.token_signals import ask_teacher, from_topk, likeliest, to_topk
 from tests.tasks.training.sequences.forty_words import draw
@@ -19,11 +19,11 @@ def test_tokens_scored_piece_by_piece_are_those_of_one_piece(monkeypatch, num_to
     expected = (states.double() @ matrix.double().T + bias.double()).log_softmax(-1)
     order = expected.argsort(dim=-1, descending=True)
     assert torch.equal(found.ids_NK, order[:, :4])
-    near = {"atol": 1e-5, "rtol": 1e-5}  # float32 resolves 2e-6 at the size of these logits
     best = expected.gather(1, order[:, :4])
-    torch.testing.assert_close(found.log_probs_NK.double(), best, **near)
+    # float32 resolves 2e-6 at the size of these logits
+    torch.testing.assert_close(found.log_probs_NK.double(), best, atol=1e-5, rtol=1e-5)
     rest = expected.gather(1, order[:, 4:]).exp().sum(-1).log()
-    torch.testing.assert_close(found.tail_N.double(), rest, **near)
+    torch.testing.assert_close(found.tail_N.double(), rest, atol=1e-5, rtol=1e-5)
 
 
 def test_a_vocabulary_larger_than_a_piece_is_scored_token_by_token(monkeypatch):
@@ -59,8 +59,9 @@ def test_rows_beyond_the_vocabulary_are_never_named_by_a_teacher():
     found = ask_teacher(teacher, source, mask, labels, k=4, vocab_size=17)
     with torch.no_grad():
         states = decoder_states(teacher, source, mask, labels).reshape(6, -1)
-        logits = states @ teacher.get_output_embeddings().weight.T + teacher.final_logits_bias
-    expected = logits[:, :17].log_softmax(-1)
+    matrix, bias = output_projection(teacher)
+    assert bias is not None
+    expected = (states @ matrix.T + bias)[:, :17].log_softmax(-1).detach()
     values, ids = expected.topk(4)
     assert torch.equal(found.ids_NK, ids)
     torch.testing.assert_close(found.log_probs_NK, values, atol=1e-5, rtol=1e-5)
