@@ -96,6 +96,67 @@ def test_training_must_have_run_to_its_end(make_report, training, passes):
     assert gate.passed is passes
 
 
+def test_only_the_primary_metric_of_the_student_is_asked(make_report):
+    """A metric that is reported beside it, or another system's loss, refused good students; a
+    secondary metric's gain hid a loss."""
+    report = make_report(vs_teacher=(-0.01, -0.02), vs_no_kd=(0.02, 0.01))
+    worse = {"difference": -0.5, "low": -0.6, "high": -0.4}
+    secondary, others = {**worse, "metric": "macro_f1"}, {**worse, "of": "supervised"}
+    assert report.primary.name != "macro_f1"
+    added = [
+        *(one.model_copy(update=secondary) for one in report.comparisons),
+        *(one.model_copy(update=others) for one in report.comparisons),
+    ]
+    delivered = [one.model_copy(update=secondary) for one in report.delivered_comparisons]
+    report = report.model_copy(
+        update={
+            "comparisons": (*added, *report.comparisons),
+            "delivered_comparisons": (*delivered, *report.delivered_comparisons),
+        }
+    )
+    config = GatesConfig(**{**OFF, "max_drop_vs_teacher": 6.0, "min_gain_over_no_kd": 0.0})
+    _, teacher, gain = report_gates(config, report, TRAINED)
+    assert (teacher.value, teacher.passed) == (-2.0, True)
+    assert (gain.value, gain.passed) == (2.0, True)
+
+
+@pytest.mark.parametrize(("by", "value"), [("estimate", 1.0), ("interval", -4.0)])
+def test_of_several_baselines_the_worst_in_the_figure_asked_decides(make_report, by, value):
+    """The baseline of the smallest difference is not that of the lowest interval: the doubt that
+    should refuse a student was another's."""
+    report = make_report(vs_no_kd=(0.02, -0.04))  # doubtful
+    sure = {"difference": 0.01, "low": 0.005, "high": 0.015}
+    added = [one.model_copy(update=sure) for one in report.comparisons]
+    report = report.model_copy(update={"comparisons": (*report.comparisons, *added)})
+    config = GatesConfig(**{**OFF, "min_gain_over_no_kd": 0.0, "gain_over_no_kd_by": by})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.value, gate.passed) == (value, value >= 0)
+    figure = "difference" if by == "estimate" else "lower end"
+    assert gate.detail.endswith(f", paired; asked of the {figure}")
+
+
+@pytest.mark.parametrize(("agreement", "passes"), [(0.979, False), (0.98, True), (1.0, True)])
+def test_an_int8_form_that_answers_otherwise_is_refused(make_report, agreement, passes):
+    """What quantisation broke is registered, with the scores of the form that is whole."""
+    report = make_report(agreement=agreement)
+    config = GatesConfig(**{**OFF, "min_int8_agreement": 0.98})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.name, gate.value, gate.passed) == ("int8_agreement", agreement, passes)
+    assert gate.detail.startswith(f"{agreement:.1%} of the test texts")
+
+
+def test_the_loss_against_the_champion_is_told_in_points():
+    """A fraction compared with points lets every successor pass; a loss of just what is allowed
+    is allowed."""
+    config = GatesConfig(not_worse_than_champion_by=1.5)
+    gate = champion_gate(config, difference=0.2, low=-0.015, detail="")
+    assert gate is not None
+    assert (gate.value, gate.threshold, gate.passed) == (-1.5, -1.5, True)
+    gate = champion_gate(config, difference=-0.01501, low=None, detail="")
+    assert gate is not None
+    assert (gate.value, gate.passed) == (-1.501, False)
+
+
 def test_without_an_interval_the_difference_decides():
     """Different test texts have no paired interval; pretending to one hides the doubt."""
     config = GatesConfig(not_worse_than_champion_by=1.0)
