@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from data_contracts.errors import ContractViolation
 from data_contracts.tables import check_table
 from tasks.problems import PROBLEMS
 from tasks.problems.problem import Taught
@@ -65,6 +66,59 @@ def test_a_window_of_the_student_keeps_the_teachers_distribution():
     outside = math.fsum(math.exp(value) for value in [whole[0], whole[3], whole[4], null])
     expected = [outside / total, math.exp(whole[1]) / total, math.exp(whole[2]) / total]
     assert torch.softmax(torch.tensor(logits[:, 0]), 0).tolist() == pytest.approx(expected)
+
+
+def test_windows_of_several_contexts_each_learn_from_their_own():
+    """A row read from where its neighbour starts teaches every context but the first another's."""
+    rng = np.random.default_rng(5)
+    teacher = windows(
+        (C, 0, 2, [3, 4], 0, 0), (A, 0, 3, [3, 4, 5], 1, 1), (B, 0, 4, [3, 4, 5, 6], 0, 3)
+    )
+    said = rng.normal(size=(12, 2)).astype(np.float32)
+    signals = PROBLEM.signal_table(teacher, said, PROBLEM.answers(teacher, num_labels=2))
+    student = windows(
+        (A, 0, 3, [3, 4], 1, 1), (A, 1, 3, [3, 4], 1, 1), (B, 1, 4, [3, 4], 0, 3)
+    )  # fmt: skip
+    # A slice, as a part of a file is: its first context is not the first of the column.
+    theirs = signals.take([0, 1, 1, 2]).slice(1)
+    found, _ = PROBLEM.soft_targets(
+        student, theirs, PROBLEM.answers(student, num_labels=2), order=[0, 1]
+    )
+    slots = {A: 3, B: 7}  # where each teacher's context begins in `said`
+    for window, (context, first, size) in enumerate([(A, 0, 3), (A, 1, 3), (B, 1, 4)]):
+        for which in (0, 1):
+            masses = [math.exp(said[slots[context] + unit, which]) for unit in range(size + 1)]
+            inside = masses[first + 1 : first + 3]
+            expected = np.array([sum(masses) - sum(inside), *inside]) / sum(masses)
+            learned = torch.tensor(found[3 * window : 3 * window + 3, which]).softmax(0)
+            assert learned.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_signals_of_a_context_of_other_units_are_refused():
+    """Units counted by another rule: every answer after the first difference is off by some."""
+    teacher, student = windows((A, 0, 3, [3, 4, 5], 1, 1)), windows((A, 0, 4, [3, 4, 5], 1, 1))
+    signals = PROBLEM.signal_table(
+        teacher, np.zeros((4, 2), np.float32), PROBLEM.answers(teacher, num_labels=2)
+    )
+    with pytest.raises(ContractViolation, match="1 of 1 windows have contexts of another number"):
+        PROBLEM.soft_targets(student, signals, PROBLEM.answers(student, num_labels=2), order=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("decided", "f1"),
+    [((0, 1), 1.0), ((1, 2), 0.5), ((0, 3), 2 / 3), ((2, 2), 0.0), ((3, 3), 0.0)],
+)
+def test_an_answer_is_worth_the_units_it_shares_with_the_right_one(decided, f1):
+    """Units between two spans counted as common: a wrong answer scores the more the further off."""
+    table = windows((A, 0, 4, [3, 4, 5, 6], 0, 1))
+    answers = PROBLEM.answers(table, num_labels=2)
+    logits = np.zeros((5, 2), np.float32)
+    logits[decided[0] + 1, 0] = logits[decided[1] + 1, 1] = 9
+    scores = PROBLEM.score(table, logits, answers, labels=["start", "end"])
+    assert scores["answer_f1"] == pytest.approx(f1)
+    assert scores["exact_match"] == (f1 == 1.0)
+    start, end = torch.tensor(logits).double().log_softmax(0).T
+    assert scores["loss"] == pytest.approx(float(-start[1] - end[2]))
 
 
 def test_the_best_span_is_found_by_looking_at_all_of_them():
