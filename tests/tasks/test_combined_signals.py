@@ -65,15 +65,15 @@ def texts(ids, logits):
 def two_teachers(signals):
     """A sure and an unsure one, in other orders of rows and classes; each has a row of its own."""
     first = texts([IDS[0], IDS[1]], [[2.0, 0.0, -1.0], [0.5, 0.0, 0.0]])
-    second = texts([IDS[2], IDS[0]], [[0.0, 9.0, 1.0], [3.0, 1.0, 0.0]])
+    second = texts([IDS[2], IDS[0]], [[0.0, 9.0, 1.0], [3.0, 1.0, 2.0]])
     return {
         "signals_teacher": signals("one", {PART: first}, ["a", "b", "c"]),
         "signals_other": signals("two", {PART: second}, ["c", "a", "b"]),
     }
 
 
-# The second teacher's row 0 and row 2, classes a, b, c.
-OTHER = {0: [1.0, 0.0, 3.0], 2: [9.0, 1.0, 0.0]}
+# The second teacher's row 0 (less sure than the first is) and row 2, classes a, b, c.
+OTHER = {0: [1.0, 2.0, 3.0], 2: [9.0, 1.0, 0.0]}
 
 
 def rows_of(artifact, part=PART):

@@ -41,6 +41,15 @@ def test_signals_are_joined_by_id_and_classes_by_name(signals):
     assert join.order == (1, 0)
 
 
+def test_a_class_is_decided_at_the_teacher_s_threshold_for_it(signals):
+    """By position, each class gets another's threshold: pseudo-labels that no teacher gave."""
+    assert SignalJoin(signals, ["off", "on"]).thresholds == {}
+    (signals / "thresholds.json").write_text(json.dumps({"thresholds": [0.2, 0.7]}))  # on, off
+    assert SignalJoin(signals, ["off", "on"]).thresholds["thresholds"].tolist() == [0.7, 0.2]
+    (signals / "thresholds.json").write_text(json.dumps({"null_threshold": 1.5}))
+    assert SignalJoin(signals, ["off", "on"]).thresholds == {"null_threshold": 1.5}
+
+
 def test_a_signal_in_another_part_is_found(signals):
     """Rows that moved to another part, because one reader skipped some, counted as unread."""
     join = SignalJoin(signals, ["off", "on"])
