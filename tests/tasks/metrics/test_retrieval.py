@@ -63,9 +63,11 @@ def test_vectors_that_are_no_numbers_are_refused(broken):
             both_ways_of_sentences(queries, candidates, np.arange(3))
 
 
-def test_a_wrong_sentence_is_one_find_however_often_it_was_translated():
+@pytest.mark.parametrize("similarities", [100, 4, 8])  # all at once, one and two at a time
+def test_a_wrong_sentence_is_one_find_however_often_it_was_translated(monkeypatch, similarities):
     """A sentence of three translations takes the first three places of the list: the right one,
     second of those that a reader sees, counted as fourth (its share of finds within three as 0)."""
+    monkeypatch.setattr(retrieval, "_CHUNK_SIMILARITIES", similarities)
     sources = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     targets = np.array([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4]])
     groups = np.array([0, 0, 0, 1])
