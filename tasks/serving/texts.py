@@ -62,7 +62,7 @@ class TextFile:
         return read_delimited(self.path, self.columns, delimiter=delimiter)
 
     def count_rows(self) -> int:
-        """Rows, for a progress bar: exact for Parquet, line ends for text (2 GB/s)."""
+        """Rows, for a progress bar: exact for Parquet, lines below a header for text (2 GB/s)."""
         import pyarrow.parquet as pq
 
         if self.file_format == "parquet":
@@ -70,8 +70,12 @@ class TextFile:
                 return pq.read_metadata(self.path).num_rows
             except (OSError, ValueError):  # told properly once it is read
                 return 0
+        lines, block = 0, b"\n"
         with self.path.open("rb") as stream:
-            return sum(block.count(b"\n") for block in iter(lambda: stream.read(_BLOCK_BYTES), b""))
+            while read := stream.read(_BLOCK_BYTES):
+                lines, block = lines + read.count(b"\n"), read
+        lines += not block.endswith(b"\n")  # the last line need not end
+        return max(0, lines - (self.file_format in ("csv", "tsv")))
 
 
 def text_files(uri: str, *, file_format: str | None, columns: Mapping[str, str]) -> list[TextFile]:
