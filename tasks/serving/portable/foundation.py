@@ -30,6 +30,8 @@ Network = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _MAX_NAMED_ROWS = 5
 OWN_SETTING = -1
 """A parameter's value that asks for what the model was evaluated with."""
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What is left of an emoji that was cut through: it cannot be encoded, nor read by a tokenizer."""
 _TOKEN_PROBLEMS = ("token_classification", "question_answering")
 
 
@@ -80,6 +82,11 @@ class PortableModel(PythonModel):
         given = column.tolist()
         refuse_rows(
             given, lambda text: not isinstance(text, str), f"no {name} (null or not a string)"
+        )
+        refuse_rows(
+            given,
+            lambda text: _LONE_SURROGATE.search(text) is not None,
+            f"a {name} with half of a surrogate pair",
         )
         normalised = [normalize(text, **self.settings["normalization"]) for text in given]
         what = "an empty text" if name == "text" else f"an empty {name}"

@@ -107,6 +107,7 @@ def test_over_long_texts_are_cut_as_in_training(model):
         (pd.DataFrame({"texts": ["打开"]}), "text"),
         (pd.DataFrame({"text": ["打开", None, "关闭"]}), "1 of 3 rows hold no text.*rows 1"),
         (pd.DataFrame({"text": ["打开", " \u200b "]}), "1 of 2 rows hold an empty text: rows 1"),
+        (pd.DataFrame({"text": ["打开", "灯\ud83d"]}, dtype=object), "half of a surrogate.*rows 1"),
     ],
 )
 def test_bad_rows_are_named(model, table, said):
