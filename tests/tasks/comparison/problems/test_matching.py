@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_contracts.evaluation import EvaluationReport
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.matching import Matching
 from tasks.corpus.tables import read_table
-from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.stages import run_stage
 from tests.tasks.small_problems import id_of, make_inputs
 
 LABELS = ["different", "same"]
@@ -38,23 +35,13 @@ def rows_of(role, language):
 
 
 @pytest.fixture(scope="module", params=["together", "apart"])
-def evaluated(request, tmp_path_factory, publish):
+def evaluated(request, tmp_path_factory, publish, evaluate):
     """(inputs, artifact, report) of a student that reads pairs together, or apart."""
     store = ArtifactStore(tmp_path_factory.mktemp("pairs"))
     inputs = make_inputs(
         store, publish, "matching", rows_of, LABELS, num_seeds=1, pairs=request.param
     )
-    config = Config(
-        recipe="pairs",
-        problem="matching",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
-    return inputs, artifact, report
+    return inputs, *evaluate(store, inputs, "matching")
 
 
 def test_answers_are_the_networks_about_both_texts(evaluated):

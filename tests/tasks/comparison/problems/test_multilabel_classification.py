@@ -8,15 +8,12 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from data_contracts.evaluation import EvaluationReport
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.multilabel_classification import MultilabelClassification
 from tasks.corpus.tables import read_table
-from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.stages import run_stage
 from tests.tasks.small_problems import id_of, make_inputs, predictions
 
 LABELS = ["light", "music", "heating"]
@@ -38,21 +35,11 @@ def rows_of(role, language):
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, publish):
+def evaluated(tmp_path_factory, publish, evaluate):
     """(inputs, artifact, report)."""
     store = ArtifactStore(tmp_path_factory.mktemp("sets"))
     inputs = make_inputs(store, publish, "multilabel_classification", rows_of, LABELS, num_seeds=1)
-    config = Config(
-        recipe="sets",
-        problem="multilabel_classification",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
-    return inputs, artifact, report
+    return inputs, *evaluate(store, inputs, "multilabel_classification")
 
 
 def logits_of(inputs, role="test"):

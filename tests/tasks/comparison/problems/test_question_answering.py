@@ -8,18 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from data_contracts.evaluation import EvaluationReport
 from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.question_answering import QuestionAnswering, Rule, shortest_answer
 from tasks.corpus.tables import read_table
 from tasks.corpus.units import segment
-from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.metrics.answer_texts import answer_f1, exact_match
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.stages import run_stage
 from tests.tasks.small_problems import WINDOW, id_of, make_inputs, predictions
 
 PLACES = {"客厅": "parlour", "卧室": "bedroom", "厨房": "kitchen", "书房": "study"}
@@ -52,23 +49,13 @@ def rows_of(role, language):
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, publish):
+def evaluated(tmp_path_factory, publish, evaluate):
     """(inputs, artifact, report)."""
     store = ArtifactStore(tmp_path_factory.mktemp("answers"))
     inputs = make_inputs(
         store, publish, "question_answering", rows_of, ["start", "end"], num_seeds=1
     )
-    config = Config(
-        recipe="answers",
-        problem="question_answering",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
-    return inputs, artifact, report
+    return inputs, *evaluate(store, inputs, "question_answering")
 
 
 def answers_of(inputs, name, language, role="test"):

@@ -8,10 +8,8 @@ import pytest
 from scipy.stats import spearmanr
 from tokenizers import Tokenizer
 
-from data_contracts.evaluation import EvaluationReport
 from tasks import export, teacher, teacher_signals
 from tasks.corpus.tables import read_table, write_table
-from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import initialise, save_classifier
 from tasks.modeling.config import StudentArchitecture
@@ -55,7 +53,7 @@ def corpus_rows():
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["scored", "pairs alone"])
-def evaluated(request, tmp_path_factory, publish):
+def evaluated(request, tmp_path_factory, publish, evaluate):
     """(inputs, artifact, report) of two students with random weights."""
     store = ArtifactStore(tmp_path_factory.mktemp("vectors"))
     roles = corpus_rows()
@@ -148,17 +146,7 @@ def evaluated(request, tmp_path_factory, publish):
         {"student": inputs["student_0"], "tokens": inputs["student_tokens"]},
         store=store,
     ).artifact
-    config = Config(
-        recipe="vectors",
-        problem="sentence_embedding",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
-    return inputs, artifact, report
+    return inputs, *evaluate(store, inputs, "sentence_embedding")
 
 
 def vectors(folder, texts):

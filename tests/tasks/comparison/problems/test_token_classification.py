@@ -8,16 +8,13 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 
-from data_contracts.evaluation import EvaluationReport
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.token_classification import TokenClassification
 from tasks.corpus.tables import read_table, write_table
 from tasks.corpus.units import align_spans, segment
-from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.stages import run_stage
 from tests.tasks.small_problems import id_of, make_inputs, predictions
 
 LABELS = ["O", "B-DEV", "I-DEV", "B-LOC", "I-LOC"]
@@ -54,21 +51,11 @@ def rows_of(role, language):
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, publish):
+def evaluated(tmp_path_factory, publish, evaluate):
     """(inputs, artifact, report)."""
     store = ArtifactStore(tmp_path_factory.mktemp("spans"))
     inputs = make_inputs(store, publish, "token_classification", rows_of, LABELS)
-    config = Config(
-        recipe="spans",
-        problem="token_classification",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
-    return inputs, artifact, report
+    return inputs, *evaluate(store, inputs, "token_classification")
 
 
 def tags_of(inputs, name, language):

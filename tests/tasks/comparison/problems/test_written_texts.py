@@ -11,14 +11,12 @@ import torch
 from sacrebleu.metrics import BLEU, CHRF
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from data_contracts.evaluation import EvaluationReport
 from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems import COMPARED
 from tasks.comparison.writers import Writer
 from tasks.corpus.tables import read_table, write_table
-from tasks.evaluation import STAGE, Config, SpeedConfig
 from tasks.metrics import rouge
 from tasks.metrics.statistics import scores_of
 from tasks.metrics.systems import scores_by_seed
@@ -26,7 +24,6 @@ from tasks.modeling.decoding import decode
 from tasks.modeling.seq2seq import Seq2SeqTokens, build_seq2seq, load_seq2seq, save_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.stages import run_stage
 from tests.tasks.small_problems import predictions
 
 PAIRS = (
@@ -130,20 +127,10 @@ def world(tmp_path_factory, publish):
 
 
 @pytest.fixture(scope="module")
-def evaluated(world):
+def evaluated(world, evaluate):
     """(inputs, artifact, report)."""
     store, inputs = world
-    config = Config(
-        recipe="texts",
-        problem="translation",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
-    return inputs, artifact, report
+    return inputs, *evaluate(store, inputs, "translation")
 
 
 def written_alone(inputs, name):
@@ -238,7 +225,7 @@ def test_other_written_problems_are_scored_by_their_own_metrics(world, problem, 
     assert set(scores) == {measure.name for measure in compared.measures}
 
 
-def test_a_summarizer_of_several_languages_is_scored_in_each(world, publish):
+def test_a_summarizer_of_several_languages_is_scored_in_each(world, publish, evaluate):
     """A recipe that promised a score in each language, and a report that had none."""
     store, inputs = world
     languages = ["en", "zh", "zh", "en"]
@@ -251,17 +238,8 @@ def test_a_summarizer_of_several_languages_is_scored_in_each(world, publish):
         write_table(table.append_column("language", pa.array(languages)), path)
 
     spoken = publish(store, "tokens", tokens, config={"languages": languages})
-    config = Config(
-        recipe="texts",
-        problem="summarization",
-        source_language="en",
-        target_language="zh",
-        num_resamples=100,
-        speed=SpeedConfig(num_threads=1, latency_texts=2, round_texts=2, max_rounds=1),
-    )
     made = {**inputs, "student_tokens": spoken, "teacher_tokens": spoken}
-    artifact = run_stage(STAGE, config, made, store=store).artifact
-    report = EvaluationReport.model_validate_json((artifact.path / "report.json").read_bytes())
+    artifact, report = evaluate(store, made, "summarization")
     groups = {one.value: one for one in report.groups if one.column == "language"}
     assert [*groups] == ["zh", "en"]
     assert groups["zh"].scores["student"] == report.systems["student"].mean
