@@ -1,10 +1,12 @@
 """Files of object stores and of the Hugging Face hub: what lies there, and one copy of it here.
 
     <home>/downloads/<digest of its version>/<name>     a file, copied once
+    <home>/downloads/<digest of its version>/.sealed/<name>     its SHA-256 as it came
     <home>/downloads/<digest of the set>/<path>         files of a folder or glob: links to those
 
 A file that joins a set is fetched alone, and a set costs no room beside its files. What is used is
-touched, so that `decant gc` sees what is not.
+touched, so that `decant gc` sees what is not. Keys name what the server has, so a copy that is no
+longer what came, or that nobody sealed, is fetched again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from data_contracts.errors import SourceError, TransientError
-from tasks.runtime.fingerprint import fingerprint
+from tasks.runtime.fingerprint import file_digest, fingerprint
 from tasks.runtime.full_disk import no_room, says_no_room
 from tasks.runtime.listings import listed
 
@@ -28,6 +30,9 @@ from tasks.runtime.listings import listed
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 # The form of a hub's commit in a URI.
 _COMMIT = re.compile(r"^hf://[^@]*@[0-9a-f]{40}(/|$)")
+# SHA-256 by device, inode, size and time of change: a stage asks for its files several times, and
+# what decays on the disk meanwhile is read from the memory that was hashed.
+_HASHED: dict[tuple[int, int, int, int], str] = {}
 
 
 class RemoteFile(NamedTuple):
@@ -69,15 +74,15 @@ def remote_copies(uri: str, downloads: Path) -> list[Path]:
     _touch([folder, *(downloads / _digest([file]) for file in files)])
     places = [folder / file.name for file in files]
     for file, place in zip(files, places, strict=True):
-        if not place.exists():
-            _link(_copy(uri, filesystem, file, downloads), place)
+        _link(_copy(uri, filesystem, file, downloads), place)
     return places
 
 
 def _copy(uri: str, filesystem: Any, file: RemoteFile, downloads: Path) -> Path:
     copy = downloads / _digest([file]) / posixpath.basename(file.path)
+    seal = copy.parent / ".sealed" / copy.name
     _touch([copy.parent])
-    if copy.exists():
+    if _is_sound(copy, file.size_bytes, seal):
         return copy
     with _written_whole(copy) as partial:
         with _remote(uri):
@@ -93,19 +98,37 @@ def _copy(uri: str, filesystem: Any, file: RemoteFile, downloads: Path) -> Path:
                 rule="a remote file is copied as it was listed, or not at all",
                 remedy="try again once nobody writes to it",
             )
+        with _written_whole(seal) as sealing:
+            sealing.write_text(_sha256(partial), encoding="utf-8")
     return copy
+
+
+def _is_sound(copy: Path, size_bytes: int, seal: Path) -> bool:
+    """Whether a copy still is what came, by its seal; one without, or unreadable, is not."""
+    try:
+        return copy.stat().st_size == size_bytes and _sha256(copy) == seal.read_text("utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _link(copy: Path, place: Path) -> None:
     """`copy` under the name `place` too, at no cost where the file system can."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        place.hardlink_to(copy)
-    except FileExistsError:  # another process was faster
-        return
-    except OSError:
-        with _written_whole(place) as partial:
+    with suppress(OSError):  # not there yet, or unreadable
+        if place.samefile(copy) or _sha256(place) == _sha256(copy):
+            return
+    with _written_whole(place) as partial:
+        try:
+            partial.hardlink_to(copy)
+        except OSError:
             shutil.copyfile(copy, partial)
+
+
+def _sha256(path: Path) -> str:
+    stat = path.stat()
+    mark = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if mark not in _HASHED:
+        _HASHED[mark] = file_digest(path)
+    return _HASHED[mark]
 
 
 @contextmanager

@@ -238,12 +238,13 @@ def test_copies_of_remote_files_go_once_nobody_reads_them(store, bucket):
     monday = local_files("s3://decant-test/in/")
     assert removed(store, days=0) == set()  # somebody may be reading: who does holds no lock
     set_of_monday, downloads = monday[0].parent, store.root / "downloads"
-    alone = {path.name: path.parent for path in downloads.glob("*/*") if path not in monday}
+    alone = {path.name: path.parent for path in downloads.glob("*/*.csv") if path not in monday}
     for path in downloads.rglob("*"):
         os.utime(path, (0, 0))
     assert removed(store) == {set_of_monday, *alone.values()}
     listed = find_garbage(store, days=14)
-    assert sum(item.size_bytes for item in listed) == 2000  # of files under two names
+    # Files under two names, and a seal of 64 characters for each.
+    assert sum(item.size_bytes for item in listed) == 2000 + 2 * 64
     bucket.Object("in/b.csv").delete()
     bucket.put_object(Key="in/c.csv", Body=b"c")
     tuesday = local_files("s3://decant-test/in/")
@@ -263,4 +264,4 @@ def test_what_a_killed_copy_left_goes_though_the_rest_is_read(store, bucket):
     (listed,) = find_garbage(store, days=14)
     assert (listed.path, listed.size_bytes) == (old, 4)
     assert listed.remove()
-    assert {path.name for path in copy.parent.iterdir()} == {copy.name, young.name}
+    assert {path.name for path in copy.parent.iterdir()} == {copy.name, young.name, ".sealed"}

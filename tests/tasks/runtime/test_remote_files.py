@@ -232,3 +232,48 @@ def test_a_copy_that_is_used_is_touched(bucket):
         os.utime(folder, (0, 0))
     local_files("s3://decant-test/in/")
     assert all(folder.stat().st_mtime > 0 for folder in folders)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:2])
+
+
+def flip(path):
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    os.utime(path, (1, 1))  # a clock of coarse ticks
+
+
+def unseal(path):
+    flip(path)
+    for seal in (path.parent / ".sealed").iterdir():
+        seal.unlink()
+
+
+@pytest.mark.parametrize("damage", [cut, flip, unseal])
+def test_a_damaged_copy_is_fetched_again(bucket, fetched, damage):
+    """Two of 500 bytes, kept for what the server has: a wrong result under the right key."""
+    bucket.put_object(Key="in/a.csv", Body=b"whole")
+    damage(local_files("s3://decant-test/in/a.csv")[0])
+    assert local_files("s3://decant-test/in/a.csv")[0].read_bytes() == b"whole"
+    assert local_files("s3://decant-test/in/a.csv")[0].read_bytes() == b"whole"
+    assert fetched == ["a.csv", "a.csv"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_damaged_file_of_a_set_is_replaced(bucket, fetched, monkeypatch, has_links):
+    """The copy is mended, and the folder that is read keeps the link to the damaged one."""
+
+    def refused(self, target):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    for name in ("a", "b"):
+        bucket.put_object(Key=f"in/{name}.csv", Body=name.encode() * 9)
+    for damage in (cut, flip):
+        damage(local_files("s3://decant-test/in/")[1])
+        for _ in range(2):
+            places = local_files("s3://decant-test/in/")
+            assert [path.read_bytes() for path in places] == [b"a" * 9, b"b" * 9]
+    # Where there are no links, the copy itself was sound.
+    assert fetched == ["a.csv", "b.csv", *(["b.csv"] * 2 if has_links else [])]
