@@ -2,7 +2,9 @@
 
 A dictionary page lets 521 bytes of Parquet stand for 20 GB of text, and the file's own metadata
 then claims 1 MB. So texts stay dictionaries until the size of every cell is known from the
-dictionary; oversize cells are set aside, and a file that unfolds beyond reason is refused.
+dictionary; oversize cells are set aside, and a file that unfolds beyond reason is refused. A
+thousand bytes can as well be one list of 150 million words: values in lists are counted by the
+metadata before they are read, and by the offsets of lists before they become Python values.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
@@ -33,6 +37,7 @@ _MAX_ROW_GROUP_BYTES = 1 << 30
 _MAX_UNFOLDING = 1000
 _MIN_SUSPICIOUS_BYTES = 256 << 20
 _ROWS_A_READER = 65_536
+_BYTES_AN_ITEM = 8
 
 
 def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
@@ -59,6 +64,7 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
         if largest > _MAX_ROW_GROUP_BYTES:
             raise _too_large(path, f"a row group of {largest:,} bytes")
         limit = max(_MIN_SUSPICIOUS_BYTES, _MAX_UNFOLDING * path.stat().st_size)
+        _check_items(path, file, columns, limit)
         unfolded, row = 0, 0
         names = list(dict.fromkeys(columns.values()))
         try:
@@ -109,7 +115,7 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         is_whole = pa.types.is_integer(kind) and key in ("label", "domain", "key")
         is_number = key == "score" and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
-        is_nested = pa.types.is_nested(kind) and key in STRUCTURED
+        is_nested = pa.types.is_nested(kind) and not pa.types.is_map(kind) and key in STRUCTURED
         if not (is_text or is_whole or is_number or is_nested):
             raise SourceError(
                 f"{path.name}: the column {column!r} is of type {kind}",
@@ -117,6 +123,29 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
                 f"numbers; {', '.join(sorted(STRUCTURED))} may be lists",
                 remedy=f"convert {column!r}, or map another column",
             )
+
+
+def _check_items(path: Path, file: pq.ParquetFile, columns: ColumnMapping, limit: int) -> None:
+    """Refuse a file whose lists alone, read a batch at a time, would fill the memory."""
+    schema = file.metadata.schema
+    in_lists = [
+        number
+        for number in range(len(schema))
+        if schema.column(number).max_repetition_level
+        and schema.column(number).path.partition(".")[0] in columns.values()
+    ]
+    rows, items, total = 0, 0, 0
+    for number in range(file.num_row_groups if in_lists else 0):
+        group = file.metadata.row_group(number)
+        in_group = sum(group.column(leaf).num_values for leaf in in_lists)
+        rows, items, total = rows + group.num_rows, items + in_group, total + in_group
+        in_batch = items * BATCH_ROWS // max(rows, BATCH_ROWS)
+        if in_batch * _BYTES_AN_ITEM > _MAX_ROW_GROUP_BYTES:
+            raise _too_large(path, f"{items:,} values in lists of {rows:,} rows")
+        if rows >= BATCH_ROWS:  # else the next row group is of the same batch
+            rows, items = 0, 0
+    if total * _BYTES_AN_ITEM > limit:
+        raise _too_large(path, f"{total:,} values in lists")
 
 
 def _byte_lengths(column: pa.Array) -> pa.Array:
@@ -134,7 +163,7 @@ def _byte_lengths(column: pa.Array) -> pa.Array:
 
 
 def _nested_bytes(column: pa.Array) -> int:
-    """Bytes of text in lists and records, with eight for each other value; not cell by cell.
+    """Bytes of text in lists and records, with eight for each value; not cell by cell.
 
     How much one cell may hold is judged when its row is taken.
     """
@@ -143,18 +172,45 @@ def _nested_bytes(column: pa.Array) -> int:
     if pa.types.is_nested(column.type):
         return _nested_bytes(column.flatten())
     is_text = _is_dict(column) or pa.types.is_string(column.type)
-    if not (is_text or pa.types.is_large_string(column.type)):
-        return 8 * len(column)
-    return pc.sum(_byte_lengths(column)).as_py() or 0
+    num_bytes = _BYTES_AN_ITEM * len(column)
+    if is_text or pa.types.is_large_string(column.type):
+        num_bytes += pc.sum(_byte_lengths(column)).as_py() or 0
+    return num_bytes
+
+
+def _num_items(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Items of the lists in each cell, lists in lists included, told by their offsets.
+
+    A cell holds at least so many values; those of records do not count as such.
+    """
+    kind, length = column.type, len(column)
+    if pa.types.is_struct(kind):
+        fields = [_num_items(column.field(number)) for number in range(kind.num_fields)]
+        items = np.sum([np.zeros(length, np.int64), *fields], axis=0)
+    elif pa.types.is_fixed_size_list(kind):
+        size = kind.list_size
+        inner = _num_items(column.values.slice(column.offset * size, length * size))
+        items = size + inner.reshape(length, size).sum(axis=1)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        items = np.diff(offsets)
+        if pa.types.is_nested(kind.value_type):
+            first, last = offsets[[0, -1]].tolist()
+            inner = _num_items(column.values.slice(first, last - first))
+            before = np.concatenate([[0], np.cumsum(inner)])[offsets - first]
+            items = items + np.diff(before)
+    else:
+        return np.zeros(length, np.int64)
+    return np.where(column.is_valid().to_numpy(zero_copy_only=False), items, 0)
 
 
 def _parquet_batch(
     arrow: pa.RecordBatch, columns: ColumnMapping, lengths: Mapping[str, pa.Array], offset: int
 ) -> RawBatch:
     batch = RawBatch()
-    cells = {key: _cells(arrow[column], lengths[column]) for key, column in columns.items()}
+    cells = {key: _cells(key, arrow[column], lengths[column]) for key, column in columns.items()}
     for index in range(arrow.num_rows):
-        row = {key: values[index] for key, values in cells.items()}
+        row = {key: next(values) for key, values in cells.items()}
         line = offset + index + 1
         problem = next((p for p in row.values() if isinstance(p, _Problem)), None)
         if problem:
@@ -171,10 +227,23 @@ class _Problem:
     raw: bytes | None = None
 
 
-def _cells(column: pa.Array, lengths: pa.Array) -> list[Any]:
-    """Cells as Python values; an oversize or undecodable one as a `_Problem`."""
-    if pa.types.is_nested(column.type):
-        return _decoded_cells(column)  # `RawBatch.add` judges their sizes
+def _cells(key: str, column: pa.Array, lengths: pa.Array) -> Iterator[Any]:
+    """Cells as Python values; an oversize or undecodable one as a `_Problem`.
+
+    Lists and records one at a time: those that `RawBatch.add` rejects are not kept in memory.
+    """
+    if not pa.types.is_nested(column.type):
+        return iter(_plain_cells(column, lengths))
+    # A value in it counts for a byte at least, as does the cell: so it is judged when it is added.
+    oversize = _num_items(column) >= MAX_CELL_BYTES
+    detail = f"{key} holds more than {MAX_CELL_BYTES:,} bytes"
+    return (
+        _Problem("oversize_cell", detail) if is_oversize else _decoded_nested(cell)
+        for cell, is_oversize in zip(column, oversize.tolist(), strict=True)
+    )
+
+
+def _plain_cells(column: pa.Array, lengths: pa.Array) -> list[Any]:
     oversize = pc.fill_null(pc.greater(lengths, MAX_CELL_BYTES), False)
     if pc.any(oversize).as_py():
         small = pc.if_else(oversize, None, column if not _is_dict(column) else column.indices)
@@ -193,8 +262,6 @@ def _decoded_cells(column: pa.Array) -> list[Any]:
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        if pa.types.is_nested(column.type):
-            return [_decoded_nested(cell) for cell in column]
         plain = column.dictionary_decode() if _is_dict(column) else column
         kind = pa.large_binary() if pa.types.is_large_string(plain.type) else pa.binary()
         return [_decoded_cell(value) for value in plain.view(kind).to_pylist()]
@@ -222,6 +289,7 @@ def _too_large(path: Path, fact: str) -> SourceError:
     return SourceError(
         f"{path.name} unfolds into {fact}, from {path.stat().st_size:,} bytes",
         rule=f"row groups up to {_MAX_ROW_GROUP_BYTES:,} bytes, {MAX_COLUMNS} columns, and text up "
-        f"to {_MAX_UNFOLDING:,} times the file's size are read",
+        f"to {_MAX_UNFOLDING:,} times the file's size are read; a value in a list counts for "
+        f"{_BYTES_AN_ITEM} bytes",
         remedy="if the file is what it should be, write it again in smaller row groups",
     )
