@@ -4,8 +4,8 @@
                                         state.json  seal.json (SHA-256 of the others, written last)
 
 The two newest are kept. Loading takes the newest whose seal verifies, so a torn or flipped one
-costs the steps since its predecessor and nothing else: what is saved next takes its place. No
-pickle: safetensors and JSON.
+costs the steps since its predecessor and nothing else, and is told: what is saved next takes its
+place. No pickle: safetensors and JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tasks.runtime.fingerprint import file_digest
+from tasks.runtime.progress import Progress
 from tasks.training.processes.distributed import laid_out_like, whole
 
 _KEPT = 2
@@ -86,16 +87,27 @@ def save_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint below `folder` whose bytes match its seal, or None."""
+def load_checkpoint(folder: Path, progress: Progress | None = None) -> Checkpoint | None:
+    """The newest checkpoint below `folder` whose bytes match its seal, or None.
+
+    Args:
+        progress: is told of those that are damaged.
+    """
     for candidate in _newest_first(folder):
-        if _is_intact(candidate):
-            return Checkpoint(
-                model=load_file(candidate / "model.safetensors"),
-                best=load_file(candidate / "best.safetensors"),
-                optimizer=load_file(candidate / "optimizer.safetensors"),
-                state=json.loads((candidate / "state.json").read_text(encoding="utf-8")),
-            )
+        if damage := _damage(candidate):
+            if progress is not None:
+                step = candidate.name.removeprefix("step-").lstrip("0")
+                progress.say(
+                    f"the checkpoint of step {step} is damaged ({damage}); going on from the one "
+                    "before it, or from the start"
+                )
+            continue
+        return Checkpoint(
+            model=load_file(candidate / "model.safetensors"),
+            best=load_file(candidate / "best.safetensors"),
+            optimizer=load_file(candidate / "optimizer.safetensors"),
+            state=json.loads((candidate / "state.json").read_text(encoding="utf-8")),
+        )
     return None
 
 
@@ -127,12 +139,19 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def _is_intact(checkpoint: Path) -> bool:
+def _damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint by its seal; nothing if it is whole."""
+    name = _SEAL
     try:
         digests = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
-        return all(file_digest(checkpoint / name) == digest for name, digest in digests.items())
-    except (OSError, ValueError):
-        return False
+        for name, digest in digests.items():  # `name` is told below
+            if file_digest(checkpoint / name) != digest:
+                return f"{name} is not what was saved"
+    except OSError as error:
+        return f"{name}: {error.strerror}"
+    except ValueError:
+        return f"{name} is not what was saved"
+    return ""
 
 
 def _fsync(path: Path) -> None:

@@ -174,7 +174,7 @@ def train(
     checkpoints = work / "checkpoints"
     state = TrainingState()
     best: dict[str, Tensor] = {}
-    if checkpoint := load_checkpoint(checkpoints):
+    if checkpoint := load_checkpoint(checkpoints, progress):
         load_whole(model, checkpoint.model)
         restore_optimizer(optimizer, checkpoint.optimizer)
         best, state = checkpoint.best, TrainingState(**checkpoint.state)

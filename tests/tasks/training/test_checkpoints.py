@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tasks.runtime.progress import SilentProgress
 from tasks.training.checkpoints import load_checkpoint, restore_optimizer, save_checkpoint
 
 
@@ -54,6 +55,13 @@ def test_the_two_newest_are_kept(trained, tmp_path):
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
 
 
+class Said(SilentProgress, list):
+    """Keeps what a stage says."""
+
+    def say(self, message):
+        self.append(message)
+
+
 @pytest.mark.parametrize("damage", ["flip", "remove"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(trained, tmp_path, damage):
     """A flipped bit in a weight trains on for hours; a missing file ends the run for good."""
@@ -67,7 +75,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(trained, tmp_pat
             data = bytearray(file.read_bytes())
             data[-1] ^= 1
             file.write_bytes(data)
-    assert load_checkpoint(tmp_path).state["step"] == 1
+    said = Said()
+    assert load_checkpoint(tmp_path, said).state["step"] == 1
+    why = {"flip": " is not what was saved", "remove": ": No such file or directory"}[damage]
+    assert len(said) == 1  # or an hour of training is done twice, and nobody knows of the disk
+    assert f"of step 2 is damaged (best.safetensors{why})" in said[0]
+    save(tmp_path, trained, 2)
+    load_checkpoint(tmp_path, said)
+    assert len(said) == 1
 
 
 def test_what_is_saved_after_damaged_checkpoints_stays(trained, tmp_path):
