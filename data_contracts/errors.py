@@ -85,7 +85,7 @@ class ResourceExhausted(DecantError):
 
 
 class MachineExhausted(ResourceExhausted):
-    """The disk is full, or the kernel ended a process: whatever runs next meets the same.
+    """The disk is full or fails, or the kernel ended a process: what runs next meets the same.
 
     Unlike a pass that does not fit the device, it says nothing about what was being computed.
     """

@@ -14,7 +14,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from data_contracts import errors
 from data_contracts.errors import DecantError
-from tasks.runtime.full_disk import no_room, says_no_room
+from tasks.runtime.full_disk import failing, no_room, says_failing, says_no_room
 from tasks.runtime.redaction import redact
 
 INTERRUPTED = 130
@@ -126,6 +126,13 @@ def _run(arguments: list[str]) -> int:
                 "set DECANT_HOME to a folder that this user may write to",
             )
             return errors.UserError.exit_code
+        if says_failing(error):
+            told = failing(
+                f"a disk fails: {str(error).partition(chr(10))[0]}",
+                goes_on="the same command goes on where this one stopped",
+            )
+            _tell(told.fact, told.rule, told.remedy)
+            return told.exit_code
         print(redact(traceback.format_exc()), file=sys.stderr)
         return 1
     return result if isinstance(result, int) else 0

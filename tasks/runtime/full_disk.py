@@ -1,4 +1,4 @@
-"""A full disk is told as such: where it was, and that the run goes on once there is room.
+"""A full or failing disk is told as such: where it was, and when the run goes on.
 
 Writers in Python and in Arrow raise an OSError with the system's number; those in Rust
 (safetensors, tokenizers) an error of their own, which has the number in its words.
@@ -15,12 +15,15 @@ from pathlib import Path
 from data_contracts.errors import MachineExhausted
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_SQLITE = "database or disk is full"  # studies and the registry; SQLAlchemy keeps the words
+_FAILING = (errno.EROFS, errno.EIO, errno.EFBIG)
+# Studies and the registry are SQLite's; SQLAlchemy keeps its words.
+_SQLITE_NO_ROOM = ("database or disk is full",)
+_SQLITE_FAILING = ("attempt to write a readonly database", "disk I/O error")
 
 
 @contextmanager
 def full_disk_told(what: str, folder: Path) -> Iterator[None]:
-    """Any error that says that the disk is full becomes `MachineExhausted`.
+    """Any error that says that the disk is full, read-only or broken becomes `MachineExhausted`.
 
     Args:
         what: was being written, for the message.
@@ -29,6 +32,11 @@ def full_disk_told(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if says_failing(error):
+            raise failing(
+                f"{what}: the disk of {folder}, or of what is read, fails: {error}",
+                goes_on="the same command goes on from the last checkpoint",
+            ) from error
         if not says_no_room(error):
             raise
         free = shutil.disk_usage(folder).free / 1e6
@@ -53,9 +61,32 @@ def no_room(fact: str, *, rule: str, goes_on: str) -> MachineExhausted:
     )
 
 
+def failing(fact: str, *, goes_on: str) -> MachineExhausted:
+    """What is told of a disk that is read-only, has errors or takes no larger file.
+
+    Args:
+        goes_on: what happens once it is mended.
+    """
+    return MachineExhausted(
+        fact,
+        rule="what is below DECANT_HOME is written to a disk that takes it, files of any size",
+        remedy="look at the disk (mount, dmesg) and at ulimit -f, or set DECANT_HOME to a folder "
+        f"on another; {goes_on}",
+    )
+
+
 def says_no_room(error: Exception) -> bool:
     """Whether an error is that of a full disk, or of a used-up quota."""
+    return _is_one_of(error, _NO_ROOM, _SQLITE_NO_ROOM)
+
+
+def says_failing(error: Exception) -> bool:
+    """Whether an error is that of a disk that is read-only or broken, or of too large a file."""
+    return _is_one_of(error, _FAILING, _SQLITE_FAILING)
+
+
+def _is_one_of(error: Exception, numbers: tuple[int, ...], words: tuple[str, ...]) -> bool:
     if isinstance(error, OSError):
-        return error.errno in _NO_ROOM
+        return error.errno in numbers
     said = str(error)
-    return _SQLITE in said or any(f"(os error {number})" in said for number in _NO_ROOM)
+    return any(text in said for text in (*words, *(f"(os error {one})" for one in numbers)))

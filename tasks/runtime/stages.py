@@ -196,7 +196,7 @@ def run_stage(
             the checkpoints that the run's earlier attempts left. Empty: a run of its own.
 
     Raises:
-        MachineExhausted: the disk is full; what is in the store and in checkpoints stays.
+        MachineExhausted: the disk is full or fails; the store and checkpoints stay as they are.
         SourceError: a source or model cannot be read, or changed meanwhile.
     """
     progress = progress or SilentProgress()

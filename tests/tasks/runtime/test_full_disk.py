@@ -1,6 +1,10 @@
 """A full disk is no defect of ours: it is named, nothing is lost, and the run goes on."""
 
+import errno
 import os
+import resource
+import sqlite3
+from contextlib import closing
 
 import pytest
 from safetensors import SafetensorError
@@ -44,6 +48,45 @@ def test_a_stage_on_a_full_disk_says_so_and_goes_on_from_its_checkpoint(store, w
     is_full.clear()
     artifact = run_stage(stage, StageConfig(), {}, store=store).artifact
     assert (artifact.path / "model").read_text() == "step 100"
+
+
+def limited(folder):
+    """What the kernel says of a file beyond `ulimit -f`."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        (folder / "weights").write_bytes(b"0" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def locked(folder):
+    """What SQLite says of a file on a disk that became read-only."""
+    (folder / "study.db").touch()
+    with closing(sqlite3.connect(f"file:{folder}/study.db?mode=ro", uri=True)) as database:
+        database.execute("create table trials (number)")
+
+
+def remounted(folder):
+    """What the kernel says where an error made it mount the disk anew, and the rest a library."""
+    raise SafetensorError(f"I/O error: Read-only file system (os error {errno.EROFS})")
+
+
+def broken(folder):
+    """What the kernel says of a block that cannot be written."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("write", [limited, locked, remounted, broken])
+def test_a_stage_on_a_failing_disk_says_so(store, write):
+    """Forty lines of a library for a disk that went read-only in the night."""
+
+    def train(config, inputs, workspace):
+        write(workspace.work)
+
+    with pytest.raises(MachineExhausted, match=r"student: the disk of /.* fails: ") as caught:
+        run_stage(Stage("student", 1, train), StageConfig(), {}, store=store)
+    assert "ulimit -f" in caught.value.remedy
 
 
 @pytest.mark.parametrize("error", [OSError(2, "no such file"), ValueError("step 28 of 30")])
