@@ -158,9 +158,11 @@ def _check_pairs(recipe: Recipe) -> None:
 
 def unmeasured_gates(recipe: Recipe) -> dict[str, str]:
     """Fields of `registration.gates` that the report cannot answer, and what the recipe lacks."""
-    if recipe.baselines.pseudo_labels:
-        return {}
-    lack = "trains no student without distillation"
-    if recipe.problem == "sentence_embedding":  # where that baseline is refused
-        return {"min_gain_over_no_kd": f"{lack}, as there are no labels"}
-    return {"min_gain_over_no_kd": f"{lack} (baselines.pseudo_labels)"}
+    lacks = {}
+    vectors = recipe.problem == "sentence_embedding"
+    if vectors and not recipe.baselines.linear:  # other problems have a floor that is not learned
+        lacks["min_gain_over_floor"] = "scores no floor (baselines.linear)"
+    if not recipe.baselines.pseudo_labels:
+        why = ", as there are no labels" if vectors else " (baselines.pseudo_labels)"
+        lacks["min_gain_over_no_kd"] = f"trains no student without distillation{why}"
+    return lacks

@@ -12,6 +12,7 @@ from rich.table import Table
 from data_contracts.errors import SourceError
 from data_contracts.evaluation import FORMAT_VERSION, EvaluationReport, SystemResult
 from flows.runs import RunLog
+from tasks.reporting.wording import below_floor
 from tasks.runtime.artifacts import MANIFEST
 
 
@@ -106,7 +107,8 @@ def print_report(report: EvaluationReport, console: Console) -> None:
     console.print(table)
     for line in comparison_lines(report):
         console.print(f"  {line}", markup=False)
-    for warning in report.warnings:
+    lost = below_floor(report)
+    for warning in (*([lost] if lost else []), *report.warnings):
         console.print(f"  warning: {warning}", markup=False)
     for note in report.notes:
         console.print(f"  note: {note}", markup=False)

@@ -20,6 +20,8 @@ _LANGUAGES = {
     "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
 
+_SAME = 1e-9  # means over seeds of equal scores differ in their last bits
+
 
 def language_name(tag: str) -> str:
     """English name of a BCP-47 tag's language, or the tag itself."""
@@ -137,8 +139,10 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
     if on_target := report.systems.get(TEACHER_ON_TARGET):
         known = percent(on_target.mean[metric.name])
         quality += f" On {target} test examples the teacher reaches {known}."
+    lost = below_floor(report)
     sentences = [
         quality,
+        *([f"{lost[0].upper()}{lost[1:]}."] if lost else []),
         f"{size}On this machine it reads {report.speed.student_over_teacher:.1f} times as many "
         f"texts a second (slowest round {report.speed.lowest_ratio:.1f}, fastest "
         f"{report.speed.highest_ratio:.1f}).",
@@ -151,6 +155,37 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
     else:
         sentences.append(_gain_sentence(gain, report))
     return tuple(sentences)
+
+
+def below_floor(report: EvaluationReport) -> str:
+    """What a student that is not above the best floor is told; empty if it is, or none was scored.
+
+    Asked of the mean over seeds, by the scores alone; the interval stands beside them. No capital
+    and no full stop: part of a line or of a list.
+    """
+    metric = report.primary
+    floors = {
+        name: system
+        for name, system in report.systems.items()
+        if system.kind == "floor" and metric.name in system.mean
+    }
+    if not floors:
+        return ""
+    best = max(floors, key=lambda name: floors[name].mean[metric.name])
+    reached = report.systems["student"].mean[metric.name]
+    floor = floors[best].mean[metric.name]
+    if reached - floor > _SAME:
+        return ""
+    sure = ""
+    if found := report.comparison(f"student_minus_{best}"):
+        sure = (
+            f" (difference {points(found.difference)} points, {coverage(found.confidence)} "
+            f"interval {interval(found.low, found.high)})"
+        )
+    return (
+        f"no better than a floor: the student's {metric.display} is {percent(reached)}, that of "
+        f"the floor {_in_sentence(floors[best].display)} {percent(floor)}{sure}"
+    )
 
 
 def retention_sentence(retention: Retention, report: EvaluationReport) -> str:

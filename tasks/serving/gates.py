@@ -5,6 +5,8 @@ delivered (non-inferiority, latency, size, agreement of the int8 form; `not_wors
 safetensors form, which the agreement ties the int8 form to). A mean over seeds would let a poor
 seed 0 pass on the merits of its siblings. One gate is about the method: what distillation gained
 over the same student without it is asked of all seeds, as one seed cannot tell a gain from luck.
+How far a student is above floors is asked of both: of all seeds by an interval, and of each
+delivered form by its own score, for which the report has none.
 
 A gate that cannot be answered, because its baseline was not run, fails: a condition nobody measured
 is not a condition met. Scores are those of the problem's primary metric (accuracy, entity F1, BLEU,
@@ -21,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from data_contracts.artifacts import Frozen
 from data_contracts.evaluation import Comparison, EvaluationReport, Gate, SystemKind
@@ -30,6 +32,7 @@ INT8_VARIANT = "onnx_int8"
 FIELD_OF = {
     "non_inferior_to_teacher": "max_drop_vs_teacher",
     "gain_over_no_kd": "min_gain_over_no_kd",
+    "gain_over_floor": "min_gain_over_floor",
     "latency_ms_p50": "max_latency_ms_p50",
     "size_mb": "max_size_mb",
     "int8_agreement": "min_int8_agreement",
@@ -60,6 +63,13 @@ class GatesConfig(Frozen):
         description="which figure min_gain_over_no_kd is asked of: the difference itself, or the "
         "lower end of its interval (stricter: the gain must be beyond chance)",
     )
+    min_gain_over_floor: float | None = Field(
+        default=None,
+        description="points of the primary metric the student must lie above every floor of the "
+        "report (majority class, copied source, first sentence, linear classifier, ...): lower end "
+        "of the difference's interval, mean over seeds, and the score of each delivered form. 0: "
+        "it must lie above, an equal one is refused; negative allows a loss; null: not asked",
+    )
     max_latency_ms_p50: float | None = Field(
         default=50.0,
         gt=0,
@@ -84,6 +94,12 @@ class GatesConfig(Frozen):
         "else the difference",
     )
 
+    @model_serializer(mode="wrap")
+    def _a_floor_that_is_asked(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before floors were asked, unless they are: registrations have the keys they had."""
+        unset = ("min_gain_over_floor",) if self.min_gain_over_floor is None else ()
+        return {name: value for name, value in serialize(self).items() if name not in unset}
+
 
 def report_gates(
     config: GatesConfig, report: EvaluationReport, training: Mapping[str, Any]
@@ -99,6 +115,8 @@ def report_gates(
         gates.append(_non_inferior(report, limit))
     if config.min_gain_over_no_kd is not None:
         gates.append(_gain(report, config.min_gain_over_no_kd, config.gain_over_no_kd_by))
+    if config.min_gain_over_floor is not None:
+        gates.append(_above_floors(report, config.min_gain_over_floor))
     if config.max_latency_ms_p50 is not None:
         found = {name: variant.latency_ms_p50 for name, variant in report.variants.items()}
         gates.append(_largest("latency_ms_p50", found, config.max_latency_ms_p50, "ms"))
@@ -156,6 +174,32 @@ def _gain(report: EvaluationReport, threshold: float, by: _Figure) -> Gate:
     students = [one for one in report.comparisons if one.of == "student"]
     found = _about_primary(report, students, "no_kd")
     return _decided("gain_over_no_kd", report, found, threshold, by, "no_kd")
+
+
+def _above_floors(report: EvaluationReport, threshold: float) -> Gate:
+    """The student minus every floor: the smallest lower end, or delivered difference, decides."""
+    students = [one for one in report.comparisons if one.of == "student"]
+    found = _about_primary(report, students, "floor")
+    gate = _decided("gain_over_floor", report, found, threshold, "interval", "floor")
+    if gate.value is None:
+        return gate
+    value, detail, metric = gate.value, gate.detail, report.primary.name
+    best = max(found, key=lambda one: report.systems[one.against].mean[metric]).against
+    floor = report.systems[best].mean[metric]
+    for form, variant in report.variants.items():
+        gain = round(100 * (variant.scores[metric] - floor), 3)
+        if gain < value:
+            value = gain
+            detail = (
+                f"delivered model ({report.delivered}, {form}) minus "
+                f"{report.systems[best].display}: {gain:+.1f} points, without an interval; "
+                "asked of the difference"
+            )
+    passed = value >= threshold
+    if passed and value == 0:
+        # A student that answers as the floor does lies at 0 without any doubt.
+        passed, detail = threshold < 0, f"{detail}; at 0 nothing is gained"
+    return gate.model_copy(update={"passed": passed, "value": value, "detail": detail})
 
 
 def _about_primary(

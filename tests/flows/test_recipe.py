@@ -322,3 +322,18 @@ def test_agreement_of_an_int8_form_is_not_asked_of_a_student_without_one():
     recipe = read_recipe("translation", ["registration.gates.min_int8_agreement=0.98"])
     with pytest.raises(RecipeError, match="delivered without an int8 form"):
         recipe.check_gates()
+
+
+def test_a_gain_over_no_floor_is_refused_before_anything_is_trained():
+    """Vectors have one floor, which `linear` switches off; the gate refused after the training."""
+    asked = "registration.gates.min_gain_over_floor=1"
+    read_recipe("sentence_embedding", [asked]).check_gates()
+    recipe = read_recipe("sentence_embedding", [asked, "baselines.linear=false"])
+    with pytest.raises(RecipeError, match=r"scores no floor \(baselines.linear\)") as refused:
+        recipe.check_gates()
+    assert "min_gain_over_floor is 1," in str(refused.value)
+    # Elsewhere there is one that learns nothing: the majority class, the copied source.
+    for name in ("quickstart", "ner", "matching", "multilabel", "question_answering"):
+        read_recipe(name, [asked, "baselines.linear=false"]).check_gates()
+    for name in ("translation", "summarization", "generation"):
+        read_recipe(name, [asked]).check_gates()

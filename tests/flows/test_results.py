@@ -37,3 +37,16 @@ def test_warnings_are_shown_with_the_result():
     stream = io.StringIO()
     print_report(warned, Console(file=stream, width=200))
     assert "warning: texts share one [vector]: collapsed" in stream.getvalue()
+
+
+def test_a_student_below_a_floor_is_told_with_the_result():
+    """The majority class is a row of the table, and the student is registered without a word."""
+    report, _ = build_report(("on", "off"), num_examples=40)
+    for accuracy, told in ((0.99, False), (0.3, True)):
+        scores = {**report.systems["student"].mean, "accuracy": accuracy}
+        student = report.systems["student"].model_copy(update={"mean": scores})
+        changed = report.model_copy(update={"systems": {**report.systems, "student": student}})
+        stream = io.StringIO()
+        print_report(changed, Console(file=stream, width=200))
+        said = "warning: no better than a floor: the student's accuracy is 30.0 %, that of the"
+        assert (said in stream.getvalue()) is told

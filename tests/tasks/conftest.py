@@ -219,6 +219,7 @@ def make_report():
         vs_teacher=(-0.01, -0.03),
         delivered_vs_teacher=None,
         vs_no_kd=(0.02, -0.01),
+        vs_floors=None,
         latency=1.5,
         size=1_000_000,
         agreement=1.0,
@@ -234,6 +235,11 @@ def make_report():
                 sd=None,
                 num_parameters=100_000,
             )
+
+        def floor(name, difference):
+            mean = scores(accuracy - difference)
+            update = {"seeds": (mean,), "mean": mean}
+            return system(name, "floor", "zh").model_copy(update=update)
 
         def variant(agreement):
             return Variant(
@@ -260,11 +266,16 @@ def make_report():
                 "teacher": system("Teacher", "teacher", "en"),
                 "student": system("Student", "student", "zh"),
                 "pseudo_label": system("Hard pseudo-labels", "no_kd", "zh"),
+                **{name: floor(name, figures[0]) for name, figures in (vs_floors or {}).items()},
             },
             classes=ClassTable(
                 system="student", accuracy=accuracy, rows=(row,), micro=row, macro=row, weighted=row
             ),
-            comparisons=(compared("teacher", *vs_teacher), compared("pseudo_label", *vs_no_kd)),
+            comparisons=(
+                compared("teacher", *vs_teacher),
+                compared("pseudo_label", *vs_no_kd),
+                *(compared(name, *figures) for name, figures in (vs_floors or {}).items()),
+            ),
             delivered_comparisons=tuple(
                 compared("teacher", *figures, of=form)
                 for form, figures in (

@@ -160,6 +160,18 @@ def test_a_student_that_fails_a_gate_is_on_record_but_not_registered(
     assert f"gate/{gate}" in run.data.metrics
 
 
+def test_a_student_no_better_than_a_floor_is_refused_where_that_is_asked(register):
+    """A student of 65.0 % where the majority class has 65.0 % became the champion."""
+    figures = {"accuracy": 0.65, "vs_floors": {"majority": (0.0, -0.01)}}
+    asked = GatesConfig(min_gain_over_floor=0.5)
+    with pytest.raises(GateRefused) as refused:
+        register("floors", gates=asked, **figures)
+    assert "gain_over_floor: -1, allowed 0.5 by min_gain_over_floor: 0.5 (" in refused.value.fact
+    assert "Student minus majority: +0.0 points" in refused.value.fact
+    _, record = register("floors", **figures)  # asked by no one
+    assert record["version"] == 1
+
+
 def test_a_refusal_is_on_record_once_however_often_it_is_tried(register):
     """A nightly run of a refused student fills the tracker with copies of one refusal."""
 

@@ -34,6 +34,24 @@ def test_aliases_are_those_of_now(tiny, in_a_copy, monkeypatch):
     assert "model   tiny-en-zh, version 1\n" in in_a_copy(*run, check=0).stdout
 
 
+def test_a_student_no_better_than_a_floor_is_told_and_refused_where_that_is_asked(tiny, in_a_copy):
+    """The tiny student knows less than a linear classifier, and is registered without a word."""
+    run = ("run", tiny / "recipe.yaml", "--no-orchestrator")
+    told = "  warning: no better than a floor: the student's accuracy is "
+    assert told in in_a_copy(*run, check=0).stdout
+    (page,) = (in_a_copy.home / "artifacts" / "evaluation").glob("*/report.html")
+    assert "No better than a floor: the student&#39;s accuracy is " in page.read_text("utf-8")
+    refused = in_a_copy(*run, "--set", "registration.gates.min_gain_over_floor=0", check=4)
+    assert "built in" not in refused.stderr  # nothing is trained or measured for it
+    assert told in refused.stdout
+    assert " did not pass 1 of " in refused.stderr
+    assert "gain_over_floor: -" in refused.stderr
+    assert "allowed 0 by min_gain_over_floor: 0 (Student" in " ".join(refused.stderr.split())
+    listed = in_a_copy("status", check=0).stdout
+    assert "tiny-en-zh version 1 (challenger, champion)" in listed
+    assert "version 2" not in listed
+
+
 def test_a_run_prints_what_it_made_and_not_what_another_has_used_last(tiny, in_a_copy):
     """Two versions of a recipe are tried at once, and one shows the other's figures as its own."""
     # Another run of a recipe of that name ends between the last step and the printing.

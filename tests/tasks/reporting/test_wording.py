@@ -4,6 +4,7 @@ import pytest
 
 from data_contracts.evaluation import Comparison
 from tasks.reporting.wording import (
+    below_floor,
     comparison_sentence,
     count,
     coverage,
@@ -89,6 +90,53 @@ def test_the_headline_says_whether_both_answered_the_same_examples(make_report, 
     update = {"name": "student_minus_teacher", "against": "teacher", "paired": paired}
     found = compared(0.02, 0.01, 0.03).model_copy(update=update)
     assert said in verdict(report.model_copy(update={"comparisons": (found,)}))[0]
+
+
+def with_student_at(report, accuracy, seeds=1):
+    """`report` of a student with that accuracy, whose comparisons are not made."""
+    scores = {**report.systems["student"].mean, "accuracy": accuracy}
+    update = {"seeds": (scores,) * seeds, "mean": scores, "sd": None}
+    student = report.systems["student"].model_copy(update=update)
+    systems = {**report.systems, "student": student}
+    return report.model_copy(update={"systems": systems, "comparisons": ()})
+
+
+def test_a_student_no_better_than_a_floor_is_told_so_in_the_headline(make_report):
+    """65.0 % beside a majority class of 65.0 %, two rows of a table that nobody compared."""
+    report, _ = make_report(NAMES)
+    assert below_floor(report) == ""
+    assert not [sentence for sentence in verdict(report) if "floor" in sentence]
+    best = report.systems["linear_pseudo_label"]  # of three
+    floor = best.mean["accuracy"]
+    assert floor > report.systems["linear_gold"].mean["accuracy"]
+    told = below_floor(with_student_at(report, floor))
+    share = f"{100 * floor:.1f} %"
+    assert told == (
+        f"no better than a floor: the student's accuracy is {share}, that of the floor linear "
+        f"TF-IDF (pseudo-labels) {share}"
+    )
+    poor = with_student_at(report, floor - 0.02)
+    update = {"name": "student_minus_linear_pseudo_label", "against": "linear_pseudo_label"}
+    found = compared(-0.02, -0.05, 0.01).model_copy(update=update)
+    poor = poor.model_copy(update={"comparisons": (found,)})
+    assert below_floor(poor).endswith(
+        f" {share} (difference −2.0 points, 95 % interval −5.0 to +1.0)"
+    )
+    assert verdict(poor)[1] == f"N{below_floor(poor)[1:]}."
+
+
+@pytest.mark.parametrize(("more", "told"), [(0.0, True), (1e-16, True), (0.001, False)])
+def test_equal_means_are_no_gain_however_they_round(make_report, more, told):
+    """A mean of three equal seeds is above them in its last bit: a gain over the floor."""
+    report, _ = make_report(NAMES)
+    floor = report.systems["linear_pseudo_label"].mean["accuracy"]
+    assert bool(below_floor(with_student_at(report, floor + more, seeds=3))) is told
+
+
+def test_where_no_floor_was_scored_nothing_is_said_of_one(make_report):
+    """`no better than a floor` of a run that has none."""
+    report, _ = make_report(NAMES, systems=("teacher", "student"))
+    assert below_floor(with_student_at(report, 0.0)) == ""
 
 
 def test_a_missing_baseline_is_said(make_report):

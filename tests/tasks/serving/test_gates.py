@@ -54,15 +54,60 @@ def test_the_gain_is_asked_as_stated(make_report, by, value):
     assert (gate.value, gate.passed) == (value, value >= 0)
 
 
+@pytest.mark.parametrize(
+    ("asked", "passes"), [(1.0, True), (2.0, True), (2.1, False), (0.0, True), (-3.0, True)]
+)
+def test_the_floor_that_the_student_is_least_above_decides(make_report, asked, passes):
+    """Ninety points above the majority class, and no better than a linear classifier."""
+    report = make_report(vs_floors={"majority": (0.9, 0.88), "linear": (0.05, 0.02)})
+    config = GatesConfig(**{**OFF, "min_gain_over_floor": asked})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.name, gate.value, gate.threshold) == ("gain_over_floor", 2.0, asked)
+    assert gate.passed is passes
+    assert gate.detail.startswith("Student minus linear: +5.0 points [+2.0, +8.0] at 95%")
+    assert gate.detail.endswith("asked of the lower end")
+
+
+@pytest.mark.parametrize(("asked", "passes"), [(0.0, False), (0.1, False), (-1.0, True)])
+def test_a_student_that_answers_as_a_floor_does_is_not_above_it(make_report, asked, passes):
+    """65.0 % and a majority class of 65.0 %: the difference is 0 for sure, so `at least 0`."""
+    report = make_report(accuracy=0.65, vs_floors={"majority": (0.0, 0.0)})
+    config = GatesConfig(**{**OFF, "min_gain_over_floor": asked})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.value, gate.passed) == (0.0, passes)
+
+
+@pytest.mark.parametrize("poor", ["safetensors", "onnx_int8"])
+def test_a_delivered_form_below_a_floor_does_not_pass_on_its_siblings_merits(make_report, poor):
+    """Seeds 1 and 2 learned, seed 0 says one class for everything, and seed 0 is what ships."""
+    report = make_report(vs_floors={"majority": (0.3, 0.25), "linear": (0.1, 0.05)})
+    form = report.variants[poor].model_copy(update={"scores": {"accuracy": 0.83}})
+    report = report.model_copy(update={"variants": {**report.variants, poor: form}})
+    config = GatesConfig(**{**OFF, "min_gain_over_floor": 1.0})
+    gate = only(report_gates(config, report, TRAINED))
+    assert (gate.value, gate.passed) == (-2.0, False)
+    assert f"delivered model (student, seed 0, {poor}) minus linear: -2.0 points" in gate.detail
+
+
+def test_a_floor_that_is_not_asked_changes_no_key(make_report):
+    """A new gate, null by default: every student on record would be registered once more."""
+    assert "min_gain_over_floor" not in GatesConfig().model_dump()
+    assert GatesConfig(min_gain_over_floor=0).model_dump()["min_gain_over_floor"] == 0
+    report = make_report(vs_floors={"majority": (-0.1, -0.2)})
+    names = [gate.name for gate in report_gates(GatesConfig(), report, TRAINED)]
+    assert "gain_over_floor" not in names
+
+
 def test_a_gate_nobody_measured_fails(make_report):
     """Switching a baseline off must not switch its gate off in silence."""
     report = make_report()
     missing = {"comparisons": report.comparisons[:1], "delivered_comparisons": (), "variants": {}}
     report = report.model_copy(update=missing)
-    gates = report_gates(GatesConfig(), report, TRAINED)
+    gates = report_gates(GatesConfig(min_gain_over_floor=-100), report, TRAINED)
     assert {gate.name for gate in gates if not gate.passed} == {
         "non_inferior_to_teacher",
         "gain_over_no_kd",
+        "gain_over_floor",
         "latency_ms_p50",
         "size_mb",
         "int8_agreement",
