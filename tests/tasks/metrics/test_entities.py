@@ -108,6 +108,22 @@ def test_a_span_counts_only_with_its_type_and_both_ends():
     assert scores["entity_f1"] == scores["macro_f1"] == 1
 
 
+def test_texts_and_types_without_a_span_keep_their_place():
+    """Texts that no row stands for are in no resample; a type that never occurs, in no average."""
+    gold = [[Span(0, 2, "ORG")], [], []]
+    found = [[Span(0, 2, "ORG"), Span(3, 4, "PER")], [], []]
+    answers = entity_answers(["a", "b", "c"], gold, [found], TYPES)
+    [run] = answers.statistics
+    for name in ("entity_f1", "precision", "recall"):
+        assert run[name].toarray().tolist() == [[1, 2, 1], [0, 0, 0], [0, 0, 0]]
+    hits_decided_gold = [0, 1, 0, 0, 1, 1, 0, 1, 0]
+    assert run["macro_f1"].toarray().tolist() == [hits_decided_gold, [0] * 9, [0] * 9]
+    table = entity_table(answers, TYPES, system="student, seed 0")
+    assert table.micro.f1 == pytest.approx(2 / 3)
+    for row in (table.macro, table.weighted):  # of the one type that the test set holds
+        assert (row.precision, row.recall, row.f1, row.support) == (1, 1, 1, 1)
+
+
 def test_an_unknown_type_is_refused():
     """A type that nobody counts vanishes from every score."""
     with pytest.raises(ValueError, match="'EVENT'"):

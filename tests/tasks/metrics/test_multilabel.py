@@ -41,6 +41,27 @@ def test_scores_are_those_of_scikit_learn():
     assert table.macro.f1 == pytest.approx(macro)
 
 
+def test_averages_are_over_the_classes_that_occur_be_it_once():
+    """A class that no text has, but a student decides, is no class to average over."""
+    labels, decided = np.array([[1, 1, 0], [1, 0, 0]]), np.array([[1, 1, 1], [0, 0, 0]])
+    answers = multilabel_answers(["a", "b"], labels, [decided])
+    table = multilabel_table(answers, list("abc"), system="student, seed 0")
+    # a: one of two found, and nothing else, F1 2/3; b: F1 1; c: decided once, never right.
+    assert [row.f1 for row in table.rows] == pytest.approx([2 / 3, 1, 0])
+    assert table.macro.f1 == pytest.approx((2 / 3 + 1) / 2)
+    assert (table.macro.precision, table.macro.recall) == (1, 0.75)
+    assert table.weighted.f1 == pytest.approx((2 * 2 / 3 + 1) / 3)
+    assert table.accuracy == 0
+
+
+def test_decisions_of_other_texts_are_refused():
+    """One row of decisions is broadcast over all texts, and each is scored by the first one's."""
+    with pytest.raises(ValueError, match=r"labels \(2, 3\) and decisions \(1, 3\) differ"):
+        multilabel_answers(["a", "b"], np.ones((2, 3), int), [np.ones((1, 3), int)])
+    with pytest.raises(ValueError, match=r"\(0, 3\)"):
+        multilabel_answers([], np.ones((0, 3), int), [np.ones((0, 3), int)])
+
+
 def test_a_text_adds_as_much_to_micro_f1_whatever_the_number_of_classes():
     """Three numbers a class: 20,000 texts of 4,000 classes were 2 GB a seed, and a permutation
     test's 10,000 products with them took hours."""
@@ -73,3 +94,13 @@ def test_a_class_that_half_separates_keeps_half():
     assert tune_thresholds(probabilities, np.array([[1], [1], [0], [0]])).tolist() == [0.5]
     moved = tune_thresholds(probabilities, np.array([[1], [1], [1], [0]]))
     assert moved.tolist() == pytest.approx([0.25])
+    assert tune_thresholds(np.array([[0.5], [0.1]]), np.array([[1], [0]])).tolist() == [0.5]
+    # All rows have it, and the model is sure of none: below the least of them, however little.
+    rare = tune_thresholds(np.array([[0.06], [0.04]]), np.array([[1], [1]]))
+    assert rare.tolist() == pytest.approx([0.02])
+
+
+def test_a_class_that_no_validation_row_has_keeps_half():
+    """The threshold of a class that was never seen, among probabilities that say nothing of it."""
+    probabilities = np.array([[0.2, 0.9], [0.1, 0.3]])
+    assert tune_thresholds(probabilities, np.array([[0, 1], [0, 0]])).tolist() == [0.5, 0.5]

@@ -12,6 +12,8 @@ from tasks.metrics.words import space_out, word_places, words_of
         ("東京タワーへ", ["東", "京", "タ", "ワ", "ー", "へ"]),
         ("مدينة كبيرة.", ["مدينة", "كبيرة"]),
         ("3.5 Mio. Café-Bars", ["3", "5", "mio", "café", "bars"]),
+        # A vowel sign belongs to its letter: alone it would be right or wrong once more.
+        ("กรุงเทพ", ["ก", "รุ", "ง", "เ", "ท", "พ"]),
         ("", []),
     ],
 )
