@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from seqeval.metrics import f1_score
+from seqeval.metrics import f1_score, precision_score, recall_score
 
 from data_contracts.errors import ContractViolation
 from data_contracts.tables import check_table
@@ -63,12 +63,42 @@ def test_entity_scores_are_those_of_seqeval(seed):
     decided = [np.where(rng.random(len(t)) < 0.3, rng.integers(0, 5, len(t)), t) for t in texts]
     logits = np.eye(5, dtype=np.float32)[np.concatenate(decided)] * 3
     answers = PROBLEM.answers(table, num_labels=5)
-    found = PROBLEM.score(table, logits, answers, labels=LABELS)["entity_f1"]
+    found = PROBLEM.score(table, logits, answers, labels=LABELS)
 
     def names(rows):
         return [[LABELS[tag] for tag in tags] for tags in rows]
 
-    assert found == pytest.approx(f1_score(names(texts), names(decided)), abs=1e-12)
+    for name, score in (
+        ("entity_f1", f1_score), ("precision", precision_score), ("recall", recall_score),
+    ):  # fmt: skip
+        assert found[name] == pytest.approx(score(names(texts), names(decided)), abs=1e-12)
+    right = np.mean(np.concatenate(decided) == np.concatenate(texts))
+    assert found["accuracy"] == pytest.approx(right)
+    # One logit of 3 and four of 0: the right tag's is 3 where it was decided, otherwise 0.
+    assert found["loss"] == pytest.approx(np.log(np.exp(3) + 4) - 3 * right, rel=1e-6)
+
+
+def test_shares_of_one_entity_or_of_none_are_numbers():
+    """The first validations of a training find nothing, and a division by that ended it."""
+    table = tokens(([1, 2], [1, 0]))
+    answers = PROBLEM.answers(table, num_labels=5)
+    for decided, share in (([1, 0], 1.0), ([0, 0], 0.0)):
+        logits = np.eye(5, dtype=np.float32)[decided]
+        scores = PROBLEM.score(table, logits, answers, labels=LABELS)
+        assert {scores[name] for name in ("entity_f1", "precision", "recall")} == {share}
+
+
+def test_a_joined_unit_goes_on_with_each_type_by_itself():
+    """A place that begins in the middle of a token, told as a person that goes on."""
+    table = tokens(([1, 1, 2, 2], [0, 0, 0, 0]))
+    said = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    signals = PROBLEM.signal_table(table, said, PROBLEM.answers(table, num_labels=5))
+    expected = said.copy()
+    for unit in (1, 3):  # the second of its token
+        for begins, goes_on in ((1, 2), (3, 4)):
+            both = said[unit, [begins, goes_on]]
+            expected[unit, [begins, goes_on]] = both.min(), both.max()
+    assert np.array_equal(np.array(signals["logits"].to_pylist()[0]).reshape(4, 5), expected)
 
 
 def test_an_entity_never_runs_on_into_the_next_text():

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import write_table
 from tasks.modeling.classifier import EncoderEmbedder
 from tasks.problems import PROBLEMS, load_model
@@ -167,6 +168,38 @@ def test_validation_tells_the_loss_that_training_tells(toy, name):
     )
     validated = problem.score(table, *said, labels=names)["loss"]
     assert validated == pytest.approx(trained, rel=1e-5)
+
+
+INT = pa.int32()
+# Two rows of each problem, of which the second has no answer.
+HALF_LABELLED = {
+    "text_classification": {"label": pa.array([1, -1], INT)},
+    "multilabel_classification": {"labels": pa.array([[], None], LIST)},
+    "token_classification": {
+        "unit_positions": pa.array([[1], [1]], LIST), "unit_labels": pa.array([[0], [-1]], LIST),
+    },
+    "question_answering": {
+        "first_unit": pa.array([0, 0], INT), "num_units": pa.array([1, 1], INT),
+        "unit_positions": pa.array([[1], [1]], LIST),
+        "start_unit": pa.array([-2, -1], INT), "end_unit": pa.array([-2, -1], INT),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALF_LABELLED)
+def test_validation_rows_without_a_label_are_refused(tmp_path, name):
+    """An answer that can only be wrong, or the last class taken for the right one: the step that
+    is delivered is chosen by it."""
+    (tmp_path / "labels.json").write_text('{"labels": ["a", "b"]}')
+    (tmp_path / "tokens.json").write_text("{}")
+    rows = {"example_id": ["0" * 32, "1" * 32], "input_ids": [[2, 5], [2, 6]]}
+    table = pa.table({**rows, **HALF_LABELLED[name]})
+    options = {"language": None, "pad_token_id": 0, "precision": "fp32"}
+    write_table(table, tmp_path / "validation" / "part-00000.parquet")
+    with pytest.raises(ContractViolation, match="answers to the validation rows have no label"):
+        HeldOut(PROBLEMS[name], tmp_path, **options)
+    write_table(table.slice(0, 1), tmp_path / "validation" / "part-00000.parquet")
+    HeldOut(PROBLEMS[name], tmp_path, **options)
 
 
 def test_vectors_are_compared_with_the_teacher_s_of_the_same_row(toy, tmp_path):
