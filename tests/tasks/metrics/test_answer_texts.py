@@ -13,6 +13,11 @@ from tasks.metrics.statistics import scores_of
         ("The Eiffel Tower!", ["eiffel tower"], "en", 1, 1),
         ("tower of Paris", ["the Eiffel tower"], "en", 0, 2 * 1 / (3 + 2)),
         ("in the the end", ["end in"], "en", 0, 1),
+        # Its script knows ASCII's signs alone, and splits at spaces alone, whatever the region.
+        ("“Paris”", ["Paris"], "en", 0, 0),
+        ("“Paris”", ["Paris"], "nl", 1, 1),
+        ("北京市", ["北京"], "en", 0, 0),
+        ("the Tower", ["tower"], "EN-gb", 1, 1),
         # Each language drops its own articles: French `a` is a verb, German `die` is none.
         ("a mangé", ["mangé"], "fr", 0, 2 * 1 / (2 + 1)),
         ("die Stadt Köln", ["Stadt Köln"], "de-CH", 1, 1),

@@ -55,3 +55,20 @@ def test_class_table_and_confusions_speak_of_seed_0():
         ("play", "on", 1),
     ]
     assert found[0].share == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "decided", "said"),
+    [
+        ([0, 1], [0, 3], "predictions hold classes 0..3, but the label set has 3"),
+        ([0, -1], [0, 1], "labels hold classes -1..0"),
+        ([0, 1, 2], [0], "must be equally long"),
+        ([], [], "no labelled examples"),
+    ],
+)
+def test_classes_that_there_are_not_are_refused(labels, decided, said):
+    """A decision for class 3 of three is, in the table of sums, support of class 0."""
+    labels, decided = np.array(labels, dtype=int), np.array([decided], dtype=int)
+    ids = [str(number) for number in range(labels.size)]
+    with pytest.raises(ValueError, match=said):
+        class_answers(ids, labels, decided, np.full(decided.shape, 0.9), num_classes=3)

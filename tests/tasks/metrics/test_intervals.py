@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
+from tasks.metrics.answer_texts import ANSWER_F1
 from tasks.metrics.class_answers import ACCURACY, MACRO_F1, class_statistics
 from tasks.metrics.intervals import (
     difference_interval,
@@ -13,6 +14,8 @@ from tasks.metrics.intervals import (
     ratio_interval,
     resample_scores,
 )
+from tasks.metrics.retrieval import ACCURACY_AT_1
+from tasks.metrics.rouge import MEASURES as ROUGE
 from tasks.metrics.statistics import Measure, f1_of, mean_of, rows, values
 from tasks.runtime.seeding import generator
 
@@ -177,6 +180,17 @@ def test_single_seed_p_value_is_exact_mcnemar():
     one[0, 8:10] = 1
     assert p_value(labels, one, two) == pytest.approx(112 / 1024)
     assert p_value(labels, one, one) == 1.0
+
+
+@pytest.mark.parametrize(
+    "measure", [ANSWER_F1, ROUGE[0], ACCURACY_AT_1], ids=lambda measure: measure.name
+)
+def test_every_figure_that_is_a_mean_has_the_exact_test(measure):
+    """Random swaps where all of them are known: a p-value that changes with the seed."""
+    one, two = np.ones(30), np.ones(30)
+    two[:8] = one[8:10] = 0
+    found = paired_p_value([values(one)], [values(two)], measure)
+    assert found == pytest.approx(112 / 1024)
 
 
 def test_permutation_p_value_with_seeds_matches_a_naive_permutation():

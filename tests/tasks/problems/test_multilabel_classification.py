@@ -2,7 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from scipy.special import expit
 
+from tasks.metrics.multilabel import tune_thresholds
 from tasks.problems import PROBLEMS
 from tasks.problems.problem import Taught
 
@@ -23,6 +26,30 @@ def test_validation_scores_are_those_of_the_delivered_thresholds():
     decided = PROBLEM.decisions(Taught(table, table, logits, answers, thresholds))
     assert (decided == gold).all()
     assert not PROBLEM.decisions(Taught(table, table, logits, answers, {})).any()
+
+
+def test_validation_scores_are_those_of_their_definitions():
+    """A mean over classes that no row has, or over decisions for one over rows: the step that is
+    delivered is another."""
+    rng = np.random.default_rng(0)
+    gold = (rng.random((40, 4)) < 0.4).astype(np.int64)
+    gold[:, 3] = 0
+    logits = (2 * gold + rng.normal(size=gold.shape) - 1).astype(np.float32)
+    table = pa.table({"labels": [np.flatnonzero(row).tolist() for row in gold]})
+    answers = PROBLEM.answers(table, num_labels=4)
+    probabilities = expit(logits.astype(np.float64))
+    thresholds = PROBLEM.thresholds(table, logits, answers)["thresholds"]
+    assert thresholds == tune_thresholds(probabilities, gold).tolist()
+    decided = (probabilities >= thresholds).astype(np.int64)
+    hits, both = (decided & gold).sum(0), decided.sum(0) + gold.sum(0)
+    scores = PROBLEM.score(table, logits, answers, labels=["a", "b", "c", "d"])
+    assert scores["micro_f1"] == pytest.approx(2 * hits.sum() / both.sum())
+    assert scores["macro_f1"] == pytest.approx(np.mean(2 * hits[:3] / both[:3]))
+    equal = [(one == other).all() for one, other in zip(decided, gold, strict=True)]
+    assert 0 < np.mean(equal) < 1
+    assert scores["subset_accuracy"] == pytest.approx(np.mean(equal))
+    said = np.where(gold, probabilities, 1 - probabilities)
+    assert scores["loss"] == pytest.approx(-np.log(said).mean())
 
 
 def test_rows_without_any_class_are_scored():
