@@ -22,8 +22,8 @@ def spread(numbers):
     return values ^ (values >> np.uint64(29))
 
 
-def random_rows(count, seed):
-    """(role, text, parallel or 0, label or None), few texts, so that rules meet each other."""
+def random_rows(count, seed, *, pairs):
+    """(role, text, second text or 0, label or None), few texts, so that rules meet each other."""
     rng = np.random.default_rng(seed)
     rows = []
     for role, number in zip(ROLES, (count, count, count // 4, count // 4, count // 2), strict=True):
@@ -31,26 +31,36 @@ def random_rows(count, seed):
             parallel = int(rng.integers(10 * count, 13 * count)) if role == TRANSFER else 0
             if role == TRANSFER and rng.random() < 0.1:
                 parallel = int(rng.integers(1, 3 * count))  # the teacher's side may leak as well
+            if pairs:  # one of two partners, or some row's text
+                partner = 10 * count + 2 * text + int(rng.integers(0, 2))
+                parallel = partner if rng.random() < 0.9 else int(rng.integers(1, 3 * count))
             label = (
                 None if role in (TRANSFER, ADAPT) else f"label{(text + (rng.random() < 0.1)) % 5}"
             )
+            if role in (VALID, EVAL) and rng.random() < 0.1:
+                label = "of no train row"
             rows.append((role, text, parallel, label))
     return rows
 
 
-def naive(rows):
-    """Outcome of each row by loops over a list."""
-    outcome = [""] * len(rows)
+def names_by_text(rows):
     labels = defaultdict(set)
     for _, text, _, label in rows:
         if label is not None:
             labels[text].add(label)
+    return labels
+
+
+def naive(rows, *, pairs, fixed_labels):
+    """Outcome of each row by loops over a list."""
+    outcome = [""] * len(rows)
+    labels = names_by_text(rows)
     for number, (_, text, _, label) in enumerate(rows):
-        if label is not None and len(labels[text]) > 1:
+        if label is not None and len(labels[text]) > 1 and not pairs:
             outcome[number] = "contradiction"
     seen = set()
     for number, (role, text, parallel, _) in enumerate(rows):
-        key = (role, text, parallel if role == TRANSFER else 0)
+        key = (role, text, parallel if pairs or role == TRANSFER else 0)
         if outcome[number] == "":
             if key in seen:
                 outcome[number] = "copy_exact"
@@ -66,7 +76,7 @@ def naive(rows):
     kept = [row for row, found in zip(rows, outcome, strict=True) if found == ""]
     known = {label for role, _, _, label in kept if role == TRAIN}
     for number, (_, _, _, label) in enumerate(rows):
-        if outcome[number] == "" and label is not None and label not in known:
+        if outcome[number] == "" and label not in {None, *known} and not fixed_labels:
             outcome[number] = "unknown_label"
     return outcome
 
@@ -90,24 +100,33 @@ def ledger_of(rows, folder, piece=50):
     return ledger
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_rows_are_judged_as_loops_over_a_list_would(tmp_path, seed):
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("fixed_labels", [False, True], ids=["labels of train", "fixed labels"])
+@pytest.mark.parametrize("pairs", [False, True], ids=["texts", "pairs"])
+def test_rows_are_judged_as_loops_over_a_list_would(tmp_path, seed, fixed_labels, pairs):
     """A rule that saw only the rows of its own file: copies and leaks passed between files."""
-    rows = random_rows(300, seed)
+    rows = random_rows(300, seed, pairs=pairs)
     ledger = ledger_of(rows, tmp_path)
     verdicts = select(
         ledger,
         required_languages=["zh"],
         deduplication=DeduplicationConfig(leak_threshold=None),
         splitting=SplittingConfig(),
-        fixed_labels=False,
-        pairs_count=False,
+        fixed_labels=fixed_labels,
+        pairs_count=pairs,
         read_texts=lambda: iter(()),
     )
-    expected = naive(rows)
+    expected = naive(rows, pairs=pairs, fixed_labels=fixed_labels)
     assert [OUTCOMES[code] for code in verdicts.outcome.tolist()] == expected
-    assert {"", "contradiction", "copy_exact", "leak_exact"} <= set(expected)
+    assert {"", "copy_exact", "leak_exact"} <= set(expected)
+    assert ("contradiction" in expected) is not pairs
+    assert ("unknown_label" in expected) is not fixed_labels
     details = verdicts.details()
+    names, told = names_by_text(rows), details.between(0, len(rows))
+    for number, found in enumerate(expected):
+        if found == "contradiction":
+            both = ", ".join(sorted(names[rows[number][1]]))
+            assert told[number] == f"labels of this text: {both}"
     quarantined = {n for n, found in enumerate(expected) if found and not found.startswith("copy")}
     assert set(details.between(0, len(rows))) == quarantined
     assert set(details.between(100, 200)) == {n for n in quarantined if 100 <= n < 200}

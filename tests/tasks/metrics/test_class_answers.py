@@ -7,6 +7,7 @@ from sklearn.metrics import f1_score
 from tasks.metrics.calibration import expected_calibration_error, reliability_bins
 from tasks.metrics.class_answers import (
     MEASURES,
+    calibrate,
     class_answers,
     class_table,
     frequent_confusions,
@@ -72,3 +73,33 @@ def test_classes_that_there_are_not_are_refused(labels, decided, said):
     ids = [str(number) for number in range(labels.size)]
     with pytest.raises(ValueError, match=said):
         class_answers(ids, labels, decided, np.full(decided.shape, 0.9), num_classes=3)
+
+
+def test_the_most_frequent_mistakes_are_the_ones_that_are_told():
+    """A table of twelve mistakes made once, and the class that is always taken for another is in
+    none of its lines."""
+    counts = {("a", "b"): 2, ("a", "c"): 1, ("b", "a"): 5, ("c", "a"): 2, ("c", "c"): 4}
+    pairs = [pair for pair, count in counts.items() for _ in range(count)]
+    labels, decided = np.array([["abc".index(name) for name in pair] for pair in pairs]).T
+    ids = [str(number) for number in range(len(pairs))]
+    answers = class_answers(ids, labels, decided[None], np.ones((1, len(ids))), num_classes=3)
+    found = frequent_confusions(answers, "abc", limit=3)
+    assert [(one.label, one.prediction, one.count) for one in found] == [
+        ("b", "a", 5), ("a", "b", 2), ("c", "a", 2),
+    ]  # fmt: skip
+    assert [one.share for one in found] == pytest.approx([5 / 5, 2 / 3, 2 / 6])
+
+
+def test_calibration_is_that_of_the_bins_that_were_asked_for():
+    """An empty bin drawn as one of probability 0, or a figure of other bins beside the plot."""
+    labels, decided = np.zeros(4, dtype=int), np.array([[0, 1, 0, 0]])
+    sure = np.array([[0.55, 0.65, 0.95, 0.95]])
+    answers = class_answers(tuple("abcd"), labels, decided, sure, num_classes=2, num_bins=5)
+    found = calibrate(answers, num_bins=5)
+    assert [one.count for one in found.bins] == [0, 0, 1, 1, 2]
+    assert [one.accuracy for one in found.bins] == [None, None, 1, 0, 1]
+    assert [one.mean_confidence for one in found.bins] == [None, None, 0.55, 0.65, 0.95]
+    assert [one.upper for one in found.bins] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
+    [scores] = scores_by_seed(answers, MEASURES)
+    assert found.ece == pytest.approx((0.45 + 0.65 + 2 * 0.05) / 4)
+    assert scores["ece"] == pytest.approx(found.ece)
