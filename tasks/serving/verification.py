@@ -39,6 +39,9 @@ _PYFUNC_KEYS = frozenset(
 )
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 _SCRIPTS = {interface.script.name: interface.script for interface in INTERFACES.values()}
+# A tokenizer's vocabulary, of tens of MiB: read by a parser that runs nothing. All other JSON of a
+# model is looked into, however large: an `auto_map` may stand behind a MiB of spaces.
+_VOCABULARY = "model/tokenizer.json"
 # Keys by which a Hugging Face configuration asks for code from elsewhere to be run.
 _CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "_attn_implementation_internal"})
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*((==|>=|<=|<|>|=)[0-9][0-9A-Za-z.,<>=!]*)?")
@@ -83,7 +86,7 @@ def verify_model(
     if wrong := [one for one in names if one not in found or found[one] != files.get(one)]:
         raise _refused(f"{wrong[0]} does not match {DIGESTS_FILE}", folder)
     for name in found:
-        if name.endswith(".json") and name.startswith("model/"):
+        if name.endswith(".json") and name.startswith("model/") and name != _VOCABULARY:
             _check_configuration(name, bundle / name)
     digest = model_digest(found, script, found_script, pip_requirements)
     if digest != listed.get("content_digest"):
@@ -167,15 +170,13 @@ def _strings(value: Any) -> list[str]:
 
 
 def _check_configuration(name: str, path: Path) -> None:
-    if path.stat().st_size > _MAX_TEXT_BYTES:
-        return  # a tokenizer's vocabulary: read by a parser that runs nothing
-    found = _json(path)
+    found = _json(path, max_bytes=path.stat().st_size)
     if asked := sorted(_CODE_KEYS & set(found)) if isinstance(found, dict) else []:
         raise _refused(f"{name} asks for code through {asked[0]!r}")
 
 
-def _text(path: Path) -> str:
-    if path.stat().st_size > _MAX_TEXT_BYTES:
+def _text(path: Path, *, max_bytes: int = _MAX_TEXT_BYTES) -> str:
+    if path.stat().st_size > max_bytes:
         raise _refused(f"{path.name} is larger than 1 MiB")
     try:
         return path.read_text(encoding="utf-8")
@@ -192,9 +193,9 @@ def _yaml(path: Path) -> dict[Any, Any]:
     return _mapping(found, path.name)
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, *, max_bytes: int = _MAX_TEXT_BYTES) -> Any:
     try:
-        return json.loads(_text(path))
+        return json.loads(_text(path, max_bytes=max_bytes))
     except (ValueError, RecursionError) as error:
         raise _refused(f"{path.name} is not JSON") from error
 

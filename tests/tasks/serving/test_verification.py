@@ -58,12 +58,14 @@ def test_a_loader_module_of_its_own_is_refused_before_it_runs(tmp_path):
     assert marker.exists()
 
 
-def test_remote_code_through_a_configuration_is_refused(copy):
-    """`auto_map` makes Hugging Face loaders run a file of the folder."""
+@pytest.mark.parametrize("padding", [0, 1 << 21], ids=["short", "two MiB"])
+def test_remote_code_through_a_configuration_is_refused(copy, padding):
+    """`auto_map` makes Hugging Face loaders run a file of the folder, behind spaces as well."""
     bundle = copy / "artifacts" / "bundle"
     path = bundle / "model" / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "auto_map": {"AutoModel": "evil.Model"}}))
+    asking = json.dumps({**config, "auto_map": {"AutoModel": "evil.Model"}})
+    path.write_text(" " * padding + asking)
     sign_again(bundle)
     with pytest.raises(CorruptArtifact, match="auto_map"):
         verify_model(copy)
