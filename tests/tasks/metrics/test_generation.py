@@ -36,13 +36,15 @@ def test_references_without_a_word_have_no_length_to_share():
     """`ok` where 👍 was right: a million million times the reference's length, in every table."""
     found = scores_of(text_statistics(["ok"], ["👍"]), MEASURES)
     assert found["length_ratio"] == 0.0
+    one_word = scores_of(text_statistics(["a b c"], ["ok"]), MEASURES)
+    assert one_word["length_ratio"] == 3
     mixed = scores_of(text_statistics(["ok", "a b c"], ["👍", "a b"]), MEASURES)
     assert mixed["length_ratio"] == pytest.approx(4 / 2)
 
 
 def test_a_reply_is_exact_but_for_case_and_spaces():
     """`好的，已打开` for `好的，已关闭`: two thirds of it are alike, and the light burns."""
-    texts = ["好的， 已关闭", "Timer Paused", "好的，已打开", ""]
-    references = ["好的，已关闭", "timer paused", "好的，已关闭", "好的"]
+    texts = ["好的， 已关闭", "Timer Paused", "好的，已打开", "", "好"]
+    references = ["好的，已关闭", "timer paused", "好的，已关闭", "好的", "好的"]
     statistics = {"exact_match": exact_matches(texts, references)}
-    assert scores_of(statistics, [EXACT_MATCH]) == {"exact_match": pytest.approx(2 / 4)}
+    assert scores_of(statistics, [EXACT_MATCH]) == {"exact_match": pytest.approx(2 / 5)}

@@ -63,6 +63,35 @@ def test_same_examples_are_paired_and_others_are_not():
     assert same[0].high - same[0].low < other[0].high - other[0].low
 
 
+def test_two_test_sets_are_resampled_apart():
+    """The same draws of both: a difference as certain as if every example had met its twin."""
+    found = {"student": BASELINE, "twin": replace(BASELINE, example_ids=tuple("ijklmnop"))}
+    resampling = Resampling(num_resamples=200)
+    apart = compare(found, "student", "twin", MEASURES, resampling)
+    itself = compare({**found, "twin": BASELINE}, "student", "twin", MEASURES, resampling)
+    assert [(one.low, one.high) for one in itself] == [(0, 0), (0, 0)]
+    assert all(one.low < -0.2 and one.high > 0.2 for one in apart)
+
+
+def test_intervals_are_those_that_were_asked_for():
+    """A recipe's confidence or seed that changes nothing, and says nothing of it."""
+    found = {"student": STUDENT, "other": BASELINE}
+
+    def asked(**settings):
+        resampling = Resampling(num_resamples=200, **settings)
+        [one, two] = compare(found, "student", "other", MEASURES, resampling)
+        assert (one.p_value is None, two.p_value is None) == (False, True)  # of the first alone
+        kept = retain(STUDENT, BASELINE, MEASURES, resampling, against="teacher_on_target")
+        assert {part.against for part in kept} == {"teacher_on_target"}
+        return one, kept[0]
+
+    for usual, narrow, drawn in zip(asked(), asked(confidence=0.5), asked(seed=1), strict=True):
+        assert (usual.confidence, narrow.confidence) == (0.95, 0.5)
+        assert narrow.high - narrow.low < 0.6 * (usual.high - usual.low)
+        assert (usual.low, usual.high) != (drawn.low, drawn.high)
+    assert asked()[0].p_value != asked(seed=1)[0].p_value
+
+
 def test_examples_of_another_kind_do_not_unpair_a_metric():
     """Pairs both answered, compared as if they were different ones: sentences with scores of their
     own language lay behind them, and widened every interval of the search."""

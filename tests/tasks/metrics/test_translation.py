@@ -60,3 +60,5 @@ def test_an_empty_translation_scores_zero_and_a_missing_one_is_refused():
     assert found == {"bleu": 0.0, "chrf": 0.0}
     with pytest.raises(ValueError, match="1 translations of 2 references"):
         scorer.statistics(["a"], ["a", "b"])
+    with pytest.raises(ValueError, match="0 translations of 0 references"):
+        scorer.statistics([], [])
