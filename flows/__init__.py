@@ -11,21 +11,13 @@ recipe_base.py   what every recipe has; recipe.py: of an encoder, seq2seq_recipe
                  that writes texts, whose steps are in seq2seq_pipeline.py
 recipe_sections.py  sections of an encoder's recipe
 recipe_text.py   a recipe that extends another; recipe_fields.py: what fields there are
-problem_fit.py   which fields a problem can use; reading_fit.py: of how texts are read;
-                 layer_fit.py: which layers can be compared; seq2seq_fit.py: the same for models
-                 that write texts
-start_fit.py     what the models that a recipe starts from do not have; before_run.py: that, and
-                 what else is looked up before anything runs
-companion_fit.py which names loss terms may have beside companions; adversary_fit.py: which
-                 adversaries have something to tell apart
-trainable_fit.py which layers can be trained; adaptation_fit.py: text that encoders read on in
+fit/             whether the sections of a recipe fit one another, its data and its models
+before_run.py    that, and what else is looked up before anything runs
 several_teachers.py  teachers beside the first; mutual_steps.py: students that teach one another
 side_by_side.py  small students in child processes, several at once
 sharding.py      shards as Prefect tasks, in processes or on Ray
 partial.py       one step with those it needs; for studies and designs
-search_space.py  what a study may change, and how trials are judged (a section of the recipe)
-study.py         a study: draws, trials, resume (trials.py: one trial; study_results.py: its tables)
-tuning.py        the Prefect flow around it
+studies/         tuning: many students of one recipe, judged by its validation rows
 design.py        what a student will cost, before it is trained (costs.py: what a network costs)
 runs.py          what a recipe's steps used last, under <home>/runs: for `plan` and `status`
 garbage.py       what `gc` may remove

@@ -7,10 +7,10 @@ this machine, or is asked of whole runs only, is therefore not among its validat
 from __future__ import annotations
 
 from data_contracts.errors import RecipeError
-from flows.layer_fit import check_teacher_layers
+from flows.fit.layer import check_teacher_layers
+from flows.fit.start import check_known_starts
 from flows.recipe import Recipe
 from flows.recipe_base import RecipeBase
-from flows.start_fit import check_known_starts
 from tasks.corpus.evaluability import lacking_roles
 
 

@@ -19,12 +19,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flows.adaptation_fit import check_adaptation
-from flows.adversary_fit import check_adversaries
-from flows.companion_fit import check_names_of_terms
-from flows.layer_fit import check_layers
+from flows.fit.adaptation import check_adaptation
+from flows.fit.adversary import check_adversaries
+from flows.fit.companion import check_names_of_terms
+from flows.fit.languages import check_readers, languages_offered
+from flows.fit.layer import check_layers
+from flows.fit.problem import check_problem, unmeasured_gates
+from flows.fit.start import check_starts
+from flows.fit.trainable import check_trainable
 from flows.mutual_steps import check_mutual, mutual_config
-from flows.problem_fit import check_problem, unmeasured_gates
 from flows.recipe_base import (
     Reading,
     RecipeBase,
@@ -33,7 +36,6 @@ from flows.recipe_base import (
     with_precision,
 )
 from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
-from flows.search_space import Tuning
 from flows.several_teachers import (
     DECIDED_BY_THRESHOLDS,
     FIRST,
@@ -41,9 +43,7 @@ from flows.several_teachers import (
     combined_config,
     teacher_seed,
 )
-from flows.source_languages import check_readers, languages_offered
-from flows.start_fit import check_starts
-from flows.trainable_fit import check_trainable
+from flows.studies.search_space import Tuning
 from tasks import (
     adaptation,
     combined_signals,

@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Frozen
 from data_contracts.evaluation import language_of_texts
+from flows.fit.languages import check_languages, languages_offered
+from flows.fit.seq2seq import check_writers, with_decoding
 from flows.recipe_base import (
     Reading,
     RecipeBase,
@@ -23,8 +25,6 @@ from flows.recipe_base import (
     with_precision,
     words_are_lent,
 )
-from flows.seq2seq_fit import check_writers, with_decoding
-from flows.source_languages import check_languages, languages_offered
 from tasks import evaluation, seq2seq_signals, seq2seq_student, seq2seq_teacher, tokenization
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq2SeqProblemName

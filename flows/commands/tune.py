@@ -7,8 +7,8 @@ from flows.places import check_places
 from flows.recipe_files import encoder_recipe, read_recipe
 from flows.running import Options
 from flows.servers import find_prefect_api
-from flows.study import check_study, run_study
-from flows.study_results import print_study
+from flows.studies.results import print_study
+from flows.studies.study import check_study, run_study
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.locations import home
@@ -55,7 +55,7 @@ def tune(
         else:
             listener.say("starting Prefect")
             wait_until_up = find_prefect_api()
-            from flows.tuning import tune as tune_flow
+            from flows.studies.tuning import tune as tune_flow
 
             wait_until_up()
             result = tune_flow(chosen, workers=options.workers)

@@ -8,7 +8,7 @@ from data_contracts.errors import RecipeError
 from flows.before_run import check_before_run
 from flows.recipe_files import check_recipe, read_recipe
 from flows.recipe_text import shipped_recipes
-from flows.study import check_study
+from flows.studies.study import check_study
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

@@ -8,7 +8,7 @@ from flows.planning import plan
 from flows.recipe import Recipe
 from flows.recipe_files import read_recipe
 from flows.recipe_text import recipe_values, shipped_recipes
-from flows.study import GOAL, check_space
+from flows.studies.study import GOAL, check_space
 from tasks.runtime.artifacts import ArtifactStore
 
 OF_INTENTS = [

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.errors import RecipeError
-from flows.reading_fit import WITHOUT_TEXT_VECTORS
+from flows.fit.reading import WITHOUT_TEXT_VECTORS
 from flows.several_teachers import place_of
 from tasks.corpus.languages import covers
 from tasks.corpus.sources import Source

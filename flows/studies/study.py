@@ -32,10 +32,10 @@ from flows.recipe import Recipe
 from flows.recipe_files import check_recipe, encoder_recipe, put
 from flows.running import LISTENER, Call, Listener, Options, SilentListener, call_directly
 from flows.runs import RunLog
-from flows.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
 from flows.side_by_side import Job, run_side_by_side
-from flows.study_results import State, StudyResult, TrialRecord, write_results
-from flows.trials import Costs, Outcome, Trial, is_of_values, measure_costs, run_trial
+from flows.studies.results import State, StudyResult, TrialRecord, write_results
+from flows.studies.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
+from flows.studies.trials import Costs, Outcome, Trial, is_of_values, measure_costs, run_trial
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.locks import exclusive_lock

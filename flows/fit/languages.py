@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flows.reading_fit import readers_of
+from flows.fit.reading import readers_of
 from tasks.corpus.sources import Source
 
 if TYPE_CHECKING:

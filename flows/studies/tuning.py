@@ -15,8 +15,8 @@ from prefect.runtime import flow_run
 from flows.orphans import mark_alive, reap_orphans
 from flows.recipe import Recipe
 from flows.running import Options
-from flows.study import run_study
-from flows.study_results import StudyResult
+from flows.studies.results import StudyResult
+from flows.studies.study import run_study
 from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import RecipeError
-from flows.reading_fit import WITHOUT_TEXT_VECTORS
+from flows.fit.reading import WITHOUT_TEXT_VECTORS
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.config import StaticArchitecture
 from tasks.modeling.known_shape import KnownShape, known_shape

@@ -9,13 +9,13 @@ from contextlib import closing
 
 import pytest
 
-import flows.study
+import flows.studies.study
 from data_contracts.errors import MachineExhausted, RecipeError
 from flows.costs import Costs
 from flows.recipe_files import check_recipe, read_recipe
 from flows.running import Options, call_directly
 from flows.runs import RunLog
-from flows.study import GOAL, check_space, run_study, with_values
+from flows.studies.study import GOAL, check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.runtime.test_full_disk import full_device
 
@@ -189,7 +189,7 @@ def test_a_draw_is_told_whole_or_not_at_all(tiny, studied, prepared, monkeypatch
 
     recipe = recipe_of(tiny, num_trials=2, trials_at_once=2)
     with monkeypatch.context() as patch:
-        patch.setattr(flows.study, "measure_costs", measure)
+        patch.setattr(flows.studies.study, "measure_costs", measure)
         with pytest.raises(KeyboardInterrupt):
             run_study(recipe, store=prepared, options=Options())
     (database,) = (prepared.root / "tuning").glob("tiny-*/study.db")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.reading_fit import check_reading, readers_of
-from flows.sentence_embedding_fit import check_sentence_embedding
+from flows.fit.reading import check_reading, readers_of
+from flows.fit.sentence_embedding import check_sentence_embedding
 from flows.several_teachers import place_of
 from tasks.modeling.config import EncoderProblem
 from tasks.problems import PROBLEMS

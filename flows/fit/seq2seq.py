@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flows.problem_fit import check_selection
-from flows.reading_fit import check_uses
+from flows.fit.problem import check_selection
+from flows.fit.reading import check_uses
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqShape
 from tasks.problems import SEQ2SEQ_PROBLEMS
