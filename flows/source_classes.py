@@ -1,6 +1,7 @@
 """Classes that the train rows of a source name, told before there is a corpus.
 
-    label_names of the source     the names that its numbers stand for: nothing is read
+    label_names of the source     the names that its numbers stand for, as label_map has them:
+                                  nothing is read
     files on this machine         their rows, judged as ingestion would, of a long file the first
     a collection in a package     likewise
     anything else                 unknown: nothing is fetched for it
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from data_contracts.errors import SourceError
 from flows.places import is_here
 from tasks import ingestion
+from tasks.corpus.label_maps import normalized_map
 from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
 from tasks.runtime.locations import local_files
 
@@ -42,7 +44,9 @@ def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | 
     Raises: SourceError if its file is here and is not what the source says.
     """
     if isinstance(source, FileSource) and source.label_names:
-        return SourceClasses(frozenset(_classes_of(source.label_names, config)))
+        named, leads = _classes_of(source.label_names, config), normalized_map(source)
+        others = {meant for name, meant in leads.items() if name not in named}
+        return SourceClasses(frozenset({leads.get(name, name) for name in named} | others))
     try:
         if not is_here(source.uri):
             return None

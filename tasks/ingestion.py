@@ -35,6 +35,7 @@ from tasks.corpus.columns import ProblemType
 from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
 from tasks.corpus.deduplication import DeduplicationConfig
 from tasks.corpus.filtering import FilterConfig
+from tasks.corpus.label_maps import check_keys_occur, check_map, is_count_of_map, normalized_map
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.sources import (
     LABELLED_ROLES,
@@ -111,6 +112,8 @@ class Config(StageConfig):
     def _sources_fit_the_problem(self) -> Config:
         for source in self.sources:
             check_source(self.problem, source)
+            if isinstance(source, FileSource):
+                check_map(self.problem, source, self.filters.labels)
         return self
 
     def locations(self) -> tuple[str, ...]:
@@ -242,6 +245,7 @@ def _prepare_files(
     for file in files:
         if not file.num_rows:
             raise no_rows(file.origin)
+    check_keys_occur((file.source, file.changes) for file in files)
     return rows
 
 
@@ -279,6 +283,7 @@ def row_rules(config: Config, source: Source, label: str) -> RowRules:
         parallel_language=source.parallel_language,
         needs_label=source.role in LABELLED_ROLES,
         label_names=source.label_names if isinstance(source, FileSource) else (),
+        label_map=normalized_map(source),
         target_language=_target_language(config, source),
         label_separator=source.label_separator if isinstance(source, FileSource) else None,
         normalization=config.normalization,
@@ -368,7 +373,8 @@ def _target_language(config: Config, source: Source) -> str:
 def _removed(files: Sequence[IngestedFile], kind: RowKind) -> dict[str, int]:
     """Characters that normalising took out of all texts, by kind."""
     changes = sum((file.changes for file in files), start=Counter[str]())
-    return {name: changes[name] for name in sorted(changes) if name not in kind.repairs}
+    others = (name for name in sorted(changes) if not is_count_of_map(name))
+    return {name: changes[name] for name in others if name not in kind.repairs}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -17,7 +17,7 @@
       stretches.py        places in a text that stay right while it is normalised
     preparation.py      each row alone, a batch at a time, in parallel:
       normalization.py    one Unicode form, no invisible characters, single spaces
-      filtering.py        length, language, labels
+      filtering.py        length, language, labels; label_maps.py: labels by the recipe's names
     selection.py        all rows together, as numbers:
       ledger.py           those numbers, on disk by hash or mapped
       deduplication.py    copies, contradictions, near-duplicates

@@ -28,7 +28,7 @@ class IngestedFile:
     """What is known of one file of a source while it is ingested.
 
     Args:
-        changes: characters removed by kind, and the row kind's repairs.
+        changes: characters removed by kind, the row kind's repairs, and names that were mapped.
     """
 
     source: Source

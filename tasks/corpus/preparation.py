@@ -32,7 +32,7 @@ class Prepared:
     """Rows that passed (`piece_schema`), rows set aside, and what was changed in rows that passed.
 
     Args:
-        changes: characters removed by kind, and the row kind's repairs.
+        changes: characters removed by kind, the row kind's repairs, and names that were mapped.
     """
 
     rows: pa.Table

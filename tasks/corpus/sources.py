@@ -17,9 +17,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import SourceError
@@ -32,6 +38,7 @@ from tasks.corpus.columns import (
 )
 from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource, sample
 from tasks.corpus.home_assistant_replies import HomeAssistantReplies, sample_replies
+from tasks.corpus.label_maps import normalized_map
 from tasks.runtime.locations import local_files
 
 if TYPE_CHECKING:
@@ -96,9 +103,37 @@ class FileSource(Frozen):
         description="names of the classes or tags 0, 1, 2, ..., where the file has numbers; a "
         "class -1 is no label, and a row with anything else is set aside",
     )
+    label_map: dict[str, str] = Field(
+        default={},
+        max_length=65_536,
+        description="what classes are called in the recipe where the file has other names, such as "
+        "{Heat: heat}; after label_names, each name once, of tags the type alone (B-Heat: B-heat). "
+        "Other names stay as they are; a key that no label has is refused",
+    )
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _names_are_texts(cls, given: Any) -> Any:
+        for name in (one for pair in given.items() for one in pair) if type(given) is dict else ():
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"{name!r} is not a text: write the names in quotes, as YAML reads 1, yes and "
+                    'on as something else, such as {"1": "yes"}'
+                )
+        return given
+
+    @model_serializer(mode="wrap")
+    def _a_map_that_is_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before there were maps, unless there is one: corpora have the keys they had."""
+        unset = () if self.label_map else ("label_map",)
+        return {name: value for name, value in serialize(self).items() if name not in unset}
 
     @model_validator(mode="after")
     def _is_coherent(self) -> FileSource:
+        try:
+            normalized_map(self)
+        except ValueError as error:
+            raise ValueError(f"source {self.name!r}: {error}") from None
         if self.format == "conll":
             if self.columns.words is None:
                 raise ValueError(

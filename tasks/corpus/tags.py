@@ -26,6 +26,12 @@ def tag_problem(tag: str) -> str | None:
     return None
 
 
+def split_tag(tag: str) -> tuple[str, str]:
+    """(`B-`, `PER`) of B-PER; what has no type is all prefix."""
+    prefix, dash, label = tag.partition("-")
+    return prefix + dash, label
+
+
 def spans_of_tags(tags: Sequence[str]) -> tuple[list[tuple[int, int, str]], int]:
     """Spans of words (first, after the last, label) that `tags` mean, and how many were mended.
 

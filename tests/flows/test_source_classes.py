@@ -34,6 +34,16 @@ def test_tags_that_a_source_lists_are_counted_by_what_they_mean(tmp_path):
     assert found == ({"LOC", "PER"}, 0, True)
 
 
+def test_classes_that_a_source_lists_are_counted_as_its_map_calls_them(tmp_path):
+    """A head with a class for `PER` and one for `person`, which the corpus makes one."""
+    columns = {"words": "words", "tags": "tags"}
+    given = {"format": "parquet", "columns": columns, "label_names": TAGS}
+    leads = {"PER": "person", "Person": "person", "Place": "place"}
+    uri = str(tmp_path / "not-here.parquet")
+    found = told("token_classification", uri=uri, **given, label_map=leads)
+    assert found == ({"LOC", "person", "place"}, 0, True)
+
+
 def test_a_network_for_named_entities_has_a_class_for_outside_and_two_for_each_type():
     """A head of two classes in the design of the shipped recipe, which lists seven tags."""
     said = "7 classes of the sources' label_names"

@@ -30,7 +30,7 @@ class ClassifiedRows(RowKind):
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
         """Normalise text, label and parallel text."""
         text = normalized(row.text, rules, counts)
-        label = prepared_label(row.label, rules)
+        label = prepared_label(row.label, rules, counts)
         check_text(text, rules.language, rules.filters)
         hashed = text_hash(rules.language, text)
         if rules.parallel_language is None:

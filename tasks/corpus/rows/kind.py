@@ -14,7 +14,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import ContractViolation
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
+from tasks.corpus.label_maps import mapped
 from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import (
     NormalizationConfig,
@@ -36,6 +38,7 @@ from tasks.corpus.normalization import (
     normalize_label,
 )
 from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.tags import split_tag
 from tasks.corpus.tokenizing import unknown_id
 
 if TYPE_CHECKING:
@@ -80,6 +83,7 @@ class RowRules(Frozen):
     parallel_language: str | None
     needs_label: bool
     label_names: tuple[str, ...] = ()
+    label_map: Mapping[str, str] = Field(default={})
     label_separator: str | None = None
     target_language: str | None = None
     normalization: NormalizationConfig
@@ -173,7 +177,8 @@ class RowKind(ABC):
 
     @abstractmethod
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
-        """Normalise and judge a row; `counts` takes removed characters by kind and `repairs`.
+        """Normalise and judge a row; `counts` takes removed characters by kind, `repairs`, and the
+        keys of `label_map` that occur.
 
         Raises: UnfitError if the row breaks a rule.
         """
@@ -274,17 +279,36 @@ def check_parallel(text: str, rules: RowRules, *, what: str = "parallel text") -
     check_text(text, rules.parallel_language or "", rules.filters, what=what)
 
 
-def class_name(raw: str | int, rules: RowRules, *, unknown: str = "unknown_label") -> str:
-    """The name of a class as files have it: a name, or a number of `label_names`.
+def class_name(
+    raw: str | int,
+    rules: RowRules,
+    counts: Counter[str],
+    *,
+    unknown: str = "unknown_label",
+    is_tag: bool = False,
+) -> str:
+    """The name of a class as files have it: a name, or a number of `label_names`, then mapped.
 
     Where they are given, 1.0 is 1, as pandas writes a column in which a number is missing.
 
+    Args:
+        counts: takes the keys of `label_map` that occur.
+        is_tag: whether the map is of what stands behind the tag's prefix.
+
     Raises: UnfitError if there are `label_names` and it is neither; an empty name passes.
     """
-    name, names = normalize_label(str(raw)), rules.label_names
+    name = _named(normalize_label(str(raw)), rules, unknown, is_tag)
+    prefix, said = split_tag(name) if is_tag else ("", name)
+    return prefix + mapped(said, rules.label_map, counts)
+
+
+def _named(name: str, rules: RowRules, unknown: str, is_tag: bool) -> str:
+    """`name`, or that of its number; a key of the map is a name too."""
+    names = rules.label_names
     if not names or not name:
         return name
-    if not name.isdecimal() and name in _normalized_names(names):
+    said = split_tag(name)[1] if is_tag else name
+    if not name.isdecimal() and (name in _normalized_names(names) or said in rules.label_map):
         return name
     number = _WHOLE_NUMBER.fullmatch(name)
     if number is None or int(number[1]) >= len(names):
@@ -311,15 +335,18 @@ def check_name(name: str, rules: RowRules, *, unknown: str = "unknown_label") ->
         raise UnfitError(unknown, f"{name!r} is not one of {len(rules.filters.labels)} labels")
 
 
-def prepared_label(raw: str | None, rules: RowRules) -> str | None:
+def prepared_label(raw: str | None, rules: RowRules, counts: Counter[str]) -> str | None:
     """The checked name of a row's class, None if it has and needs none.
 
-    With `label_names`, -1 is none unless it is one of them: that is how `datasets` says so.
+    With `label_names`, -1 is none, as `datasets` says so, unless it is a name or a key of the map.
+
+    Args:
+        counts: as for `class_name`.
     """
     names = _normalized_names(rules.label_names)
-    if names and raw is not None and (said := raw.strip()) in _NO_LABEL and said not in names:
-        raw = None
-    label = class_name(raw, rules) if raw is not None else None
+    if names and raw is not None and (said := raw.strip()) in _NO_LABEL:
+        raw = raw if said in names or said in rules.label_map else None
+    label = class_name(raw, rules, counts) if raw is not None else None
     if label:
         check_name(label, rules)
     elif rules.needs_label:

@@ -40,7 +40,7 @@ class MultilabelRows(RowKind):
 
     def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
         """Normalise the text as one with a single class, and the names of its classes."""
-        labels = _labels(row, rules)
+        labels = _labels(row, rules, counts)
         if labels is None and rules.needs_label:
             raise UnfitError("missing_label", "no labels")
         unlabelled = row._replace(label=None)
@@ -77,7 +77,7 @@ class MultilabelRows(RowKind):
         )
 
 
-def _labels(row: RawRow, rules: RowRules) -> list[str] | None:
+def _labels(row: RawRow, rules: RowRules, counts: Counter[str]) -> list[str] | None:
     """The names of the row's classes, sorted, each once; None if nobody has looked.
 
     A text cell without names says that no class holds where rows are labelled, else nothing.
@@ -96,7 +96,7 @@ def _labels(row: RawRow, rules: RowRules) -> list[str] | None:
         return None
     if not all(isinstance(name, str | int) for name in raw):
         raise UnfitError("wrong_type", "labels are neither names nor numbers")
-    names = sorted({name for name in (class_name(found, rules) for found in raw) if name})
+    names = sorted({name for name in (class_name(found, rules, counts) for found in raw) if name})
     for name in names:
         check_name(name, rules)
     return names

@@ -51,7 +51,7 @@ class PairRows(RowKind):
         """Normalise both texts, the label, and both parallel texts."""
         text = normalized(row.text, rules, counts)
         text_b = normalized(text_cell(row, "text_b"), rules, counts)
-        label = prepared_label(row.label, rules)
+        label = prepared_label(row.label, rules, counts)
         check_text(text, rules.language, rules.filters)
         check_text(text_b, rules.language, rules.filters, what="text_b")
         hashed = text_hash(rules.language, text, text_b)

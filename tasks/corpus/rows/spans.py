@@ -68,7 +68,7 @@ class SpanRows(RowKind):
         """Bring words and tags, or text and spans, into a normalised text with spans."""
         mended: Counter[str] = Counter()
         read = _from_words if "words" in row.others else _from_text
-        text, spans = read(row, rules, mended)
+        text, spans = read(row, rules, mended, counts)
         if spans is None and rules.needs_label:
             raise UnfitError("missing_label", "neither tags nor spans")
         for name in sorted({label for _, _, label in spans or ()}):
@@ -93,8 +93,9 @@ class SpanRows(RowKind):
 
 
 def _from_words(
-    row: RawRow, rules: RowRules, counts: Counter[str]
+    row: RawRow, rules: RowRules, counts: Counter[str], names: Counter[str]
 ) -> tuple[str, list[_Span] | None]:
+    """Text and spans; `counts` are of a row that is kept, `names` of every row."""
     words, tags = as_list(row.others["words"]), as_list(row.others.get("tags"))
     if words is None or not all(isinstance(word, str) for word in words):
         raise UnfitError("wrong_type", "words are not a list of texts")
@@ -103,7 +104,7 @@ def _from_words(
             raise UnfitError("wrong_type", "tags are not a list of texts or numbers")
         if len(tags) != len(words):
             raise UnfitError("tags_length_mismatch", f"{len(words)} words have {len(tags)} tags")
-        tags = [class_name(tag, rules, unknown=_UNKNOWN) for tag in tags]
+        tags = [class_name(tag, rules, names, unknown=_UNKNOWN, is_tag=True) for tag in tags]
         problem = next(filter(None, map(tag_problem, tags)), None)
         if problem:
             raise UnfitError(_UNKNOWN, problem)
@@ -144,8 +145,9 @@ def _touch(left: str, right: str) -> bool:
 
 
 def _from_text(
-    row: RawRow, rules: RowRules, counts: Counter[str]
+    row: RawRow, rules: RowRules, counts: Counter[str], names: Counter[str]
 ) -> tuple[str, list[_Span] | None]:
+    """As `_from_words`."""
     if row.others.get("spans") is None:
         return normalized(row.text, rules, counts), None
     records = as_records(row.others["spans"], ("start", "end", "label"))
@@ -155,7 +157,8 @@ def _from_text(
     ):
         raise UnfitError("malformed_spans", "spans are not a list of {start, end, label}")
     raw: list[_Span] = sorted(
-        (start, end, class_name(label, rules, unknown=_UNKNOWN)) for start, end, label in records
+        (start, end, class_name(label, rules, names, unknown=_UNKNOWN))
+        for start, end, label in records
     )
     for start, end, label in raw:
         if not 0 <= start < end <= len(row.text):

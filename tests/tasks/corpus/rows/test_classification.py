@@ -71,3 +71,33 @@ def test_without_names_a_label_is_its_own_name(tmp_path, label):
     """Scales from -1 to 1 lost a class of their own."""
     path = written(tmp_path / "rows.csv", [label])
     assert prepared(path, "train", label_names=[]) == ([label], [])
+
+
+def test_other_names_are_led_to_those_of_the_recipe(tmp_path):
+    """`Pos` beside pos: a class of its own, or a row that is set aside."""
+    path = written(tmp_path / "rows.csv", ["Pos", " good ", "neg", "Neg"])
+    spelt = {"Pos": "pos", "good": "pos"}
+    assert prepared(path, "train", label_names=[], label_map=spelt) == (
+        ["pos", "pos", "neg", "Neg"],
+        [],
+    )
+
+
+def test_numbers_get_their_name_before_it_is_mapped(tmp_path):
+    """Number 1 looked up as the text `1`, or its name left as the file's."""
+    path = written(tmp_path / "rows.csv", ["0", "1.0", "NEG", "2"])
+    leads = {"neg": "negative", "NEG": "negative"}
+    found, told = prepared(path, "train", label_map=leads)
+    # A key is a name too, where label_names would set it aside.
+    assert found == ["negative", "pos", "negative"]
+    assert [reason for reason, _ in told] == ["unknown_label"]
+
+
+def test_minus_one_is_a_class_where_the_map_says_so(tmp_path):
+    """A scale of -1 and 1 lost its lower end: -1 is no label where numbers have names."""
+    path = written(tmp_path / "rows.csv", ["-1", "1"])
+    assert prepared(path, "train", label_map={"-1": "neg"}) == (["neg", "pos"], [])
+    assert prepared(path, "train", label_names=[], label_map={"-1": "neg", "1": "pos"}) == (
+        ["neg", "pos"],
+        [],
+    )

@@ -113,3 +113,14 @@ def test_an_empty_cell_says_that_no_class_holds_where_rows_are_labelled(sources,
         "无事发生的一天": None,
         "旅行的一天": ["politics", "travel"],
     }
+
+
+def test_other_names_are_mapped_one_by_one(sources, write_rows, ingest):
+    """`Sport; sport/football` of one text: two classes, or a row that is set aside."""
+    rows = [{**chinese(n), "topics": "Sport; sport/football; travel"} for n in range(60, 66)]
+    names = {"text": "text", "label": "topics"}
+    leads = {"Sport": "sport/football"}
+    spelt = write_rows("spelt", rows, "test", "zh", names, label_separator=";", label_map=leads)
+    corpus = ingest(PROBLEM, [*sources, spelt], deduplication={"leak_threshold": None})
+    found = [row["labels"] for row in corpus.rows("test") if row["source"] == "spelt"]
+    assert found == [["sport/football", "travel"]] * 6

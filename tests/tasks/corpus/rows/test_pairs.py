@@ -113,3 +113,13 @@ def test_a_number_in_place_of_a_parallel_text_costs_its_row_only(sources, ingest
     corpus = ingest(PROBLEM, [*sources, more], deduplication={"leak_threshold": None})
     found = [row for row in corpus.quarantined() if row[0] == "more"]
     assert found == [("more", 2, "wrong_type")]
+
+
+def test_other_names_of_relations_are_mapped(sources, write_rows, ingest):
+    """Pairs that say yes and no beside pairs that say 1 and 0."""
+    rows = [{**chinese(n), "same": ("no", "yes")[n % 2]} for n in range(600, 606)]
+    leads = {"no": "0", "yes": "1"}
+    spelt = write_rows("spelt", rows, "test", "zh", COLUMNS, label_map=leads)
+    corpus = ingest(PROBLEM, [*sources, spelt], deduplication={"leak_threshold": None})
+    found = [row["label"] for row in corpus.rows("test") if row["source"] == "spelt"]
+    assert sorted(found) == ["0"] * 3 + ["1"] * 3

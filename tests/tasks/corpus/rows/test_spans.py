@@ -168,6 +168,20 @@ def test_numbers_are_read_by_their_names():
     assert prepared(floats, label_names=names)[1] == [("Anna", "PER"), ("Tel Aviv", "LOC")]
 
 
+def test_types_of_tags_and_spans_are_mapped_and_prefixes_stay():
+    """`B-Person` and `I-per` of one name fell apart, or `Person` beside PER became a type."""
+    leads = {"Person": "PER", "per": "PER"}
+    text = words("Anna|Maria|in|Rom", "B-Person I-per O B-LOC")
+    assert prepared(text, label_map=leads)[1] == [("Anna Maria", "PER"), ("Rom", "LOC")]
+    names = ("O", "B-per", "I-per")
+    others = {"words": ["Anna", "Maria", "Eva"], "tags": [1, 2, "B-Person"]}
+    found = prepared(others, label_names=names, label_map=leads)
+    assert found[1] == [("Anna Maria", "PER"), ("Eva", "PER")]
+    spans = {"spans": [{"start": 0, "end": 4, "label": "B-cell"}]}  # a name, and no tag
+    found = prepared(spans, text="Anna", label_map={"B-cell": "CELL", "cell": "no"})
+    assert found[1] == [("Anna", "CELL")]
+
+
 @pytest.mark.parametrize("tag", [-1, -100, 5, "B-ORG"])
 def test_a_tag_that_is_no_name_and_no_number_costs_its_row(tag):
     """-1 for a word that nobody looked at: it was outside of every span, or a type of its own."""
