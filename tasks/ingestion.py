@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,7 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     from tasks.corpus.usability import check_usable
 
     kind, fixed_names = ROW_KINDS[config.problem], config.filters.labels
+    check_languages(config)
     pieces = workspace.work / "pieces"
     shutil.rmtree(pieces, ignore_errors=True)
     files = [
@@ -270,6 +271,23 @@ def _raw_batches(
         workspace.progress.advance(note=file.origin.label)
     if parallel is not None:
         parallel.close()
+
+
+def check_languages(config: Config, *, here: Callable[[str], bool] | None = None) -> None:
+    """Refuse sources whose texts are clearly in another language than they declare.
+
+    Args:
+        here: whether a URI may be read; by default all may.
+
+    Raises: SourceError, also if a file is not what its source says.
+    """
+    from tasks.corpus.source_language import check_source_language
+
+    for source in config.sources:
+        if isinstance(source, FileSource) and (here is None or here(source.uri)):
+            beside = here is None or source.parallel is None or here(source.parallel.uri)
+            rules = row_rules(config, source, source.name)
+            check_source_language(source, rules, with_parallel=beside)
 
 
 def row_rules(config: Config, source: Source, label: str) -> RowRules:

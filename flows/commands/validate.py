@@ -8,6 +8,7 @@ from flows.places import check_places, is_here
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import read_recipe
 from tasks.corpus.sources import FileSource, check_parallel_readable, check_readable
+from tasks.ingestion import check_languages
 
 
 def validate(
@@ -18,9 +19,10 @@ def validate(
     """Check a recipe and its sources without running anything.
 
     Files on this machine must exist and have the columns that the recipe names, of which the first
-    rows are read; remote ones are not asked for. By what the sources say of themselves, each
-    language must have rows to evaluate on. A teacher whose config.json is here must have the layers
-    that a student is compared with.
+    rows are read; remote ones are not asked for. Short texts of a column that are together clearly
+    in another language than declared are refused, unless data.filters.check_language is false. By
+    what the sources say of themselves, each language must have rows to evaluate on. A teacher whose
+    config.json is here must have the layers that a student is compared with.
 
     Parameters
     ----------
@@ -47,3 +49,4 @@ def _check_sources(recipe: RecipeBase) -> None:
             check_readable(source)
         if source.parallel is not None and is_here(source.parallel.uri):
             check_parallel_readable(source)
+    check_languages(recipe.corpus_config(), here=is_here)

@@ -12,6 +12,7 @@ from data_contracts.artifacts import RowCounts
 from data_contracts.errors import SourceError
 from tests.tasks.small_corpus import (
     ROLES,
+    THINGS,
     VERBS,
     chinese_of,
     config_of,
@@ -244,3 +245,13 @@ def test_the_quickstarts_corpus_is_what_its_report_says(store):
     for role in ("train", "transfer", "validation"):
         assert not tested & {row["text"] for row in rows[role]}
         assert not tested & {row["parallel_text"] for row in rows[role]}
+
+
+def test_a_source_of_another_language_stops_the_run_before_its_rows(sources, store, tmp_path):
+    """An English file declared as German became a corpus of which every row stayed."""
+    texts = [f"please turn on the {thing} in the {room}" for thing in THINGS for room in VERBS]
+    path = write_csv(tmp_path / "german.csv", [(text, VERBS[0]) for text in texts])
+    german = source_of("german", path, "train", "de")
+    with pytest.raises(SourceError, match=r"columns\.text is declared as de"):
+        ingest([*sources, german], store)
+    assert ingest([*sources, german], store, filters={"check_language": False})
