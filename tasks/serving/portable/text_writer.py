@@ -86,11 +86,16 @@ class TextWriter(WholeTextModel):
             # transformers counts the token that a decoder starts from.
             found[name] = value + 1 if name.endswith("length") and value else value
         most = found.get("max_length")
-        if most is not None and found.get("min_length", 0) > most:
-            raise MlflowException.invalid_parameter_value(
-                f"min_length is {params['min_length']} and max_length {params['max_length']}: no "
-                "text is that long and that short; give min_length up to max_length"
-            )
+        if most is not None:
+            least, whose = found.get("min_length"), ""
+            if least is None:
+                own = json.loads(self.file("generation_config.json").read_text("utf-8"))
+                least, whose = own.get("min_length") or 0, " (the model's own)"
+            if least > most:
+                raise MlflowException.invalid_parameter_value(
+                    f"min_length is {least - 1}{whose} and max_length {most - 1}: no text is that "
+                    "long and that short; give min_length up to max_length"
+                )
         return found
 
     def _write(self, ids_BL: np.ndarray, mask_BL: np.ndarray, search: dict[str, int]) -> list[str]:

@@ -39,7 +39,7 @@ def writer(tmp_path_factory, publish, small_tokenizer):
     return made_writer("translation", tmp_path_factory.mktemp("writer"), publish, small_tokenizer)
 
 
-def made_writer(problem, home, publish, small_tokenizer):
+def made_writer(problem, home, publish, small_tokenizer, decoding=DECODING):
     """The same of any problem that writes."""
     store = ArtifactStore(home)
     tokenizer = type(small_tokenizer).from_str(small_tokenizer.to_str())
@@ -55,12 +55,12 @@ def made_writer(problem, home, publish, small_tokenizer):
         with torch.no_grad():  # far from even, so that texts differ
             model.get_input_embeddings().weight.mul_(3.0)
         folder = output / "model"
-        save_seq2seq(model, folder, DECODING)
+        save_seq2seq(model, folder, decoding)
         tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text("{}")
         (folder / "labels.json").write_text('{"labels": []}')
         head = {"problem": problem, "target_language": "zh"}
-        head |= {"max_length_tokens": 16, "decoding": DECODING.model_dump()}
+        head |= {"max_length_tokens": 16, "decoding": decoding.model_dump()}
         (folder / "head.json").write_text(json.dumps(head))
         for name in ("history", "training"):
             (output / f"{name}.json").write_text("{}")
@@ -197,3 +197,18 @@ def test_lengths_that_contradict_each_other_are_refused(loaded):
     params = {"min_length": 3, "max_length": 3, "num_beams": None}  # null: as it was evaluated
     (written,) = loaded.predict(rows, params=params)["translation"]
     assert len(written.split()) == 3
+
+
+def test_a_length_below_the_models_own_least_is_refused(tmp_path_factory, publish, small_tokenizer):
+    """Asked for three tokens at most, a summarizer of at least eight told only its log."""
+    decoding = DECODING.model_copy(update={"min_length_tokens": 8})
+    home = tmp_path_factory.mktemp("lengthy")
+    _, folder = made_writer("summarization", home, publish, small_tokenizer, decoding)
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    rows = pd.DataFrame({"text": TEXTS[:1]})
+    with pytest.raises(MlflowException, match=r"min_length is 8 \(the model's own\) and max_leng"):
+        loaded.predict(rows, params={"max_length": 3})
+    (written,) = loaded.predict(rows, params={"min_length": 0, "max_length": 3})["summary"]
+    assert len(written.split()) <= 3
+    (written,) = loaded.predict(rows, params={"max_length": 8})["summary"]
+    assert len(written.split()) == 8
