@@ -15,7 +15,7 @@ Those about a teacher take the name of one of several (`teachers`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,7 +24,7 @@ from flows.fit.adversary import check_adversaries
 from flows.fit.companion import check_names_of_terms
 from flows.fit.languages import check_readers, languages_offered
 from flows.fit.layer import check_layers
-from flows.fit.problem import check_problem, unmeasured_gates
+from flows.fit.problem import check_problem, unmeasured_gates, with_defaults_of_problem
 from flows.fit.start import check_starts
 from flows.fit.trainable import check_trainable
 from flows.mutual_steps import check_mutual, mutual_config
@@ -94,6 +94,11 @@ class Recipe(RecipeBase):
     tuning: Tuning | None = Field(
         None, description="a study over fields of student and distillation; changes no run"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_problem(cls, values: Any) -> Any:
+        return with_defaults_of_problem(values)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from flows.fit.reading import check_reading, readers_of
 from flows.fit.sentence_embedding import check_sentence_embedding
@@ -83,6 +83,20 @@ def check_problem(recipe: Recipe) -> None:
         )
     if recipe.problem == "question_answering":
         _check_unsoftened(recipe)
+
+
+def with_defaults_of_problem(values: Any) -> Any:
+    """A recipe's fields with the temperature that its problem has, where they leave it out.
+
+    Answers to questions are never softened (`_check_unsoftened`), so the default of the other
+    problems would refuse every recipe that does not state it.
+    """
+    if not isinstance(values, Mapping) or values.get("problem") != "question_answering":
+        return values
+    loss = values.get("distillation", {})
+    if not isinstance(loss, Mapping) or loss.get("terms") or "temperature" in loss:
+        return values
+    return {**values, "distillation": {**loss, "temperature": 1.0}}
 
 
 def check_selection(

@@ -33,7 +33,7 @@ def test_label_smoothing_over_units_is_refused():
 @pytest.mark.parametrize(
     ("distillation", "told"),
     [
-        ({"alpha": 0.8}, "softens kd by a temperature of 2,"),  # what other problems have
+        ({"alpha": 0.8, "temperature": 2.0}, "softens kd by a temperature of 2,"),
         ({"terms": [{"kind": "hard"}, {"kind": "jsd", "temperature": 4.0}]}, "softens jsd by"),
         (
             {"terms": [{"kind": "kl", "temperature": {"start": 4.0, "end": 1.0}}]},
@@ -48,6 +48,18 @@ def test_answers_outside_a_window_cannot_be_softened(distillation, told):
     values["distillation"] = distillation
     with pytest.raises(RecipeError, match=told):
         check_recipe(values, name="question_answering")
+
+
+@pytest.mark.parametrize("distillation", [None, {}, {"alpha": 0.8}])
+def test_a_default_is_none_that_the_problem_refuses(distillation):
+    """A recipe for questions without the section distillation was refused for a field it lacks."""
+    values = read_recipe("question_answering").model_dump(mode="json", exclude_defaults=True)
+    del values["distillation"]
+    given = {} if distillation is None else {"distillation": distillation}
+    recipe = check_recipe({**values, **given}, name="question_answering")
+    stated = {**(distillation or {}), "temperature": 1.0}
+    same = check_recipe({**values, "distillation": stated}, name="question_answering")
+    assert recipe == same
 
 
 @pytest.mark.parametrize(
