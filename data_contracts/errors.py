@@ -8,7 +8,7 @@
     ├── GateRefused               exit 4    the student did not pass the recipe's gates
     ├── CorruptArtifact           exit 5    bytes on disk do not match their manifest
     ├── ResourceExhausted         exit 6    memory or disk ran out
-    │   └── MachineExhausted                the disk is full, or the kernel ended a process
+    │   └── MachineExhausted                the disk is full or fails, or a process was killed
     ├── TrainingDiverged          exit 7    the loss is not finite
     ├── TransientError            exit 75   network or server away: the only kind that is retried
     └── Preempted                 exit 143  stopped by a signal after a checkpoint was saved

@@ -31,7 +31,7 @@ def make_database(uri: str) -> None:
     path = Path(uri.removeprefix(_SQLITE))
     if not uri.startswith(_SQLITE) or "?" in uri or not path.name or path.name == ":memory:":
         return
-    if not os.access(path.parent, os.W_OK) or (path.exists() and path.stat().st_size):
+    if not os.access(path.parent, os.W_OK) or _is_made(path):
         return
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
@@ -44,7 +44,21 @@ def make_database(uri: str) -> None:
             engine.dispose()
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())
-        partial.replace(path)
+        _publish(partial, path)
     finally:
         for left in (partial, partial.with_name(f"{partial.name}-journal")):
             left.unlink(missing_ok=True)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Give `partial` its name, but not over what another made there: the lock is of one home, and
+    MLFLOW_TRACKING_URI may name the same file in two, or for a server of MLflow's own."""
+    try:
+        path.hardlink_to(partial)
+    except OSError:  # something is there, or this file system has no links
+        if not _is_made(path):
+            partial.replace(path)
+
+
+def _is_made(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0

@@ -1,9 +1,12 @@
 """MLflow's local database: there with all its tables, or not there."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -29,6 +32,37 @@ def test_a_registry_that_is_killed_while_it_is_made_is_made_anew(tmp_path, monke
     before = (tmp_path / "mlflow.db").read_bytes()
     make_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert (tmp_path / "mlflow.db").read_bytes() == before
+
+
+def test_a_database_that_another_made_meanwhile_is_kept(tmp_path):
+    """Two homes with one MLFLOW_TRACKING_URI, or `mlflow server` beside a run: whoever is slower
+    puts empty tables over a registry that has models in it."""
+    path = tmp_path / "mlflow.db"
+
+    def make_it_faster():
+        while not list(tmp_path.glob(".mlflow.db.*")):
+            time.sleep(0.001)
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("CREATE TABLE kept (name TEXT)")
+
+    faster = threading.Thread(target=make_it_faster)
+    faster.start()
+    make_database(f"sqlite:///{path}")
+    faster.join()
+
+    with closing(sqlite3.connect(path)) as found:
+        assert found.execute("SELECT name FROM sqlite_master").fetchall() == [("kept",)]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_empty_file_becomes_a_database(tmp_path):
+    """sqlite3 leaves a file without a byte where it was only opened: no registry ever after."""
+    path = tmp_path / "mlflow.db"
+    path.touch()
+    make_database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as found:
+        names = {name for (name,) in found.execute("SELECT name FROM sqlite_master")}
+    assert {"experiments", "registered_models", "alembic_version"} <= names
 
 
 def databases(folder):
