@@ -128,11 +128,12 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
 def _check_items(path: Path, file: pq.ParquetFile, columns: ColumnMapping, limit: int) -> None:
     """Refuse a file whose lists alone, read a batch at a time, would fill the memory."""
     schema = file.metadata.schema
+    roots = tuple(f"{column}." for column in columns.values())  # a name may have dots of its own
     in_lists = [
         number
         for number in range(len(schema))
         if schema.column(number).max_repetition_level
-        and schema.column(number).path.partition(".")[0] in columns.values()
+        and f"{schema.column(number).path}.".startswith(roots)
     ]
     rows, items, total = 0, 0, 0
     for number in range(file.num_row_groups if in_lists else 0):
