@@ -19,6 +19,7 @@ from data_contracts.errors import SourceError
 from flows.places import is_here
 from tasks import ingestion
 from tasks.corpus.label_maps import normalized_map
+from tasks.corpus.normalization import normalize_label
 from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
 from tasks.runtime.locations import local_files
 
@@ -44,7 +45,8 @@ def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | 
     Raises: SourceError if its file is here and is not what the source says.
     """
     if isinstance(source, FileSource) and source.label_names:
-        named, leads = _classes_of(source.label_names, config), normalized_map(source)
+        names = tuple(map(normalize_label, source.label_names))  # as the rows' names will be
+        named, leads = _classes_of(names, config), normalized_map(source)
         others = {meant for name, meant in leads.items() if name not in named}
         return SourceClasses(frozenset({leads.get(name, name) for name in named} | others))
     try:

@@ -44,6 +44,14 @@ def test_classes_that_a_source_lists_are_counted_as_its_map_calls_them(tmp_path)
     assert found == ({"LOC", "person", "place"}, 0, True)
 
 
+def test_classes_that_a_source_lists_are_counted_in_the_form_in_which_rows_have_them(tmp_path):
+    """A head of three classes: the corpus takes the name `Heat ` for the key `Heat`."""
+    given = {"format": "csv", "columns": {"text": "text", "label": "label"}}
+    given |= {"label_names": ["Heat ", "light"], "label_map": {"Heat": "heat"}}
+    found = told("text_classification", uri=str(tmp_path / "not-here.csv"), **given)
+    assert found == ({"heat", "light"}, 0, True)
+
+
 def test_a_network_for_named_entities_has_a_class_for_outside_and_two_for_each_type():
     """A head of two classes in the design of the shipped recipe, which lists seven tags."""
     said = "7 classes of the sources' label_names"
