@@ -298,6 +298,8 @@ def class_name(
     Raises: UnfitError if there are `label_names` and it is neither; an empty name passes.
     """
     name = _named(normalize_label(str(raw)), rules, unknown, is_tag)
+    if not rules.label_map:  # asked of each word of a corpus
+        return name
     prefix, said = split_tag(name) if is_tag else ("", name)
     return prefix + mapped(said, rules.label_map, counts)
 
@@ -307,9 +309,10 @@ def _named(name: str, rules: RowRules, unknown: str, is_tag: bool) -> str:
     names = rules.label_names
     if not names or not name:
         return name
-    said = split_tag(name)[1] if is_tag else name
-    if not name.isdecimal() and (name in _normalized_names(names) or said in rules.label_map):
-        return name
+    if not name.isdecimal():
+        said = split_tag(name)[1] if is_tag else name
+        if name in _normalized_names(names) or said in rules.label_map:
+            return name
     number = _WHOLE_NUMBER.fullmatch(name)
     if number is None or int(number[1]) >= len(names):
         raise UnfitError(
