@@ -7,9 +7,16 @@ rest is complete. An `Artifact` is what a stage receives: the directory and its 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 THRESHOLDS_FILE = "thresholds.json"
 """What decides beside the largest logit, in the folder of a model and of what a teacher said."""
@@ -19,6 +26,22 @@ class Frozen(BaseModel):
     """Base of every record here: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WithLaterFields(Frozen):
+    """A record whose JSON is part of keys, with fields that older releases did not have.
+
+    They are written only where they are not at their default: what does not use them has the keys
+    it had before they were there.
+    """
+
+    later_fields: ClassVar[tuple[str, ...]]
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unused = {name for name in self.later_fields if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
 
 class RowCounts(Frozen):

@@ -14,7 +14,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from data_contracts import errors
 from data_contracts.errors import DecantError
-from tasks.runtime.full_disk import failing, no_room, says_failing, says_no_room
+from tasks.runtime.disk_errors import failing, no_room, says_failing, says_no_room
 from tasks.runtime.redaction import redact
 
 INTERRUPTED = 130

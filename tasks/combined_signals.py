@@ -21,7 +21,7 @@ they have in the corpus, from which all teachers read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
@@ -30,7 +30,12 @@ from pydantic import (
     model_validator,
 )
 
-from data_contracts.artifacts import THRESHOLDS_FILE, Artifact, Frozen, StageSummary
+from data_contracts.artifacts import (
+    THRESHOLDS_FILE,
+    Artifact,
+    StageSummary,
+    WithLaterFields,
+)
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
@@ -44,8 +49,10 @@ VERSION = 2
 Weighting = Literal["uniform", "fixed", "validation", "similarity", "confidence"]
 
 
-class Combination(Frozen):
+class Combination(WithLaterFields):
     """What each of several teachers counts, as a recipe's section."""
+
+    later_fields: ClassVar[tuple[str, ...]] = ("similarity",)
 
     weighting: Weighting = Field(
         "uniform",
@@ -103,12 +110,6 @@ class Combination(Frozen):
                 "compared for weighting: similarity alone; leave it out"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _a_choice_that_is_made(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the default of `similarity`: keys are as they were when there was no choice."""
-        unused = ("similarity",) if self.similarity == "cosine" else ()
-        return {name: value for name, value in serialize(self).items() if name not in unused}
 
 
 class Config(StageConfig):

@@ -25,17 +25,15 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from data_contracts.artifacts import Artifact, RowCounts, StageSummary
+from data_contracts.artifacts import Artifact, RowCounts, StageSummary, WithLaterFields
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.token_counts import ShardCounts, check_limits, token_facts
 from tasks.corpus.token_shards import COUNTS, PART, ShardConfig, shard_stage
@@ -54,8 +52,10 @@ Role = Literal["train", "transfer", "validation", "test"]
 _TRAINED_ON: tuple[Role, ...] = ("train", "transfer")
 
 
-class Config(StageConfig):
+class Config(StageConfig, WithLaterFields):
     """What one reader reads, and how it cuts texts into tokens."""
+
+    later_fields: ClassVar[tuple[str, ...]] = ("max_answer_units",)
 
     problem: ProblemType = Field(
         default="text_classification", description="problem type: decides what a row is"
@@ -149,12 +149,6 @@ class Config(StageConfig):
         if len(set(names)) != len(names):
             raise ValueError(f"{', '.join(names)}: each may be named once")
         return names
-
-    @model_serializer(mode="wrap")
-    def _a_length_that_is_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """With `max_answer_units` only where it is set: other keys are as before it was there."""
-        unset = ("max_answer_units",) if self.max_answer_units is None else ()
-        return {name: value for name, value in serialize(self).items() if name not in unset}
 
     def locations(self) -> tuple[str, ...]:
         """The pretrained tokenizer's bytes are part of the key."""

@@ -17,17 +17,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
-from data_contracts.artifacts import Frozen
+from data_contracts.artifacts import WithLaterFields
 from data_contracts.errors import SourceError
 from tasks.corpus.columns import (
     Columns,
@@ -50,8 +48,10 @@ LABELLED_ROLES: tuple[Role, ...] = ("train", "validation", "test")
 FileFormat = Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"]
 
 
-class FileSource(Frozen):
+class FileSource(WithLaterFields):
     """Rows from files: Parquet, JSON lines, CSV, TSV or a saved data set, in order, in pieces."""
+
+    later_fields: ClassVar[tuple[str, ...]] = ("label_map",)
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
@@ -121,12 +121,6 @@ class FileSource(Frozen):
                     'on as something else, such as {"1": "yes"}'
                 )
         return given
-
-    @model_serializer(mode="wrap")
-    def _a_map_that_is_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As before there were maps, unless there is one: corpora have the keys they had."""
-        unset = () if self.label_map else ("label_map",)
-        return {name: value for name, value in serialize(self).items() if name not in unset}
 
     @model_validator(mode="after")
     def _is_coherent(self) -> FileSource:

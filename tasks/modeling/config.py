@@ -5,18 +5,16 @@ Light: imports no torch.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Tag,
-    model_serializer,
     model_validator,
 )
 
-from data_contracts.artifacts import Frozen
+from data_contracts.artifacts import Frozen, WithLaterFields
 
 EncoderProblem = Literal[
     "text_classification",
@@ -111,7 +109,7 @@ class StudentArchitecture(Frozen):
         return False
 
 
-class PretrainedArchitecture(Frozen):
+class PretrainedArchitecture(WithLaterFields):
     """Some layers of a pretrained encoder, with the rows of its embeddings that the student reads.
 
     The student's tokens must be tokens of that model: a tokenizer of kind `pretrained` or
@@ -121,6 +119,8 @@ class PretrainedArchitecture(Frozen):
         Abdaoui et al. 2020, arXiv:2010.05609 (a multilingual vocabulary cut to the languages
         read); Chen et al. 2021, "DRONE" (low_rank).
     """
+
+    later_fields: ClassVar[tuple[str, ...]] = ("low_rank",)
 
     init: Literal["pretrained"] = Field(
         description="initial weights: copied from `model`, layers and embeddings"
@@ -176,12 +176,6 @@ class PretrainedArchitecture(Frozen):
         if self.layers == ():
             raise ValueError("layers is empty: a student has at least one")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_whole(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As before there were products, unless there are: students have the keys they had."""
-        unused = ("low_rank",) if self.low_rank is None else ()
-        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @property
     def num_encoder_weights(self) -> int | None:

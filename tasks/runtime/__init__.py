@@ -11,6 +11,7 @@
     shards.py        parts of a stage as artifacts of their own, built here or elsewhere
     children.py      stages in child processes, side by side
     progress.py      what a stage reports while it runs
+    disk_errors.py   a full or failing disk, told as one
     redaction.py     secrets out of logs, errors and tracked parameters
     device.py        which device and precision this machine gives, and how many processes
     cpu_quota.py     how many cores a container's quota pays for

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from data_contracts.errors import SourceError, TransientError
+from tasks.runtime.disk_errors import no_room, says_no_room
 from tasks.runtime.fingerprint import file_digest, fingerprint
-from tasks.runtime.full_disk import no_room, says_no_room
 from tasks.runtime.listings import listed
 
 # What a model folder may consist of: no pickles, no Python files.

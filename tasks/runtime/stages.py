@@ -26,8 +26,8 @@ from pydantic import BaseModel
 from data_contracts.artifacts import Artifact, Frozen, KeyParts, StageSummary
 from data_contracts.errors import CorruptArtifact, SourceError
 from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.disk_errors import disk_errors_told
 from tasks.runtime.fingerprint import jsonable
-from tasks.runtime.full_disk import full_disk_told
 from tasks.runtime.listings import listings_kept
 from tasks.runtime.locations import location_digest
 from tasks.runtime.progress import Progress, SilentProgress
@@ -225,7 +225,7 @@ def run_stage(
             _start_anew(work, run_id)
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        with full_disk_told(stage.name, store.root), store.writing(parts) as output:
+        with disk_errors_told(stage.name, store.root), store.writing(parts) as output:
             workspace = Workspace(output, work, store, progress, workers, force, run_id)
             summary = stage.function(config, inputs, workspace)
             if changed := [uri for uri, now in _digests(config).items() if now != digests[uri]]:

@@ -21,11 +21,11 @@ report says so where there are fewer than 30.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from data_contracts.artifacts import Frozen
+from data_contracts.artifacts import WithLaterFields
 from data_contracts.evaluation import Comparison, EvaluationReport, Gate, SystemKind
 
 INT8_VARIANT = "onnx_int8"
@@ -43,8 +43,10 @@ FIELD_OF = {
 _Figure = Literal["estimate", "interval"]
 
 
-class GatesConfig(Frozen):
+class GatesConfig(WithLaterFields):
     """What a student must show before it is registered. `null` switches a gate off."""
+
+    later_fields: ClassVar[tuple[str, ...]] = ("min_gain_over_floor",)
 
     max_drop_vs_teacher: float | None = Field(
         default=10.0,
@@ -93,12 +95,6 @@ class GatesConfig(Frozen):
         "current champion: lower end of a paired interval if both answered the same test examples, "
         "else the difference",
     )
-
-    @model_serializer(mode="wrap")
-    def _a_floor_that_is_asked(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As before floors were asked, unless they are: registrations have the keys they had."""
-        unset = ("min_gain_over_floor",) if self.min_gain_over_floor is None else ()
-        return {name: value for name, value in serialize(self).items() if name not in unset}
 
 
 def report_gates(
@@ -196,9 +192,9 @@ def _above_floors(report: EvaluationReport, threshold: float) -> Gate:
                 "asked of the difference"
             )
     passed = value >= threshold
-    if passed and value == 0:
+    if passed and value == threshold == 0:
         # A student that answers as the floor does lies at 0 without any doubt.
-        passed, detail = threshold < 0, f"{detail}; at 0 nothing is gained"
+        passed, detail = False, f"{detail}; at 0 nothing is gained"
     return gate.model_copy(update={"passed": passed, "value": value, "detail": detail})
 
 

@@ -11,17 +11,15 @@ compare one vector a text; terms over tokens need both networks to read the same
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
-from data_contracts.artifacts import Frozen
+from data_contracts.artifacts import Frozen, WithLaterFields
 from data_contracts.errors import RecipeError
 from tasks.training.objective_config import TermName, Weight
 
@@ -58,8 +56,10 @@ Pairs = Annotated[
 ]
 
 
-class MatchingTerm(Frozen):
+class MatchingTerm(WithLaterFields):
     """What all comparisons of layers share."""
+
+    later_fields: ClassVar[tuple[str, ...]] = ("name",)
 
     reads_tokens: ClassVar[bool] = True
     reads_attention: ClassVar[bool] = False
@@ -71,12 +71,6 @@ class MatchingTerm(Frozen):
     def title(self) -> str:
         """The name it is reported under, as loss_<name>."""
         return self.name or dict(self)["kind"]
-
-    @model_serializer(mode="wrap")
-    def _a_name_that_is_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As before terms had names, unless they have: students have the keys they had."""
-        unused = () if self.name else ("name",)
-        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @model_validator(mode="after")
     def _something_is_compared(self) -> MatchingTerm:

@@ -17,7 +17,7 @@ from flows.running import Options, call_directly
 from flows.runs import RunLog
 from flows.studies.study import GOAL, check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
-from tests.tasks.runtime.test_full_disk import full_device
+from tests.tasks.runtime.test_disk_errors import full_device
 
 PARAMETERS = (
     {"path": "distillation.alpha", "kind": "float", "low": 0.0, "high": 1.0},

@@ -22,7 +22,7 @@ _SQLITE_FAILING = ("attempt to write a readonly database", "disk I/O error")
 
 
 @contextmanager
-def full_disk_told(what: str, folder: Path) -> Iterator[None]:
+def disk_errors_told(what: str, folder: Path) -> Iterator[None]:
     """Any error that says that the disk is full, read-only or broken becomes `MachineExhausted`.
 
     Args:
