@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -186,6 +187,13 @@ def finished(tiny, tmp_path_factory):
     command_line = CommandLine(tmp_path_factory.mktemp("finished"))
     done = command_line("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
     return command_line, done
+
+
+@pytest.fixture
+def in_a_copy(finished, decant):
+    """The command line over a copy of that home: what is made there, other tests do not meet."""
+    shutil.copytree(finished[0].home, decant.home)
+    return decant
 
 
 SERVER = b"prefect.server.api.server"

@@ -1,7 +1,6 @@
 """What `decant run` prints at its end."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -10,13 +9,6 @@ import pytest
 from tasks.serving.registry import Registry
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def in_a_copy(finished, decant):
-    """The command line over a copy of the home in which the tiny recipe has run."""
-    shutil.copytree(finished[0].home, decant.home)
-    return decant
 
 
 def test_aliases_are_those_of_now(tiny, in_a_copy, monkeypatch):

@@ -314,18 +314,17 @@ def test_a_trial_s_recipe_is_what_the_user_wrote_with_its_values(tiny):
 
 @pytest.mark.slow
 def test_the_command_tunes_what_a_run_has_prepared_and_its_best_recipe_runs(
-    tiny, finished, tmp_path
+    tiny, in_a_copy, tmp_path
 ):
     """A command whose winner cannot be planned, or that fine-tunes the teacher once more."""
-    decant, _ = finished
     recipe = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
     recipe["tuning"] = {"num_trials": 2, "parameters": [PARAMETERS[0]]}
     (tmp_path / "tune.yaml").write_text(json.dumps(recipe), encoding="utf-8")
-    done = decant("tune", tmp_path / "tune.yaml", "--no-orchestrator", check=0)
+    done = in_a_copy("tune", tmp_path / "tune.yaml", "--no-orchestrator", check=0)
     assert "built in" not in done.stderr
     assert "trial 1 of 2" in done.stderr
-    (best,) = (decant.home / "tuning").glob("tiny-*/best.yaml")
+    (best,) = (in_a_copy.home / "tuning").glob("tiny-*/best.yaml")
     assert str(best) in done.stdout.replace("\n", "")
-    plan = decant("plan", best, check=0).stdout
+    plan = in_a_copy("plan", best, check=0).stdout
     assert "cached  student-seed-0" in plan
-    assert "completed" in decant("status", check=0).stdout
+    assert "completed" in in_a_copy("status", check=0).stdout
