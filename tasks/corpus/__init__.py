@@ -18,6 +18,7 @@
     preparation.py      each row alone, a batch at a time, in parallel:
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels; label_maps.py: labels by the recipe's names
+      source_language.py  short texts of a source together: the language it declares
     selection.py        all rows together, as numbers:
       ledger.py           those numbers, on disk by hash or mapped
       deduplication.py    copies, contradictions, near-duplicates

@@ -210,14 +210,10 @@ def found_otherwise(texts: Sequence[str], language: str) -> FoundLanguage | None
         texts: normalised, of the script of `language`.
         language: BCP-47 tag, as in `language_problem`.
     """
-    primary, scripts = language.partition("-")[0], _judged_scripts(language)
-    identifier = _identifier()
-    if (
-        scripts is None
-        or primary not in identifier.labels
-        or len(texts) < _MIN_TEXTS
-        or sum(map(len, texts)) < _MIN_CHARACTERS
-    ):
+    if len(texts) < _MIN_TEXTS or sum(map(len, texts)) < _MIN_CHARACTERS:
+        return None
+    primary, identifier = language.partition("-")[0], _identifier()
+    if _judged_scripts(language) is None or primary not in identifier.labels:
         return None
     found, confidence = identifier.classify("\n".join(texts))
     # Of little known languages (and of zxx, no language) the identifier knows too little itself.
