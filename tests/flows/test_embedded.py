@@ -4,19 +4,22 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from flows.servers import free_port, prefect_starts_alone
+import pytest
+
+from flows.servers import LOOPBACK, free_port, prefect_starts_alone
+from tests.loopback import answers
 
 
+@pytest.mark.slow
 def test_a_server_makes_no_tables_while_another_of_its_home_starts(tmp_path, monkeypatch):
     """Two recipes started by one script on a new machine: both servers make the tables of the one
     database, one dies of it, and its run ends after two minutes with "did not come up"."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     port = free_port()
+    url = f"http://{LOOPBACK}:{port}/api/health"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
     with ExitStack() as stack:
         with prefect_starts_alone():
@@ -27,10 +30,10 @@ def test_a_server_makes_no_tables_while_another_of_its_home_starts(tmp_path, mon
             )
             stack.callback(server.wait)
             stack.callback(server.terminate)
-            wait_for(lambda: answers(port) or waits(server), server)
-            assert not answers(port)
+            wait_for(lambda: answers(url) or waits(server), server)
+            assert not answers(url)
             assert not (tmp_path / "prefect.db").exists()
-        wait_for(lambda: answers(port), server)
+        wait_for(lambda: answers(url), server)
 
 
 def wait_for(condition, server):
@@ -45,11 +48,3 @@ def waits(server):
     """Whether the server has the lock's file open, which it cannot have locked."""
     opened = Path(f"/proc/{server.pid}/fd").iterdir()
     return any(file.resolve().name == "server-starts.lock" for file in opened)
-
-
-def answers(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False

@@ -5,13 +5,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 from tasks.serving.registry import Registry
 from tasks.serving.tracking import tracked_run
+from tests.loopback import answers
 
 CANARY = "c4n4ry-S3cr3t-9f"
 
@@ -32,7 +31,7 @@ def server(registry_home, tmp_path):
     )
     try:
         deadline = time.monotonic() + 120
-        while not is_up(port):
+        while not answers(f"http://127.0.0.1:{port}/health"):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -40,14 +39,6 @@ def server(registry_home, tmp_path):
     finally:
         process.terminate()
         process.wait()
-
-
-def is_up(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def test_the_password_in_the_servers_address_is_not_printed(server, monkeypatch, capfd):
