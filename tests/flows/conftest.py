@@ -196,6 +196,13 @@ def in_a_copy(finished, decant):
     return decant
 
 
+@pytest.fixture
+def before_students(in_a_copy):
+    """The command line over such a copy whose students are due; all that they need is cached."""
+    shutil.rmtree(in_a_copy.home / "artifacts" / "student")
+    return in_a_copy
+
+
 SERVER = b"prefect.server.api.server"
 
 

@@ -216,8 +216,9 @@ def test_unlabelled_pairs_become_a_registered_sentence_encoder(vectors, decant):
 
 
 @pytest.mark.slow
-def test_a_student_with_all_companions_ends_in_the_registry(tiny, decant, tmp_path):
+def test_a_student_with_all_companions_ends_in_the_registry(tiny, before_students, tmp_path):
     """Companions that plan well together, and rows that one of them cannot be trained on."""
+    decant = before_students
     values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
     values["student"] |= {
         "languages": ["zh", "en"],
@@ -228,9 +229,10 @@ def test_a_student_with_all_companions_ends_in_the_registry(tiny, decant, tmp_pa
     values["distillation"] = {"train_on": ["transfer", "train"]}
     values["baselines"] = {"pseudo_labels": False, "supervised": False, "linear": False}
     values["registration"]["gates"]["min_gain_over_no_kd"] = None
+    values["registration"]["model_name"] = "companions-en-zh"
     (tmp_path / "recipe.yaml").write_text(json.dumps(values, ensure_ascii=False))
     done = decant("run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0)
-    assert "tiny-en-zh, version 1" in done.stdout
+    assert "companions-en-zh, version 1" in done.stdout
     (path,) = (decant.home / "artifacts" / "student").glob("*/history.json")
     history = json.loads(path.read_text(encoding="utf-8"))
     titles = {"kd", "hard", "hidden_mse", "cka", "adversary", "ema"}
