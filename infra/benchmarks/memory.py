@@ -57,7 +57,8 @@ def run(settings: Settings, section: str) -> dict:
             (folder / "texts.parquet").stat().st_size / 2**20, 1
         )
         found.append({"rows": num_rows, "steps": measured})
-        shutil.rmtree(folder)
+        if not settings.tiny:  # a smoke run's is small, and is looked at
+            shutil.rmtree(folder)
     training = {"steps": TRAINING_STEPS, "batch_size": _BATCH_SIZE, "validations": _VALIDATIONS}
     return {"sizes": found, "slopes": slopes(found), "training": training}
 

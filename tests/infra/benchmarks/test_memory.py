@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from infra.benchmarks import machine, memory, report, synthetic
+from infra.benchmarks import machine, memory, report
 from infra.benchmarks.first_steps import first_steps
 from infra.benchmarks.settings import Settings
 from tasks.modeling.backbones import build_student_backbone
@@ -92,12 +92,20 @@ def test_fewer_rows_than_the_first_steps_are_an_epoch():
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A small folder after every step, and each step's facts."""
+    """A smoke run at one size: its settings, and what it found."""
     folder = tmp_path_factory.mktemp("memory")
-    texts = synthetic.real_texts()
-    synthetic.write_parquet(folder / "texts.parquet", 300, texts)
-    memory._write_tokenizer(folder, texts)
-    return folder, {step: memory._child(step, folder) for step in memory.STEPS}
+    settings = Settings(True, 1, folder / "work", folder / "results", memory_rows=(300,))
+    return settings, memory.run(settings, "memory")
+
+
+@pytest.mark.slow
+def test_every_step_runs_in_a_process_of_its_own(measured):
+    """A peak that an earlier step left behind, reported as the next one's."""
+    _, found = measured
+    (size,) = found["sizes"]
+    assert size["rows"] == 300
+    assert set(size["steps"]) == set(memory.STEPS)
+    assert all(step["peak_mib"] > 20 for step in size["steps"].values())
 
 
 @pytest.mark.slow
@@ -105,7 +113,7 @@ def test_signals_and_training_are_the_stages_own(measured):
     """A step called training that neither validates nor saves, on rows without a teacher."""
     import pyarrow.parquet as pq
 
-    folder, _ = measured
+    folder = measured[0].work / "scratch" / "memory-300"
     signals = memory._artifact(folder, "teacher_signals")
     tables = [pq.read_table(path) for path in (signals.path / "transfer").glob("*.parquet")]
     logits = np.array(pa.concat_tables(tables)["logits"].to_pylist())
@@ -124,12 +132,11 @@ def test_signals_and_training_are_the_stages_own(measured):
 @pytest.mark.slow
 def test_the_report_tells_what_training_was(measured, tmp_path):
     """Figures of a loop written for the benchmark, or of the engine: the reader cannot tell."""
-    _, steps = measured
-    settings = Settings(True, 1, tmp_path / "work", tmp_path / "results", memory_rows=(300,))
+    settings, found = measured
+    steps = found["sizes"][0]["steps"]
     settings.results.mkdir()
     found = {
-        "sizes": [{"rows": 300, "steps": steps}],
-        "slopes": {},
+        **found,
         "training": {"steps": 48, "batch_size": 64, "validations": 2},
         "settings": settings.record(),
         "machine": machine.describe(),
@@ -140,3 +147,4 @@ def test_the_report_tells_what_training_was(measured, tmp_path):
     assert "the first 48 steps of 64 in the order of all rows, 2 validations" in text
     assert "| rows | ingestion | tokenization | signals | loading | training |" in text
     assert re.search(rf"\| 300 \|.* {steps['signals']['peak_mib']:,.0f} \(", text)
+    assert (tmp_path / "speed-memory.png").stat().st_size < 200_000

@@ -38,7 +38,6 @@ def settings(tmp_path):
         num_rounds=1,
         work=tmp_path / "work",
         results=tmp_path / "results",
-        memory_rows=(300,),
     )
 
 
@@ -198,20 +197,6 @@ def test_tokenization_loading_and_scoring_run_and_are_told(settings, tmp_path):
         assert title in text
     assert re.search(r"\*\*Decant\*\*, `decant score`, int8 \| [\d,]+ \[", text)
     assert str(tmp_path) not in text
-
-
-@pytest.mark.slow
-def test_memory_runs_every_step_in_a_process_of_its_own(settings, tmp_path):
-    """A peak that an earlier step left behind, reported as the next one's."""
-    found = memory.run(settings, "memory")
-    assert [size["rows"] for size in found["sizes"]] == [300]
-    for size in found["sizes"]:
-        assert set(size["steps"]) == set(memory.STEPS)
-        assert all(step["peak_mib"] > 20 for step in size["steps"].values())
-    keep(settings, "memory", found)
-    text = report.write_report(settings.results, tmp_path).read_text()
-    assert "| 300 | " in text
-    assert (tmp_path / "speed-memory.png").stat().st_size < 200_000
 
 
 def test_slopes_are_those_of_the_two_largest_sizes():
