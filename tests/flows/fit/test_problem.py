@@ -11,6 +11,7 @@ from flows.recipe_files import check_recipe, read_recipe
     [
         ("question_answering", [{"kind": "dist"}], "holds dist, which question_answering"),
         ("question_answering", [{"kind": "kl"}, {"kind": "logit_mse"}], "holds logit_mse"),
+        ("sentence_embedding", [{"kind": "kl"}], "holds kl, which sentence_embedding"),
     ],
 )
 def test_a_loss_that_a_problem_cannot_use_is_told_before_anything_runs(name, terms, said):
@@ -103,42 +104,6 @@ def test_a_further_teacher_is_named_by_its_place_in_the_recipe():
         told = "co_teachers.x." + field.partition("=")[0].replace(".", r"\.") + " is "
         with pytest.raises(RecipeError, match=told):
             read_recipe("quickstart", [*changes, f"co_teachers.x.{field}"])
-
-
-STS = {
-    "format": "csv",
-    "uri": "sts.csv",
-    "role": "test",
-    "columns": {"text": "a", "text_b": "b", "score": "s"},
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"distillation": {"alpha": 1.0}}, r"distillation\.terms is missing"),
-        ({"distillation": {"terms": [{"kind": "kl"}]}}, "holds kl, which sentence_embedding"),
-        ({"baselines": {"supervised": False}}, r"baselines\.pseudo_labels is on"),
-        ({"student": {"ema": {"decay": 0.9}}}, r"student\.ema is given"),
-        (
-            {"teacher": {"training": {"num_epochs": 1, "batch_size": 8, "learning_rate": 0.1}}},
-            r"teacher\.training is given",
-        ),
-        ({"data": {"sources": [{"name": "sts", "language": "zh", **STS}]}}, "none of which the t"),
-    ],
-)
-def test_sentence_embedding_refuses_what_needs_labels(changes, said):
-    """A night of training, and then a gate that no student without labels can pass."""
-    values = read_recipe("sentence_embedding").model_dump(mode="json", exclude_defaults=True)
-    for section, fields in changes.items():
-        if section == "data":
-            values["data"]["sources"] += fields["sources"]
-        elif section in ("distillation", "baselines"):
-            values[section] = fields
-        else:
-            values[section].update(fields)
-    with pytest.raises(RecipeError, match=said):
-        check_recipe(values, name="sentence_embedding")
 
 
 def test_only_vectors_have_a_teacher_that_is_not_trained():
