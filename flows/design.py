@@ -10,7 +10,6 @@ end.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from flows.costs import costs_of_network, flops_of_network, validation_texts
 from flows.known_classes import KnownClasses, known_classes
 from flows.partial import Node, step_of
 from flows.recipe import Recipe
+from tasks.corpus.token_facts import read_token_facts
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer, load_tokenizer
 from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture
 from tasks.runtime.artifacts import ArtifactStore
@@ -128,7 +128,7 @@ def _reading(recipe: Recipe, who: str, tokens: Artifact | None) -> Reading:
 
     config = recipe.student_tokens_config() if who == "student" else recipe.teacher_tokens_config()
     if tokens is not None:
-        facts = json.loads((tokens.path / "tokens.json").read_text(encoding="utf-8"))
+        facts = read_token_facts(tokens.path)
         texts = validation_texts(tokens.path)[:_TIMED_TEXTS]
         note = f"vocabulary and lengths of the cached {who}-tokens"
         return Reading(facts["vocab_size"], facts["max_length_tokens"], texts, (note,))

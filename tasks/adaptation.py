@@ -97,6 +97,7 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
 
         function = "tasks.adaptation:adapt"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import initialise
     from tasks.modeling.positions import check_length
@@ -104,7 +105,6 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
     from tasks.runtime.seeding import derive_seed
     from tasks.training.adaptation import mapped_texts
     from tasks.training.adaptation.masked_language import fit_language
-    from tasks.training.fitting import read_token_facts
     from tasks.training.student_backbone import student_backbone
 
     tokens = inputs["tokens"].path
@@ -112,7 +112,7 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
         mapped_texts.Config(
             roles=config.roles,
             languages=config.languages,
-            max_length_tokens=read_token_facts(tokens).max_length_tokens,
+            max_length_tokens=read_token_facts(tokens)["max_length_tokens"],
             held_out_share=config.held_out_share,
         ),
         corpus=inputs["corpus"],
@@ -125,7 +125,7 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
     pretrained = None if config.model is None else local_folder(config.model)
     if pretrained is not None:
         backbone = load_backbone(pretrained)
-        longest = read_token_facts(tokens).max_length_tokens
+        longest = read_token_facts(tokens)["max_length_tokens"]
         check_length(backbone, longest, section="teacher")
     else:
         assert config.architecture is not None

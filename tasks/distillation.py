@@ -178,10 +178,10 @@ def untrained_student(
         inputs: `teacher` if the student starts from its layers; `adapted` if it starts from an
             encoder of its architecture that has read unlabelled text.
     """
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
-    from tasks.training.fitting import read_token_facts
     from tasks.training.student_backbone import copy_teachers_head, student_backbone
 
     initialise(derive_seed(config.seed, "weights"))
@@ -190,7 +190,7 @@ def untrained_student(
         num_labels=num_labels,
         pooling=config.architecture.pooling,
         dropout=config.architecture.dropout,
-        pairs=read_token_facts(tokens).pairs,
+        pairs=read_token_facts(tokens)["pairs"],
     )
     copy_teachers_head(student, config.architecture, inputs)
     return student

@@ -68,6 +68,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     """
     import numpy as np
 
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.problems import PROBLEMS, SEQ2SEQ_PROBLEMS, load_model
     from tasks.serving.onnx_export import export_onnx, predict_onnx, write_onnx
     from tasks.serving.parity import AGREEMENTS
@@ -86,7 +87,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
             num_texts=config.max_parity_texts,
             min_agreement=config.min_int8_agreement,
         )
-    facts = _read_json(tokens / "tokens.json")
+    facts = read_token_facts(tokens)
     model_folder = workspace.output / "model"
     _copy_model(student, model_folder)
     head = _read_json(model_folder / "head.json")
@@ -98,7 +99,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         "normalization": config.normalization.model_dump(mode="json"),
     }
     # How questions and contexts were cut in training, so that they are cut so in service.
-    serving |= {name: facts[name] for name in WINDOW_FACTS if name in facts}
+    serving |= {name: value for name, value in facts.items() if name in WINDOW_FACTS}
     serving |= _thresholds(model_folder)
     _write_json(model_folder / SERVING_FILE, serving)
 

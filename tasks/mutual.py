@@ -113,10 +113,10 @@ def learn_together(
 
         function = "tasks.mutual:learn_together"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.problems import load_model
     from tasks.training.class_weights import class_weights
     from tasks.training.companions.token_alignment import check_same_tokens
-    from tasks.training.fitting import read_token_facts
     from tasks.training.objectives import Objective
     from tasks.training.peers.mutual import MutualObjective, shared_rows
     from tasks.training.peers.mutual_fitting import fit_peers
@@ -128,7 +128,7 @@ def learn_together(
     rows = shared_rows(
         examples,
         [_example_ids(own, config.train_on) for own in tokens],
-        [read_token_facts(own.path).pad_token_id for own in tokens],
+        [read_token_facts(own.path)["pad_token_id"] for own in tokens],
     )
     tasks = tuple(
         Objective(
@@ -202,10 +202,10 @@ def _peer(
     config: Config, k: int, tokens: Artifact, inputs: Mapping[str, Artifact], num_labels: int
 ) -> Peer:
     """Peer k before its first step; the first is the student that would be trained alone."""
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.modeling.classifier import initialise
     from tasks.problems import PROBLEMS, load_model
     from tasks.runtime.seeding import derive_seed
-    from tasks.training.fitting import read_token_facts
     from tasks.training.peers.mutual_fitting import Peer
     from tasks.training.student_backbone import copy_teachers_head, student_backbone
 
@@ -220,7 +220,7 @@ def _peer(
             num_labels=num_labels,
             pooling=own.architecture.pooling,
             dropout=own.architecture.dropout,
-            pairs=read_token_facts(tokens.path).pairs,
+            pairs=read_token_facts(tokens.path)["pairs"],
         )
         copy_teachers_head(model, own.architecture, starts)
     return Peer(model, tokens.path, own.validation_language, is_teacher=own.architecture is None)

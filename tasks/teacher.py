@@ -63,6 +63,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
 
         function = "tasks.teacher:fine_tune"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import initialise
     from tasks.modeling.positions import check_length
@@ -71,7 +72,7 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     from tasks.runtime.seeding import derive_seed
     from tasks.training.batching.mapped_examples import map_examples
     from tasks.training.class_weights import class_weights
-    from tasks.training.fitting import fit, read_token_facts
+    from tasks.training.fitting import fit
     from tasks.training.objective_config import blend
     from tasks.training.objectives import Objective
 
@@ -90,13 +91,13 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
         inputs["adapted"].path / "model" if "adapted" in inputs else local_folder(config.model)
     )
     facts = read_token_facts(tokens)
-    check_length(backbone, facts.max_length_tokens, section="teacher")
+    check_length(backbone, facts["max_length_tokens"], section="teacher")
     model = PROBLEMS[config.problem].build_model(
         backbone,
         num_labels=len(train.label_names),
         pooling=config.pooling,
         dropout=config.dropout,
-        pairs=facts.pairs,
+        pairs=facts["pairs"],
     )
     return fit(
         model,
@@ -122,15 +123,16 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
 
 def _as_it_is(config: Config, tokens: Path, workspace: Workspace) -> StageSummary:
     """Write the folder of a teacher of vectors that is not trained."""
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.modeling.backbones import load_backbone
     from tasks.modeling.classifier import EncoderEmbedder, num_parameters
     from tasks.modeling.positions import check_length
     from tasks.problems import PROBLEMS
     from tasks.runtime.locations import local_folder
-    from tasks.training.fitting import read_token_facts, write_json, write_model
+    from tasks.training.fitting import write_json, write_model
 
     backbone = load_backbone(local_folder(config.model))
-    check_length(backbone, read_token_facts(tokens).max_length_tokens, section="teacher")
+    check_length(backbone, read_token_facts(tokens)["max_length_tokens"], section="teacher")
     problem = PROBLEMS[config.problem]
     width = backbone.config.hidden_size
     model = problem.build_model(

@@ -112,10 +112,9 @@ def read_signals(
 
 def _num_tokens(tokens: Path, roles: tuple[Role, ...]) -> int:
     """Tokens of these roles, as far as tokens.json tells."""
-    import json
+    from tasks.corpus.token_facts import read_token_facts
 
-    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
-    counts = facts.get("num_tokens", {})
+    counts = read_token_facts(tokens).get("num_tokens", {})
     return sum(counts.get(role, 0) for role in roles)
 
 
@@ -153,9 +152,9 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
 
         from data_contracts.tables import check_table
         from tasks.corpus.tables import read_table, write_table
+        from tasks.corpus.token_facts import read_token_facts
         from tasks.problems import PROBLEMS
         from tasks.runtime.device import resolve_precision
-        from tasks.training.fitting import read_token_facts
         from tasks.training.inference import predict_rows
         from tasks.training.loop import place
         from tasks.training.precision_probe import precision_facts
@@ -173,11 +172,11 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
                 problem,
                 table,
                 num_labels=num_labels,
-                pad_token_id=facts.pad_token_id,
+                pad_token_id=facts["pad_token_id"],
                 batch_tokens=config.batch_tokens,
                 precision=precision,
                 planned_tokens=planned_tokens,
-                max_length_tokens=facts.max_length_tokens,
+                max_length_tokens=facts["max_length_tokens"],
                 progress=workspace.progress,
             )
         # A part may hold no row that the teacher can read: its logits then have no width either.

@@ -5,7 +5,7 @@ corpus → tokens
                                 no language for
     tokenizer/                  tokenizer.json, tokenizer_config.json
     labels.json                 as in the corpus: `label` is an index into it, -1 for none
-    tokens.json                 sizes, counts, fertility
+    tokens.json                 sizes, counts, fertility: `tasks.corpus.token_facts`
 
 What a row is (a text, a pair, a window, a text with its target) is the problem's, in
 `tasks.corpus.rows`.
@@ -35,7 +35,8 @@ from pydantic import (
 
 from data_contracts.artifacts import Artifact, RowCounts, StageSummary, WithLaterFields
 from tasks.corpus.columns import ProblemType
-from tasks.corpus.token_counts import ShardCounts, check_limits, token_facts
+from tasks.corpus.token_counts import ShardCounts, check_limits
+from tasks.corpus.token_facts import common_facts, write_token_facts
 from tasks.corpus.token_shards import COUNTS, PART, ShardConfig, shard_stage
 from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
 from tasks.modeling.config import PairReading
@@ -211,7 +212,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         max_unknown_rate=config.max_unknown_rate,
     )
     facts = {
-        **token_facts(
+        **common_facts(
             tokenizer,
             totals,
             max_length_tokens=config.max_length_tokens,
@@ -221,9 +222,7 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         **({} if config.pairs == "together" else {"pairs": config.pairs}),
         **({} if (longest := config.max_answer_units) is None else {"max_answer_units": longest}),
     }
-    (output / "tokens.json").write_text(
-        json.dumps(facts, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    write_token_facts(output, facts)
     return StageSummary(
         row_counts=RowCounts(
             rows_in=total.num_rows + total.num_unread,

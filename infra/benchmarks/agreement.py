@@ -41,9 +41,9 @@ def check_first_losses(material: Material, examples: Examples) -> dict[str, floa
 
     rows = slice(0, material.config.training.batch_size)
     lists = engine.as_lists(engine.take(examples.input_ids, np.arange(rows.stop)))
-    ids, mask = hugging_face.pad(lists, material.student_facts.pad_token_id, None)
+    ids, mask = hugging_face.pad(lists, material.student_facts["pad_token_id"], None)
     longer = hugging_face.pad(
-        lists, material.student_facts.pad_token_id, material.student_facts.max_length_tokens
+        lists, material.student_facts["pad_token_id"], material.student_facts["max_length_tokens"]
     )
     assert examples.teacher_logits is not None
     teacher_logits = torch.from_numpy(examples.teacher_logits[rows])

@@ -84,7 +84,7 @@ def signals_round(material: Material, teacher, chosen: np.ndarray) -> Timed:
     predict_logits(
         teacher,
         ids,
-        pad_token_id=material.teacher_facts.pad_token_id,
+        pad_token_id=material.teacher_facts["pad_token_id"],
         precision=signal_precision(),
     )
     return Timed(len(chosen), time.perf_counter() - started)
@@ -110,7 +110,7 @@ def train_epoch(material: Material, part: rows.Examples, model: EncoderClassifie
             part,
             objective(material),
             config,
-            pad_token_id=material.student_facts.pad_token_id,
+            pad_token_id=material.student_facts["pad_token_id"],
             validate=lambda _: {"accuracy": 0.0},
             seed=_EPOCH_SEED,
             work=Path(work),
@@ -135,7 +135,9 @@ def order_of_rows(material: Material, part: rows.Examples) -> np.ndarray:
 def loss_of(material: Material, model: EncoderClassifier, part: rows.Examples) -> float:
     """The loss of the recipe over all of `part`, a mean over its rows, in fp32."""
     assert part.teacher_logits is not None
-    logits = predict_logits(model, part.input_ids, pad_token_id=material.student_facts.pad_token_id)
+    logits = predict_logits(
+        model, part.input_ids, pad_token_id=material.student_facts["pad_token_id"]
+    )
     terms = objective(material)(
         torch.from_numpy(logits),
         torch.from_numpy(part.labels),
@@ -157,7 +159,7 @@ def with_signals(
     logits = predict_logits(
         teacher,
         material.teacher_ids,
-        pad_token_id=material.teacher_facts.pad_token_id,
+        pad_token_id=material.teacher_facts["pad_token_id"],
         precision=precision or signal_precision(),
     )
     found = material.examples
@@ -189,7 +191,7 @@ def objective(material: Material) -> Objective:
 def validation_accuracy(material: Material, model) -> float:
     """Accuracy on the validation rows; the same function scores every competitor's student."""
     logits = predict_logits(
-        model, material.validation.input_ids, pad_token_id=material.student_facts.pad_token_id
+        model, material.validation.input_ids, pad_token_id=material.student_facts["pad_token_id"]
     )
     return material.score(logits)
 

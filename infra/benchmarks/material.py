@@ -26,6 +26,7 @@ from infra.benchmarks.settings import Settings, needs_sib200, say
 from infra.benchmarks.validation_clock import ValidationClock
 from tasks import distillation
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import TokenFacts, read_token_facts
 from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.problems import PROBLEMS, load_model
@@ -35,7 +36,6 @@ from tasks.runtime.device import cpu_count
 from tasks.runtime.stages import run_stage
 from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.fitting import TokenFacts, read_token_facts
 
 _TEACHER_SIGNALS, _STUDENT = "teacher-signals", "student-seed-0"
 _STUDENT_TOKENS, _WHOLE_TOKENS = "student-tokens", "student-tokens, whole vocabulary"
@@ -153,7 +153,7 @@ class Material:
             "student_tokens_mean": round(float(student.mean()), 1),
             "student_tokens_max": int(student.max()),
             "teacher_tokens_mean": round(float(teacher.mean()), 1),
-            "max_length_tokens": self.student_facts.max_length_tokens,
+            "max_length_tokens": self.student_facts["max_length_tokens"],
             "student": f"{shape.num_hidden_layers} x {shape.hidden_size}",
             "student_parameters": sum(p.numel() for p in self.student().parameters()),
             "teacher_parameters": sum(p.numel() for p in self.teacher().parameters()),

@@ -185,18 +185,18 @@ def _tokenization(folder: Path) -> None:
 
 def _encoder(tokens: Path, *, num_labels: int, **shape: int):
     """A classifier with random weights for texts read as in `tokens`."""
+    from tasks.corpus.token_facts import read_token_facts
     from tasks.modeling.backbones import build_student_backbone
     from tasks.modeling.classifier import EncoderClassifier, initialise
     from tasks.modeling.config import StudentArchitecture
-    from tasks.training.fitting import read_token_facts
 
     facts = read_token_facts(tokens)
     initialise(0)
     backbone = build_student_backbone(
         StudentArchitecture(**shape),
-        vocab_size=facts.vocab_size,
-        pad_token_id=facts.pad_token_id,
-        max_length_tokens=facts.max_length_tokens,
+        vocab_size=facts["vocab_size"],
+        pad_token_id=facts["pad_token_id"],
+        max_length_tokens=facts["max_length_tokens"],
     )
     return EncoderClassifier(backbone, num_labels=num_labels, pooling="mean", dropout=0.1)
 

@@ -31,6 +31,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from flows.recipe_files import read_recipe
 from tasks import seq2seq_signals, seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table, write_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.metrics.translation import TranslationScorer
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
@@ -213,7 +214,7 @@ def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
     reader = load_reader(tokens / "tokenizer")
     references = reader.decode_batch(rows["target_ids"].to_pylist())
     sources = RaggedIds.from_arrow(rows["input_ids"])
-    facts = json.loads((tokens / "tokens.json").read_text())
+    facts = read_token_facts(tokens)
     scorer = TranslationScorer("zh")
     print(f"{len(references)} test sentences; {scorer.measures[0].metric.signature}")
     print("| | beams | BLEU | chrF++ | sentences/s |\n|---|---|---|---|---|")

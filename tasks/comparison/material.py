@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import TokenFacts, read_token_facts
 
 # Its functions are made when it is imported: a type checker sees none of them.
 pc: Any = pyarrow.compute
@@ -60,10 +61,9 @@ class Material:
             found.append(self.inputs[name])
         return found
 
-    def token_facts(self, reader: Reader) -> dict[str, Any]:
-        """`tokens.json` of a reader: padding id and length limit among others."""
-        path = self.path(f"{reader}_tokens") / "tokens.json"
-        return json.loads(path.read_text(encoding="utf-8"))
+    def token_facts(self, reader: Reader) -> TokenFacts:
+        """Padding id and length limit of a reader, among others."""
+        return read_token_facts(self.path(f"{reader}_tokens"))
 
     def language(self, reader: Reader) -> str:
         """The language a reader is tested in."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.corpus.token_facts import read_token_facts
 from tasks.metrics.latency import Text
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
@@ -32,7 +33,7 @@ class Writer:
             tokens: the artifact of its reader's tokens: tokens.json, tokenizer.
         """
         head = json.loads((model / "head.json").read_text(encoding="utf-8"))
-        facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+        facts = read_token_facts(tokens)
         self.decoding = DecodingConfig.model_validate(head["decoding"])
         self._model = load_seq2seq(model)
         self._padding, self._vocab_size = facts["pad_token_id"], facts["vocab_size"]

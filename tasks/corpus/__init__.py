@@ -36,7 +36,7 @@
                         longest_first.py: what stays of them;
                         window_encoding.py: a question and a long context
     token_shards.py     the tokens of one part, kept by themselves; token_counts.py: what they
-                        came to
+                        came to; token_facts.py: what readers must know of all parts
     words.py            words of a text, Chinese ones by a dictionary: what is hidden whole
     languages.py        which language tags a language covers
 

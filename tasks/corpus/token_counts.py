@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
-
-if TYPE_CHECKING:
-    import tokenizers
 
 
 class ShardCounts(Frozen):
@@ -85,41 +81,3 @@ def check_limits(
             "or trimmed knows the characters of train and transfer rows: give more of those, or "
             "raise max_unknown_rate",
         )
-
-
-def token_facts(
-    tokenizer: tokenizers.Tokenizer,
-    totals: Mapping[Any, ShardCounts],
-    *,
-    max_length_tokens: int,
-    languages: Sequence[str],
-) -> dict[str, Any]:
-    """Entries of tokens.json that every problem has.
-
-    Args:
-        totals: by role.
-    """
-    from tasks.corpus.tokenizing import special_token_names
-
-    total = sum(totals.values(), start=ShardCounts())
-    names = special_token_names(tokenizer)
-    ids = {role: tokenizer.token_to_id(token) for role, token in names.items()}
-    windows = {role: counts.num_windows for role, counts in totals.items()}
-    return {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "pad_token_id": ids["pad_token"],
-        "special_token_ids": ids,
-        "max_length_tokens": max_length_tokens,
-        "languages": list(languages),
-        "num_rows": {role: counts.num_rows for role, counts in totals.items()},
-        **({"num_windows": windows} if total.num_windows else {}),
-        "num_tokens": {role: counts.num_tokens for role, counts in totals.items()},
-        "num_unread": {role: counts.num_unread for role, counts in totals.items()},
-        "num_truncated": total.num_truncated,
-        "num_unknown": total.num_unknown,
-        "longest_text_tokens": total.longest,
-        "fertility": {
-            "tokens_per_character": round(total.num_uncut_tokens / total.num_characters, 4),
-            "tokens_per_word": round(total.num_uncut_tokens / max(1, total.num_words), 4),
-        },
-    }

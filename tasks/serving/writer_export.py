@@ -18,6 +18,7 @@ import torch
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tasks.runtime.stages import Workspace
@@ -49,7 +50,7 @@ def export_writer(
     shutil.copytree(student / "model", folder)
     for name in ("history.json", "training.json"):
         shutil.copyfile(student / name, workspace.output / name)
-    head, facts = _read_json(folder / "head.json"), _read_json(tokens / "tokens.json")
+    head, facts = _read_json(folder / "head.json"), read_token_facts(tokens)
     decoding = DecodingConfig.model_validate(head["decoding"])
     serving = {
         "problem": head["problem"],

@@ -16,7 +16,6 @@ Shapes: A answers, C classes, B texts, D width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from data_contracts.artifacts import Artifact
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import TOKEN_FACTS, read_token_facts
 from tasks.metrics.calibration import entropy, top_probabilities
 from tasks.modeling.texts import moved
 from tasks.runtime.seeding import generator
@@ -283,7 +283,7 @@ def diagnose_reading(
         return found
     found.add(teacher_domain(signals.path, roles))
     teacher_tokens = artifacts / "tokens" / signals.manifest.upstream_keys.get("tokens", "")
-    if (teacher_tokens / "tokens.json").is_file():
+    if (teacher_tokens / TOKEN_FACTS).is_file():
         found.add(fertility(tokens.path, teacher_tokens, roles))
     return found
 
@@ -308,7 +308,7 @@ def _confidence(signals: Path, roles: Sequence[str]) -> float | None:
 
 
 def _tokens_a_text(tokens: Path, roles: Sequence[str]) -> float | None:
-    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    facts = read_token_facts(tokens)
     num_rows = sum(facts["num_rows"].get(role, 0) for role in roles)
     num_tokens = sum(facts["num_tokens"].get(role, 0) for role in roles)
     return num_tokens / num_rows if num_rows and num_tokens else None

@@ -12,16 +12,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from data_contracts.artifacts import THRESHOLDS_FILE, StageSummary
 from data_contracts.errors import RecipeError
+from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.classifier import EncoderWithHead, num_parameters, save_classifier
-from tasks.modeling.config import PairReading
 from tasks.problems import PROBLEMS, Problem
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.device import resolve_precision
@@ -78,7 +77,7 @@ def fit(
     """
     task = PROBLEMS[problem]
     config = config.model_copy(update={"selection": selection_of(task, config)})
-    pad_token_id = read_token_facts(tokens).pad_token_id
+    pad_token_id = read_token_facts(tokens)["pad_token_id"]
     precision = resolve_precision(config.precision)
     held_out = HeldOut(
         task,
@@ -226,27 +225,6 @@ def selection_of(problem: Problem | Seq2SeqProblem, config: TrainingConfig) -> s
             remedy="choose one of these",
         )
     return config.selection
-
-
-@dataclass(frozen=True)
-class TokenFacts:
-    """What a student made from scratch must know of its tokens."""
-
-    vocab_size: int
-    pad_token_id: int
-    max_length_tokens: int
-    pairs: PairReading = "together"
-
-
-def read_token_facts(tokens: Path) -> TokenFacts:
-    """Vocabulary size, padding id, length limit, and how pairs are read, of a tokens artifact."""
-    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
-    return TokenFacts(
-        facts["vocab_size"],
-        facts["pad_token_id"],
-        facts["max_length_tokens"],
-        facts.get("pairs", "together"),
-    )
 
 
 def write_json(path: Path, value: object) -> None:

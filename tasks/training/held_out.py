@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 from torch import nn
 
 from data_contracts.errors import ContractViolation
+from tasks.corpus.token_facts import read_token_facts
 from tasks.problems import Answers, Problem
 from tasks.problems.sentence_embedding import EMBEDDING
 from tasks.training.batching.examples import examples_of, read_labels, read_rows
@@ -44,7 +44,7 @@ class HeldOut:
         signals: Path | None = None,
     ) -> None:
         """Read them."""
-        facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+        facts = read_token_facts(tokens)
         self._task, self._labels = task.as_read(facts), read_labels(tokens)
         self._rows = _labelled_rows(task, tokens, self._labels, language, signals)
         self._pad_token_id, self._precision = pad_token_id, precision

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from data_contracts.artifacts import Artifact
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.backbones import build_student_backbone, load_backbone
 from tasks.modeling.classifier import EncoderWithHead
 from tasks.modeling.config import Architecture, PretrainedArchitecture, StaticArchitecture
@@ -34,7 +35,6 @@ from tasks.runtime.locations import local_folder
 from tasks.training.batching.examples import count_tokens, no_rows
 from tasks.training.batching.passes import pad
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.fitting import read_token_facts
 
 pc: Any = pyarrow.compute
 
@@ -67,17 +67,17 @@ def student_backbone(
             _model_folder(architecture, inputs),
             architecture,
             tokenizer=tokenizer,
-            pad_token_id=facts.pad_token_id,
-            max_length_tokens=facts.max_length_tokens,
+            pad_token_id=facts["pad_token_id"],
+            max_length_tokens=facts["max_length_tokens"],
         )
         if architecture.low_rank is None:
             return backbone
-        texts = _texts_among(tokens, read_roles, pad_token_id=facts.pad_token_id)
+        texts = _texts_among(tokens, read_roles, pad_token_id=facts["pad_token_id"])
         return factorize(backbone, architecture.low_rank, texts)
     sizes = {
-        "vocab_size": facts.vocab_size,
-        "pad_token_id": facts.pad_token_id,
-        "max_length_tokens": facts.max_length_tokens,
+        "vocab_size": facts["vocab_size"],
+        "pad_token_id": facts["pad_token_id"],
+        "max_length_tokens": facts["max_length_tokens"],
     }
     if not isinstance(architecture, StaticArchitecture):
         return build_student_backbone(architecture, **sizes)
@@ -87,7 +87,7 @@ def student_backbone(
             backbone,
             _model_folder(architecture, inputs),
             tokenizer=tokenizer,
-            counts_V=count_tokens(tokens, read_roles, vocab_size=facts.vocab_size),
+            counts_V=count_tokens(tokens, read_roles, vocab_size=facts["vocab_size"]),
         )
     return backbone
 

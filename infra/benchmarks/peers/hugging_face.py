@@ -183,10 +183,10 @@ def train(
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             data_collator=Collator(
-                material.student_facts.pad_token_id,
-                material.teacher_facts.pad_token_id,
-                material.student_facts.max_length_tokens if is_default else None,
-                material.teacher_facts.max_length_tokens if is_default else None,
+                material.student_facts["pad_token_id"],
+                material.teacher_facts["pad_token_id"],
+                material.student_facts["max_length_tokens"] if is_default else None,
+                material.teacher_facts["max_length_tokens"] if is_default else None,
             ),
             callbacks=[clock],
         )
@@ -218,7 +218,7 @@ def teacher_pass(material: Material, teacher: nn.Module) -> tuple[float, np.ndar
     found: list[Tensor] = [torch.empty(0)] * len(lists)
     for start in range(0, len(order), 32):
         rows = order[start : start + 32]
-        batch = pad([lists[row] for row in rows], material.teacher_facts.pad_token_id, None)
+        batch = pad([lists[row] for row in rows], material.teacher_facts["pad_token_id"], None)
         for row, logits in zip(rows, teacher(*batch), strict=True):
             found[row] = logits
     return time.perf_counter() - started, torch.stack(found).numpy()

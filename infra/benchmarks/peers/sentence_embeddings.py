@@ -36,7 +36,7 @@ def embedder(material: Material, *, teacher_width: int | None = None) -> Sentenc
         for file in (material.student_tokens / "tokenizer").iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
         transformer = Transformer(
-            str(folder), max_seq_length=material.student_facts.max_length_tokens
+            str(folder), max_seq_length=material.student_facts["max_length_tokens"]
         )
     width = backbone.config.hidden_size
     modules = [transformer, Pooling(width, "mean")]

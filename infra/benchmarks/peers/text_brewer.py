@@ -143,7 +143,7 @@ def _loader(
     student = engine.as_lists(engine.take(material.examples.input_ids, chosen))
     teacher = engine.as_lists(engine.take(material.teacher_ids, chosen))
     rows = list(zip(student, teacher, hard_labels[chosen].tolist(), strict=True))
-    pads = (material.student_facts.pad_token_id, material.teacher_facts.pad_token_id)
+    pads = (material.student_facts["pad_token_id"], material.teacher_facts["pad_token_id"])
 
     def collate(batch):
         student_rows, teacher_rows, labels = zip(*batch, strict=True)

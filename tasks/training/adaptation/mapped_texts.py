@@ -25,6 +25,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.corpus.encoding import CHUNK_ROWS, readable_text, special_frame
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.corpus.words import BEGINS, SPECIAL, word_starts, words
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.adaptation.masked_texts import MaskedTexts, Masking
@@ -61,7 +62,7 @@ def map_texts(
     Raises: SourceError if the tokenizer has no token to hide others with; ContractViolation if
         there are too few texts.
     """
-    facts = json.loads((tokens.path / "tokens.json").read_text(encoding="utf-8"))
+    facts = read_token_facts(tokens.path)
     hidden = facts["special_token_ids"].get("mask_token")
     if hidden is None:
         raise SourceError(
@@ -222,7 +223,7 @@ def _is_held_out(text: str, share: float) -> bool:
 
 
 def _special_ids(tokens: Path) -> list[int]:
-    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    facts = read_token_facts(tokens)
     return list(facts["special_token_ids"].values())
 
 

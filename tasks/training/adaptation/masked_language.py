@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data_contracts.artifacts import StageSummary
+from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.adapters import merge_adapters
 from tasks.modeling.backbones import save_backbone
 from tasks.modeling.classifier import num_parameters
@@ -32,7 +33,7 @@ from tasks.training.batching.batches import Step
 from tasks.training.batching.layouts import Layout
 from tasks.training.config import TrainingConfig
 from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.fitting import copy_tokenizer, read_token_facts, write_record
+from tasks.training.fitting import copy_tokenizer, write_record
 from tasks.training.loop import train
 from tasks.training.losses import hard_label_loss
 from tasks.training.optimization import prepare_weights
@@ -61,7 +62,7 @@ def fit_language(
         tokens: directory of the tokens artifact: its tokenizer.
     """
     config = config.model_copy(update={"selection": "loss"})
-    pad_token_id = read_token_facts(tokens).pad_token_id
+    pad_token_id = read_token_facts(tokens)["pad_token_id"]
     precision = resolve_precision(config.precision)
     measured = precision_facts(precision, workspace.progress)
     model = MaskedLanguageModel(

@@ -34,6 +34,7 @@ from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_any_language
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.units import Units
 from tasks.problems import PROBLEMS, Answers
 from tasks.problems.problem import Taught
@@ -167,14 +168,14 @@ def write_examples(
     problem = PROBLEMS[config.problem]
     tokens, output = inputs["tokens"].path, workspace.output
     labels = read_labels(tokens)
-    vocab_size = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))["vocab_size"]
+    vocab_size = read_token_facts(tokens)["vocab_size"]
     dtype = np.dtype(np.uint16 if vocab_size <= _UINT16_TOKENS else np.int32)
     join = SignalJoin(inputs["signals"].path, labels) if "signals" in inputs else None
     beside, teacher_pad_id = None, 0
     if "teacher_tokens" in inputs:
         folder = inputs["teacher_tokens"].path
         beside = SignalJoin(folder, labels, key=problem.row_key)
-        teacher_pad_id = json.loads((folder / "tokens.json").read_text("utf-8"))["pad_token_id"]
+        teacher_pad_id = read_token_facts(folder)["pad_token_id"]
     key = problem.row_key if beside else ()
     columns = list(dict.fromkeys((*problem.token_columns, *key, "language")))
     parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]

@@ -32,6 +32,7 @@ from pydantic import Field
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.examples import no_rows
@@ -182,7 +183,9 @@ class _Signals:
         self.join = SignalJoin(folder, ())
         self._config = config
         self._end = read_seq2seq_tokens(tokens).eos_token_id
-        self._limit = int(_read_json(tokens / "tokens.json")["max_target_tokens"])
+        reader = read_token_facts(tokens)
+        assert "max_target_tokens" in reader, "whoever writes texts has a limit for them"
+        self._limit = reader["max_target_tokens"]
         self._reader = load_reader(tokens / "tokenizer")
         self._same_tokens = facts["tokenizer"] == tokenizer_digest(tokens / "tokenizer")
         if config.with_topk and not self._same_tokens:

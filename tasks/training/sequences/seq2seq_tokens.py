@@ -11,6 +11,7 @@ import pyarrow.compute
 
 from data_contracts.errors import RecipeError, SourceError
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.corpus.tokenizing import PretrainedTokenizer, load_tokenizer
 from tasks.modeling.seq2seq import Seq2SeqTokens
 
@@ -25,7 +26,7 @@ def read_seq2seq_tokens(tokens: Path) -> Seq2SeqTokens:
 
     Raises: SourceError if its tokenizer has no end mark.
     """
-    facts = json.loads((tokens / "tokens.json").read_text(encoding="utf-8"))
+    facts = read_token_facts(tokens)
     end = facts.get("eos_token_id")
     if end is None:
         end = _end_mark(tokens / "tokenizer")

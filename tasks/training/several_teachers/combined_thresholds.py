@@ -9,7 +9,6 @@ even where they disagree: at the thresholds of one of them other labels would be
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.corpus.tables import read_table
+from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.units import Units
 from tasks.problems import Problem
 from tasks.training.batching.examples import read_labels
@@ -35,7 +35,7 @@ def combined_thresholds(problem: Problem, tokens: Path, signals: Path) -> dict[s
         signals: folder of the combined signals, with its labels.json.
     Raises: ContractViolation if such a row has no signal.
     """
-    problem = problem.as_read(json.loads((tokens / "tokens.json").read_text(encoding="utf-8")))
+    problem = problem.as_read(read_token_facts(tokens))
     join = SignalJoin(signals, labels := read_labels(tokens))
     tables, said = [], []
     for path in sorted((tokens / _ROLE).glob("*.parquet")):
