@@ -35,7 +35,7 @@ from tasks.corpus.columns import ProblemType
 from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
 from tasks.corpus.deduplication import DeduplicationConfig
 from tasks.corpus.filtering import FilterConfig
-from tasks.corpus.label_maps import check_keys_occur, check_map, is_count_of_map, normalized_map
+from tasks.corpus.label_maps import check_keys_occur, check_map, normalized_map
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.sources import (
     LABELLED_ROLES,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from tasks.corpus.pieces import IngestedFile
     from tasks.corpus.quarantine import Rejected
     from tasks.corpus.raw_rows import RawBatch
-    from tasks.corpus.rows.kind import RowKind, RowRules
+    from tasks.corpus.rows.kind import RowRules
 
 VERSION = 5
 
@@ -197,7 +197,7 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
             "sources": counts,
             "roles": by_role,
             "cut_from_labelled_rows": verdicts.cut_languages,
-            "removed_characters": _removed(files, kind),
+            "removed_characters": _removed(files),
         },
     )
     shutil.rmtree(pieces, ignore_errors=True)
@@ -226,7 +226,7 @@ def _prepare_files(
     batches = _raw_batches(config, files, order, workspace)
     for number, prepared in enumerate(prepare_all(batches, workers=workspace.workers)):
         file, table = order.popleft(), prepared.rows
-        file.changes += prepared.changes
+        file.changes.add(prepared.changes)
         file.num_rows += table.num_rows + prepared.quarantine.num_rows
         file.set_aside(prepared.quarantine, folder / f"aside-{number:07d}.parquet")
         if not table.num_rows:
@@ -246,7 +246,7 @@ def _prepare_files(
     for file in files:
         if not file.num_rows:
             raise no_rows(file.origin)
-    check_keys_occur((file.source, file.changes) for file in files)
+    check_keys_occur((file.source, file.changes.mapped) for file in files)
     return rows
 
 
@@ -334,7 +334,7 @@ def _write_rows(
     for file in files:
         tally = tallies[file.source.name]
         tally.rows_in += file.num_rows
-        tally.repairs.update({name: file.changes[name] for name in kind.repairs})
+        tally.repairs.update({name: file.changes.repaired[name] for name in kind.repairs})
     current: IngestedFile | None = None
     for file, start, table in iter_pieces(files):
         if current is not None and file is not current:
@@ -388,11 +388,10 @@ def _target_language(config: Config, source: Source) -> str:
     return config.target_language if config.problem == "translation" else source.language
 
 
-def _removed(files: Sequence[IngestedFile], kind: RowKind) -> dict[str, int]:
+def _removed(files: Sequence[IngestedFile]) -> dict[str, int]:
     """Characters that normalising took out of all texts, by kind."""
-    changes = sum((file.changes for file in files), start=Counter[str]())
-    others = (name for name in sorted(changes) if not is_count_of_map(name))
-    return {name: changes[name] for name in others if name not in kind.repairs}
+    removed = sum((file.changes.removed for file in files), start=Counter[str]())
+    return dict(sorted(removed.items()))
 
 
 def _write_json(path: Path, value: Any) -> None:

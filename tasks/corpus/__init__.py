@@ -26,7 +26,7 @@
       splitting.py        validation and test rows by content hash, for who brings none
     pieces.py           prepared rows on disk in between; usability.py: whether enough is left
     parts.py            rows that stay -> part files; quarantine.py: the others, with a reason
-    counting.py         what came of the rows of each source
+    counting.py         what came of the rows of each source; changes.py: what was done to them
     tables.py           the one way Parquet is written and read
     tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
                         of which sampling.py takes a bounded number

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tasks.corpus.columns import ProblemType
     from tasks.corpus.sources import FileSource, Source
 
-_COUNTED = "label_map:"
 _NAMES_OF = {
     "text_classification": ("label",),
     "multilabel_classification": ("labels", "label"),
@@ -79,34 +78,29 @@ def normalized_map(source: Source) -> dict[str, str]:
     return found
 
 
-def mapped(name: str, label_map: Mapping[str, str], counts: Counter[str]) -> str:
-    """What `name` is called in the recipe, itself if it is no key; `counts` notes the key."""
+def mapped(name: str, label_map: Mapping[str, str], occurred: Counter[str]) -> str:
+    """What `name` is called in the recipe, itself if it is no key; `occurred` notes the key."""
     if name not in label_map:
         return name
-    counts[_COUNTED + name] += 1
+    occurred[name] += 1
     return label_map[name]
 
 
-def is_count_of_map(key: str) -> bool:
-    """Whether an entry of a row kind's counts is one of `mapped`'s."""
-    return key.startswith(_COUNTED)
-
-
-def check_keys_occur(counts: Iterable[tuple[Source, Counter[str]]]) -> None:
+def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
     """Refuse keys that no label has, in any source that maps them; see the module.
 
     Args:
-        counts: what was counted in each file, with its source.
+        found: keys that occurred in each file, with its source.
 
     Raises: SourceError.
     """
     occurred: Counter[str] = Counter()
     sources: dict[str, Source] = {}
-    for source, found in counts:
+    for source, keys in found:
         sources[source.name] = source
-        occurred.update({key: n for key, n in found.items() if is_count_of_map(key)})
+        occurred.update(keys)
     for source in sources.values():
-        names = [name for name in normalized_map(source) if not occurred[_COUNTED + name]]
+        names = [name for name in normalized_map(source) if not occurred[name]]
         if names:
             raise SourceError(
                 f"label_map of source {source.name!r} has {', '.join(map(repr, names))}, which no "

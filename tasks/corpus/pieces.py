@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.ledger import ROLES, TRAIN, Ledger, Verdicts
 from tasks.corpus.rows.kind import RowKind
 from tasks.corpus.selection import Piece
@@ -25,18 +25,14 @@ pc: Any = pyarrow.compute
 
 @dataclass
 class IngestedFile:
-    """What is known of one file of a source while it is ingested.
-
-    Args:
-        changes: characters removed by kind, the row kind's repairs, and names that were mapped.
-    """
+    """What is known of one file of a source while it is ingested."""
 
     source: Source
     origin: SourceFile
     pieces: list[Path] = field(default_factory=list)
     num_rows: int = 0
     quarantine: list[Path] = field(default_factory=list)
-    changes: Counter[str] = field(default_factory=Counter)
+    changes: Changes = field(default_factory=Changes)
 
     def set_aside(self, rows: pa.Table, path: Path) -> None:
         """Keep rows of the quarantine at `path` until they are sorted."""

@@ -8,7 +8,7 @@ small corpus never pays.
 from __future__ import annotations
 
 import multiprocessing
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.normalization import normalize_label
 from tasks.corpus.quarantine import Rejected, quarantine_table
 from tasks.corpus.raw_rows import RawBatch
@@ -29,15 +30,11 @@ MAX_DOMAIN_CHARACTERS = 256
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows that passed (`piece_schema`), rows set aside, and what was changed in rows that passed.
-
-    Args:
-        changes: characters removed by kind, the row kind's repairs, and names that were mapped.
-    """
+    """Rows that passed (`piece_schema`), rows set aside, and what was changed in either."""
 
     rows: pa.Table
     quarantine: pa.Table
-    changes: Counter[str]
+    changes: Changes
 
 
 def piece_schema(kind: RowKind) -> pa.Schema:
@@ -51,7 +48,7 @@ def prepare(batch: RawBatch, rules: RowRules) -> Prepared:
     schema = piece_schema(kind)
     rows: list[tuple[Any, ...]] = []
     rejected = list(batch.rejected)
-    changes: Counter[str] = Counter()
+    changes = Changes()
     for line, raw in batch.rows():
         try:
             row = kind.prepare(raw, rules, changes)

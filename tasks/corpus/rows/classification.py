@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pyarrow as pa
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
@@ -27,15 +26,15 @@ class ClassifiedRows(RowKind):
         """Names of the classes."""
         return piece["label"].to_pylist()
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise text, label and parallel text."""
-        text = normalized(row.text, rules, counts)
-        label = prepared_label(row.label, rules, counts)
+        text = normalized(row.text, rules, changes.removed)
+        label = prepared_label(row.label, rules, changes.mapped)
         check_text(text, rules.language, rules.filters)
         hashed = text_hash(rules.language, text)
         if rules.parallel_language is None:
             return PreparedRow(text, hashed, label)
-        parallel = normalized(row.parallel_text or "", rules, counts)
+        parallel = normalized(row.parallel_text or "", rules, changes.removed)
         check_parallel(parallel, rules)
         parallel_hash = text_hash(rules.parallel_language, parallel)
         return PreparedRow(text, hashed, label, parallel, parallel_hash)

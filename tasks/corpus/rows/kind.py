@@ -26,6 +26,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import ContractViolation
+from tasks.corpus.changes import Changes
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
@@ -176,9 +177,8 @@ class RowKind(ABC):
     """Columns of the corpus that `training_texts` reads beside the texts and their languages."""
 
     @abstractmethod
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
-        """Normalise and judge a row; `counts` takes removed characters by kind, `repairs`, and the
-        keys of `label_map` that occur.
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
+        """Normalise and judge a row; `changes` notes what was done to it.
 
         Raises: UnfitError if the row breaks a rule.
         """
@@ -251,10 +251,10 @@ def text_cell(row: RawRow, name: str) -> str:
     return value or ""
 
 
-def normalized(text: str, rules: RowRules, counts: Counter[str]) -> str:
-    """`text` in the corpus's form; what was removed is counted."""
-    text, removed = normalize(text, rules.normalization)
-    counts.update(removed)
+def normalized(text: str, rules: RowRules, removed: Counter[str]) -> str:
+    """`text` in the corpus's form; `removed` counts the characters that were."""
+    text, found = normalize(text, rules.normalization)
+    removed.update(found)
     return text
 
 
@@ -282,7 +282,7 @@ def check_parallel(text: str, rules: RowRules, *, what: str = "parallel text") -
 def class_name(
     raw: str | int,
     rules: RowRules,
-    counts: Counter[str],
+    occurred: Counter[str],
     *,
     unknown: str = "unknown_label",
     is_tag: bool = False,
@@ -292,7 +292,7 @@ def class_name(
     Where they are given, 1.0 is 1, as pandas writes a column in which a number is missing.
 
     Args:
-        counts: takes the keys of `label_map` that occur.
+        occurred: takes the keys of `label_map` that do.
         is_tag: whether the map is of what stands behind the tag's prefix.
 
     Raises: UnfitError if there are `label_names` and it is neither; an empty name passes.
@@ -301,7 +301,7 @@ def class_name(
     if not rules.label_map:  # asked of each word of a corpus
         return name
     prefix, said = split_tag(name) if is_tag else ("", name)
-    return prefix + mapped(said, rules.label_map, counts)
+    return prefix + mapped(said, rules.label_map, occurred)
 
 
 def _named(name: str, rules: RowRules, unknown: str, is_tag: bool) -> str:
@@ -338,18 +338,18 @@ def check_name(name: str, rules: RowRules, *, unknown: str = "unknown_label") ->
         raise UnfitError(unknown, f"{name!r} is not one of {len(rules.filters.labels)} labels")
 
 
-def prepared_label(raw: str | None, rules: RowRules, counts: Counter[str]) -> str | None:
+def prepared_label(raw: str | None, rules: RowRules, occurred: Counter[str]) -> str | None:
     """The checked name of a row's class, None if it has and needs none.
 
     With `label_names`, -1 is none, as `datasets` says so, unless it is a name or a key of the map.
 
     Args:
-        counts: as for `class_name`.
+        occurred: as for `class_name`.
     """
     names = _normalized_names(rules.label_names)
     if names and raw is not None and (said := raw.strip()) in _NO_LABEL:
         raw = raw if said in names or said in rules.label_map else None
-    label = class_name(raw, rules, counts) if raw is not None else None
+    label = class_name(raw, rules, occurred) if raw is not None else None
     if label:
         check_name(label, rules)
     elif rules.needs_label:

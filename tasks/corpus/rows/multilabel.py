@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.corpus.cells import as_list
+from tasks.corpus.changes import Changes
 from tasks.corpus.encoding import Encoder, readable_text
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.classification import ClassifiedRows
@@ -38,14 +39,14 @@ class MultilabelRows(RowKind):
     names_column = "labels"
     classes_needed = 1
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise the text as one with a single class, and the names of its classes."""
-        labels = _labels(row, rules, counts)
+        labels = _labels(row, rules, changes.mapped)
         if labels is None and rules.needs_label:
             raise UnfitError("missing_label", "no labels")
         unlabelled = row._replace(label=None)
         lenient = rules.model_copy(update={"needs_label": False})
-        text = ClassifiedRows().prepare(unlabelled, lenient, counts)
+        text = ClassifiedRows().prepare(unlabelled, lenient, changes)
         code = -1 if labels is None else annotation_code(labels)
         return text._replace(annotation=code, extra=(labels,))
 
@@ -77,7 +78,7 @@ class MultilabelRows(RowKind):
         )
 
 
-def _labels(row: RawRow, rules: RowRules, counts: Counter[str]) -> list[str] | None:
+def _labels(row: RawRow, rules: RowRules, mapped: Counter[str]) -> list[str] | None:
     """The names of the row's classes, sorted, each once; None if nobody has looked.
 
     A text cell without names says that no class holds where rows are labelled, else nothing.
@@ -96,7 +97,7 @@ def _labels(row: RawRow, rules: RowRules, counts: Counter[str]) -> list[str] | N
         return None
     if not all(isinstance(name, str | int) for name in raw):
         raise UnfitError("wrong_type", "labels are neither names nor numbers")
-    names = sorted({name for name in (class_name(found, rules, counts) for found in raw) if name})
+    names = sorted({name for name in (class_name(found, rules, mapped) for found in raw) if name})
     for name in names:
         check_name(name, rules)
     return names

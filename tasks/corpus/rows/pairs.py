@@ -10,13 +10,13 @@ deduplication.leak_threshold to null.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.pair_encoding import encode_pairs
 from tasks.corpus.raw_rows import RawRow
@@ -47,18 +47,18 @@ class PairRows(RowKind):
     compared_columns = ("text", "text_b", "parallel_text", "parallel_text_b")
     training_columns = ("text_b", "parallel_text_b")
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise both texts, the label, and both parallel texts."""
-        text = normalized(row.text, rules, counts)
-        text_b = normalized(text_cell(row, "text_b"), rules, counts)
-        label = prepared_label(row.label, rules, counts)
+        text = normalized(row.text, rules, changes.removed)
+        text_b = normalized(text_cell(row, "text_b"), rules, changes.removed)
+        label = prepared_label(row.label, rules, changes.mapped)
         check_text(text, rules.language, rules.filters)
         check_text(text_b, rules.language, rules.filters, what="text_b")
         hashed = text_hash(rules.language, text, text_b)
         if rules.parallel_language is None:
             return PreparedRow(text, hashed, label, extra=(text_b, None))
-        parallel = normalized(row.parallel_text or "", rules, counts)
-        parallel_b = normalized(text_cell(row, "parallel_text_b"), rules, counts)
+        parallel = normalized(row.parallel_text or "", rules, changes.removed)
+        parallel_b = normalized(text_cell(row, "parallel_text_b"), rules, changes.removed)
         check_parallel(parallel, rules)
         check_parallel(parallel_b, rules, what="parallel text_b")
         parallel_hash = text_hash(rules.parallel_language, parallel, parallel_b)

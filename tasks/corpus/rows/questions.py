@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tasks.corpus.cells import as_records
+from tasks.corpus.changes import Changes
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
@@ -56,9 +57,9 @@ class QuestionRows(RowKind):
     compared_columns = ("text", "question")
     training_columns = ("question",)
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise context and question, and move the answers along."""
-        question = normalized(text_cell(row, "question"), rules, counts)
+        question = normalized(text_cell(row, "question"), rules, changes.removed)
         if not question:
             raise UnfitError("missing_question", "no question")
         check_text(question, rules.language, rules.filters, what="question")
@@ -66,7 +67,7 @@ class QuestionRows(RowKind):
         found = _places(row, mended)
         if found is None and rules.needs_label:
             raise UnfitError("missing_label", "no answers: not even an empty list")
-        text, places = normalize_with_places(row.text, found or (), rules, counts)
+        text, places = normalize_with_places(row.text, found or (), rules, changes.removed)
         check_text(text, rules.language, rules.filters)
         places = list(dict.fromkeys(place for place in places if place[0] < place[1]))
         if found and not places:
@@ -74,7 +75,7 @@ class QuestionRows(RowKind):
         answers: tuple[Any, Any] = (None, None)
         if found is not None:
             answers = [start for start, _ in places], [text[start:end] for start, end in places]
-        counts.update(mended)
+        changes.repaired.update(mended)
         return PreparedRow(
             text,
             text_hash(rules.language, text),

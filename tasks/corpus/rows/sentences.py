@@ -11,13 +11,13 @@ sentence may have several translations, each in a row of its own.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
@@ -49,13 +49,13 @@ class SentenceRows(RowKind):
     compared_columns = ("text", "parallel_text", "text_b")
     teachers_learn = False
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise the sentence and what stands beside it."""
-        text = normalized(row.text, rules, counts)
+        text = normalized(row.text, rules, changes.removed)
         check_text(text, rules.language, rules.filters)
         hashed = text_hash(rules.language, text)
         if rules.parallel_language is not None:
-            parallel = normalized(row.parallel_text or "", rules, counts)
+            parallel = normalized(row.parallel_text or "", rules, changes.removed)
             check_parallel(parallel, rules)
             return PreparedRow(
                 text,
@@ -67,7 +67,7 @@ class SentenceRows(RowKind):
             )
         if "score" not in row.others:
             return PreparedRow(text, hashed, extra=(None, None))
-        text_b = normalized(text_cell(row, "text_b"), rules, counts)
+        text_b = normalized(text_cell(row, "text_b"), rules, changes.removed)
         check_text(text_b, rules.language, rules.filters, what="text_b")
         return PreparedRow(
             text,

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.corpus.cells import as_list, as_records
+from tasks.corpus.changes import Changes
 from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
 from tasks.corpus.raw_rows import RawRow
@@ -64,17 +65,17 @@ class SpanRows(RowKind):
     names_column = "span_labels"
     unknown_reason = _UNKNOWN
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Bring words and tags, or text and spans, into a normalised text with spans."""
-        mended: Counter[str] = Counter()
+        mended = Changes()
         read = _from_words if "words" in row.others else _from_text
-        text, spans = read(row, rules, mended, counts)
+        text, spans = read(row, rules, mended, changes.mapped)
         if spans is None and rules.needs_label:
             raise UnfitError("missing_label", "neither tags nor spans")
         for name in sorted({label for _, _, label in spans or ()}):
             check_name(name, rules, unknown=_UNKNOWN)
         check_text(text, rules.language, rules.filters)
-        counts.update(mended)  # of rows that are kept
+        changes.add(mended)  # of rows that are kept
         hashed = text_hash(rules.language, text)
         if spans is None:
             return PreparedRow(text, hashed, extra=(None, None, None))
@@ -93,9 +94,9 @@ class SpanRows(RowKind):
 
 
 def _from_words(
-    row: RawRow, rules: RowRules, counts: Counter[str], names: Counter[str]
+    row: RawRow, rules: RowRules, mended: Changes, mapped: Counter[str]
 ) -> tuple[str, list[_Span] | None]:
-    """Text and spans; `counts` are of a row that is kept, `names` of every row."""
+    """Text and spans; `mended` is of a row that is kept, `mapped` of every row."""
     words, tags = as_list(row.others["words"]), as_list(row.others.get("tags"))
     if words is None or not all(isinstance(word, str) for word in words):
         raise UnfitError("wrong_type", "words are not a list of texts")
@@ -104,11 +105,11 @@ def _from_words(
             raise UnfitError("wrong_type", "tags are not a list of texts or numbers")
         if len(tags) != len(words):
             raise UnfitError("tags_length_mismatch", f"{len(words)} words have {len(tags)} tags")
-        tags = [class_name(tag, rules, names, unknown=_UNKNOWN, is_tag=True) for tag in tags]
+        tags = [class_name(tag, rules, mapped, unknown=_UNKNOWN, is_tag=True) for tag in tags]
         problem = next(filter(None, map(tag_problem, tags)), None)
         if problem:
             raise UnfitError(_UNKNOWN, problem)
-    cleaned = [normalized(word, rules, counts) for word in words]
+    cleaned = [normalized(word, rules, mended.removed) for word in words]
     kept = [place for place, word in enumerate(cleaned) if word]
     cleaned = [cleaned[place] for place in kept]
     text, starts = _joined(cleaned, unspaced=primary_subtag(rules.language) in _WITHOUT_SPACES)
@@ -117,7 +118,7 @@ def _from_words(
     if tags is None:
         return text, None
     spans, repaired = spans_of_tags([tags[place] for place in kept])
-    counts["repaired_tags"] += repaired
+    mended.repaired["repaired_tags"] += repaired
     ends = [start + len(word) for start, word in zip(starts, cleaned, strict=True)]
     return text, [(starts[first], ends[last - 1], label) for first, last, label in spans]
 
@@ -145,11 +146,11 @@ def _touch(left: str, right: str) -> bool:
 
 
 def _from_text(
-    row: RawRow, rules: RowRules, counts: Counter[str], names: Counter[str]
+    row: RawRow, rules: RowRules, mended: Changes, mapped: Counter[str]
 ) -> tuple[str, list[_Span] | None]:
     """As `_from_words`."""
     if row.others.get("spans") is None:
-        return normalized(row.text, rules, counts), None
+        return normalized(row.text, rules, mended.removed), None
     records = as_records(row.others["spans"], ("start", "end", "label"))
     if records is None or not all(
         type(start) is int and type(end) is int and isinstance(label, str | int)
@@ -157,7 +158,7 @@ def _from_text(
     ):
         raise UnfitError("malformed_spans", "spans are not a list of {start, end, label}")
     raw: list[_Span] = sorted(
-        (start, end, class_name(label, rules, names, unknown=_UNKNOWN))
+        (start, end, class_name(label, rules, mapped, unknown=_UNKNOWN))
         for start, end, label in records
     )
     for start, end, label in raw:
@@ -171,7 +172,7 @@ def _from_text(
         if start < end:
             raise UnfitError("spans_overlap", f"one ends at {end}, the next begins at {start}")
     places = [(start, end) for start, end, _ in raw]
-    text, places = normalize_with_places(row.text, places, rules, counts)
+    text, places = normalize_with_places(row.text, places, rules, mended.removed)
     spans = [(*place, label) for place, (_, _, label) in zip(places, raw, strict=True)]
     if empty := [label for start, end, label in spans if start == end]:
         raise UnfitError("empty_span", f"nothing visible is left of a span {empty[0]!r}")

@@ -7,7 +7,6 @@ row; a summary or a short reply ("Thank you.") may well be that of another text.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.encoding import Encoder, readable_text, special_frame
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
@@ -57,12 +57,12 @@ class TargetRows(RowKind):
         """Args: whether targets are translations, which leak like texts."""
         self._translation = translation
 
-    def prepare(self, row: RawRow, rules: RowRules, counts: Counter[str]) -> PreparedRow:
+    def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise text and target."""
-        text = normalized(row.text, rules, counts)
+        text = normalized(row.text, rules, changes.removed)
         check_text(text, rules.language, rules.filters)
         hashed = text_hash(rules.language, text)
-        target = normalized(text_cell(row, "target_text"), rules, counts)
+        target = normalized(text_cell(row, "target_text"), rules, changes.removed)
         if not target:
             if rules.needs_label:
                 raise UnfitError("missing_target", "no target text")

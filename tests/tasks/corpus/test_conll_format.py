@@ -1,11 +1,10 @@
 """CoNLL files as they are found: CoNLL-2003, UNER, CoNLL-U Plus, and broken ones."""
 
-from collections import Counter
-
 import pytest
 from pydantic import ValidationError
 
 from data_contracts.errors import SourceError
+from tasks.corpus.changes import Changes
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.raw_rows import RawRow
@@ -115,7 +114,7 @@ def test_a_word_of_white_space_stays_with_its_tag(tmp_path, space, parted):
     )
     ((_, words, tags),) = rows
     row = RawRow(" ".join(words), None, None, {"words": words, "tags": tags})
-    prepared = SpanRows().prepare(row, rules, Counter())
+    prepared = SpanRows().prepare(row, rules, Changes())
     assert (prepared.text, prepared.extra) == ("我在北京", ([2], [4], ["LOC"]))
 
 

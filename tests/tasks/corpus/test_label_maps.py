@@ -86,16 +86,16 @@ def test_one_map_may_serve_files_of_which_some_lack_a_class(sources, store, tmp_
 
 def test_each_name_is_looked_up_once():
     """Two classes with exchanged names, which a second look-up exchanges back."""
-    counts = Counter()
+    occurred = Counter()
     swap = {"left": "right", "right": "left"}
-    assert [mapped(name, swap, counts) for name in ("left", "right", "up")] == [
+    assert [mapped(name, swap, occurred) for name in ("left", "right", "up")] == [
         "right", "left", "up",
     ]  # fmt: skip
     source = config_of(label_map=swap).sources[0]
-    check_keys_occur([(source, counts)])
-    del counts["label_map:left"]
+    check_keys_occur([(source, occurred)])
+    del occurred["left"]
     with pytest.raises(SourceError, match="has 'left', which"):
-        check_keys_occur([(source, counts)])
+        check_keys_occur([(source, occurred)])
 
 
 @pytest.mark.parametrize(

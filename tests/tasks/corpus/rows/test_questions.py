@@ -1,11 +1,11 @@
 """Questions, contexts and answers from files to windows."""
 
 import random
-from collections import Counter
 
 import pytest
 from pydantic import ValidationError
 
+from tasks.corpus.changes import Changes
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.raw_rows import RawRow
@@ -157,7 +157,7 @@ def test_questions_of_a_paragraph_have_one_text():
     for answer in ("کتاب", "ها", "ایران", "خودرو", "است"):
         answers = [{"text": answer, "answer_start": paragraph.index(answer)}]
         row = RawRow(paragraph, None, None, {"question": "کجا؟", "answers": answers})
-        found.append(ROW_KINDS[PROBLEM].prepare(row, rules, Counter()))
+        found.append(ROW_KINDS[PROBLEM].prepare(row, rules, Changes()))
         assert found[-1].extra[2] == [answer]
     assert {row.text for row in found} == {paragraph}
     assert len({row.text_hash for row in found}) == 1

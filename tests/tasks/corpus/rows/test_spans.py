@@ -1,7 +1,5 @@
 """Words and tags, or texts and spans, become texts with spans that still mean the same."""
 
-from collections import Counter
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +7,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer
 
 from data_contracts.errors import SourceError
+from tasks.corpus.changes import Changes
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.raw_rows import RawRow
@@ -40,8 +39,8 @@ def rules(language="en", **fields):
 
 
 def prepared(others, language="en", text="", **fields):
-    counts = Counter()
-    row = SpanRows().prepare(RawRow(text, None, None, others), rules(language, **fields), counts)
+    changes = Changes()
+    row = SpanRows().prepare(RawRow(text, None, None, others), rules(language, **fields), changes)
     starts, ends, labels = row.extra
     found = (
         None
@@ -51,7 +50,7 @@ def prepared(others, language="en", text="", **fields):
             for start, end, label in zip(starts, ends, labels, strict=True)
         ]
     )
-    return row.text, found, counts
+    return row.text, found, changes
 
 
 def words(text, tags):
@@ -193,7 +192,7 @@ def test_a_tag_that_is_no_name_and_no_number_costs_its_row(tag):
 
 def test_repairs_are_counted_and_unlabelled_rows_may_pass():
     """A source full of I- without B- looked like a clean one."""
-    assert prepared(words("a|b|c", "I-X O I-Y"))[2]["repaired_tags"] == 2
+    assert prepared(words("a|b|c", "I-X O I-Y"))[2].repaired == {"repaired_tags": 2}
     assert prepared({"words": ["a"], "tags": None}, needs_label=False)[:2] == ("a", None)
     assert prepared({}, text="a b", needs_label=False)[:2] == ("a b", None)
     assert prepared({"spans": []}, text="a b")[:2] == ("a b", [])
