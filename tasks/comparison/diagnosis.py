@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from data_contracts.evaluation import Diagnostics
 from tasks.comparison.material import Material
 from tasks.metrics.diagnostics import diagnose, pseudo_label_accuracy
 from tasks.runtime.seeding import generator
 
-_MAX_ROWS = 2000  # a standard error of about 1 point, and a second of a small student's time
+pc: Any = pyarrow.compute
+
+_MAX_EXAMPLES = 2000  # a standard error of about 1 point, and a second of a small student's time
 
 
 def diagnose_classes(
@@ -60,10 +64,17 @@ def diagnosed_rows(
     )
     if rows is None:
         rows, described = learned, f"{' and '.join(train_on)} rows, which the student trained on"
-    if len(rows) > _MAX_ROWS:
-        drawn = generator(seed, "agreement").choice(len(rows), _MAX_ROWS, replace=False)
-        rows = rows.take(pa.array(np.sort(drawn)))
-    return rows, described
+    return drawn(rows, seed=seed), described
+
+
+def drawn(rows: pa.Table, *, seed: int, most: int = _MAX_EXAMPLES) -> pa.Table:
+    """All rows of `most` of the examples at most: drawn over all of them, since rows are in the
+    order of their sources and domains; in the order they came."""
+    ids = pc.unique(rows["example_id"])
+    if len(ids) <= most:
+        return rows
+    chosen = generator(seed, "agreement").choice(len(ids), most, replace=False)
+    return rows.filter(pc.is_in(rows["example_id"], value_set=ids.take(pa.array(chosen))))
 
 
 def _validation_rows_of_both(material: Material) -> pa.Table | None:

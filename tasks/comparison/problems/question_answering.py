@@ -20,6 +20,7 @@ import pyarrow as pa
 from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
 from tasks.comparison.answering import Answerer
+from tasks.comparison.diagnosis import drawn
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.lengths import length_groups
 from tasks.comparison.material import Reader
@@ -39,7 +40,6 @@ from tasks.runtime.seeding import generator
 
 _ANSWERS = ["text", "answer_starts", "answer_texts"]
 _SAID = ["start_logits", "end_logits", "null_start", "null_end"]
-_MAX_DIAGNOSED = 2000
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class QuestionAnswering(UnitComparison):
             described = "questions which the student trained on"
         if rows is None:
             return None
-        rows = self.drawn(rows, _MAX_DIAGNOSED)
+        rows = drawn(rows, seed=self.settings.seed)
         model = self.material.seeds("student")[0].path / "model"
         said = self.said_by(model, rows)
         ids = said["example_id"]
@@ -158,7 +158,8 @@ class QuestionAnswering(UnitComparison):
 
     def _taught_rightly(self, learned: pa.Table) -> float | None:
         """The teacher's exact match on rows learned from whose answer is known; None without."""
-        ids = pa.chunked_array([pc.unique(self.drawn(learned, _MAX_DIAGNOSED)["example_id"])])
+        asked = drawn(learned, seed=self.settings.seed)
+        ids = pa.chunked_array([pc.unique(asked["example_id"])])
         corpus = self.corpus(self.settings.train_on, ids, [*_ANSWERS, "language"])
         target = self.material.target_language
         is_known = [

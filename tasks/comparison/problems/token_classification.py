@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from data_contracts.evaluation import Diagnostics
 from tasks.comparison.answering import Answerer
+from tasks.comparison.diagnosis import drawn
 from tasks.comparison.domains import domain_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
@@ -39,7 +40,6 @@ from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems.problem import Answers as LabelledAnswers
 
-_MAX_DIAGNOSED_ROWS = 2000
 _SPANS = ["text", "span_starts", "span_ends", "span_labels"]
 _SAID = ["num_units", "logits"]
 
@@ -190,7 +190,7 @@ class TokenClassification(UnitComparison):
             rows, described = learned, "units of texts which the student trained on"
         if rows is None:
             return None
-        rows = self.drawn(rows, _MAX_DIAGNOSED_ROWS)
+        rows = drawn(rows, seed=self.settings.seed)
         names = self.material.label_names
         teacher, kept = self._teacher_on_units(rows)
         said = self.said_by(model, rows)

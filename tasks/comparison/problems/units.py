@@ -20,7 +20,6 @@ from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Settings
 from tasks.problems import PROBLEMS, load_model
 from tasks.runtime.device import has_cuda
-from tasks.runtime.seeding import generator
 from tasks.training.inference import predict_rows
 from tasks.training.loop import place
 
@@ -105,15 +104,6 @@ class UnitComparison:
     ) -> dict[str, list[Any]]:
         """Columns of the corpus for these example ids, as lists."""
         return self.material.corpus_rows(roles, ids, columns).to_pydict()
-
-    def drawn(self, rows: pa.Table, most: int) -> pa.Table:
-        """All rows of `most` of the examples at most: drawn over all of them, since rows are in the
-        order of their sources and domains; in the order they came."""
-        ids = pc.unique(rows["example_id"])
-        if len(ids) <= most:
-            return rows
-        chosen = generator(self.settings.seed, "agreement").choice(len(ids), most, replace=False)
-        return rows.filter(pc.is_in(rows["example_id"], value_set=ids.take(pa.array(chosen))))
 
     def _has_answer(self, rows: pa.Table, language: str) -> pa.ChunkedArray:
         """Spans and answers are places in `text`: a reader of the parallel text has none."""
