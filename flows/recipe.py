@@ -22,9 +22,10 @@ from pydantic import Field, model_validator
 from flows.fit.adaptation import check_adaptation
 from flows.fit.adversary import check_adversaries
 from flows.fit.companion import check_names_of_terms
-from flows.fit.languages import check_readers, languages_offered
+from flows.fit.languages import check_readers
 from flows.fit.layer import check_layers
 from flows.fit.problem import check_problem, unmeasured_gates, with_defaults_of_problem
+from flows.fit.roles import check_roles
 from flows.fit.start import check_starts
 from flows.fit.trainable import check_trainable
 from flows.mutual_steps import check_mutual, mutual_config
@@ -32,7 +33,6 @@ from flows.recipe_base import (
     Reading,
     RecipeBase,
     fields_of,
-    is_labelled,
     with_precision,
 )
 from flows.recipe_sections import Adaptation, Baselines, Distillation, Mutual, Student, Teacher
@@ -102,7 +102,7 @@ class Recipe(RecipeBase):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        self._check_roles()
+        check_roles(self)
         check_readers(self)
         check_problem(self)
         check_teachers(self.co_teachers, self.combination)
@@ -115,72 +115,6 @@ class Recipe(RecipeBase):
         check_adaptation(self)
         self._check_configs()
         return self
-
-    def _check_roles(self) -> None:
-        """The sources hold what the teacher and the student are to be trained on."""
-        sources = self.corpus_config().sources
-        for name in self.teachers:
-            languages = self.languages_of(name)
-            if self.problem != "sentence_embedding" and not any(
-                s.role == "train" and s.language in languages for s in sources
-            ):
-                raise ValueError(
-                    f"no source has the role train and a language of the teacher "
-                    f"({', '.join(languages)}): the teacher would have nothing to learn from; "
-                    f"{languages_offered(sources)}"
-                )
-        readable = {language for name in self.teachers for language in self.languages_of(name)}
-        if self.target_language not in self.student_languages:
-            raise ValueError(
-                f"student.languages are {', '.join(self.student_languages)}, without the target "
-                f"language {self.target_language}: the student would be tested on what it cannot "
-                "read"
-            )
-        if self.baselines.zero_shot and self.source_language not in self.student_languages:
-            raise ValueError(
-                "baselines.zero_shot trains the student on the source language, which it does not "
-                f"read: set student.languages to [{self.target_language}, {self.source_language}]"
-            )
-        student_rows = [
-            s
-            for s in sources
-            if s.role in self.distillation.train_on and s.language in self.student_languages
-        ]
-        if not student_rows:
-            roles = " or ".join(self.distillation.train_on)
-            raise ValueError(
-                f"no source has the role {roles} and the language "
-                f"{' or '.join(self.student_languages)}: the student would have nothing to learn "
-                f"from; {languages_offered(sources)}"
-            )
-        unread = [
-            s.name
-            for s in sources
-            if (s.role == "transfer" or s in student_rows)
-            and not {s.language, s.parallel_language} & set(readable)
-        ]
-        if unread:
-            raise ValueError(
-                f"the teacher reads {', '.join(readable)}, but its opinion is wanted of "
-                f"{', '.join(unread)}, in another language and without parallel text in one of "
-                "those: give parallel_text, or a teacher that reads "
-                f"{self.target_language} (teacher.languages), or leave the source out"
-            )
-        if self.distillation.label_source == "source" and not any(
-            s.language == self.source_language for s in student_rows if is_labelled(s)
-        ):
-            raise ValueError(
-                f"distillation.hard_labels is source, but the student reads no labelled row in "
-                f"{self.source_language}: add it to student.languages and the role train to "
-                "distillation.train_on"
-            )
-        in_target = [s for s in student_rows if s.language == self.target_language]
-        if self.baselines.supervised and not any(map(is_labelled, in_target)):
-            raise ValueError(
-                f"baselines.supervised needs gold labels in {self.target_language}, but "
-                f"{', '.join(s.name for s in in_target) or 'no source'} has none: name a label "
-                "column, or set baselines.supervised to false"
-            )
 
     @property
     def problem_name(self) -> EncoderProblem:
