@@ -88,11 +88,13 @@ class FileEntry(Frozen):
     sha256: str
 
 
-class KeyParts(Frozen):
+class KeyParts(WithLaterFields):
     """Everything that defines a stage's result; its canonical JSON is hashed into the key.
 
     `plan` compares two of these to say which part changed.
     """
+
+    later_fields: ClassVar[tuple[str, ...]] = ("score_version",)
 
     stage: str
     version: int = Field(description="the stage's VERSION: bumped when its output changes")
@@ -101,6 +103,11 @@ class KeyParts(Frozen):
         "replaced by `content:<digest>`, so that moving a file changes nothing"
     )
     upstream: dict[str, str] = Field(description="input name -> content digest of that artifact")
+    score_version: int = Field(
+        1,
+        description="of the figures of the problem's validation rows, by which training chooses "
+        "the step: bumped where one problem's change, and the stage's models of all others stay",
+    )
 
 
 class Manifest(Frozen):

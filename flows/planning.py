@@ -114,6 +114,9 @@ def explain(
     changes = []
     if old.version != new.version:
         changes.append(f"stage version {old.version} → {new.version}")
+    if old.score_version != new.score_version:
+        versions = f"{old.score_version} → {new.score_version}"
+        changes.append(f"version of the problem's validation figures {versions}")
     for name in sorted((old.upstream.keys() | new.upstream.keys()) - unknown):
         if name not in old.upstream:
             changes.append(f"input {name} is new")

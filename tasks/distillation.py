@@ -208,4 +208,12 @@ def on_one_thread(config: Config) -> bool:
     return weights is not None and trains_on_one_thread(weights, config.training.batch_size)
 
 
-STAGE = Stage("student", VERSION, distill, on_one_thread=on_one_thread)
+def _score_version(config: Config) -> int:
+    from tasks.problems import PROBLEMS
+
+    return PROBLEMS[config.problem].score_version
+
+
+STAGE = Stage(
+    "student", VERSION, distill, on_one_thread=on_one_thread, score_version=_score_version
+)

@@ -226,4 +226,10 @@ def _peer(
     return Peer(model, tokens.path, own.validation_language, is_teacher=own.architecture is None)
 
 
-STAGE = Stage("student", VERSION, learn_together)
+def _score_version(config: Config) -> int:
+    from tasks.problems import PROBLEMS
+
+    return PROBLEMS[config.problem].score_version
+
+
+STAGE = Stage("student", VERSION, learn_together, score_version=_score_version)

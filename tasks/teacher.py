@@ -149,4 +149,11 @@ def _as_it_is(config: Config, tokens: Path, workspace: Workspace) -> StageSummar
     return StageSummary(facts={"width": width, "parameters": parameters, "trained_parameters": 0})
 
 
-STAGE = Stage("teacher", VERSION, fine_tune)
+def _score_version(config: Config) -> int:
+    from tasks.problems import PROBLEMS
+
+    # One that is used as it is was chosen by no figure.
+    return PROBLEMS[config.problem].score_version if config.training else 1
+
+
+STAGE = Stage("teacher", VERSION, fine_tune, score_version=_score_version)

@@ -78,6 +78,9 @@ class Problem(ABC):
     name: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     """Validation figures beside `loss`, the primary one first; larger is better."""
+    score_version: ClassVar[int] = 1
+    """Bumped by hand when `score` gives other figures of the same answers: other steps are chosen
+    by them. Keys of this problem's trained models hold it, and of no other's."""
     distribution: ClassVar[Distribution] = "classes"
     token_columns: ClassVar[tuple[str, ...]] = ("example_id", "input_ids", "label")
     """Columns of a tokens table that training reads."""

@@ -89,6 +89,8 @@ class Stage:
         on_one_thread: whether it computes on one thread with a given configuration, so that several
             such stages may run side by side. Decided by what is computed, never by the load of the
             machine: another number of threads rounds differently.
+        score_version: of the validation figures that it chooses a step by, with a given
+            configuration: `Problem.score_version`. None: it chooses none.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Stage:
     function: Callable[..., StageSummary]
     still_holds: Callable[[Artifact], bool] | None = None
     on_one_thread: Callable[[Any], bool] | None = None
+    score_version: Callable[[Any], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def _key_parts(
         version=stage.version,
         config=_by_content(jsonable(config), digests),
         upstream={name: artifact.content_digest for name, artifact in sorted(inputs.items())},
+        score_version=stage.score_version(config) if stage.score_version else 1,
     )
 
 

@@ -26,8 +26,9 @@ def write(config, inputs, workspace):
 TOY = Stage("toy", 1, write)
 
 
-def chain(step, first="a", second="b", source=None, version=1):
-    one = step("one", Stage("toy", version, write), Config(text=first, source=source))
+def chain(step, first="a", second="b", source=None, version=1, score_version=1):
+    toy = Stage("toy", version, write, score_version=lambda config: score_version)
+    one = step("one", toy, Config(text=first, source=source))
     two = step("two", TOY, Config(text=second), one=one)
     return step("three", TOY, Config(text="c"), two=two)
 
@@ -93,6 +94,8 @@ def test_plan_names_a_bumped_stage_version(store):
     """After an upgrade a person would look for the change in the recipe, where none is."""
     run(store)
     assert plan(store, version=2)["one"] == ("stage version 1 → 2",)
+    changed = ("version of the problem's validation figures 1 → 2",)
+    assert plan(store, score_version=2)["one"] == changed
 
 
 def test_plan_says_which_upstream_content_changed(store):

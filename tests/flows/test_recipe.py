@@ -11,6 +11,7 @@ from flows.pipeline import pour
 from flows.recipe import Recipe
 from flows.recipe_files import check_recipe, read_recipe
 from flows.recipe_text import SHIPPED
+from tasks.problems import PROBLEMS
 from tests.flows.recipe_probes import all_models, refusal
 
 
@@ -221,6 +222,32 @@ def test_the_teachers_vectors_of_validation_rows_are_asked_for():
     recipe = read_recipe("sentence_embedding", ["teacher.signals.roles=[transfer]"])
     assert set(recipe.teacher_signals_config().roles) == {"transfer", "validation", "test"}
     assert recipe.teacher_tokens_config().roles == ("validation",)
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        ("multilabel", {"teacher", "student", "pseudo-labels", "supervised", "zero-shot"}),
+        ("sentence_embedding", {"student"}),  # whose teacher is used as it is
+        ("mutual", {"teacher", "student"}),
+    ],
+)
+def test_what_a_problem_s_figures_chose_is_known_by_their_version(monkeypatch, name, trained):
+    """A figure mended, and what the wrong one chose is served on; or, for one problem's figure,
+    the models of all others are trained again."""
+    recipe = read_recipe(name)
+    monkeypatch.setattr(type(PROBLEMS[recipe.problem]), "score_version", 7)
+    for own in (True, False):
+        found = set()
+
+        def note(step, stage, config, /, found=found, **inputs):
+            version = stage.score_version(config) if stage.score_version else 1
+            if version == 7:
+                found.add(step.split("-seed-")[0])
+
+        pour(recipe, note)
+        assert found == (trained if own else set())
+        monkeypatch.undo()
 
 
 def test_the_target_language_or_all_languages_choose_the_step():

@@ -95,7 +95,7 @@ def test_the_second_run_is_a_hit_and_computes_nothing(store):
     assert not list((store.root / "work" / "letters").iterdir())
 
 
-@pytest.mark.parametrize("changed", ["config", "version", "name", "upstream"])
+@pytest.mark.parametrize("changed", ["config", "version", "name", "upstream", "score"])
 def test_anything_that_defines_the_result_makes_it_anew(store, changed):
     """Yesterday's model served for today's recipe."""
     upstream, _ = counting("data", content="1")
@@ -113,6 +113,7 @@ def test_anything_that_defines_the_result_makes_it_anew(store, changed):
             "other" if changed == "name" else "letters",
             2 if changed == "version" else 1,
             calls=calls,
+            score_version=(lambda config: 2) if changed == "score" else None,
         )
         run_stage(newer, Config(), {"data": data}, store=store)
     assert len(calls) == 2
