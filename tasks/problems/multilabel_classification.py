@@ -30,6 +30,7 @@ class MultilabelClassification(WholeTextProblem):
     name = "multilabel_classification"
     metrics = ("micro_f1", "macro_f1", "subset_accuracy")
     has_thresholds = True
+    score_version = 2
     distribution: ClassVar[Distribution] = "binary"
     token_columns = ("example_id", "input_ids", "labels")
 
@@ -64,26 +65,21 @@ class MultilabelClassification(WholeTextProblem):
         many rare classes decides none of them for long, and every step would be as good.
         """
         del table, labels
-        from sklearn.metrics import f1_score
-
         from tasks.metrics.multilabel import decided_classes
+        from tasks.metrics.statistics import macro_f1_of, micro_f1_of
 
         gold_NC = answers.labels
         decided_NC = decided_classes(logits, _tuned(logits, gold_NC))
-        present = gold_NC.any(axis=0)
-        if not present.any():  # nothing to find in any row: there is no column to take the mean of
-            present = slice(None)
+        # scikit-learn would take one column for two classes, yes and no, and score both.
+        counts = np.concatenate(
+            [part.sum(axis=0) for part in (decided_NC & gold_NC, decided_NC, gold_NC)]
+        )
         x = logits.astype(np.float64)
         # log(1 + e^x) - x·y, written so that neither end overflows
         losses = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))) - x * gold_NC
-        zero: int = 0
-        micro, macro = (
-            float(f1_score(gold_NC[:, kept], decided_NC[:, kept], average=how, zero_division=zero))  # pyright: ignore[reportArgumentType]
-            for how, kept in (("micro", slice(None)), ("macro", present))
-        )
         return {
-            "micro_f1": micro,
-            "macro_f1": macro,
+            "micro_f1": float(micro_f1_of(counts)),
+            "macro_f1": float(macro_f1_of(counts)),
             "subset_accuracy": float((gold_NC == decided_NC).all(axis=1).mean()),
             "loss": float(losses.mean()),
         }

@@ -52,6 +52,22 @@ def test_validation_scores_are_those_of_their_definitions():
     assert scores["loss"] == pytest.approx(-np.log(said).mean())
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+def test_one_class_alone_is_scored_by_its_own_f1(classes):
+    """Rows of one class: their figures were those of "yes" and "no" together, and a network that
+    finds one row of two was chosen for all the rows that are not of the class. By hand: one hit,
+    two decided, one to be found."""
+    gold = np.zeros((8, classes), np.int64)
+    gold[1, 0] = 1
+    logits = np.full(gold.shape, -5.0, np.float32)
+    logits[:2, 0] = 2.0
+    table = pa.table({"labels": [np.flatnonzero(row).tolist() for row in gold]})
+    answers = PROBLEM.answers(table, num_labels=classes)
+    scores = PROBLEM.score(table, logits, answers, labels=list("abc")[:classes])
+    assert scores["micro_f1"] == scores["macro_f1"] == pytest.approx(2 / 3)
+    assert scores["subset_accuracy"] == 7 / 8
+
+
 def test_rows_without_any_class_are_scored():
     """The first validation ends in a traceback: a score over no column at all."""
     gold = np.zeros((3, 2), np.int64)
