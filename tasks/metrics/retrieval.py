@@ -127,28 +127,17 @@ def alike(vectors_ND: FloatArray, *, cosine: float = 0.9999) -> IntArray:
     return found
 
 
-def both_ways(
+def both_ways_of_sentences(
     targets_ND: FloatArray, sources_ND: FloatArray, groups_N: IntArray
 ) -> tuple[IntArray, IntArray]:
     """Ranks (N,) of each pair's source among all sources by its target, and of its target by it.
 
+    Searched are the source sentences, each once: copies of a wrong one are one find of a reader,
+    not several that push the right one down.
+
     Args:
         groups_N: number of each pair's source sentence: pairs that share one are translations of
             it, and none of them is in the others' way.
-    """
-    return (
-        partner_ranks(targets_ND, sources_ND, groups_N=groups_N),
-        partner_ranks(sources_ND, targets_ND, groups_N=groups_N),
-    )
-
-
-def both_ways_of_sentences(
-    targets_ND: FloatArray, sources_ND: FloatArray, groups_N: IntArray
-) -> tuple[IntArray, IntArray]:
-    """As `both_ways`, where a group is one source sentence, written down once a translation.
-
-    Searched are the sentences, each once: copies of a wrong one are one find of a reader, not
-    several that push the right one down.
     """
     _, first, which = np.unique(groups_N, return_index=True, return_inverse=True)
     return (
@@ -169,7 +158,7 @@ def nearest(queries_ND: FloatArray, candidates_MD: FloatArray) -> IntArray:
 
 
 def both_ways_statistics(ranks: tuple[IntArray, IntArray]) -> dict[str, Statistics]:
-    """Statistics of all metrics from the ranks of `both_ways`: of both directions together, but for
+    """Statistics of all metrics from ranks of both ways: of both directions together, but for
     the last two."""
     to_source, to_target = (retrieval_statistics(found) for found in ranks)
     return {
@@ -184,7 +173,7 @@ def both_ways_statistics(ranks: tuple[IntArray, IntArray]) -> dict[str, Statisti
 
 
 def retrieval_scores(ranks: tuple[IntArray, IntArray]) -> dict[str, float]:
-    """`accuracy_at_1` and `mrr` from the ranks of `both_ways`, means of both directions."""
+    """`accuracy_at_1` and `mrr` from ranks of both ways, means of both directions."""
     found = np.stack(ranks)
     return {
         "accuracy_at_1": float((found == 1).mean()),

@@ -39,6 +39,7 @@ class SentenceEmbedding(WholeTextProblem):
 
     name = "sentence_embedding"
     metrics = ("accuracy_at_1", "mrr")
+    score_version = 2
     distribution: ClassVar[Distribution] = "vectors"
     signals_contract = "teacher_signals_sentence_embedding"
     signal_column = EMBEDDING
@@ -74,12 +75,13 @@ class SentenceEmbedding(WholeTextProblem):
         """`accuracy_at_1` and `mrr`, each the mean of both directions, and `loss`.
 
         That is the mean squared distance to the teacher's vectors, in [0, 4]. Rows with one vector
-        of the teacher are translations of one sentence: none of them is in the others' way.
+        of the teacher are translations of one sentence: none of them is in the others' way, and
+        the sentence is searched for once, as in the evaluation.
         """
-        from tasks.metrics.retrieval import alike, both_ways, retrieval_scores
+        from tasks.metrics.retrieval import alike, both_ways_of_sentences, retrieval_scores
 
         del table, labels
         teacher = answers.labels
-        ranks = both_ways(logits, teacher, alike(teacher))
+        ranks = both_ways_of_sentences(logits, teacher, alike(teacher))
         distances = np.square(logits.astype(np.float64) - teacher).sum(axis=1)
         return {**retrieval_scores(ranks), "loss": float(distances.mean())}

