@@ -34,6 +34,8 @@ from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.locks import exclusive_lock
 
 _SECONDS_A_DAY = 86_400
+# A run holds its lock, and a small file has its name, moments after they are made.
+_SECONDS_TO_SETTLE = 60
 # Stages of which each artifact is another form of its inputs.
 _OTHER_FORMS = ("examples", "masked_texts", "seq2seq_examples")
 # Stages whose artifacts lend a file to others, and how it is called. Any other may be alike by
@@ -50,6 +52,7 @@ _TMP = re.compile(rf"[a-z0-9_]+-(?P<key>{_KEY})-[0-9a-f]{{32}}(-replaced)?")
 _STAGE_AND_KEY = re.compile(rf"[a-z0-9_]+/(?P<key>{_KEY})")
 _DOWNLOAD = re.compile(_KEY)
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}")
+_RUN_LOCK = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{4}\.lock")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def find_garbage(store: ArtifactStore, *, days: float) -> list[Garbage]:
 def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
     """Half-written artifacts: no longer written to if no stage runs, or if they are old.
 
-    However old, not while their key is held: the longest stages write nothing for hours.
+    However old, not while their key is held: the longest stages write nothing for hours. So are
+    half-written small files of runs and studies. The lock of a killed run is held by nobody.
     """
     nothing_runs = not any(is_alive(lock) for lock in (root / "locks").glob("*.lock"))
     for folder in sorted((root / "tmp").glob("*")):
@@ -116,6 +120,14 @@ def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
         lock = root / "locks" / f"{named['key']}.lock"
         if not is_alive(lock) and (nothing_runs or _newest_change(folder) < oldest):
             yield _garbage(folder, "left by a run that was killed", lock)
+    settled = time.time() - _SECONDS_TO_SETTLE
+    for file in sorted((*(root / "runs").rglob(".*"), *(root / "tuning").glob("*/.*"))):
+        changed_at = _newest_change(file)
+        if _PARTIAL.fullmatch(file.name) and changed_at < (settled if nothing_runs else oldest):
+            yield _garbage(file, "left by a run that was killed", None)
+    for lock in sorted((root / "locks").glob("run-*.lock")):
+        if _RUN_LOCK.fullmatch(lock.name) and _newest_change(lock) < settled and not is_alive(lock):
+            yield _garbage(lock, "left by a run that was killed", None)
 
 
 def _work(root: Path, oldest: float) -> Iterator[Garbage]:

@@ -7,8 +7,9 @@ refuses ever after ("table already exists"), and with it every registration.
 from __future__ import annotations
 
 import os
+import re
 import uuid
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from tasks.runtime.locations import home
@@ -26,28 +27,45 @@ def make_database(uri: str) -> None:
     """Make the SQLite database of `uri`, all tables at once, unless it is there.
 
     Hold `database_lock` around it. What is no path, or cannot be written, is left to MLflow, which
-    says why.
+    says why. What killed attempts left beside it is removed.
     """
     path = Path(uri.removeprefix(_SQLITE))
     if not uri.startswith(_SQLITE) or "?" in uri or not path.name or path.name == ":memory:":
         return
-    if not os.access(path.parent, os.W_OK) or _is_made(path):
+    if not os.access(path.parent, os.W_OK):
+        return
+    _remove_abandoned(path)
+    if _is_made(path):
         return
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        engine = create_sqlalchemy_engine(f"{_SQLITE}{partial}")
+    with exclusive_lock(partial):  # shows that somebody is at it; SQLite's own locks are others
         try:
-            _initialize_tables(engine)
+            engine = create_sqlalchemy_engine(f"{_SQLITE}{partial}")
+            try:
+                _initialize_tables(engine)
+            finally:
+                engine.dispose()
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            _publish(partial, path)
         finally:
-            engine.dispose()
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        _publish(partial, path)
-    finally:
-        for left in (partial, partial.with_name(f"{partial.name}-journal")):
-            left.unlink(missing_ok=True)
+            _remove(partial)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what was to become `path` and has lost its maker: nobody holds it locked."""
+    named = re.compile(rf"(\.{re.escape(path.name)}\.[0-9a-f]{{32}})(-journal)?")
+    found = (named.fullmatch(one.name) for one in path.parent.glob(f".{path.name}.*"))
+    for partial in {path.with_name(match[1]) for match in found if match}:
+        with suppress(OSError), exclusive_lock(partial, wait=False):  # or another user's
+            _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    for left in (partial, partial.with_name(f"{partial.name}-journal")):
+        left.unlink(missing_ok=True)
 
 
 def _publish(partial: Path, path: Path) -> None:

@@ -150,6 +150,36 @@ def test_leftovers_of_a_killed_run_go_unless_something_runs(store):
     assert not left.exists()
 
 
+def test_the_small_files_of_killed_runs_go_and_those_of_a_living_one_stay(store):
+    """A machine that kills its runs every night gathers their locks and halves of records for ever;
+    or the record that a run is writing is taken from under it."""
+    digest = "0123456789abcdef" * 2
+    living, dead = (store.root / "locks" / f"run-20260101-00000{n}-abcd.lock" for n in range(2))
+    halves = {
+        store.root / "runs" / f".mine.json.{digest}",
+        store.root / "runs" / "mine" / f".student-seed-0.json.{digest}",
+        store.root / "tuning" / "mine-0123456789ab" / f".trials.csv.{digest}",
+    }
+    kept = {path.with_name(f".{path.name[1:5]}") for path in halves}
+    for path in (living, dead, *halves, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{")
+        os.utime(path, (time.time() - 100,) * 2)
+    with exclusive_lock(living):
+        assert removed(store) == {dead}
+    assert removed(store) == {living, dead, *halves}
+    os.utime(dead)  # made this moment, and about to be held
+    for path in halves:
+        os.utime(path)
+    assert removed(store) == {living}
+    os.utime(dead, (0, 0))
+    for path in halves:
+        os.utime(path, (0, 0))
+    assert all(item.remove() for item in find_garbage(store, days=14))
+    assert not any(path.exists() for path in (living, dead, *halves))
+    assert all(path.is_file() for path in kept)
+
+
 def test_what_a_running_stage_writes_stays_even_if_all_is_to_go(store):
     """`gc --days 0 --delete` beside a night's training takes away the folder it ends in."""
     parts = key_parts(TOY, Config(text="slow"), {})

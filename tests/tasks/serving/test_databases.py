@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from tasks.runtime.locks import exclusive_lock
 from tasks.serving.databases import make_database
 from tasks.serving.registry import Registry
 
@@ -29,6 +30,7 @@ def test_a_registry_that_is_killed_while_it_is_made_is_made_anew(tmp_path, monke
     assert process.wait() == -signal.SIGKILL, "it was done before it was killed"
 
     assert Registry().versions() == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["locks", "mlflow.db"]
     before = (tmp_path / "mlflow.db").read_bytes()
     make_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert (tmp_path / "mlflow.db").read_bytes() == before
@@ -63,6 +65,19 @@ def test_an_empty_file_becomes_a_database(tmp_path):
     with closing(sqlite3.connect(path)) as found:
         names = {name for (name,) in found.execute("SELECT name FROM sqlite_master")}
     assert {"experiments", "registered_models", "alembic_version"} <= names
+
+
+def test_what_killed_attempts_left_goes_and_what_another_home_is_making_stays(tmp_path):
+    """Each kill in a first registration leaves half a database beside it for ever; or two homes
+    with one MLFLOW_TRACKING_URI take away what the other is making."""
+    path, others = tmp_path / "mlflow.db", (tmp_path / ".mlflow.db.mine", tmp_path / ".mlflow.db.0")
+    left, journal, held = (tmp_path / f".mlflow.db.{digit * 32}" for digit in "0ab")
+    journal = journal.with_name(f"{journal.name}-journal")
+    for one in (path, *others, left, left.with_name(f"{left.name}-journal"), journal):
+        one.write_text("made")
+    with exclusive_lock(held):
+        make_database(f"sqlite:///{path}")
+    assert set(tmp_path.iterdir()) == {path, *others, held}
 
 
 def databases(folder):
