@@ -93,6 +93,7 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     wanted = requirements(repair_encoding=serving["normalization"]["repair_encoding"])
     registry = Registry()
     with registry.lock(config.model_name):
+        tracking.end_killed_runs(registry, config.model_name)
         gates = _gates(config, report, training, evaluation, registry)
         card = write_card(
             report,

@@ -34,6 +34,19 @@ def find_run(registry: Registry, tags: Mapping[str, str]) -> str | None:
     return found[0].info.run_id if found else None
 
 
+def end_killed_runs(registry: Registry, model_name: str) -> None:
+    """Say of runs that a killed registration left RUNNING that they were; hold the model's lock.
+
+    In a database of this machine: on a server that many share, another machine may be at work.
+    """
+    if not registry.is_local:
+        return
+    condition = f"attributes.status = 'RUNNING' and tags.model_name = '{model_name}'"
+    with registry.calls():
+        for run in registry.client.search_runs([registry.experiment_id], condition):
+            registry.client.set_terminated(run.info.run_id, "KILLED")
+
+
 @contextmanager
 def tracked_run(registry: Registry, *, name: str, tags: Mapping[str, str]) -> Iterator[str]:
     """A run that ends FINISHED, or FAILED if the block raises; yields its id."""

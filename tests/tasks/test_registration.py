@@ -93,6 +93,18 @@ def test_the_same_student_is_registered_once(register, store):
     assert len(versions("once")) == 1
 
 
+def test_the_run_of_a_killed_registration_is_told_as_killed(register, registry_home):
+    """A night's kill in the upload is shown as a registration under way, for ever."""
+    registry = Registry()
+    killed, other = (
+        registry.client.create_run(registry.experiment_id, tags={"model_name": name}).info.run_id
+        for name in ("again", "another")
+    )
+    register("again")
+    assert registry.client.get_run(killed).info.status == "KILLED"
+    assert registry.client.get_run(other).info.status == "RUNNING"
+
+
 def test_two_processes_at_once_make_one_version(
     registry_home, tmp_path, store, exported, make_report, publish_evaluation
 ):
