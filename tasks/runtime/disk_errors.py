@@ -1,7 +1,8 @@
 """A full or failing disk is told as such: where it was, and when the run goes on.
 
 Writers in Python and in Arrow raise an OSError with the system's number; those in Rust
-(safetensors, tokenizers) an error of their own, which has the number in its words.
+(safetensors, tokenizers) an error of their own, which has the number in its words. So has that of
+`shutil.copytree`, which gathers what each file said.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def says_failing(error: Exception) -> bool:
 
 
 def _is_one_of(error: Exception, numbers: tuple[int, ...], words: tuple[str, ...]) -> bool:
+    said = str(error)
+    if isinstance(error, shutil.Error):
+        return any(f"[Errno {one}]" in said for one in numbers)
     if isinstance(error, OSError):
         return error.errno in numbers
-    said = str(error)
     return any(text in said for text in (*words, *(f"(os error {one})" for one in numbers)))

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -60,6 +61,18 @@ def limited(folder):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def copied(folder):
+    """What `shutil` says of a folder with such a file."""
+    (folder / "model").mkdir()
+    (folder / "model" / "weights").write_bytes(b"0" * 2000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        shutil.copytree(folder / "model", folder / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def locked(folder):
     """What SQLite says of a file on a disk that became read-only."""
     (folder / "study.db").touch()
@@ -77,7 +90,7 @@ def broken(folder):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-@pytest.mark.parametrize("write", [limited, locked, remounted, broken])
+@pytest.mark.parametrize("write", [limited, copied, locked, remounted, broken])
 def test_a_stage_on_a_failing_disk_says_so(store, write):
     """Forty lines of a library for a disk that went read-only in the night."""
 
