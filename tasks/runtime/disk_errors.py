@@ -35,7 +35,7 @@ def disk_errors_told(what: str, folder: Path) -> Iterator[None]:
     except Exception as error:
         if says_failing(error):
             raise failing(
-                f"{what}: the disk of {folder}, or of what is read, fails: {error}",
+                f"{what}: the disk of {folder}, or of what is read, fails: {_first_said(error)}",
                 goes_on="the same command goes on from the last checkpoint",
             ) from error
         if not says_no_room(error):
@@ -84,6 +84,12 @@ def says_no_room(error: Exception) -> bool:
 def says_failing(error: Exception) -> bool:
     """Whether an error is that of a disk that is read-only or broken, or of too large a file."""
     return _is_one_of(error, _FAILING, _SQLITE_FAILING)
+
+
+def _first_said(error: Exception) -> str:
+    """One line: SQLAlchemy's words go on with the statement, those of `shutil` with each file."""
+    said = error.args[0][0][-1] if isinstance(error, shutil.Error) else str(error)
+    return said.partition("\n")[0]
 
 
 def _is_one_of(error: Exception, numbers: tuple[int, ...], words: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+import sqlalchemy
 from safetensors import SafetensorError
 
 from data_contracts.artifacts import StageSummary
@@ -80,6 +81,14 @@ def locked(folder):
         database.execute("create table trials (number)")
 
 
+def locked_registry(folder):
+    """What SQLAlchemy makes of that."""
+    (folder / "mlflow.db").touch()
+    engine = sqlalchemy.create_engine(f"sqlite:///file:{folder}/mlflow.db?mode=ro&uri=true")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("create table runs (\n    number\n)")
+
+
 def remounted(folder):
     """What the kernel says where an error made it mount the disk anew, and the rest a library."""
     raise SafetensorError(f"I/O error: Read-only file system (os error {errno.EROFS})")
@@ -90,7 +99,7 @@ def broken(folder):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-@pytest.mark.parametrize("write", [limited, copied, locked, remounted, broken])
+@pytest.mark.parametrize("write", [limited, copied, locked, locked_registry, remounted, broken])
 def test_a_stage_on_a_failing_disk_says_so(store, write):
     """Forty lines of a library for a disk that went read-only in the night."""
 
@@ -100,6 +109,8 @@ def test_a_stage_on_a_failing_disk_says_so(store, write):
     with pytest.raises(MachineExhausted, match=r"student: the disk of /.* fails: ") as caught:
         run_stage(Stage("student", 1, train), StageConfig(), {}, store=store)
     assert "ulimit -f" in caught.value.remedy
+    assert "\n" not in caught.value.fact
+    assert "[(" not in caught.value.fact
 
 
 @pytest.mark.parametrize("error", [OSError(2, "no such file"), ValueError("step 28 of 30")])
