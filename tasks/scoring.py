@@ -34,7 +34,7 @@ from tasks.serving.scoring import ScoringConfig, check_unscored, input_columns, 
 from tasks.serving.text_parts import part_batches, split_texts
 from tasks.serving.texts import text_files
 
-VERSION = 3
+VERSION = 4
 SUMMARY = "_scores.json"  # the underscore hides it from readers of Parquet folders
 _PART = "part.parquet"
 _COUNTS = "counts.json"

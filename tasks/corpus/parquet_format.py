@@ -215,7 +215,8 @@ def _parquet_batch(
         line = offset + index + 1
         problem = next((p for p in row.values() if isinstance(p, _Problem)), None)
         if problem:
-            batch.reject(line, problem.reason, problem.detail, problem.raw)
+            label = row.get("label")
+            batch.reject(line, problem.reason, problem.detail, problem.raw, label)
         else:
             batch.add(line, row)
     return batch

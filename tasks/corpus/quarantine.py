@@ -71,12 +71,16 @@ REASONS: dict[str, tuple[int, str]] = {
 
 
 class Rejected(NamedTuple):
-    """One row to set aside; `raw` is its text, or the bytes of its line if there is no text."""
+    """One row to set aside; `raw` is its text, or the bytes of its line if there is no text.
+
+    `label` is its label where that could be read: batch scoring has the row's id there.
+    """
 
     line: int
     reason: str
     detail: str
     raw: str | bytes | None
+    label: str | None = None
 
 
 def quarantine_table(

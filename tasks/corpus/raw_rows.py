@@ -55,9 +55,16 @@ class RawBatch:
         """Rows read, readable or not."""
         return len(self.lines) + len(self.rejected)
 
-    def reject(self, line: int, reason: str, detail: str, raw: str | bytes | None) -> None:
-        """Note a row that cannot be read."""
-        self.rejected.append(Rejected(line, reason, detail, raw))
+    def reject(
+        self,
+        line: int,
+        reason: str,
+        detail: str,
+        raw: str | bytes | None,
+        label: object = None,
+    ) -> None:
+        """Note a row that cannot be read, with its label if that is one."""
+        self.rejected.append(Rejected(line, reason, detail, raw, _readable_label(label)))
 
     def rows(self) -> Iterator[tuple[int, RawRow]]:
         """The readable rows with their lines."""
@@ -77,7 +84,7 @@ class RawBatch:
             text = " ".join(map(str, words)) if isinstance(words, list) else words
         raw = text if isinstance(text, str) else None
         if text is None:
-            return self.reject(line, "missing_text", "the text is null or absent", None)
+            return self.reject(line, "missing_text", "the text is null or absent", None, label)
         if type(label) is int:
             label = str(label)
         for name, value in (("text", text), ("label", label), ("parallel_text", parallel)):
@@ -85,13 +92,13 @@ class RawBatch:
                 continue
             if not isinstance(value, str):
                 kind = type(value).__name__
-                return self.reject(line, "wrong_type", f"{name} is of type {kind}", raw)
+                return self.reject(line, "wrong_type", f"{name} is of type {kind}", raw, label)
             if problem := _cell_problem(name, value):
-                return self.reject(line, *problem, raw)
+                return self.reject(line, *problem, raw, label)
         others = {key: value for key, value in cells.items() if key not in _PLAIN}
         for name, value in others.items():
             if problem := _other_problem(name, value):
-                return self.reject(line, *problem, raw)
+                return self.reject(line, *problem, raw, label)
         for name, value in others.items():
             self.others[name].append(value)
         self.lines.append(line)
@@ -99,6 +106,12 @@ class RawBatch:
         self.labels.append(label if isinstance(label, str) else None)
         self.parallel_texts.append(parallel)
         return None
+
+
+def _readable_label(label: object) -> str | None:
+    if type(label) is int:
+        return str(label)
+    return label if isinstance(label, str) and not _cell_problem("label", label) else None
 
 
 def _cell_problem(name: str, value: str) -> tuple[str, str] | None:

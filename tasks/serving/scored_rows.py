@@ -177,7 +177,7 @@ def _prepare(
     readable = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.int64)
     lines = np.array([*batch.lines, *(row.line for row in batch.rejected)], dtype=np.int64)
     reasons += [row.reason for row in batch.rejected]
-    ids = [*batch.labels, *[None] * len(batch.rejected)]
+    ids = [*batch.labels, *(row.label for row in batch.rejected)]
     question = asked.read(
         {name: [column[row] for row in readable] for name, column in texts.items()}
     )

@@ -95,7 +95,7 @@ def _table(batch: RawBatch, schema: pa.Schema) -> pa.Table:
     columns: dict[str, list[Any]] = {
         "line": batch.lines + [row.line for row in batch.rejected],
         "reason": [None] * len(batch.lines) + [row.reason for row in batch.rejected],
-        "id": batch.labels + [None] * num_rejected,
+        "id": batch.labels + [row.label for row in batch.rejected],
         "text": batch.texts + [None] * num_rejected,
     }
     for name in others:
@@ -110,7 +110,8 @@ def _batch(table: pa.Table) -> RawBatch:
     batch = RawBatch()
     for row, reason in enumerate(columns["reason"]):
         if reason is not None:
-            batch.rejected.append(Rejected(columns["line"][row], reason, "", None))
+            line, label = columns["line"][row], columns["id"][row]
+            batch.rejected.append(Rejected(line, reason, "", None, label))
     readable = table.num_rows - len(batch.rejected)  # they stand first
     batch.lines = columns["line"][:readable]
     batch.texts = columns["text"][:readable]

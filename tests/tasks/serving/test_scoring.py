@@ -131,6 +131,26 @@ def test_rows_that_cannot_be_scored_keep_their_place_and_say_why(model, tmp_path
     assert (report.num_rows, report.num_scored) == (7, 3)
 
 
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl", "csv"])
+def test_rows_that_cannot_be_scored_keep_their_id(model, tmp_path, file_format):
+    """Joined by their ids, the rows that have no answer are missing, and nobody knows which."""
+    bodies = [TEXTS[0], None, "", "打\0开" if file_format != "csv" else "", "开" * 400_000]
+    path = write_rows(tmp_path, file_format, bodies)
+    config = ScoringConfig(text_column="body", id_column="key")
+    score(model, str(path), tmp_path / "out.parquet", config)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert [reason is None for reason in found["reason"].to_pylist()] == [True] + [False] * 4
+    assert found["id"].to_pylist() == ["100", "101", "102", "103", "104"]
+
+
+def test_an_id_that_cannot_be_read_is_none(model, tmp_path):
+    """A list taken for the name of a row."""
+    rows = [{"text": None, "key": ["a"]}, {"text": None, "key": "a\0"}, {"text": None, "key": True}]
+    source = write_jsonl(tmp_path / "texts.jsonl", rows)
+    score(model, str(source), tmp_path / "out.parquet", ScoringConfig(id_column="key"))
+    assert pq.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [None] * 3
+
+
 def test_batches_keep_their_order_across_files_and_windows(model, tmp_path):
     """The second batch's answers written before the first's, or a file's tail left out."""
     folder = tmp_path / "in"

@@ -42,7 +42,7 @@ def folder(tmp_path):
 def told(file, batch):
     """What scoring reads of a batch; a second text that is no string is none."""
     questions = [cell if isinstance(cell, str) else None for cell in batch.others["question"]]
-    rejected = [(one.line, one.reason) for one in batch.rejected]
+    rejected = [(one.line, one.reason, one.label) for one in batch.rejected]
     return file, batch.lines, batch.texts, batch.labels, questions, rejected
 
 
@@ -62,7 +62,7 @@ def test_batches_come_back_as_the_readers_gave_them(folder, rows_per_shard, num_
         ["第0个", "第2个", "第3个", "第4个"],
         ["0", "2", "3", "4"],
         ["几", None, None, "几"],
-        [(2, "malformed_json"), (3, "missing_text")],
+        [(2, "malformed_json", None), (3, "missing_text", "1")],
     )
 
 
