@@ -164,6 +164,9 @@ def _is_about_home(error: OSError) -> bool:
     if not isinstance(error.filename, str):
         return False
     may_not = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if home().exists() and not home().is_dir():  # mkdir says of a file that it exists
+        is_no_folder = error.errno in (errno.EEXIST, errno.ENOTDIR)
+        return is_no_folder and Path(error.filename).is_relative_to(home())
     if home().exists():
         return may_not and Path(error.filename).is_relative_to(home())
     is_not = error.errno in (errno.ENOENT, errno.ENOTDIR)

@@ -86,6 +86,15 @@ def score(
     workers
         Cores, for processes. Default: all. Changes no answer.
     """
+    _refuse_empty(
+        {
+            "MODEL": model,
+            "SOURCE": source,
+            "--text-column": text_column,
+            "--second-column": second_column,
+            "--id-column": id_column,
+        }
+    )
     prepare_environment()
     quieten()
     if not source.startswith("hf://"):
@@ -118,6 +127,18 @@ def score(
         print(f"  {report.num_truncated:,} texts were cut at the student's length")
     for reason, count in report.unscored.items():
         print(f"  {count:,} without an answer: {reason}")
+
+
+def _refuse_empty(given: dict[str, str | None]) -> None:
+    """Raise UserError for an empty text: as a path it would be the working directory."""
+    empty = [name for name, value in given.items() if value is not None and not value.strip()]
+    if empty:
+        raise UserError(
+            f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty",
+            rule="models, sources and columns have a name; a shell gives an empty one for a "
+            "variable that is not set",
+            remedy="check the variable" + ("" if empty[0].isupper() else ", or leave it out"),
+        )
 
 
 def _in_one_piece(

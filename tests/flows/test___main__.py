@@ -216,6 +216,38 @@ def test_a_home_that_cannot_be_made_is_named(decant, tiny, arguments):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--text-column", "--second-column", "--id-column"])
+def test_a_variable_that_is_not_set_is_no_name_of_a_column(decant, tiny, option):
+    """`--id-column "$KEY"`: a traceback, or a night's answers with an id that is null in each."""
+    done = decant("score", "models:/m/1", tiny / "zh-test.csv", "out.parquet", option, "")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error:  {option} is empty\n")
+    assert not decant.home.exists()
+
+
+def test_a_variable_that_is_not_set_is_no_file_or_model(decant):
+    """`decant score "$MODEL" "$TEXTS" out.parquet`: whatever lies in the working directory."""
+    done = decant("score", "", "", "out.parquet")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error:  MODEL and SOURCE are empty\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("lineage", "m"), ("run", "--no-orchestrator"), ("score", "models:/m/1", "{}", "out.parquet")],
+)
+def test_a_home_that_is_a_file_is_named(decant, tiny, arguments):
+    """DECANT_HOME=recipe.yaml, a slip of completion, and thirty lines of pathlib."""
+    decant.home = tiny / "en-test.csv"
+    before = decant.home.read_bytes()
+    done = decant(*(part.format(decant.home) for part in arguments))
+    assert done.returncode == 2, done.stderr
+    assert f"{decant.home}" in done.stderr.splitlines()[0]
+    assert "remedy: set DECANT_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert decant.home.read_bytes() == before
+
+
 @pytest.fixture
 def told_of(monkeypatch, capsys):
     """(exit code, what is told) of a command that raises an error; tests run as root, who may
