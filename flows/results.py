@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,14 +12,16 @@ from rich.table import Table
 
 from data_contracts.errors import SourceError
 from data_contracts.evaluation import FORMAT_VERSION, EvaluationReport, SystemResult
-from flows.runs import RunLog
+from flows.runs import RunLog, recipes_run
 from tasks.reporting.wording import below_floor
 from tasks.runtime.artifacts import MANIFEST
 
 
-def step_folder(root: Path, recipe: str, step: str) -> Path:
+def step_folder(root: Path, recipe: str, step: str, *, asked_as: str | None = None) -> Path:
     """Folder of the artifact that `step` of `recipe` used last.
 
+    Args:
+        asked_as: what `decant run` knows the recipe by, if that is not its name but a path.
     Raises: SourceError if it never finished, or `gc` removed it.
     """
     record = RunLog(root, recipe).step(step)
@@ -26,8 +29,9 @@ def step_folder(root: Path, recipe: str, step: str) -> Path:
     if folder is None or not (folder / MANIFEST).is_file():
         raise SourceError(
             f"recipe {recipe!r} has no {step} under {root}",
-            rule=f"the step {step} of a recipe must have finished once",
-            remedy=f"run it: decant run {recipe}",
+            rule=f"the step {step} of a recipe must have finished once; recipes run there: "
+            f"{', '.join(sorted(recipes_run(root))) or 'none'}",
+            remedy=f"run it: decant run {shlex.quote(asked_as or recipe)}",
         )
     return folder
 

@@ -21,7 +21,7 @@ def report(
     text
         Print the result table instead. Default: the path of the report's page.
     """
-    folder = step_folder(home(), recipe_name(recipe), "evaluation")
+    folder = step_folder(home(), recipe_name(recipe), "evaluation", asked_as=recipe)
     if text:
         print_report(read_report(folder), output())
     else:

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from data_contracts.errors import SourceError
-from flows.results import print_report, read_report
+from flows.results import print_report, read_report, step_folder
+from flows.runs import RunLog
 from tests.tasks.reporting.conftest import build_report
 
 
@@ -18,6 +19,16 @@ def test_a_report_of_an_older_form_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(SourceError, match=r"format 1\).*reads \(format 2\)") as refused:
         read_report(tmp_path)
     assert "run the recipe again" in refused.value.remedy
+
+
+def test_a_report_that_is_not_there_is_told_with_the_command_that_makes_it(tmp_path):
+    """`decant run support-topics` for my.yaml: there is no recipe of that name."""
+    with RunLog(tmp_path, "tiny").run(("corpus",)):
+        pass
+    with pytest.raises(SourceError) as refused:
+        step_folder(tmp_path, "support-topics", "evaluation", asked_as="my data/my.yaml")
+    assert refused.value.remedy == "run it: decant run 'my data/my.yaml'"
+    assert refused.value.rule.endswith("recipes run there: tiny")
 
 
 def test_a_report_that_knows_of_no_warnings_is_still_read(tmp_path):
