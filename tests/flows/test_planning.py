@@ -112,6 +112,66 @@ def test_plan_says_which_upstream_content_changed(store):
     assert log.step("two").key_parts.upstream.keys() == {"one"}
 
 
+def test_inputs_and_settings_that_come_and_go_are_named():
+    """A student that gets a second teacher: "nothing changed", and it is trained for an hour."""
+    old = key_parts(TOY, Config(), {}).model_copy(
+        update={"upstream": {"kept": "1", "gone": "2"}, "config": {"many": {}, "left": [1]}}
+    )
+    new = old.model_copy(
+        update={"upstream": {"kept": "1", "new": "2"}, "config": {"many": {"a": 2}, "left": [1]}}
+    )
+    there = ["input gone is gone", "input new is new"]
+    back = ["input gone is new", "input new is gone"]
+    assert explain(old, new, new.config) == [
+        *there, "config.many is gone (was {})", "config.many.a is new: 2",
+    ]  # fmt: skip
+    assert explain(new, old, old.config)[:2] == back
+    assert explain(old, new, new.config, unknown=frozenset({"new"}))[:1] == there[:1]
+    assert explain(new, new, new.config) == []
+
+
+class Wide(StageConfig):
+    values: tuple[int, ...]
+
+
+@pytest.mark.parametrize(
+    ("num_changed", "told"), [(4, 4), (5, "and 1 more changes"), (7, "and 3 more changes")]
+)
+def test_of_many_changes_the_first_are_told_and_the_rest_counted(store, num_changed, told):
+    """A page of digits for each of thirty steps, or a change that is hidden without a word."""
+    made = Wide(values=(0,) * 9)
+    log = RunLog(store.root, "wide")
+    with log.run(("wide",)) as running:
+        runner = Runner(store, log, running, Options(), call_directly, SilentListener())
+        runner("wide", Stage("wide", 1, lambda *_: StageSummary()), made)
+    planner = Planner(store, log)
+    changed = Wide(values=(1,) * num_changed + (0,) * (9 - num_changed))
+    reasons = planner("wide", Stage("wide", 1, write), changed).reasons
+    assert reasons[:4] == tuple(f"config.values.{at} 0 → 1" for at in range(4))
+    assert reasons[4:] == (() if told == 4 else (told,))
+
+
+@pytest.mark.parametrize(
+    ("num_inputs", "told"),
+    [(1, "s0 will run"), (2, "s0 and s1 will run"), (3, "s0, s1 and 1 more will run"),
+     (5, "s0, s1 and 3 more will run")],
+)  # fmt: skip
+def test_of_many_steps_before_it_the_first_are_told_and_the_rest_counted(store, num_inputs, told):
+    """A step that compares thirty students names all of them in one line."""
+    log = RunLog(store.root, "fan")
+
+    def fan(step, text):
+        made = {
+            name: step(name, TOY, Config(text=f"{text} {name}"))
+            for name in (f"s{at}" for at in range(num_inputs))
+        }
+        return step("all", TOY, Config(), **made)
+
+    with log.run(("all",)) as running:
+        fan(Runner(store, log, running, Options(), call_directly, SilentListener()), "a")
+    assert fan(Planner(store, log), "b").reasons == (told,)
+
+
 @pytest.mark.parametrize("damage", ["flip", "remove"])
 def test_plan_sees_damaged_and_removed_artifacts(store, damage):
     """A run would be announced as cached and then train for an hour."""

@@ -67,7 +67,8 @@ CHINESE = {"text": "北京是中国的首都", "question": "谁?", "answer_start
 def test_windows_by_hand(tokenizer):
     """The answer's unit was counted from the window's beginning, in the whole context."""
     # length 12: 4 special tokens, 2 of the question, 6 of the context; half of that is the stride
-    rows, _ = encoded(tokenizer, [CHINESE])
+    rows, found = encoded(tokenizer, [CHINESE])
+    assert found.lengths.tolist() == [4 + 2 + 8]  # as one window would hold it
     assert [tokenizer.decode(row["input_ids"], skip_special_tokens=False) for row in rows] == [
         "<s> 谁 ? </s> </s> 北 京 是 中 国 的 </s>",
         "<s> 谁 ? </s> </s> 中 国 的 首 都 </s>",

@@ -139,6 +139,7 @@ def test_training_must_have_run_to_its_end(make_report, training, passes):
     """A checkpoint of an interrupted run looks like a model."""
     (gate,) = report_gates(GatesConfig(**OFF), make_report(), training)
     assert gate.passed is passes
+    assert gate.detail.endswith("stopped early on validation") is training["stopped_early"]
 
 
 def test_only_the_primary_metric_of_the_student_is_asked(make_report):
