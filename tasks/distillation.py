@@ -23,6 +23,7 @@ from tasks.modeling.config import (
     Architecture,
     EncoderProblem,
 )
+from tasks.problems import score_version
 from tasks.runtime.device import is_small_step, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
@@ -208,12 +209,4 @@ def on_one_thread(config: Config) -> bool:
     return weights is not None and trains_on_one_thread(weights, config.training.batch_size)
 
 
-def _score_version(config: Config) -> int:
-    from tasks.problems import PROBLEMS
-
-    return PROBLEMS[config.problem].score_version
-
-
-STAGE = Stage(
-    "student", VERSION, distill, on_one_thread=on_one_thread, score_version=_score_version
-)
+STAGE = Stage("student", VERSION, distill, on_one_thread=on_one_thread, score_version=score_version)

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem
+from tasks.problems import score_version
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.companions.adversary_config import AdversaryConfig
 from tasks.training.companions.ema_config import EMAConfig
@@ -226,10 +227,4 @@ def _peer(
     return Peer(model, tokens.path, own.validation_language, is_teacher=own.architecture is None)
 
 
-def _score_version(config: Config) -> int:
-    from tasks.problems import PROBLEMS
-
-    return PROBLEMS[config.problem].score_version
-
-
-STAGE = Stage("student", VERSION, learn_together, score_version=_score_version)
+STAGE = Stage("student", VERSION, learn_together, score_version=score_version)

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import EncoderProblem, Pooling
+from tasks.problems import score_version
 from tasks.runtime.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
@@ -150,10 +151,8 @@ def _as_it_is(config: Config, tokens: Path, workspace: Workspace) -> StageSummar
 
 
 def _score_version(config: Config) -> int:
-    from tasks.problems import PROBLEMS
-
     # One that is used as it is was chosen by no figure.
-    return PROBLEMS[config.problem].score_version if config.training else 1
+    return score_version(config) if config.training else 1
 
 
 STAGE = Stage("teacher", VERSION, fine_tune, score_version=_score_version)

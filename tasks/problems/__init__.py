@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from data_contracts.errors import SourceError
 from tasks.problems.generation import Generation
@@ -58,6 +58,20 @@ SEQ2SEQ_PROBLEMS: dict[str, Seq2SeqProblem] = {
 }
 
 
+class OfOneProblem(Protocol):
+    """A stage's configuration that names its problem."""
+
+    @property
+    def problem(self) -> str:
+        """A name of `PROBLEMS`."""
+        ...
+
+
+def score_version(config: OfOneProblem) -> int:
+    """`Problem.score_version` of the problem of a stage that chooses a step, for its key."""
+    return PROBLEMS[config.problem].score_version
+
+
 def load_model(folder: Path) -> EncoderWithHead:
     """The network saved in a model folder, whatever its problem: fp32, on the CPU, in evaluation.
 
@@ -90,4 +104,12 @@ def load_model(folder: Path) -> EncoderWithHead:
     return model.eval()
 
 
-__all__ = ["PROBLEMS", "SEQ2SEQ_PROBLEMS", "Answers", "Problem", "Seq2SeqProblem", "load_model"]
+__all__ = [
+    "PROBLEMS",
+    "SEQ2SEQ_PROBLEMS",
+    "Answers",
+    "Problem",
+    "Seq2SeqProblem",
+    "load_model",
+    "score_version",
+]
