@@ -12,13 +12,14 @@ still go that has a row or two; no figure of a design hangs on that. 65,536 rows
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import Any, NamedTuple
 
 from data_contracts.errors import SourceError
 from flows.places import is_here
 from tasks import ingestion
-from tasks.corpus.label_maps import normalized_map
+from tasks.corpus.label_maps import check_keys_occur, keys_not_found, normalized_map
 from tasks.corpus.normalization import normalize_label
 from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
 from tasks.runtime.locations import local_files
@@ -56,6 +57,35 @@ def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | 
     except SourceError:  # not on this machine; told by whatever needs it
         return None
     return _read(config, source, source_files(source))
+
+
+def check_label_maps(config: ingestion.Config) -> None:
+    """Refuse a key of a `label_map` that no label has, as far as that is soon known.
+
+    Files are read until all keys are found: mostly a batch. Nothing is said where rows are left
+    that may have it: elsewhere, beside rows of another file, or after the first of a long one.
+
+    Raises: SourceError as the first step would, also if a file is not what its source says.
+    """
+    from tasks.corpus.preparation import prepare
+
+    counts: list[tuple[Source, Counter[str]]] = []
+    for source in config.sources:
+        if not isinstance(source, FileSource) or not source.label_map:
+            continue
+        if source.parallel is not None or not is_here(source.uri):
+            return
+        files = source_files(source)
+        batches = ((file.label, batch) for file in files for batch in read_rows(source, file))
+        found: Counter[str] = Counter()
+        for number, (label, batch) in enumerate(batches):
+            if number == _MOST_BATCHES:
+                return
+            found += prepare(batch, ingestion.row_rules(config, source, label)).changes.mapped
+            if not keys_not_found(source, found):
+                break
+        counts.append((source, found))
+    check_keys_occur(counts)
 
 
 def _classes_of(label_names: tuple[str, ...], config: ingestion.Config) -> set[str]:

@@ -7,6 +7,7 @@ from flows.pipeline import step_names
 from flows.places import check_places, is_here
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import read_recipe
+from flows.source_classes import check_label_maps
 from tasks.corpus.sources import FileSource, check_parallel_readable, check_readable
 from tasks.ingestion import check_languages
 
@@ -20,7 +21,8 @@ def validate(
 
     Files on this machine must exist and have the columns that the recipe names, of which the first
     rows are read; remote ones are not asked for. Short texts of a column that are together clearly
-    in another language than declared are refused, unless data.filters.check_language is false. By
+    in another language than declared are refused, unless data.filters.check_language is false; so
+    are keys of a label_map that no label has, of sources with up to 65,536 rows. By
     what the sources say of themselves, each language must have rows to evaluate on. A teacher whose
     config.json is here must have the layers that a student is compared with.
 
@@ -50,3 +52,4 @@ def _check_sources(recipe: RecipeBase) -> None:
         if source.parallel is not None and is_here(source.parallel.uri):
             check_parallel_readable(source)
     check_languages(recipe.corpus_config(), here=is_here)
+    check_label_maps(recipe.corpus_config())

@@ -86,6 +86,11 @@ def mapped(name: str, label_map: Mapping[str, str], occurred: Counter[str]) -> s
     return label_map[name]
 
 
+def keys_not_found(source: Source, occurred: Counter[str]) -> list[str]:
+    """Keys of the source's map that did not occur, in its rows or in others."""
+    return [name for name in normalized_map(source) if not occurred[name]]
+
+
 def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
     """Refuse keys that no label has, in any source that maps them; see the module.
 
@@ -100,8 +105,7 @@ def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
         sources[source.name] = source
         occurred.update(keys)
     for source in sources.values():
-        names = [name for name in normalized_map(source) if not occurred[name]]
-        if names:
+        if names := keys_not_found(source, occurred):
             raise SourceError(
                 f"label_map of source {source.name!r} has {', '.join(map(repr, names))}, which no "
                 "label of a source with that key is",

@@ -9,8 +9,9 @@ import pytest
 from data_contracts.errors import SourceError
 from flows.known_classes import known_classes
 from flows.recipe_files import read_recipe
-from flows.source_classes import source_classes
+from flows.source_classes import check_label_maps, source_classes
 from tasks import ingestion
+from tasks.corpus.raw_rows import BATCH_ROWS
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
@@ -50,6 +51,33 @@ def test_classes_that_a_source_lists_are_counted_in_the_form_in_which_rows_have_
     given |= {"label_names": ["Heat ", "light"], "label_map": {"Heat": "heat"}}
     found = told("text_classification", uri=str(tmp_path / "not-here.csv"), **given)
     assert found == ({"heat", "light"}, 0, True)
+
+
+def mapped_sources(tmp_path, labels, **changes):
+    """A corpus of one train file with these labels, whose map has `Heat` and `Light`."""
+    path = tmp_path / "train.csv"
+    path.write_text("".join(["text,label\n", *(f"text {n},{x}\n" for n, x in enumerate(labels))]))
+    source = {"name": "train", "role": "train", "language": "en", "format": "csv"}
+    source |= {"uri": str(path), "columns": {"text": "text", "label": "label"}}
+    source |= {"label_map": {"Heat": "heat", "Light": "light"}} | changes
+    return ingestion.Config(
+        problem="text_classification", source_language="en", target_language="zh", sources=[source]
+    )
+
+
+def test_a_misspelt_key_of_a_map_is_told_before_anything_runs(tmp_path):
+    """`decant validate` calls a recipe valid that the first step refuses."""
+    check_label_maps(mapped_sources(tmp_path, ["Heat", "Light", "cool"]))
+    with pytest.raises(SourceError, match=r"label_map of source 'train' has 'Light', which no"):
+        check_label_maps(mapped_sources(tmp_path, ["Heat", "Ligth", "cool"]))
+
+
+def test_a_key_that_unread_rows_may_have_is_not_judged(tmp_path, monkeypatch):
+    """A sound recipe refused: its rare class comes late in a long file, or lies on a server."""
+    monkeypatch.setattr("flows.source_classes._MOST_BATCHES", 1)
+    late = ["Heat"] * BATCH_ROWS + ["Light"]
+    check_label_maps(mapped_sources(tmp_path, late))
+    check_label_maps(mapped_sources(tmp_path, [], uri="s3://bucket/train.csv"))
 
 
 def test_a_network_for_named_entities_has_a_class_for_outside_and_two_for_each_type():
