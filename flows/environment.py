@@ -52,6 +52,17 @@ def prepare_environment(*, console_logs: bool = False) -> None:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
+def answer_soon() -> None:
+    """Ask a registry that does not answer three times, for commands that a person waits for.
+
+    By MLflow's own defaults a server that is not there is told after four minutes (255 s on
+    2026-12-01), and one that hangs after a quarter of an hour. At the end of a run, which took
+    longer to get there, that patience is right.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+
 def stay_offline() -> None:
     """Keep the hub client from calling out, for recipes whose files all lie on this machine."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

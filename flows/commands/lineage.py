@@ -6,7 +6,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from flows.console import output
-from flows.environment import prepare_environment, quieten
+from flows.environment import answer_soon, prepare_environment, quieten
 
 _SHORT = 12
 
@@ -22,6 +22,7 @@ def lineage(model: str, *, version: str = "champion") -> None:
         Number or alias of the version.
     """
     prepare_environment()
+    answer_soon()
     quieten()
     from tasks.registration import lineage as read_lineage
 

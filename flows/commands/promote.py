@@ -1,6 +1,6 @@
 """`decant promote`: choose the champion by hand."""
 
-from flows.environment import prepare_environment, quieten
+from flows.environment import answer_soon, prepare_environment, quieten
 
 
 def promote(model: str, version: str = "challenger") -> None:
@@ -14,6 +14,7 @@ def promote(model: str, version: str = "challenger") -> None:
         Number or alias of the version.
     """
     prepare_environment()
+    answer_soon()
     quieten()
     from tasks.registration import promote as make_champion
 

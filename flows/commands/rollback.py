@@ -1,6 +1,6 @@
 """`decant rollback`: go back to the previous champion."""
 
-from flows.environment import prepare_environment, quieten
+from flows.environment import answer_soon, prepare_environment, quieten
 
 
 def rollback(model: str) -> None:
@@ -12,6 +12,7 @@ def rollback(model: str) -> None:
         Registered name; decant status lists them.
     """
     prepare_environment()
+    answer_soon()
     quieten()
     from tasks.registration import rollback as exchange
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.console import facts_text, output, seconds_text
-from flows.environment import prepare_environment, quieten
+from flows.environment import answer_soon, prepare_environment, quieten
 from flows.runs import RunLog, RunRecord, recipes_run
 from tasks.runtime.locations import home
 
@@ -14,6 +14,7 @@ from tasks.runtime.locations import home
 def status() -> None:
     """Show the steps of the last run of each recipe, and the aliases of the registered models."""
     prepare_environment()
+    answer_soon()
     quieten()
     root = home()
     console = output()

@@ -143,8 +143,10 @@ class Registry:
             raise TransientError(
                 f"the registry at {redact(self.uri)} cannot be reached: "
                 f"{redact(str(error)).splitlines()[0]}",
-                rule="registration needs the MLflow server that MLFLOW_TRACKING_URI names",
-                remedy="run again once it answers: everything before registration is cached",
+                rule="models are registered and looked up at the MLflow server that "
+                "MLFLOW_TRACKING_URI names",
+                remedy="run again once it answers; of a run, everything before registration is "
+                "cached",
             ) from error
 
     def lock(self, model_name: str) -> AbstractContextManager[None]:

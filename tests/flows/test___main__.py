@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -139,6 +140,24 @@ def test_validate_finds_a_column_that_a_file_does_not_have(decant, tiny):
     done = decant("validate", recipe, "--set", "data.sources.1.columns.text=sentence")
     assert done.returncode == 2
     assert "has no column 'sentence'" in done.stderr
+
+
+def test_validate_finds_a_key_of_a_map_that_no_label_has(decant, tiny):
+    """Said to be valid, and refused by the first step of the run."""
+    misspelt = "data.sources.0.label_map={onn: off-on}"
+    done = decant("validate", tiny / "recipe.yaml", "--set", misspelt)
+    assert done.returncode == 2
+    assert "label_map of source 'en-train' has 'onn'" in done.stderr
+
+
+def test_a_registry_that_is_away_is_told_soon(decant, monkeypatch):
+    """Four minutes before a person hears that nothing listens at the address they mistyped."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # "discard": nobody's server
+    started = time.monotonic()
+    done = decant("lineage", "m")
+    assert done.returncode == 75, done.stderr
+    assert "the registry at http://127.0.0.1:9 cannot be reached" in done.stderr
+    assert time.monotonic() - started < 90
 
 
 def test_validate_tells_each_missing_file_once_and_what_the_hub_s_are_called(decant, tiny):
