@@ -63,9 +63,30 @@ def test_answers_are_the_networks_about_both_texts(evaluated):
     assert report.systems["teacher_on_target"].num_examples == 8
 
 
+def test_asked_in_text_a_model_answers_as_about_the_stored_tokens(evaluated):
+    """The delivered form is asked about the second text first, or in the other language: what is
+    lost there is told as what 8 bits lost."""
+    inputs, _, _ = evaluated
+    compared = Matching(Material(inputs, "en", "zh"), Settings())
+    forms = compared.answerers(num_threads=1)
+    asked = compared.answer_int8(forms["safetensors"], batch_size=3, num_threads=1)
+    stored = compared.answer_models([inputs["export"].path / "model"])
+    assert asked.example_ids == stored.example_ids
+    np.testing.assert_allclose(asked.confidences, stored.confidences, atol=1e-6)
+    np.testing.assert_array_equal(asked.predictions, stored.predictions)
+    said = forms["teacher"](compared.timed_texts("teacher"))
+    signals = read_table(inputs["teacher_signals"].path / "test" / "part-0.parquet").to_pydict()
+    assert signals["example_id"] == [id_of("test", "en", i) for i in range(8)]
+    np.testing.assert_allclose(said, signals["logits"], atol=1e-2)
+
+
 def test_a_floor_knows_how_alike_two_texts_look(evaluated):
     """Where likeness decides, a student must not be praised for finding it."""
-    _, artifact, report = evaluated
+    inputs, artifact, report = evaluated
+    compared = Matching(Material(inputs, "en", "zh"), Settings())
+    ids = compared.material.test_rows("student")["example_id"]
+    both = [f"{row['text']}\n{row['text_b']}" for row in rows_of("test", "zh")]
+    assert compared.floor_texts(["test"], ids) == both
     floors = [name for name, one in report.systems.items() if one.kind == "floor"]
     assert "cosine_gold" in floors
     assert floors[-1] == "majority"

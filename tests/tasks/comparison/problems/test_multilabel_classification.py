@@ -12,6 +12,7 @@ from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.multilabel_classification import MultilabelClassification
 from tasks.corpus.tables import read_table
+from tasks.metrics.floors import linear_probabilities_by_class
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.small_problems import id_of, make_inputs, predictions
@@ -92,6 +93,27 @@ def test_thresholds_travel_with_the_model(evaluated, tmp_path):
     assert answered == expected
 
 
+def test_asked_in_text_a_model_answers_as_about_the_stored_tokens(evaluated, publish, tmp_path):
+    """The delivered form is scored at 0.5, or on other texts: what is lost there is told as what
+    8 bits lost."""
+    inputs, _, _ = evaluated
+    probabilities = 1 / (1 + np.exp(-logits_of(inputs).astype(np.float64)))
+    thresholds = np.quantile(probabilities, 0.4, axis=0)
+
+    def tuned(output):
+        shutil.copytree(inputs["export"].path, output, dirs_exist_ok=True)
+        found = {"thresholds": thresholds.tolist()}
+        (output / "model" / "thresholds.json").write_text(json.dumps(found))
+
+    shipped = {**inputs, "export": publish(ArtifactStore(tmp_path), "export", tuned)}
+    compared = MultilabelClassification(Material(shipped, "en", "zh"), Settings())
+    answer = compared.answerers(num_threads=1)["safetensors"]
+    asked = compared.answer_int8(answer, batch_size=3, num_threads=1)
+    expected = [tuple(np.flatnonzero(row >= thresholds - 1e-6).tolist()) for row in probabilities]
+    assert asked.predictions == [expected]
+    assert len({*expected}) > 1, "one answer to all: this test shows little"
+
+
 def test_several_teachers_are_scored_at_thresholds_of_their_mean(evaluated, publish, tmp_path):
     """The first teacher's thresholds, applied to probabilities that are not its own."""
     inputs, _, _ = evaluated
@@ -114,6 +136,33 @@ def test_several_teachers_are_scored_at_thresholds_of_their_mean(evaluated, publ
     assert answered == [tuple(np.flatnonzero(row >= thresholds).tolist()) for row in probabilities]
     [alone] = MultilabelClassification(material, Settings()).answer_teacher().predictions
     assert answered != alone
+
+
+def test_floors_learn_what_the_teacher_decided(evaluated, publish, tmp_path):
+    """A floor that was shown the right answers is above every student; one that says the rarest
+    set is below them all."""
+    inputs, _, _ = evaluated
+    path = inputs["teacher_signals"].path / "transfer" / "part-1.parquet"
+    logits = np.array(read_table(path)["logits"].to_pylist(), np.float64)
+    thresholds = np.quantile(1 / (1 + np.exp(-logits)), 0.3, axis=0)
+    taught = 1 / (1 + np.exp(-logits)) >= thresholds
+    sets, counts = np.unique(taught, axis=0, return_counts=True)
+    assert counts.min() < counts.max(), "no set is rarer: this test shows little"
+
+    def tuned(output):
+        shutil.copytree(inputs["teacher_signals"].path, output, dirs_exist_ok=True)
+        (output / "thresholds.json").write_text(json.dumps({"thresholds": thresholds.tolist()}))
+
+    signals = publish(ArtifactStore(tmp_path), "teacher_signals", tuned)
+    material = Material({**inputs, "teacher_signals": signals}, "en", "zh")
+    floors = dict(MultilabelClassification(material, Settings()).answer_floors())
+    texts = [row["text"] for row in rows_of("transfer", "zh")]  # those of the test rows, too
+    learned = linear_probabilities_by_class(texts, taught.astype(int), texts) >= 0.5
+    [answered] = floors["linear_pseudo_label"].predictions
+    assert answered == [tuple(np.flatnonzero(row).tolist()) for row in learned]
+    [always] = floors["majority"].predictions
+    assert len({*always}) == 1
+    assert always[0] in [tuple(np.flatnonzero(one)) for one in sets[counts == counts.max()]]
 
 
 def test_agreement_is_that_of_whole_sets_on_rows_not_trained_on(evaluated):

@@ -241,7 +241,7 @@ def test_floors_need_no_reading(evaluated):
     assert next(iter(rows_of("test", "zh")))["text"][start:end] == "客厅在一楼。"
 
 
-def test_what_decides_travels_with_the_model(evaluated, tmp_path):
+def test_what_decides_travels_with_the_model(evaluated, publish, tmp_path):
     """Scored at another threshold or length than it ships with, a model is another model."""
     inputs, _, _ = evaluated
     margins = [margin for margin, _ in answers_of(inputs, "student_0", "zh").values()]
@@ -257,3 +257,26 @@ def test_what_decides_travels_with_the_model(evaluated, tmp_path):
     (model / "thresholds.json").write_text(json.dumps(rule))
     [answered] = problem.answer_models([model]).predictions
     assert [end - start for start, end in answered] == [1] * 4
+
+    def tuned(output):
+        shutil.copytree(inputs["export"].path, output, dirs_exist_ok=True)
+        (output / "model" / "thresholds.json").write_text(json.dumps(rule))
+
+    export = publish(ArtifactStore(tmp_path / "store"), "export", tuned)
+    shipped = QuestionAnswering(Material({**inputs, "export": export}, "en", "zh"), Settings())
+    [answered] = shipped.answer_int8(None, batch_size=3, num_threads=1).predictions
+    assert [end - start for start, end in answered] == [1] * 4
+
+
+def test_a_model_is_as_sure_as_it_is_of_what_it_decided(evaluated, tmp_path):
+    """Calibration of answers by how sure the model was of what it did not say."""
+    inputs, _, _ = evaluated
+    model = tmp_path / "model"
+    shutil.copytree(inputs["student_0"].path / "model", model)
+    problem = QuestionAnswering(Material(inputs, "en", "zh"), Settings())
+    sure = []
+    for threshold in (-1e9, 1e9):  # never an answer, always one
+        (model / "thresholds.json").write_text(json.dumps({"null_threshold": threshold}))
+        sure.append(np.log(problem.answer_models([model]).confidences[0]))
+    margins = [margin for margin, _ in answers_of(inputs, "student_0", "zh").values()]
+    np.testing.assert_allclose(sure[0] - sure[1], margins, atol=1e-4)

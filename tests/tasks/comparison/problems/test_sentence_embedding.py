@@ -9,6 +9,9 @@ from scipy.stats import spearmanr
 from tokenizers import Tokenizer
 
 from tasks import export, teacher, teacher_signals
+from tasks.comparison.material import Material
+from tasks.comparison.problem import Settings
+from tasks.comparison.problems.sentence_embedding import SentenceEmbedding
 from tasks.corpus.tables import read_table, write_table
 from tasks.modeling.backbones import build_student_backbone
 from tasks.modeling.classifier import initialise, save_classifier
@@ -179,6 +182,21 @@ def test_a_student_is_searched_with_the_teachers_vectors(evaluated):
         assert EN[[id_of("test", "zh", j) for j in range(len(EN))].index(found)] == nearest
 
 
+def test_asked_in_text_a_model_finds_what_its_stored_weights_find(evaluated):
+    """The delivered form is asked for the English sentences: it finds each by itself."""
+    inputs, _, _ = evaluated
+    compared = SentenceEmbedding(Material(inputs, "en", "zh"), Settings())
+    forms = compared.answerers(num_threads=1)
+    asked = compared.answer_int8(forms["safetensors"], batch_size=2, num_threads=1)
+    stored = compared.answer_models([inputs["export"].path / "model"])
+    assert asked.predictions == stored.predictions
+    for name, texts in (("teacher", EN), ("safetensors", ZH)):
+        folder = inputs["teacher" if name == "teacher" else "export"].path / "model"
+        reader = "teacher" if name == "teacher" else "student"
+        found = forms[name](compared.timed_texts(reader))
+        np.testing.assert_allclose(found, vectors(folder, texts), atol=1e-5)
+
+
 def test_the_curve_says_how_far_down_the_list_a_translation_is(evaluated):
     """A search page shows ten finds; accuracy@1 alone says nothing of the other nine."""
     inputs, artifact, report = evaluated
@@ -204,8 +222,12 @@ def test_the_curve_says_how_far_down_the_list_a_translation_is(evaluated):
 
 def test_the_teacher_finds_each_sentence_by_itself(evaluated):
     """A teacher of one language has no other figure, and a student none to be compared with."""
-    _, _, report = evaluated
+    _, artifact, report = evaluated
     assert report.systems["teacher"].mean["accuracy_at_1"] == 1.0
+    # Of two translations of one sentence each is found, whichever comes first.
+    rows = read_table(artifact.path / "predictions" / "teacher.parquet").to_pydict()
+    found = [json.loads(one) for one in rows["prediction"][: len(EN)]]
+    assert found == rows["example_id"][: len(EN)]
     assert "teacher_on_target" not in report.systems
     assert report.systems["character_ngrams"].kind == "floor"
     assert any("by itself" in note for note in report.notes)

@@ -1,6 +1,7 @@
 """An evaluation of named entities, every answer worked out again from the networks."""
 
 import shutil
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 
+from tasks.comparison import forms
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.token_classification import TokenClassification
@@ -125,8 +127,8 @@ def test_scores_are_seqevals(evaluated):
 
 
 def test_floors_know_only_the_names_they_were_shown(evaluated):
-    """A list of names with test names in it is no floor."""
-    _, artifact, report = evaluated
+    """A list of names with test names in it is no floor; nor is the rarest tag."""
+    inputs, artifact, report = evaluated
     assert [name for name, one in report.systems.items() if one.kind == "floor"][-2:] == [
         "gazetteer_gold",
         "majority",
@@ -136,6 +138,27 @@ def test_floors_know_only_the_names_they_were_shown(evaluated):
         gold, answered = found[id_of("test", "zh", i)]
         seen = [span for span in gold if row["text"][span[0] : span[1]] not in ("书房", "车库")]
         assert answered == seen
+    # What the teacher took for names, and the tag that it gave most often.
+    path = inputs["teacher_signals"].path / "transfer" / "part-1.parquet"
+    logits = [np.reshape(one, (-1, len(LABELS))) for one in read_table(path)["logits"].to_pylist()]
+    tags = [[LABELS[k] for k in one.argmax(axis=1)] for one in logits]
+    named = {
+        row["text"][start:end]
+        for row, one in zip(rows_of("transfer", "zh"), tags, strict=True)
+        for start, end, _ in spans_of(one, segment(row["text"]))
+    }
+    counts = Counter(tag for one in tags for tag in one)
+    often = [tag for tag, count in counts.items() if count == max(counts.values())]
+    assert named
+    assert len(often) < len(counts)
+    pseudo, majority = (
+        predictions(artifact, name) for name in ("gazetteer_pseudo_label", "majority")
+    )
+    for i, row in enumerate(rows_of("test", "zh")):
+        example_id, units = id_of("test", "zh", i), segment(row["text"])
+        assert {row["text"][start:end] for start, end, _ in pseudo[example_id][1]} <= named
+        assert majority[example_id][1] in [spans_of([tag] * len(units), units) for tag in often]
+    assert any(answered for _, answered in pseudo.values())
 
 
 def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
@@ -163,6 +186,30 @@ def test_what_ships_is_compared_with_the_teacher_on_the_same_texts(evaluated):
     hits, decided, gold = np.sum(statistics["statistics"], axis=0)
     f1 = report.systems["student"].seeds[0]["entity_f1"]
     assert 2 * hits / (decided + gold) == pytest.approx(f1)
+
+
+def test_padded_rows_of_the_int8_form_are_read_at_their_own_units(evaluated, monkeypatch):
+    """Logits of a neighbour's units, or of padding: told as what 8 bits lost. The weights in 32
+    bits stand in for them here, so that nothing else may differ."""
+    inputs, _, _ = evaluated
+    folder = inputs["export"].path / "model"
+    model = load_model(folder)
+
+    def network(file, *, num_threads):
+        assert file == folder / "model.int8.onnx"
+        tensors = torch.from_numpy
+        return lambda ids, mask: model(tensors(ids), tensors(mask)).detach().numpy()
+
+    monkeypatch.setattr(forms, "onnx_network", network)
+    problem = TokenClassification(Material(inputs, "en", "zh"), Settings())
+    tests = problem.tests("student")
+    asked = problem.said_by_int8(tests, batch_size=3, num_threads=1)
+    stored = problem.said_by(folder, tests)
+    assert asked["num_units"] == stored["num_units"]
+    for mine, own in zip(asked["logits"].to_pylist(), stored["logits"].to_pylist(), strict=True):
+        np.testing.assert_allclose(mine, own, atol=1e-5)
+    answers = problem.answer_int8(None, batch_size=3, num_threads=1)
+    assert answers.predictions == problem.answer_models([folder]).predictions
 
 
 def test_what_the_student_was_taught_is_judged_on_the_rows_it_learned_from(evaluated):
