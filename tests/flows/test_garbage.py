@@ -97,7 +97,9 @@ def test_mapped_examples_stay_as_long_as_what_they_were_made_from(store, form):
     mapping = Stage(form, 1, write)
     build(store, "mapped", age_days=20, stage=mapping, inputs={"tokens": used})
     gone = build(store, "other", age_days=20, stage=mapping, inputs={"tokens": old})
-    assert removed(store) == {old.path, gone.path}
+    both = {"tokens": used, "signals": old}
+    half = build(store, "half", age_days=20, stage=mapping, inputs=both)
+    assert removed(store) == {old.path, gone.path, half.path}
 
 
 def run_recipe(store, name, steps):

@@ -45,6 +45,8 @@ def test_rows_of_a_language_take_turns():
     """Drawn with replacement, one Swahili row is read forty times and another never."""
     for epoch in range(5):
         rows = drawn_rows(GROUPS, temperature=5.0, seed=1, epoch=epoch)
+        assert len(rows) == len(GROUPS)
+        assert np.bincount(GROUPS[rows]).tolist() == quotas(np.bincount(GROUPS), 5.0).tolist()
         times = np.bincount(rows, minlength=100)
         for group in range(3):
             of_group = times[group == GROUPS]
