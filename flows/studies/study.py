@@ -202,18 +202,23 @@ class _Study:
         return result
 
     def _draw(self) -> list[optuna.trial.Trial]:
-        """The trials in progress, or the next ones to try; none if there are enough."""
+        """The trials that a killed study left, its draw completed; or the next ones, if any."""
         import optuna
 
         trials = self._study.get_trials(deepcopy=False)
         running = [t for t in trials if t.state == optuna.trial.TrialState.RUNNING]
-        if running:  # left by a study that was killed
-            return [optuna.trial.Trial(self._study, trial._trial_id) for trial in running]
-        number = min(self._tuning.trials_at_once, self._tuning.num_trials - len(trials))
-        return [self._ask() for _ in range(number)]
+        drawn = [optuna.trial.Trial(self._study, trial._trial_id) for trial in running]
+        for trial in drawn:
+            self._values(trial)
+        first = running[0].user_attrs.get("draw", running[0].number) if running else len(trials)
+        # A draw is told once it is complete: one of which a trial was told lacks none.
+        told = any(trial.state.is_finished() for trial in trials[first:])
+        end = 0 if told else min(first + self._tuning.trials_at_once, self._tuning.num_trials)
+        return [*drawn, *(self._ask(first) for _ in range(len(trials), end))]
 
-    def _ask(self) -> optuna.trial.Trial:
+    def _ask(self, first: int) -> optuna.trial.Trial:
         trial = self._study.ask()
+        trial.set_user_attr("draw", first)  # the number of the first one of those drawn together
         self._values(trial)  # before the next one is asked: the sampler looks at it
         return trial
 

@@ -188,6 +188,35 @@ def test_a_draw_is_told_whole_or_not_at_all(tiny, studied, prepared, monkeypatch
     assert [(trial.values, trial.value) for trial in found.trials] == expected
 
 
+def test_a_draw_that_a_kill_cut_short_is_completed_before_it_is_trained(
+    tiny, prepared, monkeypatch
+):
+    """Killed between two values drawn together, the second is drawn with the first one's figure
+    known: other trials than those of an undisturbed study."""
+    recipe = recipe_of(tiny, num_trials=2, trials_at_once=2)
+    ask = flows.studies.study._Study._ask
+
+    def killed(study, *arguments):
+        ask(study, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flows.studies.study._Study, "_ask", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(recipe, store=prepared, options=Options())
+    (database,) = (prepared.root / "tuning").glob("tiny-*/study.db")
+    drawn = []
+
+    def train(name, *arguments, **options):
+        if name.startswith("trial-"):
+            with closing(sqlite3.connect(database)) as connection:
+                drawn.append(connection.execute("SELECT state FROM trials").fetchall())
+        return call_directly(name, *arguments, **options)
+
+    run_study(recipe, store=prepared, options=Options(), call=train)
+    assert drawn == [[("RUNNING",)] * 2] * 2
+
+
 def test_a_study_that_fails_before_its_trials_says_at_which_step(tiny, tmp_path):
     """`failed in None`, after an hour of a teacher's training."""
 
