@@ -8,7 +8,8 @@ recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, st
            (--no-orchestrator)           (distillation.distill)         (decant plan)
 
 recipe_base.py   what every recipe has; recipe.py: of an encoder, seq2seq_recipe.py: of a model
-                 that writes texts, whose steps are in seq2seq_pipeline.py
+                 that writes texts, whose steps are in seq2seq_pipeline.py; delivery.py: the last
+                 steps of both
 recipe_sections.py  sections of an encoder's recipe
 recipe_text.py   a recipe that extends another; recipe_fields.py: what fields there are
 fit/             whether the sections of a recipe fit one another, its data and its models

@@ -7,6 +7,7 @@ meanings of `step` over this one text, so they cannot disagree about what depend
 
 from __future__ import annotations
 
+from flows.delivery import deliver
 from flows.mutual_steps import mutual_config, peer_tokens_config, reads_teacher
 from flows.recipe import Recipe
 from flows.recipe_base import RecipeBase
@@ -18,11 +19,8 @@ from tasks import (
     adaptation,
     combined_signals,
     distillation,
-    evaluation,
-    export,
     ingestion,
     mutual,
-    registration,
     teacher,
     teacher_signals,
     tokenization,
@@ -31,10 +29,7 @@ from tasks.runtime.stages import Stage, StageConfig
 
 
 def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
-    """Walk the pipeline of `recipe` from its sources to the registry; the last step's handle.
-
-    The student that is delivered is seed 0 of the recipe, fixed in advance: never the best on test.
-    """
+    """Walk the pipeline of `recipe` from its sources to the registry; the last step's handle."""
     if isinstance(recipe, Seq2SeqRecipe):
         return pour_texts(recipe, step)
     assert isinstance(recipe, Recipe), "recipes are of encoders or of encoder-decoders"
@@ -113,57 +108,16 @@ def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
                 signals=signals,
                 **{**start, **beside},
             )
-        if recipe.baselines.pseudo_labels:
-            models[f"pseudo_label_{i}"] = step(
-                f"pseudo-labels-seed-{i}",
-                distillation.STAGE,
-                recipe.pseudo_label_config(i),
-                tokens=student_tokens,
-                signals=signals,
-                **start,
-            )
-        if recipe.baselines.supervised:
-            models[f"supervised_{i}"] = step(
-                f"supervised-seed-{i}",
-                distillation.STAGE,
-                recipe.supervised_config(i),
-                tokens=student_tokens,
-                **start,
-            )
-        if recipe.baselines.zero_shot:
-            models[f"zero_shot_{i}"] = step(
-                f"zero-shot-seed-{i}",
-                distillation.STAGE,
-                recipe.zero_shot_config(i),
-                tokens=student_tokens,
-                **start,
-            )
-
-    exported = step(
-        "export",
-        export.STAGE,
-        recipe.export_config(),
-        student=models["student_0"],
-        tokens=student_tokens,
-    )
-    report = step(
-        "evaluation",
-        evaluation.STAGE,
-        recipe.evaluation_config(),
+        models |= _compared(recipe, step, i, student_tokens, signals, start)
+    return deliver(
+        recipe,
+        step,
         corpus=corpus,
         teacher=fine_tuned,
         teacher_tokens=signal_tokens,
         teacher_signals=signals,
         student_tokens=student_tokens,
-        export=exported,
-        **models,
-    )
-    return step(
-        "registration",
-        registration.STAGE,
-        recipe.registration_config(),
-        export=exported,
-        evaluation=report,
+        models=models,
     )
 
 
@@ -231,6 +185,44 @@ def _together(
     if recipe.mutual.teacher:
         found[f"tokens_{len(found)}"] = signal_tokens
     return found
+
+
+def _compared(
+    recipe: Recipe,
+    step: Step[Handle],
+    i: int,
+    tokens: Handle,
+    signals: Handle,
+    start: dict[str, Handle],
+) -> dict[str, Handle]:
+    """Students of seed i that the one of the same seed is compared with."""
+    models: dict[str, Handle] = {}
+    if recipe.baselines.pseudo_labels:
+        models[f"pseudo_label_{i}"] = step(
+            f"pseudo-labels-seed-{i}",
+            distillation.STAGE,
+            recipe.pseudo_label_config(i),
+            tokens=tokens,
+            signals=signals,
+            **start,
+        )
+    if recipe.baselines.supervised:
+        models[f"supervised_{i}"] = step(
+            f"supervised-seed-{i}",
+            distillation.STAGE,
+            recipe.supervised_config(i),
+            tokens=tokens,
+            **start,
+        )
+    if recipe.baselines.zero_shot:
+        models[f"zero_shot_{i}"] = step(
+            f"zero-shot-seed-{i}",
+            distillation.STAGE,
+            recipe.zero_shot_config(i),
+            tokens=tokens,
+            **start,
+        )
+    return models
 
 
 def step_names(recipe: RecipeBase) -> list[str]:

@@ -111,6 +111,10 @@ class RecipeBase(Frozen):
         """Fields of `registration.gates` that the report cannot answer, and what it lacks."""
 
     @abstractmethod
+    def evaluation_config(self) -> evaluation.Config:
+        """For the step evaluation."""
+
+    @abstractmethod
     def _configs(self) -> Iterator[StageConfig]:
         """The configurations of all stages that every run has."""
 

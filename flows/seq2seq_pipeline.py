@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from flows.delivery import deliver
 from flows.seq2seq_recipe import Seq2SeqRecipe
 from flows.steps import Handle, Step
 from tasks import (
-    evaluation,
-    export,
     ingestion,
-    registration,
     seq2seq_signals,
     seq2seq_student,
     seq2seq_teacher,
@@ -48,29 +46,13 @@ def pour_texts(recipe: Seq2SeqRecipe, step: Step[Handle]) -> Handle:
             models[key] = step(
                 name, seq2seq_student.STAGE, asked, tokens=student_tokens, **guided, **start
             )
-    exported = step(
-        "export",
-        export.STAGE,
-        recipe.export_config(),
-        student=models["student_0"],
-        tokens=student_tokens,
-    )
-    report = step(
-        "evaluation",
-        evaluation.STAGE,
-        recipe.evaluation_config(),
+    return deliver(
+        recipe,
+        step,
         corpus=corpus,
         teacher=teacher,
         teacher_tokens=teacher_tokens,
         teacher_signals=signals,
         student_tokens=student_tokens,
-        export=exported,
-        **models,
-    )
-    return step(
-        "registration",
-        registration.STAGE,
-        recipe.registration_config(),
-        export=exported,
-        evaluation=report,
+        models=models,
     )
