@@ -179,10 +179,10 @@ def _validation_rows(tokens: Path, columns: Sequence[str], most: int) -> pa.Tabl
     import pyarrow as pa
     import pyarrow.compute
 
-    from tasks.corpus.tables import read_table
+    from tasks.corpus.tables import part_paths, read_table
 
     compute: Any = pyarrow.compute
-    parts = sorted((tokens / "validation").glob("*.parquet"))
+    parts = part_paths(tokens, ["validation"])
     tables = [read_table(part, columns=list(columns)) for part in parts]
     if not sum(map(len, tables)):
         raise SourceError(

@@ -192,10 +192,9 @@ def _example_ids(tokens: Artifact, roles: Sequence[str]) -> pa.ChunkedArray:
     """Ids of the rows of `roles`, in the order in which they are mapped."""
     import pyarrow as pa
 
-    from tasks.corpus.tables import read_table
+    from tasks.corpus.tables import part_paths, read_table
 
-    parts = [path for role in roles for path in sorted((tokens.path / role).glob("*.parquet"))]
-    tables = [read_table(path, ["example_id"]) for path in parts]
+    tables = [read_table(path, ["example_id"]) for path in part_paths(tokens.path, roles)]
     return pa.concat_tables(tables)["example_id"]
 
 

@@ -86,6 +86,7 @@ def read_signals(
     import json
     import shutil
 
+    from tasks.corpus.tables import part_paths
     from tasks.training.sequences.seq2seq_mapping import tokenizer_digest
     from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
     from tasks.training.sequences.topk_signals import TopKCodec
@@ -93,9 +94,7 @@ def read_signals(
     teacher, tokens = inputs["teacher"], inputs["tokens"]
     digests = {entry.path: entry.sha256 for entry in tokens.manifest.files}
     names = [
-        path.relative_to(tokens.path).as_posix()
-        for role in config.roles
-        for path in sorted((tokens.path / role).glob("*.parquet"))
+        path.relative_to(tokens.path).as_posix() for path in part_paths(tokens.path, config.roles)
     ]
     one = config.model_copy(update={"roles": ("train",)})
     shards = [

@@ -68,12 +68,12 @@ def read_signals(
     """Run the teacher over the rows of `config.roles`, part by part."""
     import shutil
 
+    from tasks.corpus.tables import part_paths
+
     teacher, tokens = inputs["teacher"], inputs["tokens"]
     digests = {entry.path: entry.sha256 for entry in tokens.manifest.files}
     names = [
-        path.relative_to(tokens.path).as_posix()
-        for role in config.roles
-        for path in sorted((tokens.path / role).glob("*.parquet"))
+        path.relative_to(tokens.path).as_posix() for path in part_paths(tokens.path, config.roles)
     ]
     # Elsewhere a process may read one part and end: only here do all parts share a network.
     is_here = SHARD_RUNNER.get() is None

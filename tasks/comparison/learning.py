@@ -18,7 +18,7 @@ import numpy as np
 from data_contracts.evaluation import Course, Learning
 from tasks.comparison.material import Material
 from tasks.corpus.languages import in_any_language
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.problems import PROBLEMS
 from tasks.training.batching.signal_join import SignalJoin
 from tasks.training.diagnostics import (
@@ -112,7 +112,7 @@ def _saturated(
 def _parts(material: Material, roles: Sequence[str]) -> list[str]:
     """Names (role/file) of the parts of the student's tokens, in the order of its rows."""
     folder = material.path("student_tokens")
-    paths = [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
+    paths = part_paths(folder, roles)
     return [path.relative_to(folder).as_posix() for path in paths]
 
 

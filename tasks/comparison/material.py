@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import ContractViolation
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import TokenFacts, read_token_facts
 
 # Its functions are made when it is imported: a type checker sees none of them.
@@ -90,7 +90,7 @@ class Material:
     def find_rows(self, reader: Reader, roles: Sequence[str], *, language: str) -> pa.Table | None:
         """As `rows`, but None if there are none."""
         folder = self.path(f"{reader}_tokens")
-        paths = [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
+        paths = part_paths(folder, roles)
         if not paths:
             return None
         table = pa.concat_tables([read_table(path) for path in paths])
@@ -99,7 +99,7 @@ class Material:
 
     def test_languages(self, reader: Reader) -> list[str]:
         """The languages of a reader's test rows, sorted."""
-        paths = sorted((self.path(f"{reader}_tokens") / "test").glob("*.parquet"))
+        paths = part_paths(self.path(f"{reader}_tokens"), ["test"])
         return sorted(
             {
                 one
@@ -138,8 +138,7 @@ class Material:
         self, roles: Sequence[str], ids: pa.ChunkedArray, columns: Sequence[str]
     ) -> pa.Table:
         """Columns of the corpus rows with these example ids, in the order of `ids`."""
-        folders = [self.path("corpus") / "rows" / role for role in roles]
-        paths = [path for folder in folders for path in sorted(folder.glob("*.parquet"))]
+        paths = part_paths(self.path("corpus") / "rows", roles)
         wanted = ["example_id", *columns]
         table = pa.concat_tables([read_table(path, wanted) for path in paths])
         found = pc.index_in(ids, value_set=table["example_id"].combine_chunks())
@@ -148,7 +147,7 @@ class Material:
 
     def corpus_has(self, column: str) -> bool:
         """Whether the corpus's test rows have this column."""
-        paths = sorted((self.path("corpus") / "rows" / "test").glob("*.parquet"))
+        paths = part_paths(self.path("corpus") / "rows", ["test"])
         return bool(paths) and column in pq.read_schema(paths[0]).names
 
     def texts(

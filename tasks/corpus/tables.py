@@ -8,7 +8,7 @@ library path) enters the file, so equal tables are equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +21,11 @@ ROWS_PER_GROUP = 16_384
 
 ROWS_PER_PART = 65_536
 """Rows a part file holds at most: the unit in which later stages cache and share work."""
+
+
+def part_paths(folder: Path, roles: Iterable[str]) -> list[Path]:
+    """The part files `<folder>/<role>/part-NNNNN.parquet` of these roles, in the order of rows."""
+    return [path for role in roles for path in sorted((folder / role).glob("*.parquet"))]
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, SourceError
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig
@@ -107,7 +107,7 @@ def export_writer(
 
 
 def _sources(tokens: Path, most: int) -> RaggedIds:
-    parts = sorted((tokens / "validation").glob("*.parquet"))
+    parts = part_paths(tokens, ["validation"])
     lists = [
         ids for part in parts for ids in read_table(part, ["input_ids"])["input_ids"].to_pylist()
     ]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from data_contracts.artifacts import Artifact
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import TOKEN_FACTS, read_token_facts
 from tasks.metrics.calibration import entropy, top_probabilities
 from tasks.modeling.texts import moved
@@ -290,7 +290,7 @@ def diagnose_reading(
 
 def _confidence(signals: Path, roles: Sequence[str]) -> float | None:
     """Mean top probability of rows of `roles`, or None: no rows, or no class logits a text."""
-    paths = [path for role in roles for path in sorted((signals / role).glob("*.parquet"))]
+    paths = part_paths(signals, roles)
     sums, count = 0.0, 0
     for path in paths:
         table = read_table(path)

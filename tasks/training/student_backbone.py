@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from data_contracts.artifacts import Artifact
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.backbones import build_student_backbone, load_backbone
 from tasks.modeling.classifier import EncoderWithHead
@@ -123,7 +123,7 @@ def _texts_among(
 
     Raises: ContractViolation if there are none.
     """
-    paths = [path for role in roles for path in sorted((tokens / role).glob("*.parquet"))]
+    paths = part_paths(tokens, roles)
     num_rows, num_tokens = Counter[str](), Counter[str]()
     for path in paths:
         table = read_table(path, ["language", "input_ids"])

@@ -24,7 +24,7 @@ from pydantic import Field
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.corpus.encoding import CHUNK_ROWS, readable_text, special_frame
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.corpus.words import BEGINS, SPECIAL, word_starts, words
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
@@ -119,9 +119,7 @@ def write_texts(
     cutter = _Cutter(tokenizer, config.max_length_tokens)
     sides = {name: _Side(workspace.output / name, dtype) for name in _SIDES}
     counts = np.zeros(vocab_size, np.int64)
-    parts = [
-        path for role in config.roles for path in sorted((corpus / "rows" / role).glob("*.parquet"))
-    ]
+    parts = part_paths(corpus / "rows", config.roles)
     workspace.progress.start("finding words", total=len(parts), unit="parts")
     for path in parts:
         texts, languages = readable_text(read_table(path, _COLUMNS), config.languages)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_language
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.modeling.joined_units import joined_units
 from tasks.modeling.texts import Texts
 from tasks.modeling.units import Units
@@ -185,7 +185,7 @@ def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None
         language: keep only rows read in this language.
     Raises: ContractViolation if there are none.
     """
-    paths = [path for role in roles for path in sorted((tokens / role).glob("*.parquet"))]
+    paths = part_paths(tokens, roles)
     if not paths:
         raise no_rows(roles)
     table = pa.concat_tables([read_table(path) for path in paths])
@@ -197,10 +197,9 @@ def read_rows(tokens: Path, roles: Sequence[str], *, language: str | None = None
 def count_tokens(tokens: Path, roles: Sequence[str], *, vocab_size: int) -> np.ndarray:
     """How often each token id occurs in the rows of `roles`, int64, (vocab_size,); part by part."""
     counts = np.zeros(vocab_size, dtype=np.int64)
-    for role in roles:
-        for path in sorted((tokens / role).glob("*.parquet")):
-            ids = read_table(path, columns=["input_ids"])["input_ids"].combine_chunks().flatten()
-            counts += np.bincount(np.asarray(ids), minlength=vocab_size)
+    for path in part_paths(tokens, roles):
+        ids = read_table(path, columns=["input_ids"])["input_ids"].combine_chunks().flatten()
+        counts += np.bincount(np.asarray(ids), minlength=vocab_size)
     return counts
 
 

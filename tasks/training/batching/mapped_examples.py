@@ -33,7 +33,7 @@ from pydantic import Field
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
 from tasks.corpus.languages import in_any_language
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.units import Units
 from tasks.problems import PROBLEMS, Answers
@@ -178,7 +178,7 @@ def write_examples(
         teacher_pad_id = read_token_facts(folder)["pad_token_id"]
     key = problem.row_key if beside else ()
     columns = list(dict.fromkeys((*problem.token_columns, *key, "language")))
-    parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
+    parts = part_paths(tokens, config.roles)
     num_teacher_tokens = num_read = num_rows = num_tokens = num_answers = num_classes = 0
     has_units = False
     groups: dict[str, int] = {}  # name → number, in order of appearance

@@ -31,7 +31,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.problems.seq2seq import Seq2SeqProblem
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
@@ -123,7 +123,7 @@ def write_seq2seq_examples(
     """Decode the parts of tokens and signals into flat files."""
     tokens, output = inputs["tokens"].path, workspace.output
     signals = _Signals(inputs["signals"].path, tokens, config) if "signals" in inputs else None
-    parts = [path for role in config.roles for path in sorted((tokens / role).glob("*.parquet"))]
+    parts = part_paths(tokens, config.roles)
     num_read = num_rows = 0
     counts = {"source": 0, "target": 0}
     languages: dict[str, int] = {}  # name → number, in order of appearance

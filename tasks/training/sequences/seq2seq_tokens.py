@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute
 
 from data_contracts.errors import RecipeError, SourceError
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.corpus.tokenizing import PretrainedTokenizer, load_tokenizer
 from tasks.modeling.seq2seq import Seq2SeqTokens
@@ -42,10 +42,9 @@ def longest_target(tokens: Path, roles: Sequence[str]) -> int:
     another model.
     """
     longest = 0
-    for role in roles:
-        for path in sorted((tokens / role).glob("*.parquet")):
-            targets = read_table(path, columns=["target_ids"])["target_ids"]
-            longest = max(longest, pc.max(pc.list_value_length(targets)).as_py() or 0)
+    for path in part_paths(tokens, roles):
+        targets = read_table(path, columns=["target_ids"])["target_ids"]
+        longest = max(longest, pc.max(pc.list_value_length(targets)).as_py() or 0)
     return longest
 
 

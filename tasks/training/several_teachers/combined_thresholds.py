@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.corpus.tables import read_table
+from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.modeling.units import Units
 from tasks.problems import Problem
@@ -38,7 +38,7 @@ def combined_thresholds(problem: Problem, tokens: Path, signals: Path) -> dict[s
     problem = problem.as_read(read_token_facts(tokens))
     join = SignalJoin(signals, labels := read_labels(tokens))
     tables, said = [], []
-    for path in sorted((tokens / _ROLE).glob("*.parquet")):
+    for path in part_paths(tokens, [_ROLE]):
         table = read_table(path)
         table = table.filter(pa.array(have_labels(problem.answers(table, num_labels=len(labels)))))
         table = _first_of_each(table)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.corpus.languages import in_any_language
-from tasks.corpus.tables import iter_batches
+from tasks.corpus.tables import iter_batches, part_paths
 from tasks.modeling.backbones import load_backbone
 from tasks.modeling.pooling import mean_pool
 from tasks.training.loop import place
@@ -41,13 +41,12 @@ def sample_texts(
     Which they are depends neither on the order of the rows nor on their parts.
     """
     kept: list[tuple[str, str]] = []
-    for role in roles:
-        for path in sorted((corpus / "rows" / role).glob("*.parquet")):
-            for batch in iter_batches(path, columns=["example_id", "text", "language"]):
-                table = pa.Table.from_batches([batch])
-                table = table.filter(in_any_language(table["language"], languages))
-                columns = (table[name].to_pylist() for name in ("example_id", "text"))
-                kept = sorted([*kept, *zip(*columns, strict=True)])[:most]
+    for path in part_paths(corpus / "rows", roles):
+        for batch in iter_batches(path, columns=["example_id", "text", "language"]):
+            table = pa.Table.from_batches([batch])
+            table = table.filter(in_any_language(table["language"], languages))
+            columns = (table[name].to_pylist() for name in ("example_id", "text"))
+            kept = sorted([*kept, *zip(*columns, strict=True)])[:most]
     return [text for _, text in kept]
 
 

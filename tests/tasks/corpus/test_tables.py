@@ -7,7 +7,13 @@ import pytest
 
 from data_contracts.errors import CorruptArtifact
 from tasks.corpus.parquet_format import read_parquet
-from tasks.corpus.tables import ROWS_PER_GROUP, iter_batches, read_table, write_table
+from tasks.corpus.tables import (
+    ROWS_PER_GROUP,
+    iter_batches,
+    part_paths,
+    read_table,
+    write_table,
+)
 
 
 def _table(num_rows):
@@ -73,3 +79,16 @@ def test_reading_batches_holds_some_row_groups_not_the_file(tmp_path):
         for _ in batches:
             held = max(held, pa.total_allocated_bytes())
         assert held - before < most
+
+
+def test_parts_are_read_role_by_role_in_the_order_of_rows(tmp_path):
+    """Labels joined to other rows: two readers of one artifact that list its files differently."""
+    for name in ("test/part-00000", "train/part-00010", "train/part-00002", "transfer/part-00000"):
+        write_table(_table(1), tmp_path / f"{name}.parquet")
+    (tmp_path / "train" / "counts.json").write_text("{}")
+    found = [path.relative_to(tmp_path).as_posix() for path in part_paths(
+        tmp_path, ["transfer", "adapt", "train"]
+    )]  # fmt: skip
+    assert found == [
+        "transfer/part-00000.parquet", "train/part-00002.parquet", "train/part-00010.parquet",
+    ]  # fmt: skip
