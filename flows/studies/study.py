@@ -17,9 +17,6 @@ study makes the same trials as an undisturbed one.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +30,9 @@ from flows.recipe_files import check_recipe, encoder_recipe, put
 from flows.running import LISTENER, Call, Listener, Options, SilentListener, call_directly
 from flows.runs import RunLog
 from flows.side_by_side import Job, run_side_by_side
-from flows.studies.results import State, StudyResult, TrialRecord, write_results
-from flows.studies.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
+from flows.studies.draws import drawn_value, open_study, quiet, record_of, sampler_of
+from flows.studies.results import StudyResult, write_results
+from flows.studies.search_space import Tuning
 from flows.studies.trials import Costs, Outcome, Trial, is_of_values, measure_costs, run_trial
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import fingerprint
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     import optuna
 
 GOAL = "student-seed-0"
-_STATES: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned"}
 _WAITING = "another process runs this study; waiting for it"
 _SHARED = "teacher"  # steps whose names begin so, and what they need, are the same in all trials
 
@@ -157,7 +154,7 @@ class _Study:
         self._recipe, self._tuning, self._folder = recipe, tuning, folder
         self._prepared, self._listener, self._workers = prepared, listener, workers
         self._metric = _metric(recipe, tuning)
-        self._study = _open(folder, tuning, lower_is_better=self._metric == "loss")
+        self._study = open_study(folder, tuning, lower_is_better=self._metric == "loss")
 
     def run(self, store: ArtifactStore, call: Call, run_id: str) -> None:
         """Run draws of trials until there are enough."""
@@ -183,7 +180,7 @@ class _Study:
 
         Raises: UserError if no trial came to an end.
         """
-        records = [_record(trial, self._tuning.parameters) for trial in self._study.get_trials()]
+        records = [record_of(trial, self._tuning.parameters) for trial in self._study.get_trials()]
         result = StudyResult(
             self._folder, self._recipe.name, self._metric, self._metric == "loss", tuple(records)
         )
@@ -228,8 +225,8 @@ class _Study:
         for parameter in self._tuning.parameters:
             # A stream of its own for each draw: the same whether the study was killed or not.
             seed = derive_seed(self._tuning.seed, "trial", trial.number, parameter.path)
-            self._study.sampler = _sampler(self._tuning, seed % 2**32)
-            values[parameter.path] = _value(trial, parameter)
+            self._study.sampler = sampler_of(self._tuning, seed % 2**32)
+            values[parameter.path] = drawn_value(trial, parameter)
         return values
 
     def _recipe_of(self, trial: optuna.trial.Trial) -> Recipe | RecipeError:
@@ -286,10 +283,10 @@ class _Study:
             "failed": optuna.trial.TrialState.FAIL,
         }[outcome.state]
         value = outcome.value if outcome.state == "complete" else None
-        with _quiet():
+        with quiet():
             self._study.tell(trial.of_study, value, state=state)
         frozen = self._study.get_trials()[trial.number]
-        record = _record(frozen, self._tuning.parameters)
+        record = record_of(frozen, self._tuning.parameters)
         self._listener.say(record.line(self._metric, of=self._tuning.num_trials))
 
 
@@ -326,75 +323,4 @@ def _metric(recipe: Recipe, tuning: Tuning) -> str:
     return tuning.metric
 
 
-def _open(folder: Path, tuning: Tuning, *, lower_is_better: bool) -> optuna.study.Study:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-    if tuning.pruner == "median":
-        pruner = optuna.pruners.MedianPruner(
-            n_startup_trials=tuning.num_startup_trials, n_warmup_steps=tuning.warmup_validations
-        )
-    return optuna.create_study(
-        study_name="study",
-        storage=f"sqlite:///{folder / 'study.db'}",
-        sampler=_sampler(tuning, 0),
-        pruner=pruner,
-        direction="minimize" if lower_is_better else "maximize",
-        load_if_exists=True,
-    )
-
-
-def _sampler(tuning: Tuning, seed: int) -> optuna.samplers.BaseSampler:
-    import optuna
-
-    if tuning.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    # Each parameter by itself: drawn and stored one by one, so that a kill loses none.
-    return optuna.samplers.TPESampler(
-        n_startup_trials=tuning.num_startup_trials, multivariate=False, seed=seed
-    )
-
-
-def _value(trial: optuna.trial.Trial, parameter: Parameter) -> JsonValue:
-    path = parameter.path
-    if isinstance(parameter, CategoricalParameter):
-        label = trial.suggest_categorical(path, parameter.labels)
-        return parameter.choices[parameter.labels.index(label)]
-    if isinstance(parameter, FloatParameter):
-        return trial.suggest_float(path, parameter.low, parameter.high, log=parameter.log)
-    return trial.suggest_int(
-        path, parameter.low, parameter.high, step=parameter.step, log=parameter.log
-    )
-
-
-def _record(trial: optuna.trial.FrozenTrial, parameters: tuple[Parameter, ...]) -> TrialRecord:
-    values: dict[str, JsonValue] = {}
-    for parameter in parameters:
-        if parameter.path in trial.params:
-            found = trial.params[parameter.path]
-            if isinstance(parameter, CategoricalParameter):
-                found = parameter.choices[parameter.labels.index(found)]
-            values[parameter.path] = found
-    attributes = trial.user_attrs
-    return TrialRecord(
-        number=trial.number,
-        state=_STATES.get(trial.state.name, "failed"),
-        value=trial.value if trial.state.name == "COMPLETE" else None,
-        values=values,
-        reason=attributes.get("reason", ""),
-        latency_ms_p50=attributes.get("latency_ms_p50"),
-        flops=attributes.get("flops"),
-        num_parameters=attributes.get("num_parameters"),
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna warns of a pruned trial without a report; the reason is kept beside it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-__all__ = ["GOAL", "check_space", "run_study", "with_values"]
+__all__ = ["GOAL", "check_space", "check_study", "run_study", "with_values"]
