@@ -40,7 +40,7 @@ def make_database(uri: str) -> None:
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with exclusive_lock(partial):  # shows that somebody is at it; SQLite's own locks are others
+    with exclusive_lock(_lock_of(partial)):  # shows that somebody is at it
         try:
             engine = create_sqlalchemy_engine(f"{_SQLITE}{partial}")
             try:
@@ -56,15 +56,20 @@ def make_database(uri: str) -> None:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what was to become `path` and has lost its maker: nobody holds it locked."""
-    named = re.compile(rf"(\.{re.escape(path.name)}\.[0-9a-f]{{32}})(-journal)?")
+    named = re.compile(rf"(\.{re.escape(path.name)}\.[0-9a-f]{{32}})(-journal|-lock)?")
     found = (named.fullmatch(one.name) for one in path.parent.glob(f".{path.name}.*"))
     for partial in {path.with_name(match[1]) for match in found if match}:
-        with suppress(OSError), exclusive_lock(partial, wait=False):  # or another user's
+        with suppress(OSError), exclusive_lock(_lock_of(partial), wait=False):  # or another user's
             _remove(partial)
 
 
+def _lock_of(partial: Path) -> Path:
+    """A file of its own: NFS makes of flock a lock of the bytes, which SQLite would wait for."""
+    return partial.with_name(f"{partial.name}-lock")
+
+
 def _remove(partial: Path) -> None:
-    for left in (partial, partial.with_name(f"{partial.name}-journal")):
+    for left in (partial, partial.with_name(f"{partial.name}-journal"), _lock_of(partial)):
         left.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """MLflow's local database: there with all its tables, or not there."""
 
+import fcntl
 import signal
 import sqlite3
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -73,11 +75,33 @@ def test_what_killed_attempts_left_goes_and_what_another_home_is_making_stays(tm
     path, others = tmp_path / "mlflow.db", (tmp_path / ".mlflow.db.mine", tmp_path / ".mlflow.db.0")
     left, journal, held = (tmp_path / f".mlflow.db.{digit * 32}" for digit in "0ab")
     journal = journal.with_name(f"{journal.name}-journal")
-    for one in (path, *others, left, left.with_name(f"{left.name}-journal"), journal):
+    lock = held.with_name(f"{held.name}-lock")
+    for one in (path, *others, left, left.with_name(f"{left.name}-journal"), journal, held):
         one.write_text("made")
-    with exclusive_lock(held):
+    with exclusive_lock(lock):
         make_database(f"sqlite:///{path}")
-    assert set(tmp_path.iterdir()) == {path, *others, held}
+        assert set(tmp_path.iterdir()) == {path, *others, held, lock}
+    make_database(f"sqlite:///{path}")
+    assert set(tmp_path.iterdir()) == {path, *others}
+
+
+def test_no_lock_of_ours_is_on_the_file_that_sqlite_writes(tmp_path, monkeypatch):
+    """On NFS a flock is a lock of the bytes, as SQLite's are: "database is locked", and no registry
+    in any home there."""
+    free = []
+
+    def initialize(engine):
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE runs (name TEXT)")
+        with Path(engine.url.database).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free.append(engine.url.database)
+
+    monkeypatch.setattr("mlflow.store.db.utils._initialize_tables", initialize)
+    path = tmp_path / "mlflow.db"
+    make_database(f"sqlite:///{path}")
+    assert len(free) == 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def databases(folder):
