@@ -109,8 +109,9 @@ def find_garbage(store: ArtifactStore, *, days: float) -> list[Garbage]:
 def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
     """Half-written artifacts: no longer written to if no stage runs, or if they are old.
 
-    However old, not while their key is held: the longest stages write nothing for hours. So are
-    half-written small files of runs and studies. The lock of a killed run is held by nobody.
+    However old, not while their key is held: the longest stages write nothing for hours. Small
+    files that runs and studies half wrote have no key: a moment old, they are being written. The
+    lock of a killed run is held by nobody, and no other run will ask for one of that name.
     """
     nothing_runs = not any(is_alive(lock) for lock in (root / "locks").glob("*.lock"))
     for folder in sorted((root / "tmp").glob("*")):
@@ -121,9 +122,9 @@ def _leftovers(root: Path, oldest: float) -> Iterator[Garbage]:
         if not is_alive(lock) and (nothing_runs or _newest_change(folder) < oldest):
             yield _garbage(folder, "left by a run that was killed", lock)
     settled = time.time() - _SECONDS_TO_SETTLE
+    abandoned = settled if nothing_runs else min(oldest, settled)
     for file in sorted((*(root / "runs").rglob(".*"), *(root / "tuning").glob("*/.*"))):
-        changed_at = _newest_change(file)
-        if _PARTIAL.fullmatch(file.name) and changed_at < (settled if nothing_runs else oldest):
+        if _PARTIAL.fullmatch(file.name) and _newest_change(file) < abandoned:
             yield _garbage(file, "left by a run that was killed", None)
     for lock in sorted((root / "locks").glob("run-*.lock")):
         if _RUN_LOCK.fullmatch(lock.name) and _newest_change(lock) < settled and not is_alive(lock):

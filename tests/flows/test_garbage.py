@@ -174,6 +174,8 @@ def test_the_small_files_of_killed_runs_go_and_those_of_a_living_one_stay(store)
     for path in halves:
         os.utime(path)
     assert removed(store) == {living}
+    with exclusive_lock(living):
+        assert removed(store, days=0) == set()
     os.utime(dead, (0, 0))
     for path in halves:
         os.utime(path, (0, 0))
