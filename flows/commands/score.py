@@ -95,6 +95,12 @@ def score(
             "--id-column": id_column,
         }
     )
+    if output == Path():
+        raise UserError(
+            "OUTPUT is empty, or the working directory",
+            rule="scores replace, as a whole, what OUTPUT names",
+            remedy="name a file, or for shards a folder of its own; check the variable if one does",
+        )
     prepare_environment()
     quieten()
     if not source.startswith("hf://"):

@@ -251,6 +251,15 @@ def test_a_variable_that_is_not_set_is_no_file_or_model(decant):
     assert done.stderr.startswith("error:  MODEL and SOURCE are empty\n")
 
 
+@pytest.mark.parametrize("output", ["", "."])
+def test_scores_do_not_replace_the_working_directory(decant, tiny, output):
+    """`decant score MODEL texts "$OUTPUT" --rows-per-shard 100000` in a folder just made."""
+    done = decant("score", "models:/m/1", tiny / "zh-test.csv", output, "--rows-per-shard", 1)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error:  OUTPUT is empty, or the working directory\n")
+    assert not list(decant.folder.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("lineage", "m"), ("run", "--no-orchestrator"), ("score", "models:/m/1", "{}", "out.parquet")],
