@@ -177,7 +177,8 @@ def save_seq2seq(model: PreTrainedModel, folder: Path, decoding: DecodingConfig)
     config = model.config
     model.generation_config = GenerationConfig(
         num_beams=decoding.num_beams,
-        length_penalty=decoding.length_penalty,
+        # One hypothesis has no rival: transformers refuses to save a penalty that ranks none.
+        length_penalty=decoding.length_penalty if decoding.num_beams > 1 else 1.0,
         # transformers counts the decoder's start token.
         min_length=decoding.min_length_tokens + 1 if decoding.min_length_tokens else 0,
         max_length=decoding.max_length_tokens + 1,

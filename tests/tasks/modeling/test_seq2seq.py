@@ -191,6 +191,17 @@ def test_generate_starts_from_the_token_that_we_start_from(family, tmp_path):
         assert list(ours) == theirs[1 : len(ours) + 1]
 
 
+def test_a_greedy_model_is_saved_whatever_would_rank_its_beams(tmp_path):
+    """A penalty beside one beam is refused by transformers' save: hours of training were lost."""
+    model = built().eval()
+    decoding = DecodingConfig(num_beams=1, length_penalty=0.6, max_length_tokens=9)
+    save_seq2seq(model, tmp_path, decoding)
+    source = torch.tensor([[5, 6, 7, 3]])
+    found = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).generate(input_ids=source)
+    (hypotheses,) = decode(model, source, torch.ones_like(source), decoding)
+    assert tuple(found[0, 1:].tolist()) == hypotheses[0].token_ids
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         save_seq2seq(built(), tmp_path / name, DecodingConfig())
