@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -133,23 +132,6 @@ def test_a_mistake_that_is_met_within_prefect_is_three_lines_too(decant, tiny):
     assert "ERROR" not in done.stderr + done.stdout
 
 
-def test_validate_finds_a_column_that_a_file_does_not_have(decant, tiny):
-    """Said to be valid, and refused by the first step of the run."""
-    recipe = tiny / "recipe.yaml"
-    assert "is valid" in decant("validate", recipe, check=0).stdout
-    done = decant("validate", recipe, "--set", "data.sources.1.columns.text=sentence")
-    assert done.returncode == 2
-    assert "has no column 'sentence'" in done.stderr
-
-
-def test_validate_finds_a_key_of_a_map_that_no_label_has(decant, tiny):
-    """Said to be valid, and refused by the first step of the run."""
-    misspelt = "data.sources.0.label_map={onn: off-on}"
-    done = decant("validate", tiny / "recipe.yaml", "--set", misspelt)
-    assert done.returncode == 2
-    assert "label_map of source 'en-train' has 'onn'" in done.stderr
-
-
 def test_a_registry_that_is_away_is_told_soon(decant, monkeypatch):
     """Four minutes before a person hears that nothing listens at the address they mistyped."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # "discard": nobody's server
@@ -158,21 +140,6 @@ def test_a_registry_that_is_away_is_told_soon(decant, monkeypatch):
     assert done.returncode == 75, done.stderr
     assert "the registry at http://127.0.0.1:9 cannot be reached" in done.stderr
     assert time.monotonic() - started < 90
-
-
-def test_validate_tells_each_missing_file_once_and_what_the_hub_s_are_called(decant, tiny):
-    """Fourteen paths for seven files, and no word of the form that was wanted."""
-    done = decant(
-        "validate", tiny / "recipe.yaml",
-        "--set", "data.sources.0.uri=nowhere/a.csv",
-        "--set", "data.sources.1.uri=Davlan/sib200",
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("nowhere/a.csv") == 1
-    assert "no file at 'nowhere/a.csv'; no file at 'Davlan/sib200'" in done.stderr
-    remedy = done.stderr.partition("remedy: ")[2]
-    assert remedy.count("check the path") == 1
-    assert "hf://datasets/Davlan/sib200@revision/file" in remedy
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
@@ -199,23 +166,6 @@ def test_a_shipped_recipe_without_its_data_says_where_they_are_from(decant):
     assert "manythings.org" in Path(named).read_text(encoding="utf-8").partition("\nname:")[0]
 
 
-def test_validate_looks_into_every_file_and_for_rows(decant, tiny, tmp_path):
-    """The second file of a month, written by another program; or a file with a header alone."""
-    many = tmp_path / "many"
-    many.mkdir()
-    shutil.copy(tiny / "en-train.csv", many / "a.csv")
-    (many / "b.csv").write_text("sentence;label\nhello;on\n", encoding="utf-8")
-    at_many = ("--set", f"data.sources.0.uri={many}/*.csv")
-    done = decant("validate", tiny / "recipe.yaml", *at_many)
-    assert done.returncode == 2
-    assert "b.csv has no column" in done.stderr
-    assert "one cell, 'sentence;label'" in done.stderr
-    (many / "b.csv").write_text("text,label\n", encoding="utf-8")
-    done = decant("validate", tiny / "recipe.yaml", *at_many)
-    assert done.returncode == 2
-    assert "'en-train/b.csv' has no rows" in done.stderr
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -233,31 +183,6 @@ def test_a_home_that_cannot_be_made_is_named(decant, tiny, arguments):
     assert done.returncode == 2, done.stderr
     assert "cannot be made" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("option", ["--text-column", "--second-column", "--id-column"])
-def test_a_variable_that_is_not_set_is_no_name_of_a_column(decant, tiny, option):
-    """`--id-column "$KEY"`: a traceback, or a night's answers with an id that is null in each."""
-    done = decant("score", "models:/m/1", tiny / "zh-test.csv", "out.parquet", option, "")
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error:  {option} is empty\n")
-    assert not decant.home.exists()
-
-
-def test_a_variable_that_is_not_set_is_no_file_or_model(decant):
-    """`decant score "$MODEL" "$TEXTS" out.parquet`: whatever lies in the working directory."""
-    done = decant("score", "", "", "out.parquet")
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error:  MODEL and SOURCE are empty\n")
-
-
-@pytest.mark.parametrize("output", ["", "."])
-def test_scores_do_not_replace_the_working_directory(decant, tiny, output):
-    """`decant score MODEL texts "$OUTPUT" --rows-per-shard 100000` in a folder just made."""
-    done = decant("score", "models:/m/1", tiny / "zh-test.csv", output, "--rows-per-shard", 1)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error:  OUTPUT is empty, or the working directory\n")
-    assert not list(decant.folder.iterdir())
 
 
 @pytest.mark.parametrize(
