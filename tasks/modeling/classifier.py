@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from tasks.modeling.attention import Recording, encoder_inputs, first_position, install
 from tasks.modeling.backbones import save_backbone
 from tasks.modeling.config import PairReading, Pooling
-from tasks.modeling.pooling import PACKED_POOLINGS, POOLINGS
+from tasks.modeling.pooling import text_vectors
 from tasks.modeling.texts import Texts
 
 HEAD_INIT_STD = 0.02  # as BERT's own classifier heads (transformers, BertConfig.initializer_range)
@@ -107,10 +107,7 @@ class EncoderClassifier(EncoderWithHead):
 
     def pool(self, hidden_states: Tensor, texts: Texts) -> Tensor:
         """Text vectors of any layer's states, in the layout of `texts`: (B, D), or (S, D)."""
-        if texts.packing is not None:
-            return PACKED_POOLINGS[self.pooling](hidden_states, texts.packing)
-        assert texts.attention_mask_BL is not None, "padded texts need their mask"
-        return POOLINGS[self.pooling](hidden_states, texts.attention_mask_BL)
+        return text_vectors(self.pooling, hidden_states, texts)
 
 
 class EncoderEmbedder(EncoderClassifier):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tasks.modeling.texts import Packing
+from tasks.modeling.config import Pooling
+from tasks.modeling.texts import Packing, Texts
 
 
 def mean_pool(hidden_states_BLD: Tensor, attention_mask_BL: Tensor) -> Tensor:
@@ -37,14 +38,16 @@ def packed_cls_pool(hidden_states_RWD: Tensor, packing: Packing) -> Tensor:
     return hidden_states_RWD.flatten(0, 1).index_select(0, packing.first_tokens_S)
 
 
-POOLINGS = {"mean": mean_pool, "cls": cls_pool}
-PACKED_POOLINGS = {"mean": packed_mean_pool, "cls": packed_cls_pool}
+_POOLINGS = {"mean": mean_pool, "cls": cls_pool}
+_PACKED_POOLINGS = {"mean": packed_mean_pool, "cls": packed_cls_pool}
 
-__all__ = [
-    "PACKED_POOLINGS",
-    "POOLINGS",
-    "cls_pool",
-    "mean_pool",
-    "packed_cls_pool",
-    "packed_mean_pool",
-]
+
+def text_vectors(pooling: Pooling, hidden_states: Tensor, texts: Texts) -> Tensor:
+    """One vector a text, of states in the layout of `texts`: (B, D), or (S, D) if packed."""
+    if texts.packing is not None:
+        return _PACKED_POOLINGS[pooling](hidden_states, texts.packing)
+    assert texts.attention_mask_BL is not None, "padded texts need their mask"
+    return _POOLINGS[pooling](hidden_states, texts.attention_mask_BL)
+
+
+__all__ = ["cls_pool", "mean_pool", "packed_cls_pool", "packed_mean_pool", "text_vectors"]

@@ -60,7 +60,8 @@ def for_training(
         return padded_layout(grouped=grouped)
     if not _is_on_gpu(model):
         saved = padding_a_step(lengths, batch_size=batch_size, grouped=grouped)
-        if saved < _SAVED_TOKENS:
+        # Texts of a pair are padded to each other, too, where they are read apart.
+        if saved < _SAVED_TOKENS and getattr(model, "pairs", "together") == "together":
             return padded_layout(grouped=grouped)
         return stream_layout(lengths, batch_size=batch_size, grouped=grouped)
     kind, width = _kernel(

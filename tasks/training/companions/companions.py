@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.modeling.classifier import EncoderClassifier, EncoderWithHead
+from tasks.modeling.config import PairReading
 from tasks.modeling.texts import Texts
 from tasks.training.companions.layer_views import View, Wanted, read_layers
 
@@ -107,6 +108,11 @@ class AccompaniedStudent(nn.Module):
     def head(self) -> nn.Module:
         """The linear layer on top."""
         return self.bare.head
+
+    @property
+    def pairs(self) -> PairReading:
+        """How it reads the two texts of a pair."""
+        return self.bare.pairs
 
     def part(self, reader: Reader) -> nn.Module:
         """The weights of the companion that `reader` reads for."""

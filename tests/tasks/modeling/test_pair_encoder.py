@@ -12,6 +12,8 @@ from tasks.modeling.static_embeddings import build_static_backbone
 from tasks.problems import load_model
 from tasks.serving.onnx_export import export_onnx, predict_onnx
 from tasks.serving.portable.foundation import read_apart as read_apart_in_service
+from tasks.training.batching.layouts import Layout
+from tasks.training.batching.passes import make_passes, pad
 from tasks.training.batching.ragged import RaggedIds
 from tasks.training.inference import predict_logits
 
@@ -74,6 +76,38 @@ def test_each_text_is_read_as_if_it_were_alone(network):
         torch.testing.assert_close(row, expected_logits(network, pair), rtol=1e-4, atol=1e-5)
 
 
+def ragged(pairs):
+    """As training reads them."""
+    rows = [np.array(joined(pair), np.int32) for pair in pairs]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return RaggedIds(np.concatenate(rows), offsets)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+@pytest.mark.parametrize(
+    "layout",
+    [
+        Layout("rows", 32, width=16, granule=32, longest=16, max_texts=6),
+        Layout("varlen", 128, granule=128, longest=16, max_texts=6),
+        Layout("flex", 128, width=16, granule=128, longest=16, max_texts=6),
+        Layout("varlen", 128, granule=1, longest=16),
+    ],
+    ids=["rows", "varlen", "flex", "stream"],
+)
+@torch.no_grad()
+def test_packed_pairs_are_read_as_if_each_text_were_alone(network, layout):
+    """A text that sees its partner, its neighbour or filler answers by what it was packed with."""
+    pairs = [*PAIRS, ([7] * 8, [21]), ([CLS, 4], [4, CLS])]
+    passes = list(make_passes(ragged(pairs), np.arange(6), layout, pad_token_id=0))
+    assert sorted(number for one in passes for number in one.members) == list(range(6))
+    for one in passes:
+        found = network(one.texts)
+        assert found.isfinite().all(), "what filler gives is multiplied by zero, which NaN survives"
+        for logits, number in zip(found, one.members, strict=False):
+            wanted = expected_logits(network, pairs[number])
+            torch.testing.assert_close(logits.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
 @torch.no_grad()
 def test_neighbours_and_padding_change_nothing(network):
     """An answer that moves with the longest pair of its batch cannot be repeated."""
@@ -134,12 +168,7 @@ def test_a_saved_bi_encoder_is_read_as_one(network, tmp_path):
 
 def test_every_weight_of_encoder_and_head_learns(network):
     """A half of the head without a gradient compares nothing."""
-    from tasks.training.batching.passes import pad
-
-    rows = [np.array(joined(pair), np.int32) for pair in PAIRS]
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    ids = RaggedIds(np.concatenate(rows), offsets)
-    network(*pad(ids, np.arange(4), pad_token_id=0)).square().sum().backward()
+    network(*pad(ragged(PAIRS), np.arange(4), pad_token_id=0)).square().sum().backward()
     assert network.head.weight.grad is not None
     assert network.head.weight.shape == (3, 64)
     assert (network.head.weight.grad.abs().reshape(3, 4, 16).amax((0, 2)) > 0).all()

@@ -20,12 +20,12 @@ from transformers import (
 
 from data_contracts.errors import ResourceExhausted
 from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.pair_encoder import PairEncoder
 from tasks.modeling.texts import moved
 from tasks.modeling.token_heads import EncoderTokenClassifier
 from tasks.modeling.units import Units
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.examples import Examples
-from tasks.training.batching.layout_choice import for_training, padding_a_step, reads_packed_texts
 from tasks.training.batching.layouts import Layout, packed_layout, scoring_layout, stream_layout
 from tasks.training.batching.passes import make_passes, pad
 from tasks.training.batching.ragged import RaggedIds
@@ -155,6 +155,27 @@ def test_every_layout_gives_the_same_loss_and_gradient(examples, encoder, poolin
     assert_same_in_every_layout(make_model(encoder, pooling), examples)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("encoder", [xlm_roberta, modernbert])
+def test_pairs_read_apart_are_the_same_in_every_layout(examples, encoder, pooling):
+    """The second text's positions counted on from the first, or its tokens pooled with them."""
+    texts = [
+        row.tolist()
+        for row in np.split(examples.input_ids.values, examples.input_ids.offsets[1:-1])
+    ]
+    pairs = [[*a, *b] for a, b in pairwise(texts) if len(a) + len(b) < 72]
+    offsets = np.cumsum([0, *map(len, pairs)])
+    read = replace(
+        examples,
+        input_ids=RaggedIds(np.concatenate(pairs).astype(np.int32), offsets),
+        labels=examples.labels[: len(pairs)],
+        teacher_logits=examples.teacher_logits[: len(pairs)],
+    )
+    torch.manual_seed(0)
+    model = PairEncoder(encoder(), num_labels=NUM_CLASSES, pooling=pooling, dropout=0.0)
+    assert_same_in_every_layout(model, read)
+
+
 def units_of(examples, distribution):
     """The same texts, read at some of their tokens: tags, or one start and one end a text."""
     rng = np.random.default_rng(1)
@@ -204,14 +225,16 @@ def test_flex_attention_reads_the_same_logits(examples, encoder):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("network", [EncoderClassifier, PairEncoder])
 @pytest.mark.parametrize("encoder", [xlm_roberta, modernbert])
-def test_the_flash_attention_call_has_the_shapes_it_asks_for(examples, encoder):
+def test_the_flash_attention_call_has_the_shapes_it_asks_for(examples, encoder, network):
     """The one kernel no CPU has: called on tensors without data, forward and backward, so that
     a wrong argument does not wait for the first GPU to be found."""
     lengths = examples.input_ids.lengths
     layout = packed_layout("varlen", lengths, batch_size=24, grouped=False)
     (one,) = make_passes(examples.input_ids, np.arange(24), layout, pad_token_id=1)
-    model = make_model(encoder).to("meta")
+    made = network(encoder(), num_labels=NUM_CLASSES, pooling="mean", dropout=0.0)
+    model = made.to("meta")
     logits = model(moved(one.texts, torch.device("meta")))
     assert logits.shape == (len(one.texts.packing.num_tokens_S), NUM_CLASSES)
     logits.sum().backward()
@@ -346,49 +369,14 @@ def test_scoring_goes_on_in_smaller_passes_and_remembers_them(examples, kind):
     assert limit.refused == again
 
 
-def test_a_cpu_reads_a_stream_where_padding_costs_more_than_gathering(examples, monkeypatch):
-    """Of steps that mix lengths half is padding: computed, and thrown away."""
-
-    def chosen(lengths, *, grouped, can_pack=True):
-        model = make_model()
-        model.can_pack = can_pack
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        ids = RaggedIds(np.full(offsets[-1], 5, dtype=np.int32), offsets)
-        return for_training(
-            model, ids, batch_size=8, grouped=grouped, pad_token_id=1,
-            precision="fp32", compiled=False,
-        )  # fmt: skip
-
-    even = np.repeat(np.arange(5, 13), 8)  # sorted, steps are without padding
-    assert padding_a_step(even, batch_size=8, grouped=True) == 0
-    mixed = np.tile([5, 5, 5, 5, 5, 5, 5, 12], 8)  # 49 tokens a step if each had one long text
-    assert 0 < padding_a_step(mixed, batch_size=8, grouped=False) < 49
-    odd = np.array([2] * 7 + [30] + [2] * 7 + [30])
-    assert padding_a_step(odd, batch_size=16, grouped=True) == 14 * 28
-    assert chosen(even, grouped=True) == Layout("padded", 16384)
-    assert chosen(odd, grouped=False) == Layout("varlen", 16384, granule=1, longest=30)
-    # A step stays whole where it was: losses that compare its texts read all of them.
-    assert stream_layout(odd, batch_size=1000).pass_tokens == 30_000
-    assert chosen(odd, grouped=False, can_pack=False) == Layout("bucketed", 16384)
-    monkeypatch.setenv("DECANT_MAX_TOKENS_PER_PASS", "24")
-    assert chosen(even, grouped=True) == Layout("bucketed", 24)
-    assert chosen(odd, grouped=False).pass_tokens == 30  # the longest text fits in any case
-
-
-def test_a_model_that_reads_packed_texts_otherwise_is_found_out(examples):
-    """An encoder that uses absolute columns in its own way: wrong, and silently."""
-    model = make_model(xlm_roberta)
-    assert reads_packed_texts(model, examples.input_ids, pad_token_id=1)
-    model.first_position = 0  # BERT's habit in a RoBERTa
-    assert not reads_packed_texts(model, examples.input_ids, pad_token_id=1)
-
-
-def test_packed_steps_compile_to_one_graph_for_all_steps(examples):
+@pytest.mark.parametrize("network", [EncoderClassifier, PairEncoder])
+def test_packed_steps_compile_to_one_graph_for_all_steps(examples, network):
     """A graph break or a recompilation a step: compiled training is slower than uncompiled.
     (Traced and differentiated, not turned into kernels: that needs the device.)"""
     counter = CompileCounterWithBackend("aot_eager")
     shape = {**SHAPE, **NO_DROPOUT, "num_hidden_layers": 1}
-    model = make_model(lambda: BertModel(BertConfig(**shape), add_pooling_layer=False))
+    encoder = BertModel(BertConfig(**shape), add_pooling_layer=False)
+    model = network(encoder, num_labels=NUM_CLASSES, pooling="mean", dropout=0.0)
     lengths = examples.input_ids.lengths
     layout = packed_layout("rows", lengths, batch_size=12, grouped=False, width=128)
     forward = torch.compile(model, backend=counter, fullgraph=True, dynamic=False)
