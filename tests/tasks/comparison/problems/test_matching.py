@@ -31,6 +31,7 @@ def rows_of(role, language):
                 "parallel_text": None,
                 "parallel_text_b": None,
                 "label": label,
+                "domain": ("day", "night")[i % 2],
             }
 
 
@@ -61,6 +62,24 @@ def test_answers_are_the_networks_about_both_texts(evaluated):
     # From both texts through the tokenizer: the same answers as from the stored tokens.
     assert report.variants["onnx_int8"].agreement > 0.5
     assert report.systems["teacher_on_target"].num_examples == 8
+
+
+def test_each_domain_is_scored_by_itself(evaluated):
+    """Reviews of hotels fail, and the mean over all that is reviewed says nothing of it: pairs and
+    texts of one class each have this report, that of the recipe `sentiment`."""
+    _, artifact, report = evaluated
+    rows = read_table(artifact.path / "predictions" / "student_0.parquet").to_pydict()
+    right = np.array(rows["label"]) == np.array(rows["prediction"])
+    of_domain = np.array([row["domain"] for row in rows_of("test", "zh")])
+    assert [(one.column, one.value, one.num_examples) for one in report.groups] == [
+        ("domain", "day", 4), ("domain", "night", 4),
+        ("domain (en)", "day", 4), ("domain (en)", "night", 4),
+    ]  # fmt: skip
+    for one in report.groups[:2]:
+        expected = right[of_domain == one.value].mean()
+        assert one.scores["student"]["accuracy"] == pytest.approx(expected)
+        assert {"teacher_on_target", "majority"} <= set(one.scores)
+    assert "By domain" in (artifact.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_asked_in_text_a_model_answers_as_about_the_stored_tokens(evaluated):

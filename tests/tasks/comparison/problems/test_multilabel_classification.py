@@ -32,6 +32,7 @@ def rows_of(role, language):
             + ("" if which == 0 else " ").join(words),
             "parallel_text": None,
             "labels": chosen,
+            "domain": "flat" if number < 4 else "house",
         }
 
 
@@ -77,6 +78,17 @@ def test_sets_and_scores_are_those_of_the_network(evaluated):
     floors = [name for name, one in report.systems.items() if one.kind == "floor"]
     assert floors == ["linear_pseudo_label", "linear_gold", "majority"]
     assert report.systems["linear_gold"].mean["micro_f1"] == 1.0
+
+
+def test_each_domain_is_scored_by_itself(evaluated):
+    """Sets that are right in flats alone, behind one figure for flats and houses."""
+    inputs, _, report = evaluated
+    gold = np.array([[name in row["labels"] for name in LABELS] for row in rows_of("test", "zh")])
+    exact = (gold == (logits_of(inputs) > 0)).all(axis=1)
+    groups = [one for one in report.groups if one.column == "domain"]
+    assert [(one.value, one.num_examples) for one in groups] == [("flat", 4), ("house", 4)]
+    for one, expected in zip(groups, (exact[:4].mean(), exact[4:].mean()), strict=True):
+        assert one.scores["student"]["subset_accuracy"] == pytest.approx(expected)
 
 
 def test_thresholds_travel_with_the_model(evaluated, tmp_path):

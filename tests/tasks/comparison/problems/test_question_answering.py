@@ -40,7 +40,7 @@ def rows_of(role, language):
                 "text": text,
                 "parallel_text": None,
                 "question": question,
-                "domain": None,
+                "domain": ("first", "second")[i],
                 "answer_starts": [text.index(level)] if level else [],
                 "answer_texts": [level] if level else [],
             }
@@ -121,13 +121,17 @@ def test_scores_are_means_over_questions(evaluated):
     assert report.systems["student"].num_examples == len(f1) == 4
     assert scores["answer_f1"] == pytest.approx(np.mean(f1))
     assert scores["exact_match"] == pytest.approx(np.mean(exact))
-    groups = {one.value: one for one in report.groups}
+    groups = {one.value: one for one in report.groups if one.column == "answer"}
     assert {value: one.num_examples for value, one in groups.items()} == {
         "in the context": 2,
         "none": 2,
     }
     of_none = np.mean([f1[1], f1[3]])
     assert groups["none"].scores["student"]["answer_f1"] == pytest.approx(of_none)
+    domains = {one.value: one for one in report.groups if one.column == "domain"}
+    assert {value: one.num_examples for value, one in domains.items()} == {"first": 2, "second": 2}
+    of_second = domains["second"].scores["student"]["answer_f1"]
+    assert of_second == pytest.approx(np.mean(f1[2:]))
     assert report.primary.name == "answer_f1"
     assert report.classes is None
     assert not (artifact.path / "plots" / "confusion_matrix.png").exists()
