@@ -12,6 +12,7 @@ from tasks.corpus.tables import read_table
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.runtime.stages import run_stage
 from tasks.training.batching.layouts import padded_layout
+from tasks.training.sequences.sequence_targets import closest_hypothesis
 from tasks.training.sequences.token_signals import ask_teacher, from_topk
 from tasks.training.sequences.topk_signals import TopKCodec
 from tasks.training.sequences.writing import load_reader
@@ -81,6 +82,25 @@ def test_the_teacher_is_asked_about_the_text_that_was_chosen(text_world, targets
     assert all(row["target_text"] == row["hypotheses"][0] for row in unlabelled)
     tested = read_table(found.path / "test" / "part-00000.parquet").to_pylist()
     assert all(len(row["hypotheses"]) == 3 for row in tested)  # evaluation reads them
+
+
+def test_the_chosen_text_is_the_nearest_as_the_recipe_measures_it(text_world):
+    """`similarity: bleu` that is read and never used: every text is the one that chrF would have
+    chosen."""
+    tokens = read_table(text_world.tokens.path / "train" / "part-00000.parquet")
+    reader = load_reader(text_world.tokens.path / "tokenizer")
+    gold = [reader.decode(ids) for ids in tokens["target_ids"].to_pylist()]
+    short = DECODING.model_copy(update={"num_beams": 8, "max_length_tokens": 3})
+    chosen = {}
+    for similarity in ("chrf", "bleu"):
+        asked = text_world.asked(roles=("train",), similarity=similarity, decoding=short)
+        rows = read_table(asked.path / "train" / "part-00000.parquet").to_pylist()
+        chosen[similarity] = [row["target_text"] for row in rows]
+        for row, right in zip(rows, gold, strict=True):
+            written = row["hypotheses"]
+            nearest = closest_hypothesis(written, right, similarity=similarity, language="zh")
+            assert row["target_text"] == written[nearest]
+    assert chosen["chrf"] != chosen["bleu"], "both choose the same: this test shows little"
 
 
 def test_bf16_asks_in_bf16_about_the_texts_of_fp32(text_world):

@@ -82,6 +82,12 @@ def test_steps_on_the_students_own_texts_ask_the_teacher(text_world):
         own, signals=text_world.signals, teacher=text_world.teacher, force=True
     )
     assert made.content_digest == again.content_digest
+    for asked in ({"temperature": 0.2}, {"k": 2}):  # other texts, and less said of each
+        other = text_world.student(
+            {**own, "on_policy": {**own["on_policy"], **asked}},
+            signals=text_world.signals, teacher=text_world.teacher,
+        )  # fmt: skip
+        assert history(other)["steps"][-1]["loss_kd"] != entry["loss_kd"]
 
 
 def test_own_texts_that_the_teacher_could_not_read_are_refused_first(text_world):
