@@ -173,7 +173,7 @@ def test_scores_and_signature_are_sacrebleus(evaluated):
             assert 100 * scores["chrf"] == pytest.approx(chrf.corpus_score(texts, references).score)
     assert report.primary.signature == str(bleu.get_signature())
     page = (artifact.path / "report.html").read_text(encoding="utf-8")
-    assert "tok:zh" in page
+    assert all(str(one.get_signature()) in page for one in (bleu, chrf))
     assert {one.against for one in report.delivered_comparisons} == {"teacher"}
     assert all(one.paired for one in report.comparisons), "all read the same sources"
     assert set(report.variants) == {"safetensors"}
@@ -206,12 +206,17 @@ def test_how_a_model_writes_travels_with_it(world):
 
 
 @pytest.mark.parametrize(
-    ("problem", "primary", "floors"),
-    [("summarization", "rouge_l", ["first_sentence", "copied_source"]),
-     ("generation", "chrf", ["copied_source"])],
+    ("problem", "primary", "looks", "floors"),
+    [("summarization", "rouge_l", {"repetition", "length_ratio"},
+      ["first_sentence", "copied_source"]),
+     ("generation", "chrf", {"distinct_1", "distinct_2", "repetition", "length_ratio"},
+      ["copied_source"])],
 )  # fmt: skip
-def test_other_written_problems_are_scored_by_their_own_metrics(world, problem, primary, floors):
-    """BLEU of a summary rewards copying its source."""
+def test_other_written_problems_are_scored_by_their_own_metrics(
+    world, problem, primary, looks, floors
+):
+    """BLEU of a summary rewards copying its source; replies that are all the same, or run in
+    circles, are told by no likeness to a reference."""
     _, inputs = world
     # Here the student reads the language that its tokens are in.
     compared = COMPARED[problem](Material(inputs, "en", "en"), Settings())
@@ -222,7 +227,7 @@ def test_other_written_problems_are_scored_by_their_own_metrics(world, problem, 
     if problem == "summarization":
         assert answers["first_sentence"].predictions[0][0] == "the cat sleeps."
     [scores] = scores_by_seed(answers["copied_source"], compared.measures)
-    assert set(scores) == {measure.name for measure in compared.measures}
+    assert looks < set(scores) == {measure.name for measure in compared.measures}
 
 
 def test_a_summarizer_of_several_languages_is_scored_in_each(world, publish, evaluate):
