@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 from starlette.testclient import TestClient
 
 from tasks import export
@@ -132,8 +133,6 @@ def test_texts_are_those_that_were_evaluated(writer, loaded):
 
 def test_a_chinese_request_is_answered_over_http(loaded):
     """A model that loads here and answers 500 there."""
-    from mlflow.pyfunc import scoring_server
-
     client = TestClient(scoring_server.init(loaded))
     answer = client.post("/invocations", json={"dataframe_records": [{"text": TEXTS[0]}]})
     assert answer.status_code == 200
@@ -149,8 +148,13 @@ def test_what_is_written_stands_in_the_column_that_is_promised(
 ):
     """A summary under the name of a translation: the consumer reads a column that is not there."""
     _, folder = made_writer(problem, tmp_path, publish, small_tokenizer)
-    found = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame({"text": TEXTS[:2]}))
-    assert list(found.columns) == [column.name for column in INTERFACES[problem].outputs]
+    loaded = mlflow.pyfunc.load_model(str(folder))
+    found = loaded.predict(pd.DataFrame({"text": TEXTS[:2]}))
+    [promised] = [column.name for column in INTERFACES[problem].outputs]
+    assert list(found.columns) == [promised]
+    client = TestClient(scoring_server.init(loaded))
+    answer = client.post("/invocations", json={"dataframe_records": [{"text": TEXTS[0]}]})
+    assert answer.json() == {"predictions": [{promised: found[promised][0]}]}
 
 
 def test_parameters_change_the_search_and_are_checked(writer, loaded):
