@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from prefect.automations import Automation, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import ChangeFlowRunState
 from prefect.types.entrypoint import EntrypointType
 
@@ -19,15 +18,6 @@ ZOMBIES = "decant: runs without heartbeat are crashed"
 # Three heartbeats at the 30 s that `decant serve` sets (Prefect's least; its default is 180).
 _SILENCE = timedelta(seconds=90)
 _ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed")
-
-
-def is_schedule(cron: str) -> bool:
-    """Whether Prefect reads `cron`."""
-    try:
-        CronSchedule(cron=cron)
-    except ValueError:
-        return False
-    return True
 
 
 def serve_recipe(recipe: RecipeBase, *, name: str, cron: str | None) -> None:

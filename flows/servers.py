@@ -39,6 +39,11 @@ def free_port(preferred: int = 0) -> int:
     raise TransientError("no free port on this machine", remedy="end another server first")
 
 
+def api_at(port: int) -> str:
+    """URL of the API of a Prefect server that listens on `port` of this machine."""
+    return f"http://{LOOPBACK}:{port}/api"
+
+
 @contextmanager
 def starting(
     name: str, arguments: list[str], *, health: str, environment: dict[str, str] | None = None
@@ -98,7 +103,7 @@ def find_prefect_api() -> Callable[[], None]:
     if _API in os.environ:
         return _require_answer
     port = free_port()
-    api = f"http://{LOOPBACK}:{port}/api"
+    api = api_at(port)
     stack = ExitStack()
     atexit.register(stack.close)
     arguments = ["-m", "flows.embedded", str(port)]
@@ -148,7 +153,7 @@ def prefect_server(port: int) -> Iterator[str]:
     Raises: TransientError if it does not come up.
     """
     _make_prefect_home()
-    api = f"http://{LOOPBACK}:{port}/api"
+    api = api_at(port)
     arguments = ["-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
     # The pages run in the reader's browser and must know the port.
     environment = {"PREFECT_UI_API_URL": api, "PREFECT_SERVER_UI_API_URL": api}

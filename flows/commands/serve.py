@@ -8,7 +8,8 @@ from flows.before_run import check_before_run
 from flows.commands.options import Changes, Port
 from flows.environment import prepare_environment, quieten
 from flows.recipe_files import read_recipe
-from flows.servers import end_in_order_on_sigterm, free_port, prefect_server
+from flows.schedule import check_schedule
+from flows.servers import api_at, end_in_order_on_sigterm, free_port, prefect_server
 from tasks.runtime.locations import home
 
 
@@ -42,35 +43,27 @@ def serve(
     quieten()
     chosen = read_recipe(recipe, set_)
     check_before_run(chosen)
-    if cron is not None and len(cron.split()) != 5:  # told before a server is started for it
-        raise _no_schedule(cron)
     if name is not None and not (name and set(name).isdisjoint("/%")):
         raise UserError(
             f"--name {name!r} cannot name a deployment",
             rule="Prefect writes it into addresses: it is not empty and has neither / nor %",
             remedy=f"such as --name {chosen.name}-nightly",
         )
-    end_in_order_on_sigterm()
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    home().mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        if "PREFECT_API_URL" not in os.environ:
-            api = stack.enter_context(prefect_server(free_port(port)))
-            os.environ["PREFECT_API_URL"] = api
+    starts_server = "PREFECT_API_URL" not in os.environ
+    if starts_server:
         # Prefect's settings are fixed at its import: not before the server's address is among them.
-        from flows.deployment import is_schedule, serve_recipe
+        port = free_port(port)
+        os.environ["PREFECT_API_URL"] = api_at(port)
+    if cron is not None:  # told before a server is started for it
+        check_schedule(cron)
+    end_in_order_on_sigterm()
+    home().mkdir(parents=True, exist_ok=True)
+    from flows.deployment import serve_recipe
 
-        if cron is not None and not is_schedule(cron):
-            raise _no_schedule(cron)
+    with ExitStack() as stack:
+        if starts_server:
+            stack.enter_context(prefect_server(port))
         deployment = name or chosen.name
         print(f"deployment distill/{deployment} at {os.environ['PREFECT_API_URL']}", flush=True)
         serve_recipe(chosen, name=deployment, cron=cron)
-
-
-def _no_schedule(cron: str) -> UserError:
-    given = len(cron.split())
-    return UserError(
-        f"--cron {cron!r} is no schedule" + (f": it has {given} fields" if given != 5 else ""),
-        rule="five fields: minute, hour, day of the month, month, day of the week, in UTC",
-        remedy='such as --cron "0 3 * * *", every night at three',
-    )
