@@ -199,9 +199,9 @@ def promote(model_name: str, which: str | int = "challenger") -> AliasChange:
 
     Raises: UserError if there is no such model or version.
     """
-    from tasks.serving.registry import Registry
+    from tasks.serving.registry import registry_with
 
-    registry = Registry()
+    registry = registry_with(model_name)
     with registry.lock(model_name):
         version = registry.resolve(model_name, which)
         return registry.promote(model_name, version, why=f"promoted by hand ({which})")
@@ -212,9 +212,9 @@ def rollback(model_name: str) -> AliasChange:
 
     Raises: UserError if there is no such model or it has no previous champion.
     """
-    from tasks.serving.registry import Registry
+    from tasks.serving.registry import registry_with
 
-    registry = Registry()
+    registry = registry_with(model_name)
     with registry.lock(model_name):
         registry.resolve(model_name, "champion")
         return registry.rollback(model_name)
@@ -222,9 +222,10 @@ def rollback(model_name: str) -> AliasChange:
 
 def versions(model_name: str | None = None) -> list[VersionRecord]:
     """Registered versions with their aliases, of one model or of all, newest first."""
-    from tasks.serving.registry import Registry
+    from tasks.serving.databases import is_unmade
+    from tasks.serving.registry import Registry, tracking_uri
 
-    return Registry().versions(model_name)
+    return [] if is_unmade(tracking_uri()) else Registry().versions(model_name)
 
 
 def lineage(model_name: str, which: str | int = "champion") -> dict[str, Any]:
@@ -232,9 +233,9 @@ def lineage(model_name: str, which: str | int = "champion") -> dict[str, Any]:
 
     Raises: UserError if there is no such model or version.
     """
-    from tasks.serving.registry import Registry
+    from tasks.serving.registry import registry_with
 
-    registry = Registry()
+    registry = registry_with(model_name)
     version = registry.resolve(model_name, which)
     found = registry.read_json(model_name, version, "artifacts/bundle/lineage.json")
     digest = registry.tags(model_name, version).get("content_digest", "")

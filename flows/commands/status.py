@@ -1,7 +1,5 @@
 """`decant status`: the last run of each recipe, step by step, and the registered models."""
 
-import os
-
 from rich.console import Console
 from rich.text import Text
 
@@ -21,7 +19,6 @@ def status() -> None:
     recipes = recipes_run(root)
     if not recipes:
         console.print(f"nothing was ever run under {root}", markup=False)
-        return
     for recipe in recipes:
         log = RunLog(root, recipe)
         if record := log.last_run():
@@ -53,9 +50,6 @@ def _step_line(log: RunLog, record: RunRecord, name: str) -> str:
 
 
 def _print_registry(console: Console) -> None:
-    # Asking a registry that was never used would make an empty database.
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (home() / "mlflow.db").exists():
-        return
     from tasks.registration import versions
 
     for record in versions():

@@ -29,10 +29,8 @@ def make_database(uri: str) -> None:
     Hold `database_lock` around it. What is no path, or cannot be written, is left to MLflow, which
     says why. What killed attempts left beside it is removed.
     """
-    path = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or "?" in uri or not path.name or path.name == ":memory:":
-        return
-    if not os.access(path.parent, os.W_OK):
+    path = _path_of(uri)
+    if path is None or not os.access(path.parent, os.W_OK):
         return
     _remove_abandoned(path)
     if _is_made(path):
@@ -52,6 +50,20 @@ def make_database(uri: str) -> None:
             _publish(partial, path)
         finally:
             _remove(partial)
+
+
+def is_unmade(uri: str) -> bool:
+    """Whether `uri` is of a SQLite database that is not there, or empty; whoever reads need not
+    make it."""
+    path = _path_of(uri)
+    return path is not None and not _is_made(path)
+
+
+def _path_of(uri: str) -> Path | None:
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or "?" in uri or not path.name or path.name == ":memory:":
+        return None
+    return path
 
 
 def _remove_abandoned(path: Path) -> None:

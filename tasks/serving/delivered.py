@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_contracts.errors import SourceError, UserError
-from tasks.serving.registry import CHAMPION, DIGEST_TAG, Registry
+from tasks.serving.registry import CHAMPION, DIGEST_TAG, registry_with
 from tasks.serving.verification import verify_model
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:[/@](?P<which>[^/@]+))?")
@@ -46,10 +46,10 @@ def delivered_model(uri: str) -> Iterator[Path]:
             rule="registered models are named models:/name@alias or models:/name/version",
             remedy="decant status lists names, versions and aliases",
         )
+    name = match["name"]
+    registry = registry_with(name)
     from mlflow.artifacts import download_artifacts
 
-    registry = Registry()
-    name = match["name"]
     version = registry.resolve(name, match["which"] or CHAMPION)
     with tempfile.TemporaryDirectory(prefix="decant-model-") as target:
         with registry.calls():

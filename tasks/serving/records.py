@@ -7,6 +7,7 @@ import unicodedata
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import UserError
+from tasks.runtime.redaction import redact
 
 _SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -49,3 +50,13 @@ def safe_name(name: str) -> str:
             remedy="choose a name such as home-intents-zh",
         )
     return name
+
+
+def not_registered(model_name: str, where: str) -> UserError:
+    """What is told of a model that the registry at `where` does not have."""
+    return UserError(
+        f"no model {model_name!r} is registered at {redact(where)}",
+        rule="a model exists once a run has passed its gates",
+        remedy="decant run RECIPE registers one, decant status lists what is registered; check "
+        "the name, DECANT_HOME and MLFLOW_TRACKING_URI",
+    )

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from data_contracts.errors import TransientError, UserError
 from tasks.runtime.locations import home
 from tasks.runtime.locks import exclusive_lock
 from tasks.runtime.redaction import redact
-from tasks.serving.databases import database_lock, make_database
-from tasks.serving.records import AliasChange, VersionRecord, safe_name
+from tasks.serving.databases import database_lock, is_unmade, make_database
+from tasks.serving.records import AliasChange, VersionRecord, not_registered, safe_name
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "content_digest"
@@ -88,11 +89,22 @@ def _local_rows(query: str, values: tuple[str | int, ...]) -> list[Any] | None:
         return None
 
 
+def registry_with(model_name: str) -> Registry:
+    """The registry, for what a model of that name must be there for; nothing is made for it.
+
+    Raises: UserError if the name cannot be a model's, or nothing was ever registered.
+    """
+    safe_name(model_name)
+    if is_unmade(tracking_uri()):
+        raise not_registered(model_name, tracking_uri())
+    return Registry()
+
+
 class Registry:
     """An open connection to the registry that `tracking_uri` names."""
 
     def __init__(self) -> None:
-        """Connect, making the local database and the experiment if they do not exist.
+        """Connect, making the local database if it does not exist.
 
         Raises: TransientError if a server cannot be reached.
         """
@@ -116,17 +128,22 @@ class Registry:
             try:
                 make_database(self.uri)
                 self.client = mlflow.MlflowClient(self.uri)
-                experiment = self.client.get_experiment_by_name(EXPERIMENT)
+                self.client.get_experiment_by_name(EXPERIMENT)  # a server that is away says so
             except MlflowException as error:
                 if error.error_code in _TRANSIENT_CODES:
                     raise
                 raise _unusable(self.uri, error) from error
-            if experiment is None:
-                # By default a local database keeps artifacts below the working directory.
-                location = (home() / "mlartifacts").as_uri() if self.is_local else None
-                self.experiment_id = self.client.create_experiment(EXPERIMENT, location)
-            else:
-                self.experiment_id = experiment.experiment_id
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment of Decant's runs, made for the first of them: whoever reads needs none."""
+        with database_lock(), self._errors():
+            found = self.client.get_experiment_by_name(EXPERIMENT)
+            if found is not None:
+                return found.experiment_id
+            # By default a local database keeps artifacts below the working directory.
+            location = (home() / "mlartifacts").as_uri() if self.is_local else None
+            return self.client.create_experiment(EXPERIMENT, location)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -220,12 +237,7 @@ class Registry:
         """
         versions = {record.version for record in self.versions(model_name)}
         if not versions:
-            raise UserError(
-                f"no model {model_name!r} is registered at {redact(self.uri)}",
-                rule="a model exists once a run has passed its gates",
-                remedy="decant status lists what is registered; check the name, DECANT_HOME and "
-                "MLFLOW_TRACKING_URI",
-            )
+            raise not_registered(model_name, tracking_uri())
         aliases = self.aliases(model_name)
         version = aliases.get(str(which))
         if version is None and str(which).isdecimal():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.flows.conftest import pairs, write_csv, write_teacher
+from tests.flows.conftest import CommandLine, pairs, write_csv, write_teacher
 
 
 def published(home):
@@ -34,7 +34,9 @@ def trained(home):
 
 
 @pytest.mark.slow
-def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, finished):
+def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(
+    tiny, finished, tmp_path, monkeypatch
+):
     """The one command that everything else is for."""
     decant, first = finished
     assert "tiny-en-zh, version 1 (challenger, champion)" in first.stdout
@@ -51,8 +53,15 @@ def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(tiny, finishe
     assert "config.training.learning_rate 0.003 → 0.001" in plan.stdout
     assert "6 cached, 6 to run" in plan.stdout
 
-    assert "completed" in decant("status", check=0).stdout
-    assert "tiny-en-zh version 1 (challenger, champion)" in decant("status", check=0).stdout
+    status = decant("status", check=0).stdout
+    assert "completed" in status
+    version = "tiny-en-zh version 1 (challenger, champion)"
+    assert version in status
+    with monkeypatch.context() as elsewhere:  # where nobody ran anything, of the same registry
+        elsewhere.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{decant.home / 'mlflow.db'}")
+        status = CommandLine(tmp_path)("status", check=0).stdout
+    assert status.startswith("nothing was ever run")
+    assert version in status
     lineage = decant("lineage", "tiny-en-zh", check=0).stdout
     assert str(tiny / "zh-pairs.csv") in lineage
     path = decant("report", tiny / "recipe.yaml", check=0).stdout.strip()

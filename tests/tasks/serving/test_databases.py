@@ -31,11 +31,18 @@ def test_a_registry_that_is_killed_while_it_is_made_is_made_anew(tmp_path, monke
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was done before it was killed"
 
-    assert Registry().versions() == []
+    registry = Registry()
+    assert registry.versions() == []
+    # `decant status` of somebody's server would leave an experiment there.
+    assert registry.client.get_experiment_by_name("decant") is None
     assert sorted(one.name for one in tmp_path.iterdir()) == ["locks", "mlflow.db"]
     before = (tmp_path / "mlflow.db").read_bytes()
     make_database(f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert (tmp_path / "mlflow.db").read_bytes() == before
+    assert registry.experiment_id == Registry().experiment_id  # made once
+    assert registry.client.get_experiment_by_name("decant").artifact_location.startswith(
+        (tmp_path / "mlartifacts").as_uri()
+    )
 
 
 def test_a_database_that_another_made_meanwhile_is_kept(tmp_path):

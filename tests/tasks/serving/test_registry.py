@@ -3,6 +3,8 @@
 import pytest
 
 from data_contracts.errors import UserError
+from tasks.registration import lineage, promote, rollback, versions
+from tasks.serving.delivered import delivered_model
 from tasks.serving.registry import DIGEST_TAG, Registry, aliases_of, is_registered
 
 
@@ -82,3 +84,29 @@ def test_models_that_are_not_ours_are_passed_over(registry):
     assert ("ours", ours) in found
     assert ("ChurnModel", 1) not in found
     assert [one.version for one in registry.versions("ours")] == [ours]
+
+
+def score(name):
+    with delivered_model(f"models:/{name}@champion"):
+        pass
+
+
+@pytest.mark.parametrize("ask", [lineage, promote, rollback, score])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_reads_a_registry_makes_none(tmp_path, monkeypatch, ask, elsewhere):
+    """A mistyped DECANT_HOME: an empty database in a new folder, and a long wait for it."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("DECANT_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if elsewhere:
+        home.mkdir()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mine.db'}")
+        (home / "mine.db").touch()  # as a killed `mlflow server` leaves it
+    before = list(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="no model 'mine' is registered at sqlite:") as told:
+        ask("mine")
+    assert "decant run RECIPE registers one" in told.value.remedy
+    with pytest.raises(UserError, match="'Mine' cannot be the name of a model"):
+        ask("Mine")
+    assert versions() == []
+    assert list(tmp_path.rglob("*")) == before
