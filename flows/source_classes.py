@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_contracts.errors import SourceError
 from flows.places import is_here
@@ -23,6 +23,9 @@ from tasks.corpus.label_maps import check_keys_occur, keys_not_found, normalized
 from tasks.corpus.normalization import normalize_label
 from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
 from tasks.runtime.locations import local_files
+
+if TYPE_CHECKING:
+    from tasks.corpus.rows.kind import RowRules
 
 _MOST_BATCHES = 8  # of 8,192 rows, of one source
 
@@ -81,11 +84,21 @@ def check_label_maps(config: ingestion.Config) -> None:
         for number, (label, batch) in enumerate(batches):
             if number == _MOST_BATCHES:
                 return
-            found += prepare(batch, ingestion.row_rules(config, source, label)).changes.mapped
+            found += prepare(batch, _of_any_language(config, source, label)).changes.mapped
             if not keys_not_found(source, found):
                 break
         counts.append((source, found))
     check_keys_occur(counts)
+
+
+def _of_any_language(config: ingestion.Config, source: Source, label: str) -> RowRules:
+    """The rules of a file without its texts' language, most of the time of 65,536 rows.
+
+    Keys that occur are noted before a text is judged.
+    """
+    rules = ingestion.row_rules(config, source, label)
+    filters = rules.filters.model_copy(update={"check_language": False})
+    return rules.model_copy(update={"filters": filters})
 
 
 def _classes_of(label_names: tuple[str, ...], config: ingestion.Config) -> set[str]:

@@ -80,6 +80,16 @@ def test_a_key_that_unread_rows_may_have_is_not_judged(tmp_path, monkeypatch):
     check_label_maps(mapped_sources(tmp_path, [], uri="s3://bucket/train.csv"))
 
 
+def test_the_keys_of_a_map_are_looked_for_without_identifying_a_language(tmp_path, monkeypatch):
+    """Half a minute of `decant validate` for a key that is misspelt, nearly all of it for verdicts
+    that nobody asked for: a row in another language has its label all the same."""
+    given = mapped_sources(tmp_path, ["Heat"])
+    foreign = "这一行不是英文，它的标签仍然算数"
+    (tmp_path / "train.csv").write_text(f"text,label\nhello there,Heat\n{foreign},Light\n")
+    monkeypatch.delattr("tasks.corpus.rows.kind.language_problem")
+    check_label_maps(given)
+
+
 def test_a_network_for_named_entities_has_a_class_for_outside_and_two_for_each_type():
     """A head of two classes in the design of the shipped recipe, which lists seven tags."""
     said = "7 classes of the sources' label_names"
