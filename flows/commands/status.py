@@ -44,7 +44,9 @@ def _step_line(log: RunLog, record: RunRecord, name: str) -> str:
     if name == record.failed_step:
         return f"  ✗  {name:<24} failed"
     if step is None or step.run != record.run:
-        return f"  -  {name:<24} not reached"
+        # Steps are on record once they are over: one that is at work is not told from one to come.
+        told = "not finished" if record.state == "running" else "not reached"
+        return f"  -  {name:<24} {told}"
     how = "cached" if step.cached else f"built in {seconds_text(step.seconds)}"
     return f"  ✓  {name:<24} {how:<20} {facts_text(step.facts)}".rstrip()
 

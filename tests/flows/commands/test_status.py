@@ -23,3 +23,14 @@ def test_a_run_that_failed_before_its_first_step_names_none(decant):
     with pytest.raises(UserError):
         fail("corpus")
     assert "mine: failed in corpus, " in decant("status", check=0).stdout
+
+
+def test_a_step_at_work_is_not_said_to_be_unreached(decant):
+    """`teacher not reached` for the hour that it trains: a person starts it a second time."""
+    log = RunLog(decant.home, "mine")
+    with log.run(("corpus", "teacher")) as running:
+        running.step = "teacher"
+        said = decant("status", check=0).stdout
+    assert "mine: running since " in said
+    assert said.count("not finished") == 2
+    assert "not reached" not in said
