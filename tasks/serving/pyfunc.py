@@ -5,6 +5,7 @@ mlflow is imported inside functions, as in `registry.py`.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def _described(
     import pandas as pd
 
     interface = INTERFACES[problem]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _nothing_compiled():
         script = Path(folder) / interface.script.name
         script.write_text(assembled(interface.script), encoding="utf-8")
         rows = pd.DataFrame(input_rows(problem, examples))
@@ -103,6 +104,18 @@ def _described(
             "pip_requirements": pip_requirements,
             "metadata": {"content_digest": digest},
         }
+
+
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """MLflow tries the model before it uploads its folder: the script's compiled form, left there
+    by Python, would go along, and verification refuses it."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def signature(interface: Interface) -> Any:
