@@ -1,7 +1,6 @@
 """What `kill -9` leaves on Prefect's page, and that the next run clears it away."""
 
 import signal
-import time
 
 import pytest
 
@@ -16,7 +15,7 @@ def test_a_killed_run_is_crashed_by_the_next_one_which_shows_cached_steps(tiny, 
     first.send_signal(signal.SIGKILL)
     first.wait()
     home.wait_for(lambda: not home.servers(), seconds=20)
-    time.sleep(10)  # younger runs are left in peace: they may be about to take their lock
+    home.age_runs(seconds=10)  # younger ones may be about to take their lock
 
     assert home.start("run", tiny / "recipe.yaml").wait(timeout=300) == 0
     states = home.rows("SELECT state_name FROM flow_run ORDER BY created")

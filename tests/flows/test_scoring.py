@@ -112,7 +112,7 @@ def test_a_killed_run_leaves_nobody_and_is_crashed_by_the_next_one(
     first.wait()
     home.wait_for(lambda: not home.processes(b"multiprocessing.spawn"), seconds=20)
     home.wait_for(lambda: not home.servers(), seconds=20)
-    time.sleep(10)  # younger runs are left in peace: they may be about to take their lock
+    home.age_runs(seconds=10)  # younger ones may be about to take their lock
     assert home.start(*command).wait(timeout=300) == 0, home.said()
     states = home.rows("SELECT state_name FROM flow_run ORDER BY created")
     assert states == [("Crashed",), ("Completed",)]
