@@ -17,16 +17,13 @@ def asked(tmp_path):
     (tmp_path / "infra" / "setup").write_text("exit 0\n")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text(
-        '#!/bin/sh\necho "$*"\nenv >environment\ncase "$*" in *"$FAILS"*) exit 3;; esac\n'
-    )
+    python.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *"$FAILS"*) exit 3;; esac\n')
     python.chmod(0o755)
 
     def run(*arguments, fails="nothing"):
         done = subprocess.run(
             ["bash", "infra/test", *arguments],
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", "FAILS": fails, "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "FAILS": fails},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         return done.stdout.splitlines(), done.returncode
@@ -39,15 +36,6 @@ def test_all_tests_run_without_the_extra(asked):
     (pytest_call,), code = asked("-m", "not slow")
     assert pytest_call == "-m pytest -n 2 --dist loadfile --no-loadscope-reorder -m not slow"
     assert code == 0
-
-
-def test_what_is_compiled_is_kept(asked, tmp_path):
-    """Each of the hundred processes of the tests compiles all of Decant, where a shell forbids it
-    to keep what it compiled."""
-    asked()
-    environment = (tmp_path / "environment").read_text()
-    assert "OMP_NUM_THREADS=1" in environment
-    assert "BYTECODE" not in environment
 
 
 def test_tests_on_ray_are_found_and_the_locked_versions_stay(asked):
