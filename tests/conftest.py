@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 os.environ.update(
@@ -17,6 +18,10 @@ os.environ.update(
 import pytest
 
 from tasks.runtime.artifacts import ArtifactStore
+
+# As in an ordinary shell, where Python leaves what it compiles in the folder of a loaded model.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture

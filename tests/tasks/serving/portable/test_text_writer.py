@@ -183,7 +183,7 @@ def test_a_changed_file_is_refused(writer, tmp_path):
     """Weights or search settings exchanged after registration: another model under its name."""
     import shutil
 
-    assert verify_model(writer[1])
+    assert verify_model(writer[1], was_loaded=True)
     for name in ("generation_config.json", "model.safetensors"):
         copy = shutil.copytree(writer[1], tmp_path / name)
         path = copy / "artifacts" / "bundle" / "model" / name
