@@ -53,10 +53,10 @@ def make_database(uri: str) -> None:
 
 
 def is_unmade(uri: str) -> bool:
-    """Whether `uri` is of a SQLite database that is not there, or empty; whoever reads need not
-    make it."""
+    """Whether `uri` is of a SQLite database that is not there, or empty: whoever reads need not
+    make it. What lies below a file cannot be made, and whoever tries is told so."""
     path = _path_of(uri)
-    return path is not None and not _is_made(path)
+    return path is not None and not path.parent.is_file() and not _is_made(path)
 
 
 def _path_of(uri: str) -> Path | None:
