@@ -52,10 +52,10 @@ def serve(
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     starts_server = "PREFECT_API_URL" not in os.environ
     if starts_server:
-        # Prefect's settings are fixed at its import: not before the server's address is among them.
         port = free_port(port)
         os.environ["PREFECT_API_URL"] = api_at(port)
-    if cron is not None:  # told before a server is started for it
+    # Prefect's settings are fixed at its import: not before the server's address is among them.
+    if cron is not None:
         check_schedule(cron)
     end_in_order_on_sigterm()
     home().mkdir(parents=True, exist_ok=True)

@@ -237,7 +237,7 @@ class Registry:
         """
         versions = {record.version for record in self.versions(model_name)}
         if not versions:
-            raise not_registered(model_name, tracking_uri())
+            raise not_registered(model_name, self.uri)
         aliases = self.aliases(model_name)
         version = aliases.get(str(which))
         if version is None and str(which).isdecimal():

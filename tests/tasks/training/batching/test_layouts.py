@@ -159,15 +159,12 @@ def test_every_layout_gives_the_same_loss_and_gradient(examples, encoder, poolin
 @pytest.mark.parametrize("encoder", [xlm_roberta, modernbert])
 def test_pairs_read_apart_are_the_same_in_every_layout(examples, encoder, pooling):
     """The second text's positions counted on from the first, or its tokens pooled with them."""
-    texts = [
-        row.tolist()
-        for row in np.split(examples.input_ids.values, examples.input_ids.offsets[1:-1])
-    ]
-    pairs = [[*a, *b] for a, b in pairwise(texts) if len(a) + len(b) < 72]
+    texts = np.split(examples.input_ids.values, examples.input_ids.offsets[1:-1])
+    pairs = [np.concatenate(pair) for pair in pairwise(texts) if sum(map(len, pair)) < 72]
     offsets = np.cumsum([0, *map(len, pairs)])
     read = replace(
         examples,
-        input_ids=RaggedIds(np.concatenate(pairs).astype(np.int32), offsets),
+        input_ids=RaggedIds(np.concatenate(pairs), offsets),
         labels=examples.labels[: len(pairs)],
         teacher_logits=examples.teacher_logits[: len(pairs)],
     )
@@ -233,8 +230,7 @@ def test_the_flash_attention_call_has_the_shapes_it_asks_for(examples, encoder, 
     lengths = examples.input_ids.lengths
     layout = packed_layout("varlen", lengths, batch_size=24, grouped=False)
     (one,) = make_passes(examples.input_ids, np.arange(24), layout, pad_token_id=1)
-    made = network(encoder(), num_labels=NUM_CLASSES, pooling="mean", dropout=0.0)
-    model = made.to("meta")
+    model = network(encoder(), num_labels=NUM_CLASSES, pooling="mean", dropout=0.0).to("meta")
     logits = model(moved(one.texts, torch.device("meta")))
     assert logits.shape == (len(one.texts.packing.num_tokens_S), NUM_CLASSES)
     logits.sum().backward()
