@@ -21,7 +21,8 @@ from flows.places import is_here
 from tasks import ingestion
 from tasks.corpus.label_maps import check_keys_occur, keys_not_found, normalized_map
 from tasks.corpus.normalization import normalize_label
-from tasks.corpus.sources import FileSource, Source, SourceFile, read_rows, source_files
+from tasks.corpus.source_files import SourceFile, read_rows, source_files
+from tasks.corpus.sources import FileSource, Source
 from tasks.runtime.locations import local_files
 
 if TYPE_CHECKING:

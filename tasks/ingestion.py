@@ -37,17 +37,8 @@ from tasks.corpus.deduplication import DeduplicationConfig
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.label_maps import check_keys_occur, check_map, normalized_map
 from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.sources import (
-    LABELLED_ROLES,
-    ROLES,
-    FileSource,
-    Source,
-    check_source,
-    locations,
-    no_rows,
-    read_rows,
-    source_files,
-)
+from tasks.corpus.source_files import read_rows, source_files, start_draw
+from tasks.corpus.sources import LABELLED_ROLES, ROLES, FileSource, Source, check_source, locations
 from tasks.corpus.splitting import SplittingConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
@@ -59,6 +50,7 @@ if TYPE_CHECKING:
     from tasks.corpus.pieces import IngestedFile
     from tasks.corpus.quarantine import Rejected
     from tasks.corpus.raw_rows import RawBatch
+    from tasks.corpus.row_choice import Draw
     from tasks.corpus.rows.kind import RowRules
 
 VERSION = 5
@@ -215,6 +207,7 @@ def _prepare_files(
 ) -> Ledger:
     """Judge each row on its own; passing rows go to pieces in `folder`, numbers to the ledger."""
     from tasks.corpus.ledger import Ledger
+    from tasks.corpus.pieces import check_rows_found
     from tasks.corpus.preparation import prepare_all
     from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.tables import write_table
@@ -243,9 +236,7 @@ def _prepare_files(
             parallel_hashes=table["parallel_hash"].to_numpy(),
         )
     rows.finish()
-    for file in files:
-        if not file.num_rows:
-            raise no_rows(file.origin)
+    check_rows_found(files)
     check_keys_occur((file.source, file.changes.mapped) for file in files)
     return rows
 
@@ -257,6 +248,8 @@ def _raw_batches(
     from tasks.corpus.parallel import ParallelTexts
 
     parallel: ParallelTexts | None = None
+    reading: Source | None = None
+    draw: Draw | None = None
     for file in files:
         source = file.source
         if parallel is not None and parallel.source != source:
@@ -264,10 +257,15 @@ def _raw_batches(
             parallel = None
         if parallel is None and isinstance(source, FileSource) and source.parallel is not None:
             parallel = ParallelTexts(source, workspace.work / "pieces" / "parallel.db")
+        if source is not reading:
+            reading = source
+            draw = start_draw(source, [one.origin for one in files if one.source is source])
         rules = row_rules(config, source, file.origin.label)
-        for batch in read_rows(source, file.origin):
-            order.append(file)
-            yield (parallel.join(batch) if parallel else batch), rules
+        for batch in read_rows(source, file.origin, draw):
+            file.num_not_taken += batch.num_not_taken
+            if batch.num_rows or not batch.num_not_taken:
+                order.append(file)
+                yield (parallel.join(batch) if parallel else batch), rules
         workspace.progress.advance(note=file.origin.label)
     if parallel is not None:
         parallel.close()
@@ -334,6 +332,7 @@ def _write_rows(
     for file in files:
         tally = tallies[file.source.name]
         tally.rows_in += file.num_rows
+        tally.rows_not_taken += file.num_not_taken
         tally.repairs.update({name: file.changes.repaired[name] for name in kind.repairs})
     current: IngestedFile | None = None
     for file, start, table in iter_pieces(files):

@@ -8,7 +8,8 @@ from flows.places import check_places, is_here
 from flows.recipe_base import RecipeBase
 from flows.recipe_files import read_recipe
 from flows.source_classes import check_label_maps
-from tasks.corpus.sources import FileSource, check_parallel_readable, check_readable
+from tasks.corpus.source_files import check_parallel_readable, check_readable
+from tasks.corpus.sources import FileSource
 from tasks.ingestion import check_languages
 
 

@@ -1,6 +1,8 @@
 """From raw sources to a corpus that can be trusted: what each step takes out, counted.
 
-    sources.py          what a recipe may name as a source, and its rows in order with line numbers
+    sources.py          what a recipe may name as a source
+    source_files.py     its files, and their rows in order with line numbers
+      row_choice.py       which of them it takes: `where`, `max_rows`
       columns.py          which columns each problem type has
       raw_rows.py         what every reader hands on: columns, and the rows it could not read
       text_formats.py     CSV, TSV, JSON lines; a broken row is told, not raised

@@ -22,6 +22,7 @@ class Tally:
 
     source: Source
     rows_in: int = 0
+    rows_not_taken: int = 0
     rows_out: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     deduplicated: Counter[str] = field(default_factory=Counter)
@@ -36,9 +37,11 @@ class Tally:
             deduplicated=dict(sorted(self.deduplicated.items())),
         )
         by_role = counted_by_role(self.rows_out)
+        not_taken = {"rows_not_taken": self.rows_not_taken} if self.rows_not_taken else {}
         return {
             "role": self.source.role,
             "language": self.source.language,
+            **not_taken,
             **counts.model_dump(),
             "rows_out_by_role": by_role,
             **self.repairs,

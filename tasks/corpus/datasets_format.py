@@ -16,15 +16,19 @@ from typing import Any
 
 from data_contracts.errors import SourceError
 from tasks.corpus.raw_rows import BATCH_ROWS, STRUCTURED, ColumnMapping, RawBatch, no_column
+from tasks.corpus.row_choice import EVERY_ROW, RowFilter
 
 
-def read_saved_dataset(folder: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
+def read_saved_dataset(
+    folder: Path, columns: ColumnMapping, where: RowFilter = EVERY_ROW
+) -> Iterator[RawBatch]:
     """Rows of a saved data set, numbered from 1; a ClassLabel as its name, -1 as no label.
 
     Raises: SourceError if the folder is no saved data set, lacks a mapped column, or has one that
         holds neither text nor numbers.
     """
     dataset = _load(folder)
+    columns = {**columns, **where.columns}
     for column in columns.values():
         if column not in dataset.column_names:
             raise no_column(folder, column, dataset.column_names)
@@ -32,7 +36,7 @@ def read_saved_dataset(folder: Path, columns: ColumnMapping) -> Iterator[RawBatc
     wanted = dataset.select_columns(list(dict.fromkeys(columns.values())))
     row = 0
     for piece in wanted.iter(batch_size=BATCH_ROWS):
-        batch = RawBatch()
+        batch = RawBatch(where)
         cells: dict[str, list[Any]] = {}
         for key, column in columns.items():
             found = names[key]

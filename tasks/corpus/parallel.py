@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.corpus.raw_rows import RawBatch
-from tasks.corpus.sources import FileSource, parallel_files, read_file
+from tasks.corpus.source_files import parallel_files, read_file
+from tasks.corpus.sources import FileSource
 
 _KEY = "key"
 

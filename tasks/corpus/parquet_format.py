@@ -30,6 +30,7 @@ from tasks.corpus.raw_rows import (
     RawBatch,
     no_column,
 )
+from tasks.corpus.row_choice import EVERY_ROW, RowFilter, is_filtered_by
 
 pc: Any = pyarrow.compute
 
@@ -40,15 +41,18 @@ _ROWS_A_READER = 65_536
 _BYTES_AN_ITEM = 8
 
 
-def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
-    """Rows of a Parquet file.
+def read_parquet(
+    path: Path, columns: ColumnMapping, where: RowFilter = EVERY_ROW
+) -> Iterator[RawBatch]:
+    """Rows of a Parquet file, those that `where` lets pass.
 
     Raises: SourceError if it is not Parquet, lacks a mapped column, has one twice or of another
         type, or unfolds into more than a thousand times its size.
     """
+    wanted = {**columns, **where.columns}
     try:
         # Read ahead, a file's columns would stay in memory to its end: 20 bytes a short text.
-        file = pq.ParquetFile(path, read_dictionary=_leaves(path, columns), pre_buffer=False)
+        file = pq.ParquetFile(path, read_dictionary=_leaves(path, wanted), pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(
             f"{path.name} is not a readable Parquet file: {str(error).splitlines()[0]}",
@@ -56,7 +60,7 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
             remedy="check the format, or write the file again",
         ) from error
     with file:
-        _check_schema(path, file, columns)
+        _check_schema(path, file, wanted)
         largest = max(
             (file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)),
             default=0,
@@ -68,12 +72,13 @@ def read_parquet(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
         unfolded, row = 0, 0
         names = list(dict.fromkeys(columns.values()))
         try:
-            for arrow in _batches(file, names):
+            for arrow in _batches(file, list(dict.fromkeys(wanted.values()))):
                 lengths = {name: _byte_lengths(arrow[name]) for name in names}
                 unfolded += sum(pc.sum(length).as_py() or 0 for length in lengths.values())
                 if unfolded > limit:
                     raise _too_large(path, f"{unfolded:,} bytes of text by row {row + 1:,}")
-                yield _parquet_batch(arrow, columns, lengths, row)
+                taken = _places_taken(arrow, where)
+                yield _parquet_batch(arrow, columns, lengths, row, taken)
                 row += arrow.num_rows
         except (pa.ArrowInvalid, OSError) as error:
             raise SourceError(
@@ -113,7 +118,9 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
         kind = schema.field(column).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        is_whole = pa.types.is_integer(kind) and key in ("label", "domain", "key")
+        is_filter = is_filtered_by(key)
+        is_whole = pa.types.is_integer(kind) and (is_filter or key in ("label", "domain", "key"))
+        is_whole |= pa.types.is_boolean(kind) and is_filter
         is_number = key == "score" and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
         is_nested = pa.types.is_nested(kind) and not pa.types.is_map(kind) and key in STRUCTURED
         if not (is_text or is_whole or is_number or is_nested):
@@ -205,14 +212,37 @@ def _num_items(column: pa.Array) -> npt.NDArray[np.int64]:
     return np.where(column.is_valid().to_numpy(zero_copy_only=False), items, 0)
 
 
+def _places_taken(arrow: pa.RecordBatch, where: RowFilter) -> pa.Array | None:
+    """Numbers of the rows that `where` lets pass, told without making Python values of others."""
+    if not where.values:
+        return None
+    taken: Any = pa.scalar(True)
+    for column, wanted in where.values.items():
+        cells, values = arrow[column], pa.array(sorted(wanted), pa.string())
+        known = cells.dictionary if _is_dict(cells) else cells
+        named = pc.is_in(known.cast(pa.string()), value_set=values)
+        taken = pc.and_(taken, pc.take(named, cells.indices) if _is_dict(cells) else named)
+    return pc.indices_nonzero(pc.fill_null(taken, False))
+
+
 def _parquet_batch(
-    arrow: pa.RecordBatch, columns: ColumnMapping, lengths: Mapping[str, pa.Array], offset: int
+    arrow: pa.RecordBatch,
+    columns: ColumnMapping,
+    lengths: Mapping[str, pa.Array],
+    offset: int,
+    taken: pa.Array | None,
 ) -> RawBatch:
+    """The rows of a batch; those at the places `taken`, or None for all."""
     batch = RawBatch()
+    places = range(arrow.num_rows)
+    if taken is not None:
+        batch.num_not_taken = arrow.num_rows - len(taken)
+        places = taken.to_pylist()
+        arrow, lengths = arrow.take(taken), {name: pc.take(n, taken) for name, n in lengths.items()}
     cells = {key: _cells(key, arrow[column], lengths[column]) for key, column in columns.items()}
-    for index in range(arrow.num_rows):
+    for place in places:
         row = {key: next(values) for key, values in cells.items()}
-        line = offset + index + 1
+        line = offset + place + 1
         problem = next((p for p in row.values() if isinstance(p, _Problem)), None)
         if problem:
             label = row.get("label")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +16,30 @@ from tasks.corpus.changes import Changes
 from tasks.corpus.ledger import ROLES, TRAIN, Ledger, Verdicts
 from tasks.corpus.rows.kind import RowKind
 from tasks.corpus.selection import Piece
+from tasks.corpus.source_files import SourceFile, no_rows, none_taken
+from tasks.corpus.sources import FileSource
 from tasks.corpus.tables import read_table, write_table
 
 if TYPE_CHECKING:
-    from tasks.corpus.sources import Source, SourceFile
+    from tasks.corpus.sources import Source
 
 pc: Any = pyarrow.compute
 
 
 @dataclass
 class IngestedFile:
-    """What is known of one file of a source while it is ingested."""
+    """What is known of one file of a source while it is ingested.
+
+    Args:
+        num_rows: rows that were taken from it, whatever became of them.
+        num_not_taken: those that `where` and `max_rows` of the source left.
+    """
 
     source: Source
     origin: SourceFile
     pieces: list[Path] = field(default_factory=list)
     num_rows: int = 0
+    num_not_taken: int = 0
     quarantine: list[Path] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 
@@ -39,6 +48,22 @@ class IngestedFile:
         if rows.num_rows:
             write_table(rows, path)
             self.quarantine.append(path)
+
+
+def check_rows_found(files: Sequence[IngestedFile]) -> None:
+    """Refuse a file without rows, or a source whose `where` lets none of all its files pass.
+
+    Raises: SourceError.
+    """
+    for source, group in groupby(files, key=lambda file: file.source):
+        own = list(group)
+        num_rows = sum(file.num_rows for file in own)
+        num_left = sum(file.num_not_taken for file in own)
+        if isinstance(source, FileSource) and num_left and not num_rows:
+            raise none_taken(source, [file.origin for file in own])
+        for file in own:
+            if not file.num_rows and not file.num_not_taken:
+                raise no_rows(file.origin)
 
 
 def iter_pieces(

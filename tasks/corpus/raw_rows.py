@@ -7,13 +7,14 @@ noted as `Rejected` with its line; it is never raised.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_contracts.errors import SourceError
 from tasks.corpus.quarantine import Rejected
+from tasks.corpus.row_choice import EVERY_ROW, RowFilter
 
 BATCH_ROWS = 8192
 """Rows a batch holds: the unit in which sources are read and prepared."""
@@ -41,8 +42,14 @@ class RawRow(NamedTuple):
 
 @dataclass
 class RawBatch:
-    """Rows of one file in order: the readable ones as columns, the others as rejections."""
+    """Rows of one file in order: the readable ones as columns, the others as rejections.
 
+    Args:
+        where: rows that it lets pass are taken, others counted in `num_not_taken` alone.
+    """
+
+    where: RowFilter = EVERY_ROW
+    num_not_taken: int = 0
     lines: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
@@ -52,7 +59,7 @@ class RawBatch:
 
     @property
     def num_rows(self) -> int:
-        """Rows read, readable or not."""
+        """Rows of the source, readable or not."""
         return len(self.lines) + len(self.rejected)
 
     def reject(
@@ -73,11 +80,31 @@ class RawBatch:
         for place, (line, row) in enumerate(zip(self.lines, plain, strict=True)):
             yield line, RawRow(*row, {key: values[place] for key, values in others})
 
+    def only(self, lines: Collection[int]) -> RawBatch:
+        """The rows of these lines; those of other lines are not taken."""
+        places = [place for place, line in enumerate(self.lines) if line in lines]
+        rejected = [one for one in self.rejected if one.line in lines]
+        return RawBatch(
+            num_not_taken=self.num_not_taken + self.num_rows - len(places) - len(rejected),
+            lines=[self.lines[place] for place in places],
+            texts=[self.texts[place] for place in places],
+            labels=[self.labels[place] for place in places],
+            parallel_texts=[self.parallel_texts[place] for place in places],
+            others={
+                key: [values[place] for place in places] for key, values in self.others.items()
+            },
+            rejected=rejected,
+        )
+
     def add(self, line: int, cells: Mapping[str, Any]) -> None:
         """Take the row if its cells are what they should be, otherwise note why not.
 
         A row has a text, or words in its place; the words then stand for it in the quarantine.
         """
+        if not self.where.admits(cells):
+            self.num_not_taken += 1
+            return None
+        cells = self.where.without_own(cells)
         text, label, parallel = (cells.get(key) for key in _PLAIN)
         if "words" in cells:
             words = cells["words"]

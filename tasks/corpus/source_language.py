@@ -16,7 +16,8 @@ from data_contracts.errors import SourceError
 from tasks.corpus.filtering import FoundLanguage, found_otherwise, language_problem
 from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
-from tasks.corpus.sources import FileSource, parallel_files, read_file, read_rows, source_files
+from tasks.corpus.source_files import parallel_files, read_file, read_rows, source_files
+from tasks.corpus.sources import FileSource
 
 if TYPE_CHECKING:
     from tasks.corpus.raw_rows import RawBatch, RawRow

@@ -13,11 +13,7 @@ A source has one role and one language. Roles say what a row is for:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
@@ -26,7 +22,6 @@ from pydantic import (
 )
 
 from data_contracts.artifacts import WithLaterFields
-from data_contracts.errors import SourceError
 from tasks.corpus.columns import (
     Columns,
     ParallelFile,
@@ -34,13 +29,10 @@ from tasks.corpus.columns import (
     check_columns,
     has_parallel_text,
 )
-from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource, sample
-from tasks.corpus.home_assistant_replies import HomeAssistantReplies, sample_replies
+from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource
+from tasks.corpus.home_assistant_replies import HomeAssistantReplies
 from tasks.corpus.label_maps import normalized_map
-from tasks.runtime.locations import local_files
-
-if TYPE_CHECKING:
-    from tasks.corpus.raw_rows import ColumnMapping, RawBatch
+from tasks.corpus.row_choice import RowFilter, as_text
 
 Role = Literal["train", "transfer", "validation", "test", "adapt"]
 ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test", "adapt")
@@ -51,7 +43,7 @@ FileFormat = Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"]
 class FileSource(WithLaterFields):
     """Rows from files: Parquet, JSON lines, CSV, TSV or a saved data set, in order, in pieces."""
 
-    later_fields: ClassVar[tuple[str, ...]] = ("label_map",)
+    later_fields: ClassVar[tuple[str, ...]] = ("label_map", "where", "max_rows", "seed")
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
@@ -77,6 +69,19 @@ class FileSource(WithLaterFields):
         pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
         description="BCP-47 tag of `parallel_text`, such as en",
     )
+    where: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="columns that must have one of the given values, such as {language: [zh]}, for "
+        "a row to be taken from the files: one file may hold several sources. Numbers are compared "
+        "by their digits, yes and no as true and false",
+    )
+    max_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="so many rows are drawn from all its files, each as likely as another; they "
+        "stay in order. Where there are fewer, all",
+    )
+    seed: int = Field(default=0, ge=0, description="of the draw: another one draws other rows")
     columns: Columns = Field(default=Columns(), description="which column holds what")
     parallel: ParallelFile | None = Field(
         default=None,
@@ -111,6 +116,22 @@ class FileSource(WithLaterFields):
         "Other names stay as they are; a key that no label has is refused",
     )
 
+    @field_validator("where", mode="before")
+    @classmethod
+    def _values_are_texts(cls, given: Any) -> Any:
+        if type(given) is not dict:
+            return given
+        lists = {
+            name: one if isinstance(one, list | tuple) else [one] for name, one in given.items()
+        }
+        for name, values in lists.items():
+            if not name or not values or any(as_text(value) in (None, "") for value in values):
+                raise ValueError(
+                    f"{name!r} must have one of {values!r}: name a column and at least one value, "
+                    "a text, a whole number, true or false, such as {language: [zh]}"
+                )
+        return {name: tuple(map(as_text, values)) for name, values in lists.items()}
+
     @field_validator("label_map", mode="before")
     @classmethod
     def _names_are_texts(cls, given: Any) -> Any:
@@ -128,7 +149,17 @@ class FileSource(WithLaterFields):
             normalized_map(self)
         except ValueError as error:
             raise ValueError(f"source {self.name!r}: {error}") from None
+        if self.seed and self.max_rows is None:
+            raise ValueError(
+                f"source {self.name!r} has a seed of {self.seed}, but no max_rows: nothing is "
+                "drawn; set max_rows, or take the seed out"
+            )
         if self.format == "conll":
+            if self.where:
+                raise ValueError(
+                    f"source {self.name!r}: sentences of a CoNLL file have no columns to choose "
+                    "them by: take where out"
+                )
             if self.columns.words is None:
                 raise ValueError(
                     f"source {self.name!r}: a CoNLL file has words and tags: set columns.words "
@@ -167,6 +198,11 @@ class FileSource(WithLaterFields):
                 "texts of a pair: name both or neither"
             )
         return self
+
+    @property
+    def row_filter(self) -> RowFilter:
+        """Which rows of its files are its own."""
+        return RowFilter({column: frozenset(values) for column, values in self.where.items()})
 
 
 Source = Annotated[
@@ -243,147 +279,3 @@ def _is_compared_by_score(source: FileSource) -> bool:
             "parallel), whose sentences the student's are to find"
         )
     return False
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One readable unit of a source: rows of two of them never share a part file.
-
-    Args:
-        label: name of the source, with the file's path inside it if there are several.
-        path: the file, or a saved data set's folder; None for a collection that is generated.
-    """
-
-    label: str
-    path: Path | None
-
-
-def source_files(source: FileSource | HomeAssistantCommands) -> list[SourceFile]:
-    """The files behind a source, in name order; remote ones are copied to this machine.
-
-    Files whose name begins with a dot or underscore (`_SUCCESS`) are bookkeeping and left out.
-
-    Raises: SourceError if there is none; TransientError if a server cannot be reached.
-    """
-    if isinstance(source, HomeAssistantCommands):
-        return [SourceFile(source.name, None)]
-    return _files_at(source.uri, source.format, source.name)
-
-
-def parallel_files(source: FileSource) -> list[SourceFile]:
-    """The files behind `source.parallel`, likewise; none if it has no such file."""
-    if source.parallel is None:
-        return []
-    return _files_at(source.parallel.uri, source.format, f"{source.name}, parallel")
-
-
-def _files_at(uri: str, format: FileFormat, name: str) -> list[SourceFile]:
-    paths = local_files(uri)
-    if format == "datasets":
-        return [SourceFile(name, Path(os.path.commonpath([one.parent for one in paths])))]
-    if len(paths) > 1:
-        paths = [path for path in paths if not path.name.startswith((".", "_"))] or paths
-    if len(paths) == 1:
-        return [SourceFile(name, paths[0])]
-    folder = Path(os.path.commonpath([path.parent for path in paths]))
-    return [SourceFile(f"{name}/{path.relative_to(folder).as_posix()}", path) for path in paths]
-
-
-def read_rows(source: FileSource | HomeAssistantCommands, file: SourceFile) -> Iterator[RawBatch]:
-    """The rows of one file of `source`, in order, in batches; broken ones as rejections.
-
-    Raises: SourceError if the file is not what the source says.
-    """
-    if isinstance(source, HomeAssistantCommands):
-        yield from _sampled(source)
-        return
-    assert file.path is not None
-    columns = source.columns.mapping
-    if source.parallel is not None:
-        columns["key"] = source.parallel.key
-    yield from read_file(source.format, file.path, columns)
-
-
-def read_file(format: FileFormat, path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
-    """The rows of one file, in order, in batches.
-
-    Raises: SourceError if the file is not of the format, or lacks a mapped column.
-    """
-    from tasks.corpus.conll_format import read_conll
-    from tasks.corpus.datasets_format import read_saved_dataset
-    from tasks.corpus.parquet_format import read_parquet
-    from tasks.corpus.text_formats import read_delimited, read_jsonl
-
-    if format == "parquet":
-        yield from read_parquet(path, columns)
-    elif format == "datasets":
-        yield from read_saved_dataset(path, columns)
-    elif format == "conll":
-        yield from read_conll(path, columns)
-    elif format == "jsonl":
-        yield from read_jsonl(path, columns)
-    else:
-        delimiter = {"csv": ",", "tsv": "\t"}[format]
-        yield from read_delimited(path, columns, delimiter=delimiter)
-
-
-def check_readable(source: FileSource) -> None:
-    """Read the first rows of each file of a source, and nothing after them.
-
-    Raises: SourceError if a file is not of its format, lacks a column that the source names, or
-        has no row that can be read among its first ones.
-    """
-    for file in source_files(source):
-        _check_first(file, read_rows(source, file))
-
-
-def check_parallel_readable(source: FileSource) -> None:
-    """`check_readable` for the files of `source.parallel`, if it has some."""
-    for file in parallel_files(source):
-        assert file.path is not None
-        assert source.parallel is not None
-        _check_first(file, read_file(source.format, file.path, source.parallel.mapping))
-
-
-def _check_first(file: SourceFile, batches: Iterator[RawBatch]) -> None:
-    first = next(batches, None)
-    if first is None or not first.num_rows:
-        raise no_rows(file)
-    if not first.lines:
-        broken = first.rejected[0]
-        raise SourceError(
-            f"none of the first {first.num_rows:,} rows of {file.label!r} can be read: "
-            f"line {broken.line}: {broken.reason}, {broken.detail}",
-            rule="a source is written as its format says, with the columns it names",
-            remedy="correct the source's format, columns or file",
-        )
-
-
-def no_rows(file: SourceFile) -> SourceError:
-    """The error for a file of a source that holds nothing but perhaps a header."""
-    return SourceError(
-        f"{file.label!r} has no rows",
-        rule="a source holds at least one row",
-        remedy="check the file, or take the source out of the recipe",
-    )
-
-
-def _sampled(source: HomeAssistantCommands) -> Iterator[RawBatch]:
-    from tasks.corpus.raw_rows import BATCH_ROWS, RawBatch
-
-    batch = RawBatch()
-    for number, row in enumerate(_cells(source), start=1):
-        batch.add(number, row)
-        if batch.num_rows >= BATCH_ROWS:
-            yield batch
-            batch = RawBatch()
-    yield batch
-
-
-def _cells(source: HomeAssistantCommands) -> Iterator[dict[str, str | None]]:
-    if isinstance(source, HomeAssistantReplies):
-        for one in sample_replies(source):
-            yield {"text": one.text, "target_text": one.reply}
-    elif isinstance(source, HomeAssistantSource):
-        for one in sample(source):
-            yield {"text": one.text, "label": one.label, "parallel_text": one.parallel_text}

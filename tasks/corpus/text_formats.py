@@ -17,6 +17,7 @@ from typing import Any
 
 from data_contracts.errors import SourceError
 from tasks.corpus.raw_rows import BATCH_ROWS, MAX_COLUMNS, ColumnMapping, RawBatch, no_column
+from tasks.corpus.row_choice import EVERY_ROW, RowFilter
 
 MAX_LINE_BYTES = 4 << 20
 # A quoted cell may span lines; a quote that never ends must not swallow the rest of the file.
@@ -24,7 +25,9 @@ _MAX_LINES_PER_RECORD = 64
 _KEPT = frozenset({"text", "label"})
 
 
-def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Iterator[RawBatch]:
+def read_delimited(
+    path: Path, columns: ColumnMapping, where: RowFilter = EVERY_ROW, *, delimiter: str
+) -> Iterator[RawBatch]:
     """Rows of a CSV (`,`) or TSV (tab) file with a header, quoted as RFC 4180 says.
 
     A quote that does not end costs its own line only. In TSV, where many writers do not quote at
@@ -40,8 +43,9 @@ def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Ite
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     lines = Lines(path)
     header = _header(path, lines, delimiter)
-    positions = {key: _position(path, header, column) for key, column in columns.items()}
-    batch = RawBatch()
+    wanted = {**columns, **where.columns}
+    positions = {key: _position(path, header, column) for key, column in wanted.items()}
+    batch = RawBatch(where)
     for number, line in lines:
         cells = _record(lines, number, line, delimiter, len(header), batch)
         if cells is not None:
@@ -51,7 +55,7 @@ def read_delimited(path: Path, columns: ColumnMapping, *, delimiter: str) -> Ite
             batch.add(number, {key: v if key in _KEPT else v or None for key, v in row.items()})
         if batch.num_rows >= BATCH_ROWS:
             yield batch
-            batch = RawBatch()
+            batch = RawBatch(where)
     yield batch
 
 
@@ -154,12 +158,15 @@ def _position(path: Path, header: Sequence[str], column: str) -> int:
     return header.index(column)
 
 
-def read_jsonl(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
+def read_jsonl(
+    path: Path, columns: ColumnMapping, where: RowFilter = EVERY_ROW
+) -> Iterator[RawBatch]:
     """Rows of a file with one JSON object a line.
 
     Raises: SourceError if no object of the first batch has the mapped text column.
     """
-    batch, first, keys = RawBatch(), True, dict[str, None]()
+    wanted = {**columns, **where.columns}
+    batch, first, keys = RawBatch(where), True, dict[str, None]()
     for number, line in Lines(path):
         text = _decoded(number, line, batch)
         if text is not None:
@@ -167,12 +174,12 @@ def read_jsonl(path: Path, columns: ColumnMapping) -> Iterator[RawBatch]:
             if row is not None:
                 if first and len(keys) < MAX_COLUMNS:
                     keys.update(dict.fromkeys(row))
-                batch.add(number, {key: row.get(column) for key, column in columns.items()})
+                batch.add(number, {key: row.get(column) for key, column in wanted.items()})
         if batch.num_rows >= BATCH_ROWS:
-            _check_keys(path, columns, keys, first)
+            _check_keys(path, wanted, keys, first)
             yield batch
-            batch, first = RawBatch(), False
-    _check_keys(path, columns, keys, first)
+            batch, first = RawBatch(where), False
+    _check_keys(path, wanted, keys, first)
     yield batch
 
 

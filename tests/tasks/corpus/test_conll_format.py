@@ -10,7 +10,8 @@ from tasks.corpus.normalization import NormalizationConfig
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import RowRules
 from tasks.corpus.rows.spans import SpanRows
-from tasks.corpus.sources import FileSource, read_rows, source_files
+from tasks.corpus.source_files import read_rows, source_files
+from tasks.corpus.sources import FileSource
 
 
 def read(path, text, *, words="1", tags="last"):

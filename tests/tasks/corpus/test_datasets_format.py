@@ -5,7 +5,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 
 from data_contracts.errors import SourceError
 from tasks.corpus.raw_rows import BATCH_ROWS
-from tasks.corpus.sources import Columns, FileSource, read_rows, source_files
+from tasks.corpus.source_files import read_rows, source_files
+from tasks.corpus.sources import Columns, FileSource
 
 TEXTS = ["turn on the light", "switch it off", None, "what time is it"]
 FEATURES = Features(

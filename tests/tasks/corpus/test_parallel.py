@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.corpus.parallel import ParallelTexts
-from tasks.corpus.sources import FileSource, check_source, locations, read_rows, source_files
+from tasks.corpus.source_files import read_rows, source_files
+from tasks.corpus.sources import FileSource, check_source, locations
 
 CHINESE = [(7, "这座城市"), (8, "球队"), (9, "没有"), (None, "无号"), (11, "两次")]
 ENGLISH = [(11, "twice"), (8, "the team"), (7, "the city"), (11, "two times"), (99, "other")]

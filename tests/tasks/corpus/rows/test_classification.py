@@ -6,7 +6,7 @@ import pytest
 
 from tasks import ingestion
 from tasks.corpus.preparation import prepare
-from tasks.corpus.sources import read_rows, source_files
+from tasks.corpus.source_files import read_rows, source_files
 
 NAMES = ["neg", "pos"]
 TEXTS = ["The room was cold", "The view was lovely", "They open at nine", "Nobody came back"]

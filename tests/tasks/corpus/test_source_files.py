@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.errors import SourceError
-from tasks.corpus.sources import (
-    Source,
+from tasks.corpus.source_files import (
     check_parallel_readable,
     check_readable,
     read_rows,
     source_files,
 )
+from tasks.corpus.sources import Source
 from tasks.corpus.text_formats import MAX_LINE_BYTES
 
 
