@@ -17,6 +17,7 @@
       cells.py            lists and records in a cell; tags.py: tags of words -> spans
       units.py            words, or characters where no spaces are written: what signals align by
       stretches.py        places in a text that stay right while it is normalised
+      focus.py            the sentences of a context that its question is about
     preparation.py      each row alone, a batch at a time, in parallel:
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels; label_maps.py: labels by the recipe's names

@@ -29,6 +29,7 @@ from tasks.corpus.columns import (
     check_columns,
     has_parallel_text,
 )
+from tasks.corpus.focus import check_focus
 from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource
 from tasks.corpus.home_assistant_replies import HomeAssistantReplies
 from tasks.corpus.label_maps import normalized_map
@@ -43,7 +44,13 @@ FileFormat = Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"]
 class FileSource(WithLaterFields):
     """Rows from files: Parquet, JSON lines, CSV, TSV or a saved data set, in order, in pieces."""
 
-    later_fields: ClassVar[tuple[str, ...]] = ("label_map", "where", "max_rows", "seed")
+    later_fields: ClassVar[tuple[str, ...]] = (
+        "label_map",
+        "where",
+        "max_rows",
+        "seed",
+        "focus_characters",
+    )
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
@@ -115,22 +122,30 @@ class FileSource(WithLaterFields):
         "{Heat: heat}; after label_names, each name once, of tags the type alone (B-Heat: B-heat). "
         "Other names stay as they are; a key that no label has is refused",
     )
+    focus_characters: int | None = Field(
+        default=None,
+        ge=20,
+        description="question_answering, role transfer: of each text only those of its sentences "
+        "in a row, together at most so many characters, that share most pairs of characters with "
+        "its question; a longer sentence is kept whole. Lengths, copies and leaks are those of "
+        "what is kept",
+    )
 
     @field_validator("where", mode="before")
     @classmethod
     def _values_are_texts(cls, given: Any) -> Any:
         if type(given) is not dict:
             return given
-        lists = {
-            name: one if isinstance(one, list | tuple) else [one] for name, one in given.items()
-        }
-        for name, values in lists.items():
-            if not name or not values or any(as_text(value) in (None, "") for value in values):
+        wanted: dict[str, tuple[str | None, ...]] = {}
+        for column, one in given.items():
+            values = tuple(map(as_text, one if isinstance(one, list | tuple) else [one]))
+            if not column or not values or not all(values):
                 raise ValueError(
-                    f"{name!r} must have one of {values!r}: name a column and at least one value, "
-                    "a text, a whole number, true or false, such as {language: [zh]}"
+                    f"{column!r}: {one!r} names no column and values of it: give a text, a whole "
+                    "number, true or false, or a list of them, such as {language: [zh]}"
                 )
-        return {name: tuple(map(as_text, values)) for name, values in lists.items()}
+            wanted[column] = values
+        return wanted
 
     @field_validator("label_map", mode="before")
     @classmethod
@@ -243,6 +258,7 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
                 "alone: take parallel and parallel_language out"
             )
         check_columns(problem, source.name, source.columns, labelled=labelled)
+        check_focus(problem, source)
         if source.label_separator is not None and problem != "multilabel_classification":
             raise ValueError(
                 f"source {source.name!r} has a label_separator, but {problem} has one label a "

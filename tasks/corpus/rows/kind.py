@@ -86,6 +86,7 @@ class RowRules(Frozen):
     label_names: tuple[str, ...] = ()
     label_map: Mapping[str, str] = Field(default={})
     label_separator: str | None = None
+    focus_characters: int | None = None
     target_language: str | None = None
     normalization: NormalizationConfig
     filters: FilterConfig

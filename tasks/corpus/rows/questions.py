@@ -1,8 +1,10 @@
 """A question and a context that may hold its answer, as in SQuAD.
 
 The context is what must not leak: questions about one paragraph belong into one role, so the text's
-hash is that of the context, and a question makes another row of it. Offsets count code points; one
-that does not lead to its answer is mended if the answer stands in the context exactly once.
+hash is that of the context, and a question makes another row of it. Where nobody has answered, a
+context may be cut to the sentences that its question is about (`tasks.corpus.focus`). Offsets count
+code points; one that does not lead to its answer is mended if the answer stands in the context
+exactly once.
 
 A reader whose length a context exceeds reads it in windows, each behind the question (Devlin et
 al. 2019, arXiv:1810.04805, section 4.2): see `tasks.corpus.window_encoding`.
@@ -19,6 +21,7 @@ import pyarrow as pa
 from tasks.corpus.cells import as_records
 from tasks.corpus.changes import Changes
 from tasks.corpus.encoding import readable_text
+from tasks.corpus.focus import focused
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
@@ -68,6 +71,8 @@ class QuestionRows(RowKind):
         if found is None and rules.needs_label:
             raise UnfitError("missing_label", "no answers: not even an empty list")
         text, places = normalize_with_places(row.text, found or (), rules, changes.removed)
+        if rules.focus_characters is not None:
+            text = focused(text, question, rules.focus_characters)
         check_text(text, rules.language, rules.filters)
         places = list(dict.fromkeys(place for place in places if place[0] < place[1]))
         if found and not places:

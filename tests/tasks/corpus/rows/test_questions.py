@@ -190,3 +190,33 @@ def test_questions_of_a_paragraph_are_no_near_copies(sources, ingest, write_rows
     assert kept == list(asked[:5])
     # Whatever is asked of it, a paragraph that is validated on leaks.
     assert [row for row in corpus.quarantined() if row[0] == "again"] == [("again", 1, "leak_near")]
+
+
+def test_contexts_that_nobody_answered_are_cut_to_what_is_asked(sources, ingest, write_rows):
+    """Whole paragraphs were judged: too long, each another text, and cut after all."""
+    other = "无关的内容还有很多很多很多。" * 40
+    asked = "展览会在哪里？"
+    pool = [chinese(n)["context"] for n in (50, 51, 52)]
+    rows = [
+        {"context": f"{other} {pool[0]}{other}", "question": asked},
+        {"context": f"{pool[1]}\n{other}", "question": asked},
+        {"context": f"{other}{pool[0]}", "question": asked},  # as the first, once it is cut
+        {"context": f"{other}{chinese(300)['context']}", "question": asked},  # of the validation
+        {"context": pool[2], "question": asked},
+        {"context": f"{'没完没了' * 40}展览会在哪里。{other}", "question": asked},
+    ]
+    columns = {"text": "context", "question": "question"}
+    far = write_rows("far", rows, "transfer", "zh", columns, focus_characters=30)
+    filters = {"max_length_characters": 120}
+    rules = {"deduplication": {"leak_threshold": None}, "max_quarantine_rate": 1.0}
+    corpus = ingest(PROBLEM, [*sources, far], filters=filters, **rules)
+    kept = [row for row in corpus.rows("transfer") if row["source"] == "far"]
+    assert [row["text"] for row in kept] == pool
+    assert [row["question"] for row in kept] == [asked] * 3
+    counts = corpus.json("counts.json")["sources"]["far"]
+    assert counts["deduplicated"] == {"exact": 1}
+    aside = [row for row in corpus.quarantined() if row[0] == "far"]
+    assert aside == [("far", 4, "leak_exact"), ("far", 6, "too_long")]
+    whole = {name: value for name, value in far.items() if name != "focus_characters"}
+    corpus = ingest(PROBLEM, [*sources, whole], filters=filters, **rules)
+    assert [row["text"] for row in corpus.rows("transfer") if row["source"] == "far"] == pool[2:]
