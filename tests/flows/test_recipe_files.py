@@ -108,6 +108,15 @@ def test_overrides_are_typed_like_yaml_and_reach_into_lists():
     ]
 
 
+def test_null_in_a_list_takes_what_the_recipe_says_back():
+    """Contexts that somebody has cut already were cut again, or no answers could be given."""
+    named = "data.sources.3.columns.answers=answers"
+    with pytest.raises(RecipeError, match=r"focus_characters and columns\.answers"):
+        read_recipe("question_answering", [named])
+    recipe = read_recipe("question_answering", [named, "data.sources.3.focus_characters=null"])
+    assert "focus_characters" not in recipe.corpus_config().model_dump_json()
+
+
 @pytest.mark.parametrize(
     ("override", "fact"),
     [
