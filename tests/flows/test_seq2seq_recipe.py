@@ -15,7 +15,7 @@ from flows.seq2seq_recipe import Seq2SeqRecipe
 from tasks.modeling.seq2seq_config import DecodingConfig
 from tests.flows.recipe_probes import all_models
 
-NAMES = ("translation", "summarization", "generation", "translation_losses")
+NAMES = ("translation", "summarization", "package_synopses", "generation", "translation_losses")
 
 
 def refusal(*overrides, name="translation"):
@@ -136,7 +136,8 @@ def test_what_cannot_be_learnt_is_refused_early():
 def test_a_summary_is_read_in_the_language_it_is_written_in():
     """English texts for a Chinese summarizer: every row is in none of the reader's languages."""
     assert read_recipe("translation").teacher_tokens_config().languages == ("en",)
-    assert read_recipe("summarization").teacher_tokens_config().languages == ("en", "de", "zh")
+    synopses = read_recipe("package_synopses")
+    assert synopses.teacher_tokens_config().languages == ("en", "de", "zh")
     own = read_recipe("summarization", ["teacher.languages=[]"])
     assert own.teacher_tokens_config().languages == ("en", "zh")
     alone = read_recipe("summarization", ["teacher.languages=[]", "source_language=zh"])
