@@ -263,9 +263,8 @@ def _raw_batches(
         rules = row_rules(config, source, file.origin.label)
         for batch in read_rows(source, file.origin, draw):
             file.num_not_taken += batch.num_not_taken
-            if batch.num_rows or not batch.num_not_taken:
-                order.append(file)
-                yield (parallel.join(batch) if parallel else batch), rules
+            order.append(file)
+            yield (parallel.join(batch) if parallel else batch), rules
         workspace.progress.advance(note=file.origin.label)
     if parallel is not None:
         parallel.close()

@@ -11,17 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_contracts.errors import SourceError
 from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource, sample
 from tasks.corpus.home_assistant_replies import HomeAssistantReplies, sample_replies
+from tasks.corpus.raw_rows import BATCH_ROWS, ColumnMapping, RawBatch
 from tasks.corpus.row_choice import EVERY_ROW, Draw, RowFilter
 from tasks.corpus.sources import FileFormat, FileSource, Source
 from tasks.runtime.locations import local_files
-
-if TYPE_CHECKING:
-    from tasks.corpus.raw_rows import ColumnMapping, RawBatch
 
 _SEEN_BATCHES = 4
 
@@ -88,8 +85,23 @@ def read_rows(
     columns = source.columns.mapping
     if source.parallel is not None:
         columns["key"] = source.parallel.key
-    for batch in read_file(source.format, file.path, columns, source.row_filter):
-        yield batch if draw is None else _drawn(batch, draw)
+    batches = read_file(source.format, file.path, columns, source.row_filter)
+    yield from _with_rows(batches if draw is None else (_drawn(one, draw) for one in batches))
+
+
+def _with_rows(batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
+    """The batches without those of which no row is taken; the next has their count, or a last one.
+
+    So whoever reads a few batches of a file reads rows of the source, be they ever so few.
+    """
+    num_left = 0
+    for batch in batches:
+        batch.num_not_taken += num_left
+        num_left = 0 if batch.num_rows else batch.num_not_taken
+        if not num_left:
+            yield batch
+    if num_left:
+        yield RawBatch(num_not_taken=num_left)
 
 
 def _drawn(batch: RawBatch, draw: Draw) -> RawBatch:
@@ -214,8 +226,6 @@ def _values_of(source: FileSource, files: Sequence[SourceFile], column: str) -> 
 
 
 def _sampled(source: HomeAssistantCommands) -> Iterator[RawBatch]:
-    from tasks.corpus.raw_rows import BATCH_ROWS, RawBatch
-
     batch = RawBatch()
     for number, row in enumerate(_cells(source), start=1):
         batch.add(number, row)

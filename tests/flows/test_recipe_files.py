@@ -1,6 +1,7 @@
 """Recipe files and overrides: read as they are meant, or refused with the closest known name."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ import yaml
 from data_contracts.errors import RecipeError
 from flows.pipeline import step_names
 from flows.recipe_files import check_recipe, read_recipe, recipe_name
-from flows.recipe_text import SHIPPED, shipped_recipes
+from flows.recipe_text import SHIPPED, find_recipe, recipe_values, shipped_recipes
 from tests.flows.recipe_probes import refusal
 
 
@@ -201,3 +202,48 @@ def test_truth_is_no_number_and_numbers_may_be_truths():
 def test_half_a_character_is_told():
     """A traceback of pydantic's, whose own message cannot be written."""
     assert "holds half a character: '\\ud800'" in refusal(r'teacher.languages=["\ud800"]').fact
+
+
+# A problem whose recipe names public files itself; others derive theirs, and say how.
+PROBLEMS = [
+    "sib200",
+    "sentiment",
+    "ner",
+    "question_answering",
+    "matching",
+    "sentence_embedding",
+    "translation",
+    "summarization",
+]
+
+
+def _texts(value):
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [text for one in inner for text in _texts(one)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_what_a_recipe_reads_from_the_hub_is_one_revision_of_it(name):
+    """A data set was replaced at the hub, and the recipe's figures were those of another one."""
+    for text in _texts(recipe_values(name)):
+        if text.startswith("hf://"):
+            assert re.search(r"^hf://(datasets/)?[\w.-]+/[\w.-]+@[0-9a-f]{40}(/|$)", text), text
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_recipe_of_a_problem_runs_without_files_of_ones_own(name):
+    """The first thing a new user met was a script to be copied out of a comment."""
+    uris = [source["uri"] for source in recipe_values(name)["data"]["sources"]]
+    assert all(uri.startswith(("hf://datasets/", "pkg://")) for uri in uris), uris
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_says_how_its_own_files_are_made(name):
+    """A recipe that reads data/x, and nobody could say where x is from."""
+    uris = [source.get("uri", "") for source in recipe_values(name)["data"]["sources"]]
+    text = find_recipe(name).read_text(encoding="utf-8")
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    for folder in {uri.rpartition("/")[0] for uri in uris if uri.startswith("data/")}:
+        assert any(folder in line for line in comments), folder

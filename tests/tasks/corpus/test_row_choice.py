@@ -105,6 +105,19 @@ def test_numbers_and_truth_values_are_compared_by_how_they_are_written(tmp_path,
     assert len(wanted) == 3
 
 
+def test_rows_of_a_source_that_has_few_are_told_from_the_first_batches(tmp_path):
+    """Plan and design read eight batches for the classes of a source, and found none in them."""
+    rare = pa.table(
+        {"text": ["x"] * 90, "label": ["no"] * 90, "language": ["fr"] * 80 + ["zh"] * 10}
+    )
+    pq.write_table(rare, tmp_path / "rare.parquet", row_group_size=5)
+    source = _source(tmp_path / "rare.parquet", where={"language": "zh"})
+    (file,) = source_files(source)
+    assert [(b.num_rows, b.num_not_taken) for b in read_rows(source, file)] == [(5, 80), (5, 0)]
+    source = _source(tmp_path / "rare.parquet", where={"language": "fr"})
+    assert [b.num_not_taken for b in read_rows(source, file)] == [0] * 16 + [10]
+
+
 def test_a_column_may_be_chosen_by_and_read(tmp_path):
     """A filter on the class took the class away from the rows."""
     path = _write(tmp_path, "parquet")
