@@ -225,6 +225,7 @@ def _of_folder(
     folder: Path, *, cut: PretrainedArchitecture | None = None, vocab_size: int | None = None
 ) -> PreTrainedModel:
     """A network of the shape that `folder` describes, with random weights."""
+    import torch
     from transformers import AutoModel
 
     from tasks.modeling.backbones import load_config
@@ -244,7 +245,8 @@ def _of_folder(
         config.intermediate_size = cut.intermediate_size or config.intermediate_size
         if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
             config.pad_token_id = 0
-    backbone = AutoModel.from_config(config, attn_implementation="sdpa")
+    # As training loads it, whatever precision the folder was saved in.
+    backbone = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
     share = cut.low_rank if cut is not None else getattr(config, "low_rank", None)
     if share:
         from tasks.modeling.low_rank import low_rank_shape

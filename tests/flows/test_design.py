@@ -143,6 +143,21 @@ def test_without_tokens_the_recipe_s_limits_are_taken_and_said(tiny, store):
     assert student.int8_bytes < student.fp32_bytes / 3
 
 
+def test_a_teacher_that_was_saved_in_half_precision_is_timed_as_it_is_trained(
+    tiny, store, tmp_path
+):
+    """A traceback for every folder whose config.json says float16: Half and Float do not mix."""
+    teacher = shutil.copytree(tiny / "teacher", tmp_path / "teacher")
+    config = json.loads((teacher / "config.json").read_text(encoding="utf-8"))
+    (teacher / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    values["teacher"]["model"] = str(teacher)
+    _, found = design(check_recipe(values, name="tiny"), store)
+    assert found.num_parameters == 17_219
+    assert found.fp32_bytes == 4 * 17_219
+    assert found.latency_ms_p50 > 0
+
+
 @pytest.mark.parametrize("model_type", [None, "nonesuch"])
 def test_a_teacher_of_no_known_family_is_told(tiny, store, tmp_path, model_type):
     """A traceback of transformers' for a folder that another library has written."""
