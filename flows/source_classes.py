@@ -51,7 +51,7 @@ def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | 
     """
     if isinstance(source, FileSource) and source.label_names:
         names = tuple(map(normalize_label, source.label_names))  # as the rows' names will be
-        named, leads = _classes_of(names, config), normalized_map(source)
+        named, leads = _classes_of(names, config, source), normalized_map(source)
         others = {meant for name, meant in leads.items() if name not in named}
         return SourceClasses(frozenset({leads.get(name, name) for name in named} | others))
     try:
@@ -102,16 +102,18 @@ def _of_any_language(config: ingestion.Config, source: Source, label: str) -> Ro
     return rules.model_copy(update={"filters": filters})
 
 
-def _classes_of(label_names: tuple[str, ...], config: ingestion.Config) -> set[str]:
+def _classes_of(
+    label_names: tuple[str, ...], config: ingestion.Config, source: FileSource
+) -> set[str]:
     """The names themselves, or what they are tags of (B-LOC and I-LOC: LOC)."""
-    from tasks.corpus.tags import spans_of_tags, tag_problem
+    from tasks.corpus.tags import tag_problem, types_of_tags
 
-    if config.problem != "token_classification":
+    if config.problem != "token_classification" and source.columns.tags is None:
         return set(label_names)
     tags = [tag for tag in label_names if tag_problem(tag) is None]
     if not tags:  # of spans, that are named by themselves
         return set(label_names)
-    return {name for tag in tags for _, _, name in spans_of_tags([tag])[0]}
+    return types_of_tags(tags)
 
 
 def _read(config: ingestion.Config, source: Source, files: list[SourceFile]) -> SourceClasses:

@@ -2,7 +2,8 @@
 
                                needed            annotation         also
     text_classification        text              label              parallel_text
-    multilabel_classification  text              labels | label     parallel_text
+    multilabel_classification  text | words      labels | label     parallel_text
+                                                 | tags
     matching                   text, text_b      label              parallel_text, parallel_text_b
     token_classification       text | words      spans | tags
     question_answering         text, question    answers
@@ -46,7 +47,9 @@ class _Wanted(NamedTuple):
 
 _WANTED: dict[ProblemType, _Wanted] = {
     "text_classification": _Wanted(("text",), ("label",), ("parallel_text",)),
-    "multilabel_classification": _Wanted(("text",), ("labels", "label"), ("parallel_text",)),
+    "multilabel_classification": _Wanted(
+        ("text",), ("labels", "label", "tags"), ("words", "parallel_text")
+    ),
     "matching": _Wanted(("text", "text_b"), ("label",), ("parallel_text", "parallel_text_b")),
     "token_classification": _Wanted(("text",), ("tags", "spans"), ("words",)),
     "question_answering": _Wanted(("text", "question"), ("answers",)),
@@ -102,14 +105,16 @@ class Columns(Frozen):
     )
     words: str | None = Field(
         default=None,
-        description="token_classification: column of the list of words, in place of `text`; they "
-        "are joined by spaces, or without where the language is written so. In a CoNLL file the "
-        "number of the column, from 1, or its name",
+        description="token_classification, multilabel_classification: column of the list of words, "
+        "in place of `text`; they are joined by spaces, or without where the language is written "
+        "so. In a CoNLL file the number of the column, from 1, or its name",
     )
     tags: str | None = Field(
         default=None,
         description="token_classification: column of the list of tags, one a word (B-PER, I-PER, "
-        "O; BIOES is read too; or numbers of `label_names`). In a CoNLL file as `words`",
+        "O; BIOES is read too; or numbers of `label_names`). In a CoNLL file as `words`. "
+        "multilabel_classification: the types that they name (PER) are the classes of the text; "
+        "with O alone none holds",
     )
     spans: str | None = Field(
         default=None,
@@ -158,14 +163,12 @@ class Columns(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _words_have_tags(self) -> Columns:
+    def _spans_are_of_a_text(self) -> Columns:
         if self.spans is not None and (self.words is not None or self.tags is not None):
             raise ValueError(
                 "columns.spans are characters of columns.text, columns.tags belong to "
                 "columns.words: name spans, or words and tags"
             )
-        if self.tags is not None and self.words is None:
-            raise ValueError("columns.tags are one a word: name columns.words too")
         return self
 
 
@@ -226,4 +229,19 @@ def check_columns(problem: ProblemType, name: str, columns: Columns, *, labelled
         raise ValueError(
             f"source {name!r} has a role that needs annotations but names no column of them: "
             f"set columns.{' or columns.'.join(annotations)}, or use the role transfer"
+        )
+    if columns.tags is not None:
+        _check_tags(problem, name, columns)
+
+
+def _check_tags(problem: ProblemType, name: str, columns: Columns) -> None:
+    """Refuse tags that lack words, or are not all that says what a row's answer is."""
+    if problem == "token_classification" and columns.words is None:
+        raise ValueError(
+            f"source {name!r} names columns.tags, which are one a word: name columns.words too"
+        )
+    if twice := [column for column in columns.annotations if column != "tags"]:
+        raise ValueError(
+            f"source {name!r} names columns.{twice[0]} and columns.tags: a row's classes are said "
+            "once, by the types of its tags or by their names; take one of them out"
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NAMES_OF = {
     "text_classification": ("label",),
-    "multilabel_classification": ("labels", "label"),
+    "multilabel_classification": ("labels", "label", "tags"),
     "matching": ("label",),
     "token_classification": ("tags", "spans"),
 }

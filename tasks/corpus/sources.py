@@ -39,6 +39,7 @@ Role = Literal["train", "transfer", "validation", "test", "adapt"]
 ROLES: tuple[Role, ...] = ("train", "transfer", "validation", "test", "adapt")
 LABELLED_ROLES: tuple[Role, ...] = ("train", "validation", "test")
 FileFormat = Literal["parquet", "jsonl", "csv", "tsv", "conll", "datasets"]
+_NOT_IN_CONLL = ("label", "labels", "parallel_text")  # of problems that read words
 
 
 class FileSource(WithLaterFields):
@@ -180,6 +181,7 @@ class FileSource(WithLaterFields):
                     f"source {self.name!r}: a CoNLL file has words and tags: set columns.words "
                     "(such as 1) and columns.tags (such as last)"
                 )
+            self._has_words_and_tags_alone()
         elif (
             self.role in LABELLED_ROLES
             and not self.columns.annotations
@@ -214,6 +216,17 @@ class FileSource(WithLaterFields):
             )
         return self
 
+    def _has_words_and_tags_alone(self) -> None:
+        """Refuse what would be looked for in a CoNLL file in vain."""
+        named = [f"columns.{one}" for one in _NOT_IN_CONLL if dict(self.columns)[one] is not None]
+        if self.parallel is not None:
+            named.append("parallel")
+        if named:
+            raise ValueError(
+                f"source {self.name!r} names {named[0]}, but a CoNLL file has words and tags "
+                "alone: take it out, or write the rows as parquet or jsonl"
+            )
+
     @property
     def row_filter(self) -> RowFilter:
         """Which rows of its files are its own."""
@@ -246,12 +259,6 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
                 f"source {source.name!r} has parallel text but the role {source.role}: "
                 "only transfer rows are read in two languages"
             )
-        in_one_text = problem == "multilabel_classification" and source.columns.label is not None
-        if in_one_text and source.label_separator is None:
-            raise ValueError(
-                f"source {source.name!r}: the names in columns.label must be told apart: set "
-                "label_separator, or name a list as columns.labels"
-            )
         if source.parallel is not None and not has_parallel_text(problem):
             raise ValueError(
                 f"source {source.name!r} names parallel, but {problem} reads a row in one language "
@@ -259,11 +266,7 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
             )
         check_columns(problem, source.name, source.columns, labelled=labelled)
         check_focus(problem, source)
-        if source.label_separator is not None and problem != "multilabel_classification":
-            raise ValueError(
-                f"source {source.name!r} has a label_separator, but {problem} has one label a "
-                "text: take it out, or set problem to multilabel_classification"
-            )
+        _check_separator(problem, source)
         return
     replies = isinstance(source, HomeAssistantReplies)
     if problem != ("generation" if replies else "text_classification"):
@@ -272,6 +275,29 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
         raise ValueError(
             f"source {source.name!r} has the format home_assistant_{kind}, whose rows are {rows}; "
             f"{problem} needs others"
+        )
+
+
+def _check_separator(problem: ProblemType, source: FileSource) -> None:
+    """Refuse names in one text that nothing parts, and a separator that has no names to part.
+
+    Raises: ValueError.
+    """
+    if source.label_separator is None:
+        if problem == "multilabel_classification" and source.columns.label is not None:
+            raise ValueError(
+                f"source {source.name!r}: the names in columns.label must be told apart: set "
+                "label_separator, or name a list as columns.labels"
+            )
+    elif problem != "multilabel_classification":
+        raise ValueError(
+            f"source {source.name!r} has a label_separator, but {problem} has one label a "
+            "text: take it out, or set problem to multilabel_classification"
+        )
+    elif source.columns.tags is not None:
+        raise ValueError(
+            f"source {source.name!r} has a label_separator and columns.tags: it parts the names in "
+            "columns.label, and tags are one a word; take it out"
         )
 
 

@@ -9,7 +9,7 @@ begins so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _OUTSIDE = frozenset({"O", "o", "_", ""})
 _BEGINS, _ENDS = frozenset("BSU"), frozenset("ESLU")
@@ -30,6 +30,15 @@ def split_tag(tag: str) -> tuple[str, str]:
     """(`B-`, `PER`) of B-PER; what has no type is all prefix."""
     prefix, dash, label = tag.partition("-")
     return prefix + dash, label
+
+
+def types_of_tags(tags: Iterable[str]) -> set[str]:
+    """What `tags` name, B-PER and I-PER alike; a tag that continues nothing names its type too.
+
+    Args:
+        tags: each without `tag_problem`.
+    """
+    return {split_tag(tag)[1] for tag in tags if tag not in _OUTSIDE}
 
 
 def spans_of_tags(tags: Sequence[str]) -> tuple[list[tuple[int, int, str]], int]:

@@ -35,6 +35,17 @@ def test_tags_that_a_source_lists_are_counted_by_what_they_mean(tmp_path):
     assert found == ({"LOC", "PER"}, 0, True)
 
 
+def test_sets_of_classes_that_tags_name_are_counted_by_their_types(tmp_path):
+    """A head of five decisions in a design, one a tag, where the corpus has two classes."""
+    columns = {"words": "words", "tags": "tags"}
+    given = {"format": "parquet", "columns": columns, "label_names": TAGS}
+    uri = str(tmp_path / "not-here.parquet")
+    found = told("multilabel_classification", uri=uri, **given, label_map={"PER": "person"})
+    assert found == ({"LOC", "person"}, 0, True)
+    names = {"format": "parquet", "columns": {"labels": "labels"}, "label_names": ["B-cell", "O"]}
+    assert told("multilabel_classification", uri=uri, **names) == ({"B-cell", "O"}, 0, True)
+
+
 def test_classes_that_a_source_lists_are_counted_as_its_map_calls_them(tmp_path):
     """A head with a class for `PER` and one for `person`, which the corpus makes one."""
     columns = {"words": "words", "tags": "tags"}
@@ -105,6 +116,7 @@ def test_entities_are_found_in_rows_that_are_here(tmp_path):
     given = {"format": "conll", "columns": {"words": "1", "tags": "last"}}
     found = told("token_classification", uri=str(path), **given)
     assert found == ({"LOC", "PER"}, 3, True)
+    assert told("multilabel_classification", uri=str(path), **given) == found
 
 
 def test_lists_of_labels_count_each_label_once(tmp_path):

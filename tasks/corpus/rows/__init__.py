@@ -4,6 +4,7 @@
     classification.py  a text, one class of it (text_classification)
     multilabel.py      a text, all classes that hold of it (multilabel_classification)
     pairs.py           two texts, the class of their relation (matching)
+    tagged.py          words and their tags, of which spans.py and multilabel.py read
     spans.py           a text, named stretches of it (token_classification)
     questions.py       a question and a context that may answer it (question_answering)
     sentences.py       a sentence and its translation, or a likeness (sentence_embedding)

@@ -1,4 +1,10 @@
-"""A text and the set of classes that hold of it, which may be empty."""
+"""A text and the set of classes that hold of it, which may be empty.
+
+    Report 7 | sport, travel                                          columns.labels, or label
+    In | Berlin | regnet | es    O | B-LOC | O | O   ->   {LOC}       columns.words and tags
+
+Of tags the types count, not where they stand: one that continues nothing needs no mending.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +31,8 @@ from tasks.corpus.rows.kind import (
     class_name,
     label_indices,
 )
+from tasks.corpus.rows.tagged import joined, tags_of, visible, words_of
+from tasks.corpus.tags import types_of_tags
 from tasks.corpus.tokenizing import unknown_id
 
 pc: Any = pyarrow.compute
@@ -41,7 +49,15 @@ class MultilabelRows(RowKind):
 
     def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Normalise the text as one with a single class, and the names of its classes."""
-        labels = _labels(row, rules, changes.mapped)
+        words = words_of(row) if "words" in row.others else None
+        tags = tags_of(row, rules, changes.mapped, words)
+        if words is not None:
+            words, tags = visible(words, tags, rules, changes.removed)
+            row = row._replace(text=joined(words, rules.language)[0])
+        if "tags" in row.others:
+            labels = None if tags is None else _checked(types_of_tags(tags), rules)
+        else:
+            labels = _labels(row, rules, changes.mapped)
         if labels is None and rules.needs_label:
             raise UnfitError("missing_label", "no labels")
         unlabelled = row._replace(label=None)
@@ -97,7 +113,12 @@ def _labels(row: RawRow, rules: RowRules, mapped: Counter[str]) -> list[str] | N
         return None
     if not all(isinstance(name, str | int) for name in raw):
         raise UnfitError("wrong_type", "labels are neither names nor numbers")
-    names = sorted({name for name in (class_name(found, rules, mapped) for found in raw) if name})
+    return _checked({class_name(found, rules, mapped) for found in raw} - {""}, rules)
+
+
+def _checked(found: set[str], rules: RowRules) -> list[str]:
+    """Names of classes, sorted, once each is one that a row may have."""
+    names = sorted(found)
     for name in names:
         check_name(name, rules)
     return names

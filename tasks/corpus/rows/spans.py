@@ -5,10 +5,9 @@ Files say which stretches in two ways, and both become character spans:
     words and tags    In | Berlin | regnet | es      O | B-LOC | O | O
     text and spans    In Berlin regnet es            {start: 3, end: 9, label: LOC}
 
-Words are joined by one space; in languages written without (Chinese, Japanese, Thai, ...) by none,
-but where two words of letters meet of which one is longer than a letter (The | Bellagio | Group
-inside Chinese). Normalising may change lengths: every word is normalised by itself, and the bounds
-of spans move along with the text (`tasks.corpus.stretches`), so they stay where they were meant.
+Words are joined as their language is written (`tasks.corpus.rows.tagged`). Normalising may change
+lengths: every word is normalised by itself, and the bounds of spans move along with the text
+(`tasks.corpus.stretches`), so they stay where they were meant.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.corpus.cells import as_list, as_records
+from tasks.corpus.cells import as_records
 from tasks.corpus.changes import Changes
-from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
@@ -39,16 +37,12 @@ from tasks.corpus.rows.kind import (
     normalized,
     text_hash,
 )
+from tasks.corpus.rows.tagged import UNKNOWN_TAG, joined, tags_of, visible, words_of
 from tasks.corpus.stretches import normalize_with_places
-from tasks.corpus.tags import spans_of_tags, tag_problem
-from tasks.corpus.units import OUTSIDE, Unit, align_spans, is_unspaced
+from tasks.corpus.tags import spans_of_tags
+from tasks.corpus.units import OUTSIDE, Unit, align_spans
 
 _Span = tuple[int, int, str]
-# Written without spaces between words (primary subtags of BCP-47).
-_WITHOUT_SPACES = frozenset(
-    ["bo", "dz", "ja", "km", "lo", "lzh", "my", "nan", "th", "wuu", "yue", "zh"]
-)
-_UNKNOWN = "unknown_tag"
 
 
 class SpanRows(RowKind):
@@ -63,7 +57,7 @@ class SpanRows(RowKind):
     )
     repairs = ("repaired_tags",)
     names_column = "span_labels"
-    unknown_reason = _UNKNOWN
+    unknown_reason = UNKNOWN_TAG
 
     def prepare(self, row: RawRow, rules: RowRules, changes: Changes) -> PreparedRow:
         """Bring words and tags, or text and spans, into a normalised text with spans."""
@@ -73,7 +67,7 @@ class SpanRows(RowKind):
         if spans is None and rules.needs_label:
             raise UnfitError("missing_label", "neither tags nor spans")
         for name in sorted({label for _, _, label in spans or ()}):
-            check_name(name, rules, unknown=_UNKNOWN)
+            check_name(name, rules, unknown=UNKNOWN_TAG)
         check_text(text, rules.language, rules.filters)
         changes.add(mended)  # of rows that are kept
         hashed = text_hash(rules.language, text)
@@ -97,52 +91,18 @@ def _from_words(
     row: RawRow, rules: RowRules, mended: Changes, mapped: Counter[str]
 ) -> tuple[str, list[_Span] | None]:
     """Text and spans; `mended` is of a row that is kept, `mapped` of every row."""
-    words, tags = as_list(row.others["words"]), as_list(row.others.get("tags"))
-    if words is None or not all(isinstance(word, str) for word in words):
-        raise UnfitError("wrong_type", "words are not a list of texts")
-    if row.others.get("tags") is not None:
-        if tags is None or not all(isinstance(tag, str | int) for tag in tags):
-            raise UnfitError("wrong_type", "tags are not a list of texts or numbers")
-        if len(tags) != len(words):
-            raise UnfitError("tags_length_mismatch", f"{len(words)} words have {len(tags)} tags")
-        tags = [class_name(tag, rules, mapped, unknown=_UNKNOWN, is_tag=True) for tag in tags]
-        problem = next(filter(None, map(tag_problem, tags)), None)
-        if problem:
-            raise UnfitError(_UNKNOWN, problem)
-    cleaned = [normalized(word, rules, mended.removed) for word in words]
-    kept = [place for place, word in enumerate(cleaned) if word]
-    cleaned = [cleaned[place] for place in kept]
-    text, starts = _joined(cleaned, unspaced=primary_subtag(rules.language) in _WITHOUT_SPACES)
+    words = words_of(row)
+    tags = tags_of(row, rules, mapped, words)
+    cleaned, tags = visible(words, tags, rules, mended.removed)
+    text, starts = joined(cleaned, rules.language)
     if normalize(text, rules.normalization)[0] != text:
         raise UnfitError("span_splits_character", "two words join into other characters")
     if tags is None:
         return text, None
-    spans, repaired = spans_of_tags([tags[place] for place in kept])
+    spans, repaired = spans_of_tags(tags)
     mended.repaired["repaired_tags"] += repaired
     ends = [start + len(word) for start, word in zip(starts, cleaned, strict=True)]
     return text, [(starts[first], ends[last - 1], label) for first, last, label in spans]
-
-
-def _joined(words: Sequence[str], *, unspaced: bool) -> tuple[str, list[int]]:
-    """The text of `words` and where each begins."""
-    pieces: list[str] = []
-    starts: list[int] = []
-    length = 0
-    for place, word in enumerate(words):
-        if place and not (unspaced and _touch(words[place - 1], word)):
-            pieces.append(" ")
-            length += 1
-        starts.append(length)
-        pieces.append(word)
-        length += len(word)
-    return "".join(pieces), starts
-
-
-def _touch(left: str, right: str) -> bool:
-    """Whether two words of a language without spaces stand without one between them."""
-    letters = left[-1].isalnum() and right[0].isalnum()
-    spaced = letters and not is_unspaced(left[-1]) and not is_unspaced(right[0])
-    return not (spaced and len(left) + len(right) > 2)  # two single letters touch
 
 
 def _from_text(
@@ -158,7 +118,7 @@ def _from_text(
     ):
         raise UnfitError("malformed_spans", "spans are not a list of {start, end, label}")
     raw: list[_Span] = sorted(
-        (start, end, class_name(label, rules, mapped, unknown=_UNKNOWN))
+        (start, end, class_name(label, rules, mapped, unknown=UNKNOWN_TAG))
         for start, end, label in records
     )
     for start, end, label in raw:
@@ -167,7 +127,7 @@ def _from_text(
                 "span_out_of_bounds", f"({start}, {end}) in {len(row.text)} characters"
             )
         if not label:
-            raise UnfitError(_UNKNOWN, "a span without a label")
+            raise UnfitError(UNKNOWN_TAG, "a span without a label")
     for (_, end, _), (start, _, _) in pairwise(raw):
         if start < end:
             raise UnfitError("spans_overlap", f"one ends at {end}, the next begins at {start}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.corpus.tags import spans_of_tags, tag_problem
+from tasks.corpus.tags import spans_of_tags, tag_problem, types_of_tags
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ from tasks.corpus.tags import spans_of_tags, tag_problem
 def test_tags_mean_these_spans(tags, spans, repaired):
     """An entity cut in two, or two made one, in training and in the score alike."""
     assert spans_of_tags(tags.split()) == (spans, repaired)
+    assert types_of_tags(tags.split()) == {label for _, _, label in spans}
 
 
 @pytest.mark.parametrize("tag", ["LOC", "X-LOC", "B-", "B_LOC", "BLOC", "b-LOC"])
