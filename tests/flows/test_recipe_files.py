@@ -208,6 +208,7 @@ def test_half_a_character_is_told():
 PROBLEMS = [
     "sib200",
     "sentiment",
+    "multilabel",
     "ner",
     "question_answering",
     "matching",
