@@ -90,13 +90,24 @@ def read_parquet(
 
 def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """All rows in order. A reader keeps every text of a dictionary it has met, so it reads some row
-    groups and makes room for the next."""
+    groups and makes room for the next.
+
+    Where texts are in lists or records, one group: a batch of them cannot hold two dictionaries.
+    """
+    schema = file.metadata.schema
+    leaves = (schema.column(number) for number in range(len(schema)))
+    has_nested_texts = any(
+        leaf.physical_type == "BYTE_ARRAY" and leaf.path not in columns
+        for leaf in leaves
+        if f"{leaf.path}.".startswith(tuple(f"{column}." for column in columns))
+    )
+    rows_a_reader = 1 if has_nested_texts else _ROWS_A_READER
     groups: list[int] = []
     rows = 0
     for number in range(file.num_row_groups):
         groups.append(number)
         rows += file.metadata.row_group(number).num_rows
-        if rows >= _ROWS_A_READER or number == file.num_row_groups - 1:
+        if rows >= rows_a_reader or number == file.num_row_groups - 1:
             yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns)
             groups, rows = [], 0
 

@@ -57,6 +57,21 @@ def test_row_groups_of_millions_of_words_are_counted_together(tmp_path):
         next(read_parquet(path, {"words": "words"}))
 
 
+@pytest.mark.parametrize("kind", ["lists", "records"])
+def test_texts_in_lists_are_read_from_row_groups_of_any_size(tmp_path, kind):
+    """The hub writes a thousand rows a group: SQuAD was a traceback of Arrow about chunked arrays,
+    as one batch had the dictionaries of two groups."""
+    path = tmp_path / "rows.parquet"
+    texts = [f"text {row}" for row in range(100)]
+    answers = [{"text": [text], "answer_start": [0]} for text in texts]
+    cells = [[answer] for answer in texts] if kind == "lists" else answers
+    pq.write_table(pa.table({"text": texts, "answers": cells}), path, row_group_size=7)
+    batches = list(read_parquet(path, {"text": "text", "answers": "answers"}))
+    assert [line for batch in batches for line in batch.lines] == list(range(1, 101))
+    assert [text for batch in batches for text in batch.texts] == texts
+    assert [answer for batch in batches for answer in batch.others["answers"]] == cells
+
+
 def test_lists_are_counted_by_the_batch_in_which_they_are_read(tmp_path, monkeypatch):
     """A few long rows, padded so that the file is large enough for what it unfolds into."""
     monkeypatch.setattr(parquet_format, "_MAX_ROW_GROUP_BYTES", 1 << 20)
