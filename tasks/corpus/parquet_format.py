@@ -9,7 +9,7 @@ metadata before they are read, and by the offsets of lists before they become Py
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ def read_parquet(
     wanted = {**columns, **where.columns}
     try:
         # Read ahead, a file's columns would stay in memory to its end: 20 bytes a short text.
-        file = pq.ParquetFile(path, read_dictionary=_leaves(path, wanted), pre_buffer=False)
+        leaves: Any = _leaves(pq.read_metadata(path).schema, wanted.values())
+        file = pq.ParquetFile(path, read_dictionary=leaves, pre_buffer=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(
             f"{path.name} is not a readable Parquet file: {str(error).splitlines()[0]}",
@@ -95,11 +96,9 @@ def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatc
     Where texts are in lists or records, one group: a batch of them cannot hold two dictionaries.
     """
     schema = file.metadata.schema
-    leaves = (schema.column(number) for number in range(len(schema)))
+    leaves = map(schema.column, _leaves(schema, columns))
     has_nested_texts = any(
-        leaf.physical_type == "BYTE_ARRAY" and leaf.path not in columns
-        for leaf in leaves
-        if f"{leaf.path}.".startswith(tuple(f"{column}." for column in columns))
+        leaf.physical_type == "BYTE_ARRAY" and leaf.path not in columns for leaf in leaves
     )
     rows_a_reader = 1 if has_nested_texts else _ROWS_A_READER
     groups: list[int] = []
@@ -112,11 +111,11 @@ def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatc
             groups, rows = [], 0
 
 
-def _leaves(path: Path, columns: ColumnMapping) -> list[str]:
-    """Paths of the physical columns behind `columns`: texts inside lists stay dictionaries too."""
-    schema = pq.read_metadata(path).schema
-    paths = (schema.column(number).path for number in range(len(schema)))
-    return [leaf for leaf in paths if leaf.partition(".")[0] in columns.values()]
+def _leaves(schema: Any, columns: Iterable[str]) -> list[int]:
+    """Numbers of the physical columns behind `columns`, of those with such a name of their own
+    (`a.b`) and of those inside lists and records."""
+    roots = tuple(f"{column}." for column in columns)
+    return [n for n in range(len(schema)) if f"{schema.column(n).path}.".startswith(roots)]
 
 
 def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> None:
@@ -146,13 +145,8 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
 def _check_items(path: Path, file: pq.ParquetFile, columns: ColumnMapping, limit: int) -> None:
     """Refuse a file whose lists alone, read a batch at a time, would fill the memory."""
     schema = file.metadata.schema
-    roots = tuple(f"{column}." for column in columns.values())  # a name may have dots of its own
-    in_lists = [
-        number
-        for number in range(len(schema))
-        if schema.column(number).max_repetition_level
-        and f"{schema.column(number).path}.".startswith(roots)
-    ]
+    leaves = _leaves(schema, columns.values())
+    in_lists = [number for number in leaves if schema.column(number).max_repetition_level]
     rows, items, total = 0, 0, 0
     for number in range(file.num_row_groups if in_lists else 0):
         group = file.metadata.row_group(number)

@@ -1,6 +1,7 @@
 """Parquet files are measured before they are unfolded, lists too."""
 
 import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +56,31 @@ def test_row_groups_of_millions_of_words_are_counted_together(tmp_path):
     pq.write_table(pa.table({"words": rows}), path, row_group_size=90)
     with pytest.raises(SourceError, match="36,000,000 values in lists"):
         next(read_parquet(path, {"words": "words"}))
+
+
+@contextmanager
+def peak_of_arrow():
+    """What Arrow holds at most, in bytes, as the function that is given."""
+    pool, own = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(own)
+    try:
+        yield own.max_memory
+    finally:
+        pa.set_memory_pool(pool)
+
+
+def test_a_column_with_a_dot_in_its_name_is_measured_before_it_unfolds(tmp_path):
+    """293 bytes filled 3 GB: the column was taken for a field of a record, and its texts were not
+    kept as a dictionary."""
+    path = tmp_path / "bomb.parquet"
+    texts = pa.DictionaryArray.from_arrays(np.zeros(300, np.int8), ["x" * 1_000_000])
+    pq.write_table(pa.table({"all.text": texts}), path, compression="zstd", store_schema=False)
+    with (
+        peak_of_arrow() as peak,
+        pytest.raises(SourceError, match="unfolds into 300,000,000 bytes"),
+    ):
+        next(read_parquet(path, {"text": "all.text"}))
+    assert peak() < 20_000_000
 
 
 @pytest.mark.parametrize("kind", ["lists", "records"])
