@@ -5,6 +5,7 @@
       row_choice.py       which of them it takes: `where`, `max_rows`
       columns.py          which columns each problem type has
       raw_rows.py         what every reader hands on: columns, and the rows it could not read
+      record_fields.py    columns that are fields of records: `translation.en`
       text_formats.py     CSV, TSV, JSON lines; a broken row is told, not raised
       conll_format.py     a word a line, a blank line between sentences
       parallel.py         the same rows in another language's file, joined by key

@@ -65,7 +65,11 @@ ANNOTATIONS = tuple(
 
 
 class Columns(Frozen):
-    """Which columns of a file (keys of a JSON object) hold what."""
+    """Which columns of a file (keys of a JSON object) hold what.
+
+    `translation.en` is the field `en` of the records in a column `translation`, unless a column has
+    that very name: see `tasks.corpus.record_fields`.
+    """
 
     text: str = Field(default="text", min_length=1, description="column of the text to read")
     label: str | None = Field(

@@ -10,12 +10,13 @@ choose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import SourceError
 from tasks.corpus.raw_rows import BATCH_ROWS, STRUCTURED, ColumnMapping, RawBatch, no_column
+from tasks.corpus.record_fields import arrow_cells, field_names, find_field, such_as
 from tasks.corpus.row_choice import EVERY_ROW, RowFilter
 
 
@@ -29,22 +30,44 @@ def read_saved_dataset(
     """
     dataset = _load(folder)
     columns = {**columns, **where.columns}
-    for column in columns.values():
-        if column not in dataset.column_names:
-            raise no_column(folder, column, dataset.column_names)
-    names = {key: _class_names(folder, key, column, dataset) for key, column in columns.items()}
-    wanted = dataset.select_columns(list(dict.fromkeys(columns.values())))
+    found = {column: find_field(column, dataset.features, _fields) for column in columns.values()}
+    paths: dict[str, tuple[str, ...]] = {}
+    names: dict[str, list[str] | None] = {}
+    for key, column in columns.items():
+        at = found[column]
+        if at is None:
+            raise no_column(folder, column, field_names(dataset.features, _fields))
+        paths[column], feature = at
+        names[key] = _class_names(folder, key, column, feature)
     row = 0
-    for piece in wanted.iter(batch_size=BATCH_ROWS):
+    for piece in _pieces(dataset, paths):
         batch = RawBatch(where)
         cells: dict[str, list[Any]] = {}
         for key, column in columns.items():
-            found = names[key]
-            cells[key] = piece[column] if found is None else _named(piece[column], found)
+            known = names[key]
+            cells[key] = piece[column] if known is None else _named(piece[column], known)
         for values in zip(*cells.values(), strict=True):
             row += 1
             batch.add(row, dict(zip(cells, values, strict=True)))
         yield batch
+
+
+def _pieces(dataset: Any, paths: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, list[Any]]]:
+    """Cells by column, a batch of rows at a time.
+
+    Of records only the fields that are wanted become Python values: others may be images.
+    """
+    plain = [column for column, path in paths.items() if len(path) == 1]
+    inner = {column: path for column, path in paths.items() if len(path) > 1}
+    own = dataset.select_columns(plain)
+    records = dataset.select_columns(list({path[0]: None for path in inner.values()}))
+    records = records.with_format("arrow")
+    for first in range(0, len(dataset), BATCH_ROWS):
+        rows = slice(first, first + BATCH_ROWS)
+        piece = own[rows] if plain else {}
+        table = records[rows] if inner else None
+        piece |= {column: arrow_cells(table, path).to_pylist() for column, path in inner.items()}
+        yield piece
 
 
 def _load(folder: Path) -> Any:
@@ -68,11 +91,19 @@ def _load(folder: Path) -> Any:
     return dataset.with_format(None)
 
 
-def _class_names(folder: Path, key: str, column: str, dataset: Any) -> list[str] | None:
+def _fields(feature: Any) -> Mapping[str, Any]:
+    """The features of a record by name; none of what is no record."""
+    from datasets import Translation, TranslationVariableLanguages
+
+    if isinstance(feature, Translation | TranslationVariableLanguages):
+        feature = feature.flatten()
+    return feature if isinstance(feature, dict) else {}
+
+
+def _class_names(folder: Path, key: str, column: str, feature: Any) -> list[str] | None:
     """Names of the numbers of a ClassLabel, alone or in a list; None for other columns."""
     from datasets import ClassLabel, LargeList, List, Value
 
-    feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         return feature.names
     if key in STRUCTURED:
@@ -82,7 +113,8 @@ def _class_names(folder: Path, key: str, column: str, dataset: Any) -> list[str]
         raise SourceError(
             f"{folder.name}: the column {column!r} is of type {type(feature).__name__}",
             rule="texts and labels are columns of text, numbers or ClassLabel",
-            remedy="correct `columns` of this source in the recipe",
+            remedy="correct `columns` of this source in the recipe"
+            + such_as(column, feature, _fields),
         )
     return None
 

@@ -30,6 +30,14 @@ from tasks.corpus.raw_rows import (
     RawBatch,
     no_column,
 )
+from tasks.corpus.record_fields import (
+    TWICE,
+    arrow_cells,
+    arrow_fields,
+    field_names,
+    find_field,
+    such_as,
+)
 from tasks.corpus.row_choice import EVERY_ROW, RowFilter, is_filtered_by
 
 pc: Any = pyarrow.compute
@@ -61,7 +69,7 @@ def read_parquet(
             remedy="check the format, or write the file again",
         ) from error
     with file:
-        _check_schema(path, file, wanted)
+        fields = _check_schema(path, file, wanted)
         largest = max(
             (file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)),
             default=0,
@@ -73,7 +81,7 @@ def read_parquet(
         unfolded, row = 0, 0
         names = list(dict.fromkeys(columns.values()))
         try:
-            for arrow in _batches(file, list(dict.fromkeys(wanted.values()))):
+            for arrow in _batches(file, fields):
                 lengths = {name: _byte_lengths(arrow[name]) for name in names}
                 unfolded += sum(pc.sum(length).as_py() or 0 for length in lengths.values())
                 if unfolded > limit:
@@ -89,16 +97,22 @@ def read_parquet(
             ) from error
 
 
-def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """All rows in order. A reader keeps every text of a dictionary it has met, so it reads some row
+def _batches(
+    file: pq.ParquetFile, fields: Mapping[str, tuple[str, ...]]
+) -> Iterator[pa.RecordBatch]:
+    """All rows in order, with the columns of `fields`, which tells the names that lead to each.
+
+    A reader keeps every text of a dictionary it has met, so it reads some row
     groups and makes room for the next.
 
     Where texts are in lists or records, one group: a batch of them cannot hold two dictionaries.
     """
     schema = file.metadata.schema
-    leaves = map(schema.column, _leaves(schema, columns))
-    has_nested_texts = any(
-        leaf.physical_type == "BYTE_ARRAY" and leaf.path not in columns for leaf in leaves
+    leaves = map(schema.column, _leaves(schema, fields))
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    # Two of one path: a column `a.b`, and the field b of a record a, which is read with it.
+    has_nested_texts = len(set(texts)) < len(texts) or any(
+        fields.get(path) != (path,) for path in texts
     )
     rows_a_reader = 1 if has_nested_texts else _ROWS_A_READER
     groups: list[int] = []
@@ -107,7 +121,9 @@ def _batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatc
         groups.append(number)
         rows += file.metadata.row_group(number).num_rows
         if rows >= rows_a_reader or number == file.num_row_groups - 1:
-            yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns)
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(fields)):
+                cells = [arrow_cells(batch, path) for path in fields.values()]
+                yield pa.RecordBatch.from_arrays(cells, names=list(fields))
             groups, rows = [], 0
 
 
@@ -118,14 +134,18 @@ def _leaves(schema: Any, columns: Iterable[str]) -> list[int]:
     return [n for n in range(len(schema)) if f"{schema.column(n).path}.".startswith(roots)]
 
 
-def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> None:
-    schema = file.schema_arrow
+def _check_schema(
+    path: Path, file: pq.ParquetFile, columns: ColumnMapping
+) -> dict[str, tuple[str, ...]]:
+    """The names that lead to each column."""
+    schema, fields = file.schema_arrow, {}
     if len(schema.names) > MAX_COLUMNS:
         raise _too_large(path, f"{len(schema.names):,} columns")
     for key, column in columns.items():
-        if schema.names.count(column) != 1:
-            raise no_column(path, column, schema.names)
-        kind = schema.field(column).type
+        found = find_field(column, schema, arrow_fields)
+        if found is None or found[1] is TWICE:
+            raise no_column(path, column, field_names(schema, arrow_fields))
+        fields[column], kind = found
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         is_filter = is_filtered_by(key)
@@ -138,8 +158,10 @@ def _check_schema(path: Path, file: pq.ParquetFile, columns: ColumnMapping) -> N
                 f"{path.name}: the column {column!r} is of type {kind}",
                 rule="texts are strings; labels are strings or integers; scores are strings or "
                 f"numbers; {', '.join(sorted(STRUCTURED))} may be lists",
-                remedy=f"convert {column!r}, or map another column",
+                remedy=f"convert {column!r}, or map another column"
+                + such_as(column, kind, arrow_fields),
             )
+    return fields
 
 
 def _check_items(path: Path, file: pq.ParquetFile, columns: ColumnMapping, limit: int) -> None:

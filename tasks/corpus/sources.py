@@ -90,7 +90,11 @@ class FileSource(WithLaterFields):
         "stay in order. Where there are fewer, all",
     )
     seed: int = Field(default=0, ge=0, description="of the draw: another one draws other rows")
-    columns: Columns = Field(default=Columns(), description="which column holds what")
+    columns: Columns = Field(
+        default=Columns(),
+        description="which column holds what; of parquet, jsonl and datasets also a field of "
+        "records, at any depth, such as translation.en",
+    )
     parallel: ParallelFile | None = Field(
         default=None,
         description="for the role transfer (sentence_embedding: also validation and test): where "

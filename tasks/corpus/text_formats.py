@@ -11,12 +11,13 @@ import csv
 import io
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import SourceError
 from tasks.corpus.raw_rows import BATCH_ROWS, MAX_COLUMNS, ColumnMapping, RawBatch, no_column
+from tasks.corpus.record_fields import ObjectCells
 from tasks.corpus.row_choice import EVERY_ROW, RowFilter
 
 MAX_LINE_BYTES = 4 << 20
@@ -163,30 +164,30 @@ def read_jsonl(
 ) -> Iterator[RawBatch]:
     """Rows of a file with one JSON object a line.
 
-    Raises: SourceError if no object of the first batch has the mapped text column.
+    Raises: SourceError if no object of the first batch has one of the mapped columns.
     """
-    wanted = {**columns, **where.columns}
-    batch, first, keys = RawBatch(where), True, dict[str, None]()
+    cells = ObjectCells({**columns, **where.columns})
+    batches = _object_batches(path, cells, where)
+    first = next(batches)
+    if cells.settle(path):
+        batches = _object_batches(path, cells, where)
+    else:
+        yield first
+    del first  # a batch may be large
+    yield from batches
+
+
+def _object_batches(path: Path, cells: ObjectCells, where: RowFilter) -> Iterator[RawBatch]:
+    batch = RawBatch(where)
     for number, line in Lines(path):
         text = _decoded(number, line, batch)
-        if text is not None:
-            row = _object(number, text, batch)
-            if row is not None:
-                if first and len(keys) < MAX_COLUMNS:
-                    keys.update(dict.fromkeys(row))
-                batch.add(number, {key: row.get(column) for key, column in wanted.items()})
+        row = None if text is None else _object(number, text, batch)
+        if row is not None:
+            batch.add(number, cells.of(row))
         if batch.num_rows >= BATCH_ROWS:
-            _check_keys(path, wanted, keys, first)
             yield batch
-            batch, first = RawBatch(where), False
-    _check_keys(path, wanted, keys, first)
+            batch = RawBatch(where)
     yield batch
-
-
-def _check_keys(path: Path, columns: ColumnMapping, keys: Mapping[str, None], first: bool) -> None:
-    for column in columns.values():
-        if first and keys and column not in keys:
-            raise no_column(path, column, list(keys))
 
 
 class _DuplicateKeyError(ValueError):

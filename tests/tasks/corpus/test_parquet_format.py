@@ -35,13 +35,19 @@ def read(path, array, key="words", **options):
     )
 
 
-@pytest.mark.parametrize(("letter", "column"), [("x", "words"), ("", "words"), ("", "all.words")])
+@pytest.mark.parametrize(
+    ("letter", "column", "is_field"),
+    [("x", "words", False), ("", "words", False), ("", "all.words", False), ("", "words", True)],
+)
 def test_a_file_of_millions_of_words_in_a_row_is_refused_before_it_is_read(
-    tmp_path, letter, column
+    tmp_path, letter, column, is_field
 ):
     """990 bytes that stand for 150 million words: not done after 100 seconds."""
     path = tmp_path / "bomb.parquet"
-    pq.write_table(pa.table({column: lists(40_000_000, letter=letter)}), path)
+    table = pa.table({column: lists(40_000_000, letter=letter)})
+    if is_field:
+        table, column = pa.table({"all": table.to_struct_array()}), f"all.{column}"
+    pq.write_table(table, path)
     assert path.stat().st_size < 2000
     before = pa.total_allocated_bytes()
     with pytest.raises(SourceError, match="40,000,000 values in lists"):
@@ -81,6 +87,55 @@ def test_a_column_with_a_dot_in_its_name_is_measured_before_it_unfolds(tmp_path)
     ):
         next(read_parquet(path, {"text": "all.text"}))
     assert peak() < 20_000_000
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_bomb_in_a_record_is_measured_before_it_unfolds(tmp_path, beside):
+    """Texts that a dictionary page repeats, one level below where they were looked for; or in a
+    column that shares its path with a harmless field."""
+    path = tmp_path / "bomb.parquet"
+    texts = pa.DictionaryArray.from_arrays(np.zeros(300, np.int8), ["x" * 1_000_000])
+    small = pa.array(["a text"] * 300)
+    record = pa.StructArray.from_arrays([small if beside else texts, small], ["en", "zh"])
+    columns = {"all.en": texts, "all": record} if beside else {"all": record}
+    pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
+    with (
+        peak_of_arrow() as peak,
+        pytest.raises(SourceError, match="unfolds into 300,000,000 bytes"),
+    ):
+        next(read_parquet(path, {"text": "all.en"}))
+    assert peak() < 20_000_000
+    (batch,) = read_parquet(path, {"text": "all.zh"})
+    assert batch.texts == ["a text"] * 300
+
+
+def test_fields_beside_those_that_are_wanted_are_not_read(tmp_path):
+    """A record of two columns of a text and one of a whole page was read with its page."""
+    path = tmp_path / "rows.parquet"
+    pages = pa.array([f"{row}" * 100_000 for row in range(400)])
+    texts = pa.array([f"text {row}" for row in range(400)])
+    record = pa.StructArray.from_arrays([texts, pages], ["title", "page"])
+    pq.write_table(pa.table({"of": record}), path, compression="none")
+    with peak_of_arrow() as peak:
+        (batch,) = read_parquet(path, {"text": "of.title"})
+        assert batch.texts == texts.to_pylist()
+    assert peak() < 5_000_000
+
+
+def test_an_oversize_field_of_a_record_costs_its_row_only(tmp_path):
+    """Texts above the limit, each many times: they are measured where they are kept once."""
+    path = tmp_path / "rows.parquet"
+    texts = pa.array(["short", *["x" * (MAX_CELL_BYTES + 1)] * 100, None, "last"])
+    words = pa.array([["a"]] * 102 + [ITEMS])
+    record = pa.StructArray.from_arrays([texts.dictionary_encode(), words], ["en", "words"])
+    pq.write_table(pa.table({"all": record}), path, row_group_size=102, store_schema=False)
+    first, last = read_parquet(path, {"text": "all.en", "labels": "all.words"})
+    assert (first.lines, last.lines) == ([1], [])
+    found = {row.line: (row.reason, row.detail) for row in first.rejected + last.rejected}
+    told = ("oversize_cell", "1,048,577 bytes, at most 1,048,576")
+    items = ("oversize_cell", "labels holds more than 1,048,576 bytes")
+    missing = ("missing_text", "the text is null or absent")
+    assert found == dict.fromkeys(range(2, 102), told) | {102: missing, 103: items}
 
 
 @pytest.mark.parametrize("kind", ["lists", "records"])
