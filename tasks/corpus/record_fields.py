@@ -94,7 +94,7 @@ def _object_fields(value: Any) -> Mapping[str, Any]:
 
 
 class ObjectCells:
-    """The wanted cells of rows that are JSON objects.
+    """The wanted cells of rows that are JSON objects, each read by the names that it has.
 
     Objects have no schema: which columns there are is learnt from those of the first batch.
     """
@@ -102,56 +102,35 @@ class ObjectCells:
     def __init__(self, wanted: ColumnMapping) -> None:
         """Args: wanted: what is wanted -> column of the file."""
         self._wanted = wanted
-        self._fields = {column for column in wanted.values() if "." in column}
-        self._is_learning = True
         self._missing = dict.fromkeys(wanted.values())
+        self._lacking: set[str] = set()
         self._existing: dict[str, None] = {}
-        self._of_the_file: set[str] = set()
-        self._of_records: set[str] = set()
-        self._in_null: set[str] = set()
-        self._not_in_record: set[str] = set()
 
     def of(self, row: dict[str, Any]) -> dict[str, Any]:
         """The cells of a row; None for what it does not have."""
-        if self._is_learning:
+        if self._missing:
             self._learn(row)
-        return {
-            key: _object_cell(row, column) if column in self._fields else row.get(column)
-            for key, column in self._wanted.items()
-        }
+        return {key: _object_cell(row, column) for key, column in self._wanted.items()}
 
-    def settle(self, path: Path) -> bool:
-        """Learn no more; whether the rows so far are to be read again, as one of the file's own
-        columns, which some rows lack, was taken for a field of records there.
+    def check(self, path: Path) -> None:
+        """Learn no more.
 
-        Raises: SourceError if no row so far has one of the columns.
+        Raises: SourceError if no row so far has one of the columns. Where all records that should
+            have it are null, nobody knows.
         """
-        self._is_learning = False
-        unseen = self._in_null - self._not_in_record  # all such records are null: who knows
         for column in self._missing:
-            if self._existing and column not in unseen:
+            if self._existing and column in self._lacking:
                 raise no_column(path, column, list(self._existing))
-        self._fields -= self._of_the_file
-        return bool(self._of_the_file & self._of_records)
+        self._missing = {}
 
     def _learn(self, row: dict[str, Any]) -> None:
-        for column in self._fields:
-            if column in row:
-                self._of_the_file.add(column)
-            elif column not in self._of_records and find_field(column, row, _object_fields):
-                self._of_records.add(column)
-        for column in [column for column in self._missing if column in row]:
-            del self._missing[column]
-        for column in self._of_records & self._missing.keys():
-            del self._missing[column]
+        for column in list(self._missing):
+            if find_field(column, row, _object_fields):
+                del self._missing[column]
+            elif not _stands_in_null(row, column):
+                self._lacking.add(column)
         if self._missing and len(self._existing) < MAX_COLUMNS:
             self._existing.update(dict.fromkeys(field_names(row, _object_fields)))
-        for column in self._fields & self._missing.keys():
-            record = _last_met(row, column)
-            if record is None:
-                self._in_null.add(column)
-            elif record is not row:
-                self._not_in_record.add(column)
 
 
 def _object_cell(row: dict[str, Any], column: str) -> Any:
@@ -159,13 +138,12 @@ def _object_cell(row: dict[str, Any], column: str) -> Any:
     return None if found is None else found[1]
 
 
-def _last_met(row: dict[str, Any], column: str) -> Any:
-    """What stands where the record of a field should be: the value of the longest part of its name
-    that is there; the row itself if none is."""
+def _stands_in_null(row: dict[str, Any], column: str) -> bool:
+    """Whether the record that should have the field is null, as far as its name leads."""
     part = column.rpartition(".")[0]
     while part:
         found = find_field(part, row, _object_fields)
         if found is not None:
-            return found[1]
+            return found[1] is None
         part = part.rpartition(".")[0]
-    return row
+    return False

@@ -167,17 +167,6 @@ def read_jsonl(
     Raises: SourceError if no object of the first batch has one of the mapped columns.
     """
     cells = ObjectCells({**columns, **where.columns})
-    batches = _object_batches(path, cells, where)
-    first = next(batches)
-    if cells.settle(path):
-        batches = _object_batches(path, cells, where)
-    else:
-        yield first
-    del first  # a batch may be large
-    yield from batches
-
-
-def _object_batches(path: Path, cells: ObjectCells, where: RowFilter) -> Iterator[RawBatch]:
     batch = RawBatch(where)
     for number, line in Lines(path):
         text = _decoded(number, line, batch)
@@ -185,8 +174,10 @@ def _object_batches(path: Path, cells: ObjectCells, where: RowFilter) -> Iterato
         if row is not None:
             batch.add(number, cells.of(row))
         if batch.num_rows >= BATCH_ROWS:
+            cells.check(path)
             yield batch
             batch = RawBatch(where)
+    cells.check(path)
     yield batch
 
 

@@ -162,18 +162,6 @@ def test_a_column_of_that_very_name_comes_before_a_field(tmp_path, format_):
     assert _read(path, format_, cells)[0][1].text == "long"
 
 
-def test_a_json_key_of_that_very_name_holds_for_rows_without_it(tmp_path):
-    """Rows that had no such key yesterday, and were set aside, had a text today."""
-    path = tmp_path / "rows.jsonl"
-    record = {"a": {"b": "field"}}
-    lines = [record, {"a.b": "own", **record}, {"a.b": None}] + [record] * BATCH_ROWS
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    good, bad, _ = _read(path, "jsonl", {"text": "a.b"})
-    assert {line: row.text for line, row in good.items()} == {2: "own"}
-    assert len(bad) == len(lines) - 1
-    assert {reason for reason, _, _ in bad.values()} == {"missing_text"}
-
-
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("column", ["translation.fr", "translation.en.x", "list.x", "other.en"])
 def test_a_missing_field_is_told_with_those_that_there_are(tmp_path, format_, column):
