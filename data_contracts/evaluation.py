@@ -26,11 +26,11 @@ user's text.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from data_contracts.artifacts import Frozen
+from data_contracts.artifacts import Frozen, WithLaterFields
 
 FORMAT_VERSION = 2
 TEACHER = "teacher"
@@ -274,12 +274,17 @@ class Confusion(Frozen):
     share: float = Field(description="of the examples with that label")
 
 
-class DataCount(Frozen):
+class DataCount(WithLaterFields):
     """The row equation of one source, in rows."""
+
+    later_fields: ClassVar[tuple[str, ...]] = ("rows_not_taken",)
 
     source: str
     role: str = Field(description="the role its rows were given for")
     language: str
+    rows_not_taken: int = Field(
+        default=0, description="left in its files by `where` and `max_rows`: not among rows_in"
+    )
     rows_in: int
     rows_out: int
     quarantined: dict[str, int] = Field(description="by reason code")

@@ -270,7 +270,7 @@ def _measure(
         diagnostics=sections.diagnostics,
         learning=learning_of(material),
         confusions=sections.confusions,
-        data=tuple(_data_counts(material.path("corpus"))),
+        data=tuple(data_counts(material.path("corpus"))),
         lineage=tuple(
             LineageEntry(
                 name=name,
@@ -334,7 +334,8 @@ def _histories(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def _data_counts(corpus: Path) -> Iterator[DataCount]:
+def data_counts(corpus: Path) -> Iterator[DataCount]:
+    """What counts.json of a corpus says of each source; counts of its problem alone are repairs."""
     for source, counts in _read_json(corpus / "counts.json")["sources"].items():
         repairs = {kind: n for kind, n in counts.items() if kind not in DataCount.model_fields}
         known = {name: found for name, found in counts.items() if name not in repairs}

@@ -159,6 +159,7 @@ def _totals(report: EvaluationReport) -> dict[str, object]:
         for reason, rows in (*entry.quarantined.items(), *entry.deduplicated.items()):
             reasons[reason] = reasons.get(reason, 0) + rows
     return {
+        "rows_not_taken": sum(entry.rows_not_taken for entry in report.data),
         "rows_in": sum(entry.rows_in for entry in report.data),
         "rows_out": sum(entry.rows_out for entry in report.data),
         "quarantined": sum(sum(entry.quarantined.values()) for entry in report.data),

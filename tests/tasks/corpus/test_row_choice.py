@@ -15,6 +15,7 @@ from data_contracts.errors import SourceError
 from tasks.corpus.row_choice import Draw
 from tasks.corpus.source_files import check_readable, read_rows, source_files, start_draw
 from tasks.corpus.sources import FileSource, Source
+from tasks.evaluation import data_counts
 from tests.tasks.small_corpus import counts_of, ingest, quarantine_of, rows_of, source_of
 
 LANGUAGES = ["en", "zh", "de", "zh", None, "en", "zh"] * 3
@@ -232,6 +233,9 @@ def test_the_corpus_counts_rows_that_were_not_taken(sources, store, tmp_path):
     assert rows_of(again, "train") == rows_of(drawn, "train")
     assert quarantine_of(again) == quarantine_of(drawn)
     assert "rows_not_taken" not in counts_of(drawn)["sources"]["train"]
+    # The report does not take them for something that was mended in rows that stayed.
+    told = {one.source: (one.rows_not_taken, one.repairs) for one in data_counts(drawn.path)}
+    assert told == {"mine": (560, {})} | {one["name"]: (0, {}) for one in sources}
 
 
 def test_a_corpus_of_a_source_without_any_row_is_refused(sources, store, tmp_path):

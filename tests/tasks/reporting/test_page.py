@@ -86,6 +86,12 @@ def test_the_page_says_what_the_report_says(make_report):
         assert system.display in page
     assert "wrong_language 40" in page
     assert "8,500 rows read, 7,748 kept, 51 set aside in quarantine, 701 dropped as copies" in page
+    assert "further rows" not in page
+    drawn = report.data[1].model_copy(update={"rows_not_taken": 91_000})
+    report = report.model_copy(update={"data": (report.data[0], drawn)})
+    page = render_report(report, {})
+    assert "91,000 further rows of their files are none of these sources (where, max_rows)" in page
+    assert "Mended" not in page
     assert "Gates" not in page
 
 
