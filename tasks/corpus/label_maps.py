@@ -94,7 +94,8 @@ def keys_not_found(source: Source, occurred: Counter[str]) -> list[str]:
 def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
     """Refuse keys that no label has, in any source that maps them; see the module.
 
-    Of a source with `max_rows` nothing is said: a key may be that of rows which were not drawn.
+    Nothing is said of a key that a source with `max_rows` has, too: it may be that of rows which
+    were not drawn.
 
     Args:
         found: keys that occurred in each file, with its source.
@@ -106,9 +107,10 @@ def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
     for source, keys in found:
         sources[source.name] = source
         occurred.update(keys)
+    drawn = [one for one in sources.values() if getattr(one, "max_rows", None) is not None]
+    unknown = {name for one in drawn for name in normalized_map(one)}
     for source in sources.values():
-        is_drawn = getattr(source, "max_rows", None) is not None
-        if not is_drawn and (names := keys_not_found(source, occurred)):
+        if names := [name for name in keys_not_found(source, occurred) if name not in unknown]:
             raise SourceError(
                 f"label_map of source {source.name!r} has {', '.join(map(repr, names))}, which no "
                 "label of a source with that key is",

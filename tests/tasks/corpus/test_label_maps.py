@@ -84,6 +84,18 @@ def test_one_map_may_serve_files_of_which_some_lack_a_class(sources, store, tmp_
         ingest([*sources, given["validation"]], store)
 
 
+def test_a_key_may_be_that_of_rows_which_another_source_did_not_draw():
+    """One map for all sources was right, and with fewer train rows it was refused."""
+    label_map = {"Open": "open", "Close": "close"}
+    (plain,) = config_of(label_map=label_map).sources
+    drawn = config_of(label_map=label_map, max_rows=9).sources[0].model_copy(update={"name": "all"})
+    found = [(drawn, Counter(Open=9)), (plain, Counter(Open=1))]
+    check_keys_occur(found)
+    other = drawn.model_copy(update={"label_map": {"Open": "open"}})
+    with pytest.raises(SourceError, match="has 'Close', which"):
+        check_keys_occur([(other, found[0][1]), found[1]])
+
+
 def test_each_name_is_looked_up_once():
     """Two classes with exchanged names, which a second look-up exchanges back."""
     occurred = Counter()
