@@ -263,6 +263,7 @@ def _raw_batches(
         rules = row_rules(config, source, file.origin.label)
         for batch in read_rows(source, file.origin, draw):
             file.num_not_taken += batch.num_not_taken
+            file.num_admitted += batch.num_admitted
             order.append(file)
             yield (parallel.join(batch) if parallel else batch), rules
         workspace.progress.advance(note=file.origin.label)

@@ -273,6 +273,7 @@ def _parquet_batch(
         problem = next((p for p in row.values() if isinstance(p, _Problem)), None)
         if problem:
             label = row.get("label")
+            batch.num_admitted += 1
             batch.reject(line, problem.reason, problem.detail, problem.raw, label)
         else:
             batch.add(line, row)

@@ -33,6 +33,7 @@ class IngestedFile:
     Args:
         num_rows: rows that were taken from it, whatever became of them.
         num_not_taken: those that `where` and `max_rows` of the source left.
+        num_admitted: those that `where` let pass; a line without cells is none of them.
     """
 
     source: Source
@@ -40,6 +41,7 @@ class IngestedFile:
     pieces: list[Path] = field(default_factory=list)
     num_rows: int = 0
     num_not_taken: int = 0
+    num_admitted: int = 0
     quarantine: list[Path] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 
@@ -57,9 +59,9 @@ def check_rows_found(files: Sequence[IngestedFile]) -> None:
     """
     for source, group in groupby(files, key=lambda file: file.source):
         own = list(group)
-        num_rows = sum(file.num_rows for file in own)
         num_left = sum(file.num_not_taken for file in own)
-        if isinstance(source, FileSource) and num_left and not num_rows:
+        num_admitted = sum(file.num_admitted for file in own)
+        if isinstance(source, FileSource) and source.where and num_left and not num_admitted:
             raise none_taken(source, [file.origin for file in own])
         for file in own:
             if not file.num_rows and not file.num_not_taken:

@@ -46,10 +46,13 @@ class RawBatch:
 
     Args:
         where: rows that it lets pass are taken, others counted in `num_not_taken` alone.
+        num_admitted: rows that are known to be the source's, by `where`, before any are drawn; a
+            line that cannot be parted into cells is none of them.
     """
 
     where: RowFilter = EVERY_ROW
     num_not_taken: int = 0
+    num_admitted: int = 0
     lines: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
@@ -86,6 +89,7 @@ class RawBatch:
         rejected = [one for one in self.rejected if one.line in lines]
         return RawBatch(
             num_not_taken=self.num_not_taken + self.num_rows - len(places) - len(rejected),
+            num_admitted=self.num_admitted,
             lines=[self.lines[place] for place in places],
             texts=[self.texts[place] for place in places],
             labels=[self.labels[place] for place in places],
@@ -104,6 +108,7 @@ class RawBatch:
         if not self.where.admits(cells):
             self.num_not_taken += 1
             return None
+        self.num_admitted += 1
         cells = self.where.without_own(cells)
         text, label, parallel = (cells.get(key) for key in _PLAIN)
         if "words" in cells:

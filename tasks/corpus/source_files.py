@@ -90,18 +90,20 @@ def read_rows(
 
 
 def _with_rows(batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
-    """The batches without those of which no row is taken; the next has their count, or a last one.
+    """The batches without those of which no row is taken; the next has their counts, or a last one.
 
     So whoever reads a few batches of a file reads rows of the source, be they ever so few.
     """
-    num_left = 0
+    held = RawBatch()
     for batch in batches:
-        batch.num_not_taken += num_left
-        num_left = 0 if batch.num_rows else batch.num_not_taken
-        if not num_left:
+        batch.num_not_taken += held.num_not_taken
+        batch.num_admitted += held.num_admitted
+        held = batch
+        if batch.num_rows or not batch.num_not_taken:
             yield batch
-    if num_left:
-        yield RawBatch(num_not_taken=num_left)
+            held = RawBatch()
+    if held.num_not_taken:
+        yield held
 
 
 def _drawn(batch: RawBatch, draw: Draw) -> RawBatch:
@@ -153,9 +155,9 @@ def check_readable(source: FileSource) -> None:
     """
     files, is_found = source_files(source), False
     for file in files:
-        first = _first_rows(read_rows(source, file))
+        first = _first_rows(read_rows(source, file), source.row_filter)
         if first is None and source.where:
-            continue  # it holds other sources' rows
+            continue  # it holds other sources' rows, and perhaps broken lines
         _check_first(file, first)
         is_found = True
     if not is_found:
@@ -171,8 +173,10 @@ def check_parallel_readable(source: FileSource) -> None:
         _check_first(file, _first_rows(batches))
 
 
-def _first_rows(batches: Iterator[RawBatch]) -> RawBatch | None:
-    return next((batch for batch in batches if batch.num_rows), None)
+def _first_rows(batches: Iterator[RawBatch], where: RowFilter = EVERY_ROW) -> RawBatch | None:
+    return next(
+        (one for one in batches if (one.num_admitted if where.values else one.num_rows)), None
+    )
 
 
 def _check_first(file: SourceFile, first: RawBatch | None) -> None:

@@ -138,6 +138,32 @@ def test_a_source_without_any_row_is_told_what_there_is(tmp_path):
     check_readable(_source(tmp_path / "*.parquet", where={"language": "zh"}))  # one file has none
 
 
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_a_broken_line_is_no_row_of_the_source(tmp_path, sources, store, format_):
+    """A file of other sources' rows and one broken line: decant validate refused the recipe for it,
+    and a run with a misspelt value ended with a corpus of that line alone."""
+    (folder := tmp_path / "mine").mkdir()
+    for path, language in ((folder / f"1.{format_}", "de"), (folder / f"2.{format_}", "en")):
+        rows = [(f"open the door {row:03d}", "open", language) for row in range(30)]
+        if format_ == "csv":
+            lines, broken = ["text,label,language", *map(",".join, rows)], "a,b,c,d"
+        else:
+            named = (dict(zip(("text", "label", "language"), row, strict=True)) for row in rows)
+            lines, broken = [*map(json.dumps, named)], "{broken"
+        path.write_text("\n".join(lines + [broken] * (language == "de")))
+    fields = {"format": format_, "where": {"language": "en"}}
+    mine = source_of("mine", folder, "train", "en", **fields)
+    check_readable(FileSource.model_validate(mine))
+    for drawn in ({}, {"max_rows": 1}):  # with max_rows: perhaps of the broken lines
+        counts = counts_of(ingest([{**mine, **drawn}, *sources], store))["sources"]["mine"]
+        assert counts["rows_in"] + counts["rows_not_taken"] == 61
+        nobody = {**mine, **drawn, "where": {"language": "eng"}}
+        with pytest.raises(SourceError, match="none of the 60 rows of source 'mine' has language"):
+            check_readable(FileSource.model_validate(nobody))
+        with pytest.raises(SourceError, match="none of the 60 rows of source 'mine' has language"):
+            ingest([nobody, *sources], store)
+
+
 def test_a_column_that_is_not_there_is_told(tmp_path):
     """A misspelt column passed as one that no row has a value in."""
     for format_ in ("parquet", "jsonl", "csv", "datasets"):
