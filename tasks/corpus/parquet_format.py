@@ -157,7 +157,8 @@ def _check_schema(
             raise SourceError(
                 f"{path.name}: the column {column!r} is of type {kind}",
                 rule="texts are strings; labels are strings or integers; scores are strings or "
-                f"numbers; {', '.join(sorted(STRUCTURED))} may be lists",
+                f"numbers; {', '.join(sorted(STRUCTURED))} may be lists; columns of where are "
+                "strings, integers or booleans",
                 remedy=f"convert {column!r}, or map another column"
                 + such_as(column, kind, arrow_fields),
             )

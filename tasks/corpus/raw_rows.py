@@ -195,6 +195,6 @@ def no_column(path: Path, column: str, existing: Sequence[str]) -> SourceError:
     return SourceError(
         f"{path.name} {fact}",
         rule=f"its columns are: {', '.join(existing)}",
-        remedy="name one of these: by `columns` of this source in a recipe, by --text-column and "
-        "the like for decant score",
+        remedy="name one of these: by `columns` (or `where`) of this source in a recipe, by "
+        "--text-column and the like for decant score",
     )

@@ -168,8 +168,13 @@ def test_a_column_that_is_not_there_is_told(tmp_path):
     """A misspelt column passed as one that no row has a value in."""
     for format_ in ("parquet", "jsonl", "csv", "datasets"):
         path = _write(tmp_path, format_)
-        with pytest.raises(SourceError, match="has no column 'lang'"):
+        with pytest.raises(SourceError, match="has no column 'lang'") as caught:
             check_readable(_source(path, format_, where={"lang": "zh"}))
+        assert "`where`" in caught.value.remedy
+    pq.write_table(pa.table({**_table(), "share": [0.5] * len(LANGUAGES)}), tmp_path / "f.parquet")
+    with pytest.raises(SourceError, match="column 'share' is of type double") as caught:
+        check_readable(_source(tmp_path / "f.parquet", where={"share": "0.5"}))
+    assert "columns of where are strings, integers or booleans" in caught.value.rule
 
 
 @pytest.mark.parametrize(
