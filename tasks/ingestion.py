@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
+from data_contracts.errors import SourceError
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
 from tasks.corpus.deduplication import DeduplicationConfig
@@ -43,12 +44,8 @@ from tasks.corpus.splitting import SplittingConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-
     from tasks.corpus.ledger import Ledger, Verdicts
     from tasks.corpus.pieces import IngestedFile
-    from tasks.corpus.quarantine import Rejected
     from tasks.corpus.raw_rows import RawBatch
     from tasks.corpus.row_choice import Draw
     from tasks.corpus.rows.kind import RowRules
@@ -120,7 +117,13 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         ContractViolation if too large a share of a source is set aside.
     """
     from tasks.corpus.ledger import Census
-    from tasks.corpus.pieces import IngestedFile, read_texts, set_aside_unknown_names
+    from tasks.corpus.pieces import (
+        IngestedFile,
+        check_some_passed,
+        read_texts,
+        removed_characters,
+        set_aside_unknown_names,
+    )
     from tasks.corpus.quarantine import write_quarantine
     from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.selection import select
@@ -134,15 +137,21 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
         IngestedFile(source, origin) for source in config.sources for origin in source_files(source)
     ]
     rows = _prepare_files(config, files, pieces, workspace)
-    verdicts = select(
-        rows,
-        required_languages=kind.evaluated_languages(config.source_language, config.target_language),
-        deduplication=config.deduplication,
-        splitting=config.splitting,
-        fixed_labels=fixed_names is not None,
-        pairs_count=kind.pairs_count,
-        read_texts=lambda: read_texts(files, kind, config.target_language),
-    )
+    table = workspace.work / "quarantine.parquet"  # survives a failed run, for its reader
+    needed = kind.evaluated_languages(config.source_language, config.target_language)
+    try:
+        verdicts = select(
+            rows,
+            required_languages=needed,
+            deduplication=config.deduplication,
+            splitting=config.splitting,
+            fixed_labels=fixed_names is not None,
+            pairs_count=kind.pairs_count,
+            read_texts=lambda: read_texts(files, kind, config.target_language),
+        )
+    except SourceError:  # rows that are lacking may be there, and all set aside
+        check_some_passed(files, workspace.output / "quarantine", table)
+        raise
     names: set[str] | None = None
     if kind.names_column is not None:
         fixed = fixed_names is not None
@@ -150,7 +159,6 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     num_read = sum(file.num_rows for file in files)
     workspace.progress.say(f"{int(verdicts.kept().sum()):,} of {num_read:,} rows stay")
     counts = _write_rows(config, files, rows, verdicts, workspace)
-    table = workspace.work / "quarantine.parquet"  # survives a failed run, for its reader
     write_quarantine(
         [(file.origin.label, file.quarantine) for file in files],
         workspace.output / "quarantine",
@@ -189,7 +197,7 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
             "sources": counts,
             "roles": by_role,
             "cut_from_labelled_rows": verdicts.cut_languages,
-            "removed_characters": _removed(files),
+            "removed_characters": removed_characters(files),
         },
     )
     shutil.rmtree(pieces, ignore_errors=True)
@@ -237,7 +245,8 @@ def _prepare_files(
         )
     rows.finish()
     check_rows_found(files)
-    check_keys_occur((file.source, file.changes.mapped) for file in files)
+    drawn = [source for source in config.sources if getattr(source, "max_rows", None)]
+    check_keys_occur(((file.source, file.changes.mapped) for file in files), drawn=drawn)
     return rows
 
 
@@ -321,7 +330,7 @@ def _write_rows(
 
     from tasks.corpus.ledger import COPY_KINDS, OUTCOMES
     from tasks.corpus.parts import PartWriter
-    from tasks.corpus.pieces import iter_pieces
+    from tasks.corpus.pieces import iter_pieces, rejections
     from tasks.corpus.quarantine import quarantine_table
     from tasks.corpus.rows import ROW_KINDS
     from tasks.corpus.tables import read_table
@@ -351,7 +360,7 @@ def _write_rows(
             if count := int(occurred[OUTCOMES.index(kind)]):
                 tally.deduplicated[name] += count
         aside = quarantine_table(
-            _rejected(table, start, verdicts.outcome[span], details.between(start, span.stop)),
+            rejections(table, start, verdicts.outcome[span], details.between(start, span.stop)),
             source=file.origin.label,
             language=file.source.language,
             keep_text=config.keep_quarantined_text,
@@ -365,33 +374,11 @@ def _write_rows(
     return {name: tally.counts() for name, tally in tallies.items()}
 
 
-def _rejected(
-    table: pa.Table, start: int, outcomes: np.ndarray, details: Mapping[int, str]
-) -> Iterator[Rejected]:
-    """The rows of a piece that all rows together speak against."""
-    import numpy as np
-
-    from tasks.corpus.ledger import OUTCOMES, QUARANTINE_REASONS
-    from tasks.corpus.quarantine import Rejected
-
-    reasons = [OUTCOMES.index(reason) for reason in QUARANTINE_REASONS]
-    places = np.flatnonzero(np.isin(outcomes, reasons))
-    for place, row in zip(places.tolist(), table.take(places).to_pylist(), strict=True):
-        raw = row["raw_text"] if row["raw_text"] is not None else row["text"]
-        yield Rejected(row["line"], OUTCOMES[outcomes[place]], details.get(start + place, ""), raw)
-
-
 def _target_language(config: Config, source: Source) -> str:
     """Language of the source's targets."""
     if isinstance(source, FileSource) and source.target_language is not None:
         return source.target_language
     return config.target_language if config.problem == "translation" else source.language
-
-
-def _removed(files: Sequence[IngestedFile]) -> dict[str, int]:
-    """Characters that normalising took out of all texts, by kind."""
-    removed = sum((file.changes.removed for file in files), start=Counter[str]())
-    return dict(sorted(removed.items()))
 
 
 def _write_json(path: Path, value: Any) -> None:

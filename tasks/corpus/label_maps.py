@@ -91,14 +91,15 @@ def keys_not_found(source: Source, occurred: Counter[str]) -> list[str]:
     return [name for name in normalized_map(source) if not occurred[name]]
 
 
-def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
+def check_keys_occur(
+    found: Iterable[tuple[Source, Counter[str]]], *, drawn: Iterable[Source] = ()
+) -> None:
     """Refuse keys that no label has, in any source that maps them; see the module.
-
-    Nothing is said of a key that a source with `max_rows` has, too: it may be that of rows which
-    were not drawn.
 
     Args:
         found: keys that occurred in each file, with its source.
+        drawn: sources of which not all rows were read: nothing is said of a key that one of them
+            has, which may be that of the others.
 
     Raises: SourceError.
     """
@@ -107,7 +108,6 @@ def check_keys_occur(found: Iterable[tuple[Source, Counter[str]]]) -> None:
     for source, keys in found:
         sources[source.name] = source
         occurred.update(keys)
-    drawn = [one for one in sources.values() if getattr(one, "max_rows", None) is not None]
     unknown = {name for one in drawn for name in normalized_map(one)}
     for source in sources.values():
         if names := [name for name in keys_not_found(source, occurred) if name not in unknown]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from data_contracts.errors import SourceError
 from tasks.corpus.changes import Changes
-from tasks.corpus.ledger import ROLES, TRAIN, Ledger, Verdicts
+from tasks.corpus.ledger import OUTCOMES, QUARANTINE_REASONS, ROLES, TRAIN, Ledger, Verdicts
+from tasks.corpus.quarantine import Rejected, write_quarantine
 from tasks.corpus.rows.kind import RowKind
 from tasks.corpus.selection import Piece
 from tasks.corpus.source_files import SourceFile, no_rows, none_taken
@@ -68,6 +71,43 @@ def check_rows_found(files: Sequence[IngestedFile]) -> None:
                 raise no_rows(file.origin)
 
 
+def check_some_passed(files: Sequence[IngestedFile], folder: Path, table: Path) -> None:
+    """Refuse a source of which each row was set aside by itself, before another misses its rows.
+
+    Args:
+        folder: where the quarantine is written then.
+        table: a copy of it, for the message.
+
+    Raises: SourceError with the numbers and the reasons.
+    """
+    for source, group in groupby(files, key=lambda file: file.source):
+        own = list(group)
+        if any(file.pieces for file in own):
+            continue
+        write_quarantine(
+            [(file.origin.label, file.quarantine) for file in files], folder, copy=table
+        )
+        reasons: Counter[str] = Counter()
+        details: dict[str, str] = {}
+        for path in (path for file in own for path in file.quarantine):
+            for row in read_table(path, ["reason", "detail"]).to_pylist():
+                reasons[row["reason"]] += 1
+                details.setdefault(row["reason"], row["detail"])
+        said = "; ".join(f"{one} {n:,} ({details[one]})" for one, n in reasons.most_common(3))
+        raise SourceError(
+            f"all {reasons.total():,} rows of source {source.name!r} were set aside: {said}",
+            rule="a source has rows that every rule lets pass",
+            remedy=f"look at {table}, which lists each row with source, line and reason; then "
+            "correct the source or the rule",
+        )
+
+
+def removed_characters(files: Sequence[IngestedFile]) -> dict[str, int]:
+    """Characters that normalising took out of all texts, by kind."""
+    removed = sum((file.changes.removed for file in files), start=Counter[str]())
+    return dict(sorted(removed.items()))
+
+
 def iter_pieces(
     files: Sequence[IngestedFile], columns: Sequence[str] | None = None
 ) -> Iterator[tuple[IngestedFile, int, pa.Table]]:
@@ -78,6 +118,17 @@ def iter_pieces(
             table = read_table(path, columns)
             yield file, start, table
             start += table.num_rows
+
+
+def rejections(
+    table: pa.Table, start: int, outcomes: np.ndarray, details: Mapping[int, str]
+) -> Iterator[Rejected]:
+    """The rows of a piece that all rows together speak against."""
+    reasons = [OUTCOMES.index(reason) for reason in QUARANTINE_REASONS]
+    places = np.flatnonzero(np.isin(outcomes, reasons))
+    for place, row in zip(places.tolist(), table.take(places).to_pylist(), strict=True):
+        raw = row["raw_text"] if row["raw_text"] is not None else row["text"]
+        yield Rejected(row["line"], OUTCOMES[outcomes[place]], details.get(start + place, ""), raw)
 
 
 def read_texts(

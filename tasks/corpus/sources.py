@@ -133,17 +133,23 @@ class FileSource(WithLaterFields):
         description="question_answering, role transfer: of each text only those of its sentences "
         "in a row, together at most so many characters, that share most pairs of characters with "
         "its question; a longer sentence is kept whole. Lengths, copies and leaks are those of "
-        "what is kept",
+        "what is kept: a part of a context that is tested on is not known as such",
     )
 
     @field_validator("where", mode="before")
     @classmethod
     def _values_are_texts(cls, given: Any) -> Any:
         if type(given) is not dict:
-            return given
+            return {} if given is None else given
         wanted: dict[str, tuple[str | None, ...]] = {}
         for column, one in given.items():
-            values = tuple(map(as_text, one if isinstance(one, list | tuple) else [one]))
+            listed = one if isinstance(one, list | tuple) else [one]
+            if len({isinstance(value, bool) for value in listed}) > 1:
+                raise ValueError(
+                    f"{column!r}: {one!r} mixes true or false with other values: write names in "
+                    'quotes, as YAML reads no, on and yes as something else, such as [en, "no"]'
+                )
+            values = tuple(map(as_text, listed))
             if not column or not values or not all(values):
                 raise ValueError(
                     f"{column!r}: {one!r} names no column and values of it: give a text, a whole "

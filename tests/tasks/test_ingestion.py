@@ -255,3 +255,16 @@ def test_a_source_of_another_language_stops_the_run_before_its_rows(sources, sto
     with pytest.raises(SourceError, match=r"columns\.text is declared as de"):
         ingest([*sources, german], store)
     assert ingest([*sources, german], store, filters={"check_language": False})
+
+
+def test_a_source_of_which_all_is_set_aside_is_the_cause_that_is_told(sources, store):
+    """Names that no row has in data.filters.labels: "add a source with the role validation", and no
+    word of the 400 rows that had been set aside."""
+    with pytest.raises(SourceError, match="all 400 rows of source 'train' were set aside") as told:
+        ingest(sources, store, filters={"labels": ["good", "bad"]})
+    assert "unknown_label 400 (" in told.value.fact
+    path = told.value.remedy.removeprefix("look at ").partition(",")[0]
+    rows = pq.read_table(path).to_pylist()
+    assert len([row for row in rows if row["source"] == "train"]) == 400
+    with pytest.raises(SourceError, match="there are no validation rows in 'zh'"):
+        ingest(sources[:2], store)

@@ -90,10 +90,12 @@ def test_a_key_may_be_that_of_rows_which_another_source_did_not_draw():
     (plain,) = config_of(label_map=label_map).sources
     drawn = config_of(label_map=label_map, max_rows=9).sources[0].model_copy(update={"name": "all"})
     found = [(drawn, Counter(Open=9)), (plain, Counter(Open=1))]
-    check_keys_occur(found)
+    check_keys_occur(found, drawn=[drawn])
+    with pytest.raises(SourceError, match="has 'Close', which"):
+        check_keys_occur(found)  # as before a run, when all rows are read
     other = drawn.model_copy(update={"label_map": {"Open": "open"}})
     with pytest.raises(SourceError, match="has 'Close', which"):
-        check_keys_occur([(other, found[0][1]), found[1]])
+        check_keys_occur([(other, found[0][1]), found[1]], drawn=[other])
 
 
 def test_each_name_is_looked_up_once():

@@ -187,6 +187,7 @@ def test_a_column_that_is_not_there_is_told(tmp_path):
         {"where": {"score": [0.5]}},
         {"where": {"language": None}},
         {"where": ["zh"]},
+        {"where": {"language": ["en", False]}},  # YAML's reading of [en, no]: Norwegian
         {"max_rows": 0},
         {"format": "conll", "columns": {"words": "1", "tags": "2"}, "where": {"3": ["x"]}},
     ],
@@ -240,6 +241,11 @@ def test_rows_are_drawn_from_all_files_together_and_keep_their_order(tmp_path):
         assert sum(batch.num_not_taken for batch in batches) == 95
     assert taken[0] != taken[1]
     assert _lines(_source(tmp_path, max_rows=1_000), draw=True)[2] == 0
+
+
+def test_null_takes_a_filter_away():
+    """A recipe that extends another had no way to read all rows of its own file."""
+    assert _source("rows.parquet", where=None) == _source("rows.parquet")
 
 
 def test_the_corpus_counts_rows_that_were_not_taken(sources, store, tmp_path):
