@@ -158,12 +158,12 @@ def test_what_is_missing_is_told_at_once_and_before_anything_starts(decant, tiny
 
 
 def test_a_shipped_recipe_without_its_data_says_where_they_are_from(decant):
-    """A newcomer's second command: three paths that nobody told them of, and `check the path`."""
-    done = decant("run", "translation")
+    """A newcomer's second command: nine paths that nobody told them of, and `check the path`."""
+    done = decant("run", "package_synopses")
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("no file at 'data/tatoeba_en_zh/") == 3
+    assert "9 files missing in 'data/debian_summ', 'train.en.parquet' the first" in done.stderr
     named = done.stderr.partition("the first lines of ")[2].partition(" say how")[0]
-    assert "manythings.org" in Path(named).read_text(encoding="utf-8").partition("\nname:")[0]
+    assert "deb.debian.org" in Path(named).read_text(encoding="utf-8").partition("\nname:")[0]
 
 
 @pytest.mark.parametrize(
