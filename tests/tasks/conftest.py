@@ -355,12 +355,16 @@ def publish_evaluation(publish):
 
 @pytest.fixture(scope="session")
 def registry_folder(tmp_path_factory):
-    """One home with a migrated MLflow database for all tests: making it takes 5 s."""
+    """One home with a migrated MLflow database for all tests: making it takes 5 s.
+
+    With the experiment, whose artifacts would else lie where the first test to need it has them: one
+    with a server beside the database left the others none that they could write to.
+    """
     folder = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DECANT_HOME", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        Registry()
+        assert Registry().experiment_id
     return folder
 
 
