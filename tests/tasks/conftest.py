@@ -357,8 +357,8 @@ def publish_evaluation(publish):
 def registry_folder(tmp_path_factory):
     """One home with a migrated MLflow database for all tests: making it takes 5 s.
 
-    With the experiment, whose artifacts would else lie where the first test to need it has them: one
-    with a server beside the database left the others none that they could write to.
+    With the experiment, whose artifacts would else lie where the first test to need it has them:
+    one with a server beside the database left the others none that they could write to.
     """
     folder = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
