@@ -312,6 +312,7 @@ def row_rules(config: Config, source: Source, label: str) -> RowRules:
         target_language=_target_language(config, source),
         label_separator=source.label_separator if isinstance(source, FileSource) else None,
         focus_characters=source.focus_characters if isinstance(source, FileSource) else None,
+        expand=source.expand if isinstance(source, FileSource) else None,
         normalization=config.normalization,
         filters=config.filters,
         keep_quarantined_text=config.keep_quarantined_text,

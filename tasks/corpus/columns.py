@@ -4,7 +4,7 @@
     text_classification        text              label              parallel_text
     multilabel_classification  text | words      labels | label     parallel_text
                                                  | tags
-    matching                   text, text_b      label              parallel_text, parallel_text_b
+    matching                   text, text_b      label | answers    parallel_text, parallel_text_b
     token_classification       text | words      spans | tags
     question_answering         text, question    answers
     translation, summarization, generation   text   target_text
@@ -50,7 +50,9 @@ _WANTED: dict[ProblemType, _Wanted] = {
     "multilabel_classification": _Wanted(
         ("text",), ("labels", "label", "tags"), ("words", "parallel_text")
     ),
-    "matching": _Wanted(("text", "text_b"), ("label",), ("parallel_text", "parallel_text_b")),
+    "matching": _Wanted(
+        ("text", "text_b"), ("label", "answers"), ("parallel_text", "parallel_text_b")
+    ),
     "token_classification": _Wanted(("text",), ("tags", "spans"), ("words",)),
     "question_answering": _Wanted(("text", "question"), ("answers",)),
     "sentence_embedding": _Wanted(("text",), ("score",), ("parallel_text", "text_b")),
@@ -133,7 +135,8 @@ class Columns(Frozen):
     answers: str | None = Field(
         default=None,
         description="question_answering: column of the answers {text, answer_start}, in characters "
-        "of `text`, as in SQuAD; an empty list says that the context holds none",
+        "of `text`, as in SQuAD; an empty list says that the context holds none. matching: of "
+        "`text_b`, with expand: answer_sentences",
     )
     target_text: str | None = Field(
         default=None,

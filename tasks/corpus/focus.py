@@ -9,30 +9,19 @@ A reader learns from more questions in the same time if of each context it reads
 characters need no words: they are found in every script. A sentence that is longer than the limit
 by itself is a window by itself, whole; a text within the limit stays as it is.
 
-Sentences end where their marks say so: those that also stand in numbers, addresses and names (.!?)
-only before white space, where closing quotes and brackets may come between, and never behind the
-dot of a letter that stands alone (J. S. Bach, z. B.).
+Where sentences end: `tasks.corpus.sentence_bounds`.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
+
+from tasks.corpus.sentence_bounds import Place, sentences
 
 if TYPE_CHECKING:
     from tasks.corpus.columns import ProblemType
     from tasks.corpus.sources import FileSource
-
-Place = tuple[int, int]
-"""First character and the one after the last."""
-
-_PLAIN = ".!?"
-# Chinese and Japanese; Arabic, Persian and Urdu; Indic; Armenian, Ethiopic, Khmer, Burmese.
-_WIDE = "。！？；｡؟؛۔।॥։።፧។။"
-_JOINERS = "\u200c\u200d"  # stay with the letter or mark before them
-_MARKS = re.compile(f"[{_PLAIN}{_WIDE}]+[{_JOINERS}]*")
-_CLOSING = re.compile("[\"'”’“»«)\\]}]*")
 
 
 def check_focus(problem: ProblemType, source: FileSource) -> None:
@@ -63,7 +52,7 @@ def focused(text: str, question: str, limit: int) -> str:
     """The sentences of `text` that `question` is about, of `limit` characters: see the module."""
     if len(text) <= limit:
         return text
-    places = _sentences(text)
+    places = sentences(text)
     if not places:
         return text
     folded, folded_places = _folded(text, places)
@@ -88,45 +77,6 @@ def focused(text: str, question: str, limit: int) -> str:
         if len(held) > most:
             best, most = (first, last), len(held)
     return text[places[best[0]][0] : places[best[1]][1]]
-
-
-def _sentences(text: str) -> list[Place]:
-    """Where the sentences of a text are, without white space around them."""
-    found: list[Place] = []
-    start = 0
-    for end in (*_ends(text), len(text)):
-        part = text[start:end]
-        first = start + len(part) - len(part.lstrip())
-        if part.strip():
-            found.append((first, first + len(part.strip())))
-        start = end
-    return found
-
-
-def _ends(text: str) -> list[int]:
-    """Where sentences end: behind their last character."""
-    found = []
-    for marks in _MARKS.finditer(text):
-        end = marks.end()
-        if not any(mark in _WIDE for mark in marks[0]):
-            if marks[0] == "." and _is_initial(text, marks.start()):
-                continue
-            closing = _CLOSING.match(text, end)
-            end = closing.end() if closing else end
-            if end < len(text) and not text[end].isspace():
-                continue
-        found.append(end)
-    return found
-
-
-def _is_initial(text: str, dot: int) -> bool:
-    """Whether one letter alone stands before the dot, as in J. S. Bach and z. B."""
-    letter, before = text[max(dot - 1, 0) : dot], text[max(dot - 2, 0) : max(dot - 1, 0)]
-    return _has_case(letter) and not (_has_case(before) or before.isdigit())
-
-
-def _has_case(letter: str) -> bool:
-    return letter.lower() != letter.upper()
 
 
 def _folded(text: str, places: list[Place]) -> tuple[str, list[Place]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NAMES_OF = {
     "text_classification": ("label",),
     "multilabel_classification": ("labels", "label", "tags"),
-    "matching": ("label",),
+    "matching": ("label", "answers"),
     "token_classification": ("tags", "spans"),
 }
 

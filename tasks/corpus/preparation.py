@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.corpus.changes import Changes
+from tasks.corpus.expansion import expanded
 from tasks.corpus.normalization import normalize_label
 from tasks.corpus.quarantine import Rejected, quarantine_table
 from tasks.corpus.raw_rows import RawBatch
@@ -49,7 +50,8 @@ def prepare(batch: RawBatch, rules: RowRules) -> Prepared:
     rows: list[tuple[Any, ...]] = []
     rejected = list(batch.rejected)
     changes = Changes()
-    for line, raw in batch.rows():
+    raw_rows = batch.rows()
+    for line, raw in expanded(raw_rows, rules, rejected) if rules.expand else raw_rows:
         try:
             row = kind.prepare(raw, rules, changes)
         except UnfitError as error:

@@ -29,6 +29,7 @@ from tasks.corpus.columns import (
     check_columns,
     has_parallel_text,
 )
+from tasks.corpus.expansion import Expansion, check_expansion
 from tasks.corpus.focus import check_focus
 from tasks.corpus.home_assistant import HomeAssistantCommands, HomeAssistantSource
 from tasks.corpus.home_assistant_replies import HomeAssistantReplies
@@ -51,6 +52,7 @@ class FileSource(WithLaterFields):
         "max_rows",
         "seed",
         "focus_characters",
+        "expand",
     )
 
     name: str = Field(
@@ -134,6 +136,15 @@ class FileSource(WithLaterFields):
         "in a row, together at most so many characters, that share most pairs of characters with "
         "its question; a longer sentence is kept whole. Lengths, copies and leaks are those of "
         "what is kept: a part of a context that is tested on is not known as such",
+    )
+    expand: Expansion | None = Field(
+        default=None,
+        description="rows that are made of each row, and counted in its place. halves (a "
+        "classification, roles transfer and adapt): the two halves of the text. answer_sentences "
+        "(matching; text is a question, text_b a context, columns.answers as in SQuAD, in the role "
+        "transfer not needed): the question with the sentence that answers it (yes), and with "
+        "another (no). Copies and leaks are those of what is made: a half of a tested text is not "
+        "known as such",
     )
 
     @field_validator("where", mode="before")
@@ -276,6 +287,7 @@ def check_source(problem: ProblemType, source: FileSource | HomeAssistantCommand
             )
         check_columns(problem, source.name, source.columns, labelled=labelled)
         check_focus(problem, source)
+        check_expansion(problem, source)
         _check_separator(problem, source)
         return
     replies = isinstance(source, HomeAssistantReplies)

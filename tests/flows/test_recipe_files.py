@@ -207,11 +207,13 @@ def test_half_a_character_is_told():
 # A problem whose recipe names public files itself; others derive theirs, and say how.
 PROBLEMS = [
     "sib200",
+    "sib200_languages",
     "sentiment",
     "multilabel",
     "ner",
     "question_answering",
     "matching",
+    "answer_selection",
     "sentence_embedding",
     "translation",
     "summarization",

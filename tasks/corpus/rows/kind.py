@@ -29,6 +29,7 @@ from data_contracts.errors import ContractViolation
 from tasks.corpus.changes import Changes
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.encoding import readable_text
+from tasks.corpus.expansion import Expansion
 from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
 from tasks.corpus.label_maps import mapped
 from tasks.corpus.languages import primary_subtag
@@ -87,6 +88,7 @@ class RowRules(Frozen):
     label_map: Mapping[str, str] = Field(default={})
     label_separator: str | None = None
     focus_characters: int | None = None
+    expand: Expansion | None = None
     target_language: str | None = None
     normalization: NormalizationConfig
     filters: FilterConfig

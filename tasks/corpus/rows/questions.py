@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tasks.corpus.cells import as_records
 from tasks.corpus.changes import Changes
 from tasks.corpus.encoding import readable_text
 from tasks.corpus.focus import focused
 from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.rows.answers import answer_places
 from tasks.corpus.rows.kind import (
     PreparedRow,
     Reading,
@@ -36,7 +36,7 @@ from tasks.corpus.rows.kind import (
     text_cell,
     text_hash,
 )
-from tasks.corpus.stretches import Place, normalize_with_places
+from tasks.corpus.stretches import normalize_with_places
 
 if TYPE_CHECKING:
     from tasks.corpus.sources import Source
@@ -67,7 +67,7 @@ class QuestionRows(RowKind):
             raise UnfitError("missing_question", "no question")
         check_text(question, rules.language, rules.filters, what="question")
         mended: Counter[str] = Counter()
-        found = _places(row, mended)
+        found = answer_places(row.others.get("answers"), row.text, mended)
         if found is None and rules.needs_label:
             raise UnfitError("missing_label", "no answers: not even an empty list")
         text, places = normalize_with_places(row.text, found or (), rules, changes.removed)
@@ -118,37 +118,3 @@ class QuestionRows(RowKind):
         from tasks.corpus.window_encoding import encode_windows
 
         return encode_windows(rows, reading)
-
-
-def _places(row: RawRow, mended: Counter[str]) -> list[Place] | None:
-    """Where the answers are in the raw context; None if nobody has looked."""
-    cell = row.others.get("answers")
-    if cell is None:
-        return None
-    records = as_records(cell, ("text", "answer_start"))
-    if records is None or not all(
-        isinstance(text, str) and type(start) is int for text, start in records
-    ):
-        raise UnfitError("malformed_answers", "answers are not records of text and answer_start")
-    places: list[Place] = []
-    for text, start in records:
-        if not text.strip():
-            raise UnfitError("empty_span", "an answer is an empty text; no answer is an empty list")
-        place = _place(row.text, text, start)
-        if place is None:
-            mended["dropped_answers"] += 1
-            continue
-        mended["repaired_answers"] += place[0] != start
-        places.append(place)
-    if records and not places:
-        raise UnfitError("answer_not_found", f"{len(records)} answers, none where it should be")
-    return places
-
-
-def _place(context: str, answer: str, start: int) -> Place | None:
-    if start >= 0 and context.startswith(answer, start):
-        return start, start + len(answer)
-    first = context.find(answer)
-    if first < 0 or context.find(answer, first + 1) >= 0:
-        return None
-    return first, first + len(answer)

@@ -1,0 +1,94 @@
+"""Rows that are made of the rows of a file, where its source says so by `expand`.
+
+    halves             a text                         its two halves
+    answer_sentences   question, context, answers     the question with two sentences of the context
+
+A row that is made has the line of the row it is made of; it is judged, counted and set aside by
+itself. `where` and `max_rows` choose among the rows of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tasks.corpus.columns import ProblemType
+    from tasks.corpus.quarantine import Rejected
+    from tasks.corpus.raw_rows import RawRow
+    from tasks.corpus.rows.kind import RowRules
+    from tasks.corpus.sources import FileSource
+
+Expansion = Literal["halves", "answer_sentences"]
+_CLASSIFIED = ("text_classification", "multilabel_classification")
+
+
+def expanded(
+    rows: Iterable[tuple[int, RawRow]], rules: RowRules, rejected: list[Rejected]
+) -> Iterator[tuple[int, RawRow]]:
+    """The rows made of `rows`, each with its line; those of which none can be go to `rejected`."""
+    from tasks.corpus.halves import halves
+    from tasks.corpus.quarantine import Rejected
+    from tasks.corpus.rows.answer_sentences import answer_sentences
+    from tasks.corpus.rows.kind import UnfitError
+
+    for line, row in rows:
+        if rules.expand == "halves":
+            yield from ((line, row._replace(text=half)) for half in halves(row.text))
+            continue
+        try:
+            pairs = answer_sentences(row, rules)
+        except UnfitError as error:
+            rejected.append(Rejected(line, error.reason, error.detail, row.text))
+            continue
+        yield from ((line, pair) for pair in pairs)
+
+
+def check_expansion(problem: ProblemType, source: FileSource) -> None:
+    """Refuse an expansion that the problem does not have, and columns that it cannot keep true.
+
+    Raises: ValueError.
+    """
+    columns, has = source.columns, f"source {source.name!r} has expand: {source.expand}"
+    if (
+        source.expand != "answer_sentences"
+        and problem == "matching"
+        and columns.answers is not None
+    ):
+        raise ValueError(
+            f"source {source.name!r} names columns.answers, but pairs have a label: name "
+            "columns.label, or set expand: answer_sentences, which makes pairs of answers"
+        )
+    if source.expand is None:
+        return
+    if source.parallel_language is not None:
+        raise ValueError(
+            f"{has} and parallel text, but what is made of a text is said nowhere in another "
+            "language: take one of them out"
+        )
+    if source.expand == "answer_sentences":
+        if problem != "matching":
+            raise ValueError(
+                f"{has}, but {problem} reads no pairs: take it out (it is of matching)"
+            )
+        if columns.label is not None:
+            raise ValueError(
+                f"{has} and columns.label, but its pairs have the labels yes and no, by "
+                "columns.answers: take columns.label out"
+            )
+        return
+    if problem not in _CLASSIFIED or columns.words is not None:
+        raise ValueError(
+            f"{has}, but {problem} reads more of a row than a text: take it out (it is of "
+            f"{' and '.join(_CLASSIFIED)}, without columns.words)"
+        )
+    if source.role not in ("transfer", "adapt"):
+        raise ValueError(
+            f"{has} but the role {source.role}: what is true of a text need not be of its halves, "
+            "so they are for transfer and adapt alone"
+        )
+    if columns.annotations:
+        raise ValueError(
+            f"{has} and columns.{columns.annotations[0]}, but what is true of a text need not be "
+            "of its halves: take the column out"
+        )
