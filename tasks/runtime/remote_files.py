@@ -288,8 +288,9 @@ class _remote:  # noqa: N801  # reads as a verb at its use
             raise TransientError(
                 f"{self.uri!r}: {type(error).__name__} while reading",
                 rule="the server must answer",
-                remedy=f"{_when_offline() if self.uri.startswith('hf://') else ''}try again later; "
-                "what was copied completely is not copied again",
+                remedy=f"{_when_offline() if self.uri.startswith('hf://') else ''}try again later "
+                "(what was copied completely is not copied again), or give the path of a copy "
+                "instead (of a recipe's first source by --set data.sources.0.uri=PATH)",
             ) from error
         if isinstance(error, ValueError):
             raise SourceError(

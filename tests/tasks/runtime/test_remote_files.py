@@ -62,6 +62,7 @@ def test_a_hub_that_is_switched_off_is_called_so(monkeypatch, offline):
     with pytest.raises(TransientError) as error:
         location_digest("hf://datasets/org/name@abc/train.parquet")
     assert ("unset HF_HUB_OFFLINE" in error.value.remedy) is offline
+    assert "the path of a copy" in error.value.remedy  # of who has no way to the hub at all
     HfFileSystem.clear_instance_cache()
     if offline:
         with pytest.raises(TransientError, match="unset HF_HUB_OFFLINE"):
