@@ -1,7 +1,7 @@
 """Classes that the train rows of a source name, told before there is a corpus.
 
     label_names of the source     the names that its numbers stand for, as label_map has them:
-                                  nothing is read
+                                  nothing is read; nor of answers that pairs are made of
     files on this machine         their rows, judged as ingestion would, of a long file the first
     a collection in a package     likewise
     anything else                 unknown: nothing is fetched for it
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from data_contracts.errors import SourceError
 from flows.places import is_here
 from tasks import ingestion
+from tasks.corpus.expansion import NO, YES
 from tasks.corpus.label_maps import check_keys_occur, keys_not_found, normalized_map
 from tasks.corpus.normalization import normalize_label
 from tasks.corpus.source_files import SourceFile, read_rows, source_files
@@ -49,6 +50,9 @@ def source_classes(config: ingestion.Config, source: Source) -> SourceClasses | 
 
     Raises: SourceError if its file is here and is not what the source says.
     """
+    if isinstance(source, FileSource) and source.expand == "answer_sentences":
+        leads = normalized_map(source)
+        return SourceClasses(frozenset(leads.get(name, name) for name in (YES, NO)))
     if isinstance(source, FileSource) and source.label_names:
         names = tuple(map(normalize_label, source.label_names))  # as the rows' names will be
         named, leads = _classes_of(names, config, source), normalized_map(source)

@@ -35,6 +35,7 @@ from data_contracts.errors import SourceError
 from tasks.corpus.columns import ProblemType
 from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
 from tasks.corpus.deduplication import DeduplicationConfig
+from tasks.corpus.expansion import check_not_cut
 from tasks.corpus.filtering import FilterConfig
 from tasks.corpus.label_maps import check_keys_occur, check_map, normalized_map
 from tasks.corpus.normalization import NormalizationConfig
@@ -103,6 +104,7 @@ class Config(StageConfig):
             check_source(self.problem, source)
             if isinstance(source, FileSource):
                 check_map(self.problem, source, self.filters.labels)
+        check_not_cut(self.sources, (self.source_language, self.target_language))
         return self
 
     def locations(self) -> tuple[str, ...]:
@@ -344,7 +346,7 @@ def _write_rows(
         tally = tallies[file.source.name]
         tally.rows_in += file.num_rows
         tally.rows_not_taken += file.num_not_taken
-        tally.repairs.update({name: file.changes.repaired[name] for name in kind.repairs})
+        tally.repairs.update({**dict.fromkeys(kind.repairs, 0), **file.changes.repaired})
     current: IngestedFile | None = None
     for file, start, table in iter_pieces(files):
         if current is not None and file is not current:

@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("evaluation", type=Path)
     parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--join", help="such as data/sib200/test.{language}.tsv")
+    parser.add_argument("--join", help="such as DIR/test.{language}.tsv")
     parser.add_argument("--text", default="text", help="its text column")
     parser.add_argument("--key", default="index_id", help="its key column")
     parser.add_argument("--against", type=Path, help="such as one of another recipe's")

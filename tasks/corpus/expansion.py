@@ -9,7 +9,8 @@ itself. `where` and `max_rows` choose among the rows of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -17,16 +18,30 @@ if TYPE_CHECKING:
     from tasks.corpus.quarantine import Rejected
     from tasks.corpus.raw_rows import RawRow
     from tasks.corpus.rows.kind import RowRules
-    from tasks.corpus.sources import FileSource
+    from tasks.corpus.sources import FileSource, Source
 
 Expansion = Literal["halves", "answer_sentences"]
+YES, NO = "yes", "no"
+"""Labels of the pairs that answer_sentences makes."""
+
 _CLASSIFIED = ("text_classification", "multilabel_classification")
 
 
 def expanded(
-    rows: Iterable[tuple[int, RawRow]], rules: RowRules, rejected: list[Rejected]
+    rows: Iterable[tuple[int, RawRow]],
+    rules: RowRules,
+    rejected: list[Rejected],
+    mended: Counter[str],
 ) -> Iterator[tuple[int, RawRow]]:
-    """The rows made of `rows`, each with its line; those of which none can be go to `rejected`."""
+    """The rows made of `rows`, each with its line, as `rules.expand` says; all where it is None.
+
+    Args:
+        rejected: takes those of which none can be made.
+        mended: counts what was repaired or dropped of their answers.
+    """
+    if rules.expand is None:
+        yield from rows
+        return
     from tasks.corpus.halves import halves
     from tasks.corpus.quarantine import Rejected
     from tasks.corpus.rows.answer_sentences import answer_sentences
@@ -37,7 +52,7 @@ def expanded(
             yield from ((line, row._replace(text=half)) for half in halves(row.text))
             continue
         try:
-            pairs = answer_sentences(row, rules)
+            pairs = answer_sentences(row, rules, mended)
         except UnfitError as error:
             rejected.append(Rejected(line, error.reason, error.detail, row.text))
             continue
@@ -61,6 +76,11 @@ def check_expansion(problem: ProblemType, source: FileSource) -> None:
         )
     if source.expand is None:
         return
+    if source.label_names:
+        raise ValueError(
+            f"{has} and label_names, but no label of what it makes is a number of the file: take "
+            "label_names out"
+        )
     if source.parallel_language is not None:
         raise ValueError(
             f"{has} and parallel text, but what is made of a text is said nowhere in another "
@@ -70,6 +90,10 @@ def check_expansion(problem: ProblemType, source: FileSource) -> None:
         if problem != "matching":
             raise ValueError(
                 f"{has}, but {problem} reads no pairs: take it out (it is of matching)"
+            )
+        if source.role == "adapt":
+            raise ValueError(
+                f"{has} but the role adapt, of which whole texts are read: take expand out"
             )
         if columns.label is not None:
             raise ValueError(
@@ -92,3 +116,27 @@ def check_expansion(problem: ProblemType, source: FileSource) -> None:
             f"{has} and columns.{columns.annotations[0]}, but what is true of a text need not be "
             "of its halves: take the column out"
         )
+
+
+def check_not_cut(sources: Sequence[Source], languages: Iterable[str]) -> None:
+    """Refuse pairs of answers that evaluation rows would be cut from.
+
+    They are cut row by row: whoever learned that one sentence answers a question would be tested on
+    whether another one does.
+
+    Args:
+        languages: those of the texts that are validated and tested.
+
+    Raises: ValueError.
+    """
+    for source in sources:
+        made = getattr(source, "expand", None) == "answer_sentences"
+        if not made or source.language not in languages or source.role not in ("train", "transfer"):
+            continue
+        given = {one.role for one in sources if one.language == source.language}
+        if missing := [role for role in ("validation", "test") if role not in given]:
+            raise ValueError(
+                f"source {source.name!r} has expand: answer_sentences, but no source has the role "
+                f"{missing[0]} in {source.language!r}, and rows cut for it would share questions "
+                "with those that are learned: add such a source, of other questions"
+            )

@@ -50,8 +50,7 @@ def prepare(batch: RawBatch, rules: RowRules) -> Prepared:
     rows: list[tuple[Any, ...]] = []
     rejected = list(batch.rejected)
     changes = Changes()
-    raw_rows = batch.rows()
-    for line, raw in expanded(raw_rows, rules, rejected) if rules.expand else raw_rows:
+    for line, raw in expanded(batch.rows(), rules, rejected, changes.repaired):
         try:
             row = kind.prepare(raw, rules, changes)
         except UnfitError as error:

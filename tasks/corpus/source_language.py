@@ -8,11 +8,13 @@ What is wrong with a declaration shows in the first rows: no corpus is read to i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import SourceError
+from tasks.corpus.expansion import expanded
 from tasks.corpus.filtering import FoundLanguage, found_otherwise, language_problem
 from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
@@ -48,8 +50,10 @@ def check_source_language(
     # A summary is in a language; a reply may be a name, a command or code.
     if rules.problem in ("translation", "summarization"):
         languages["target_text"] = rules.target_language or rules.language
-    batches = (read_rows(source, file) for file in source_files(source))
-    _check(source, chain.from_iterable(batches), languages, rules)
+    batches = (batch for file in source_files(source) for batch in read_rows(source, file))
+    # What is judged by itself is what is made of a row, which may be short where that is long.
+    rows = expanded(_rows(batches), rules, [], Counter())
+    _check(source, (row for _, row in rows), languages, rules)
     if source.parallel is None or rules.parallel_language is None or not with_parallel:
         return
     languages = {"text": rules.parallel_language, "text_b": rules.parallel_language}
@@ -58,20 +62,24 @@ def check_source_language(
         for file in parallel_files(source)
         if file.path is not None
     )
-    _check(source, chain.from_iterable(batches), languages, rules, inside="parallel.")
+    rows = _rows(chain.from_iterable(batches))
+    _check(source, (row for _, row in rows), languages, rules, inside="parallel.")
+
+
+def _rows(batches: Iterable[RawBatch]) -> Iterator[tuple[int, RawRow]]:
+    return (row for batch in batches for row in batch.rows())
 
 
 def _check(
     source: FileSource,
-    batches: Iterable[RawBatch],
+    rows: Iterable[RawRow],
     languages: dict[str, str],
     rules: RowRules,
     *,
     inside: str = "",
 ) -> None:
-    """Judge the columns that `languages` names, by the first rows of `batches`."""
+    """Judge the columns that `languages` names, by the first of `rows`."""
     samples: dict[str, list[str]] = {name: [] for name in languages}
-    rows = (row for batch in batches for _, row in batch.rows())
     for row in islice(rows, _SAMPLE_ROWS):
         wanting = [name for name, texts in samples.items() if len(texts) < _SAMPLE_TEXTS]
         for name in wanting:

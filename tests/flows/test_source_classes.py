@@ -64,6 +64,19 @@ def test_classes_that_a_source_lists_are_counted_in_the_form_in_which_rows_have_
     assert found == ({"heat", "light"}, 0, True)
 
 
+def test_classes_of_pairs_that_are_made_are_known_without_a_file(tmp_path):
+    """A design for an assumed number of classes, where there are two whatever is read."""
+    source = {
+        "format": "parquet",
+        "uri": str(tmp_path / "nobody.parquet"),
+        "language": "de",
+        "columns": {"text": "q", "text_b": "c", "answers": "a"},
+        "expand": "answer_sentences",
+        "label_map": {"no": "not_entailment"},
+    }
+    assert told("matching", **source).names == {"yes", "not_entailment"}
+
+
 def mapped_sources(tmp_path, labels, **changes):
     """A corpus of one train file with these labels, whose map has `Heat` and `Light`."""
     path = tmp_path / "train.csv"

@@ -3,10 +3,12 @@
     kind.py            what all kinds share: RawRow -> PreparedRow, and how a kind is asked
     classification.py  a text, one class of it (text_classification)
     multilabel.py      a text, all classes that hold of it (multilabel_classification)
-    pairs.py           two texts, the class of their relation (matching)
+    pairs.py           two texts, the class of their relation (matching);
+                       answer_sentences.py: made of answered questions
     tagged.py          words and their tags, of which spans.py and multilabel.py read
     spans.py           a text, named stretches of it (token_classification)
-    questions.py       a question and a context that may answer it (question_answering)
+    questions.py       a question and a context that may answer it (question_answering);
+                       answers.py: where its answers are
     sentences.py       a sentence and its translation, or a likeness (sentence_embedding)
     targets.py         a text and what is to be written (translation, summarization, generation)
     written.py         tokens of the kinds that make their own -> a table and its counts

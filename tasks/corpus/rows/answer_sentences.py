@@ -4,7 +4,8 @@
                       another one, without any answer                no
                       where the context holds no answer, the sentence most like the question, a no
     transfer          the sentence most like the question, and another one; labelled only where the
-                      source names answers, which have no say in which sentences are taken
+                      source names answers, which have no say in which sentences are taken (a row
+                      whose answers are broken is set aside)
 
 Does the sentence answer the question: as QNLI was made from SQuAD (Wang et al. 2019,
 arXiv:1804.07461, section 3.1). Likeness is the number of different characters that both have, of
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from tasks.corpus.cells import as_records
+from tasks.corpus.expansion import NO, YES
 from tasks.corpus.raw_rows import RawRow
 from tasks.corpus.rows.answers import answer_places
 from tasks.corpus.rows.kind import UnfitError, text_cell
@@ -27,26 +30,30 @@ from tasks.corpus.sentence_bounds import Place, sentences
 if TYPE_CHECKING:
     from tasks.corpus.rows.kind import RowRules
 
-YES, NO = "yes", "no"
 _MIN_OTHER_CHARACTERS = 15  # a heading or a list's number says nothing, and is told at a glance
 
 
-def answer_sentences(row: RawRow, rules: RowRules) -> list[RawRow]:
+def answer_sentences(row: RawRow, rules: RowRules, mended: Counter[str]) -> list[RawRow]:
     """The pairs of a row whose `text` is a question and whose `text_b` is a context.
+
+    Args:
+        mended: as of `answer_places`.
 
     Raises: UnfitError if a labelled row has no answers, or none where it should be.
     """
     context = text_cell(row, "text_b")
-    answers = answer_places(row.others.get("answers"), context, Counter())
-    if answers is None and rules.needs_label:
-        raise UnfitError("missing_label", "no answers: not even an empty list")
     places = sentences(context)
     if not places:
         raise UnfitError("empty_text", "text_b: a context without sentences")
+    cell = row.others.get("answers")
+    answers = answer_places(cell, context, mended)
+    if answers is None and rules.needs_label:
+        raise UnfitError("missing_label", "no answers: not even an empty list")
     chosen = _alike(row.text, context, places)
     if rules.needs_label and answers:
         chosen = _holder(places, answers[0])
-    texts = [context[answer[0] : answer[1]] for answer in answers or ()]
+    # Also of answers that stand in several places, so that nobody knows which is meant.
+    texts = {text for (text,) in as_records(cell, ("text",)) or ()}
     others = [
         place
         for place in places
@@ -73,7 +80,9 @@ def _holder(places: Sequence[Place], answer: Place) -> Place:
     return next((place for place in places if answer[0] < place[1]), places[-1])
 
 
-def _has_answer(context: str, place: Place, answers: Sequence[Place], texts: Sequence[str]) -> bool:
+def _has_answer(
+    context: str, place: Place, answers: Sequence[Place], texts: Collection[str]
+) -> bool:
     """Whether an answer lies in the sentence, in part, or stands there once more."""
     start, end = place
     return any(first < end and last > start for first, last in answers) or any(
@@ -86,7 +95,7 @@ def _pair(
     context: str,
     place: Place,
     answers: Sequence[Place] | None,
-    texts: Sequence[str],
+    texts: Collection[str],
 ) -> RawRow:
     label = None
     if answers is not None:

@@ -5,11 +5,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from data_contracts.errors import SourceError
 from tasks import ingestion
 from tasks.corpus.tables import read_table
 from tests.tasks.corpus.test_halves import halves
 from tests.tasks.small_corpus import (
     chinese_of,
+    config_of,
     counts_of,
     ingest,
     quarantine_of,
@@ -123,10 +125,16 @@ def test_one_broken_row_costs_itself_alone(store, tmp_path):
     rows = list(_questions(range(30)))
     rows[3]["a"] = {"text": ["nowhere"], "answer_start": [0]}
     rows[4]["a"] = None
+    rows[5]["a"]["answer_start"] = [1]
+    rows[6]["a"]["text"].append("nowhere")
+    rows[6]["a"]["answer_start"].append(0)
     artifact = _pairs(tmp_path, store, rows, max_quarantine_rate=0.5)
     aside = [(row["source"], row["line"], row["reason"]) for row in quarantine_of(artifact)]
     assert aside == [("train", 4, "answer_not_found"), ("train", 5, "missing_label")]
-    assert counts_of(artifact)["sources"]["train"]["rows_in"] == 58
+    counts = counts_of(artifact)["sources"]
+    assert counts["train"]["rows_in"] == 58
+    mended = [counts["train"][name] for name in ("repaired_answers", "dropped_answers")]
+    assert mended == [1, 2]  # of the row that is set aside, too
 
 
 def test_the_label_of_a_pair_may_have_another_name(store, tmp_path):
@@ -169,6 +177,9 @@ PAIRS = {"text": "q", "text_b": "c"}
          "set expand: answer_sentences"),
         ("matching", {"expand": "answer_sentences", "role": "train", "columns": PAIRS},
          "set columns.label (tags, spans, answers"),
+        ("text_classification", {"label_names": ["off", "on"]}, "take label_names out"),
+        ("matching", {"expand": "answer_sentences", "columns": PAIRS, "role": "adapt"},
+         "the role adapt"),
         ("text_classification", {"expand": "thirds"}, "'halves' or 'answer_sentences'"),
     ],
 )  # fmt: skip
@@ -184,3 +195,30 @@ def test_a_source_without_expansion_has_the_key_it_had():
     plain = _config(expand=None)
     assert "expand" not in plain.model_dump_json()
     assert _config().model_dump_json() != plain.model_dump_json()
+
+
+def test_texts_in_another_language_are_told_though_their_halves_are_short(sources, store, tmp_path):
+    """German halves learned as French ones: too short to be told, of texts that are not."""
+    said = [
+        f"Der Zug {n} fährt am frühen Morgen wieder ab, nachdem alle Reisenden eingestiegen sind"
+        for n in range(60)
+    ]
+    path = _write(tmp_path / "more.jsonl", [{"text": text} for text in said])
+    with pytest.raises(SourceError, match="short texts are in de"):
+        ingest([*sources, {**_halved(path), "language": "fr"}], store)
+    artifact = ingest([*sources, {**_halved(path), "language": "de"}], store)
+    assert counts_of(artifact)["sources"]["halves"]["rows_in"] == 120
+
+
+@pytest.mark.parametrize("missing", ["validation", "test"])
+def test_pairs_of_one_question_are_not_parted_into_what_is_learned_and_tested(tmp_path, missing):
+    """Whoever knows that one sentence answers knows that the other, a test row, does not."""
+    columns = {"text": "q", "text_b": "c", "answers": "a"}
+    entries = [
+        source_of(role, tmp_path / f"{role}.jsonl", role, "en", columns=columns,
+                  expand="answer_sentences")
+        for role in ("train", "validation", "test")
+        if role != missing
+    ]  # fmt: skip
+    with pytest.raises(ValidationError, match=f"no source has the role {missing} in 'en'"):
+        config_of(entries, problem="matching", target_language="en")

@@ -22,6 +22,8 @@ from tasks.corpus.halves import halves
         ("Der Zug fährt, sobald alle da sind.", ("Der Zug fährt,", "sobald alle da sind.")),
         ("Wir fahren morgen nach Rom", ("Wir fahren", "morgen nach Rom")),
         ("ذهبنا إلى السوق، ثم عدنا إلى البيت", ("ذهبنا إلى السوق،", "ثم عدنا إلى البيت")),
+        ("It costs about 12,500 euro", ("It costs about", "12,500 euro")),
+        ("Um 10:30 Uhr los", ("Um 10:30", "Uhr los")),
         ("  two words \n", ("two", "words")),
         ("Donaudampfschifffahrt", ("Donaudampf", "schifffahrt")),
         ("ab", ("a", "b")),
@@ -40,10 +42,11 @@ def test_what_cannot_be_cut_stays_whole(text):
 
 def test_no_letter_loses_its_marks():
     """A Thai or Hindi half that begins with the vowel of a letter in the other half."""
-    for text in ("พื้นที่ขนาดใหญ่ซึ่งอยู่ห่างไกลออกไป", "नमस्ते" * 4, "e\u0301" * 9):
+    for text in ("พื้นที่ขนาดใหญ่ซึ่งอยู่ห่างไกลออกไป", "नमस्ते" * 4, "e\u0301" * 9, "น้ำ" * 3, "ມາ" * 3):
         first, second = halves(text)
         assert first + second == text
         assert unicodedata.category(second[0])[0] != "M"
+        assert second[0] not in "ะาำ" + "\u0eb2"  # letters to Unicode, vowels to their readers
 
 
 def test_nothing_is_lost_but_white_space():

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,18 @@ PLACE, OPENING = "يقع البرج في مدينة دبي.", "افتتح الب
 
 
 def pairs_of(question, context, answers, *, labelled=True):
-    """(sentence, label) of each pair; answers are texts, found where they first stand."""
-    cell = answers and {"text": answers, "answer_start": [context.find(one) for one in answers]}
-    if answers == []:
-        cell = []
+    """(sentence, label) of each pair; answers are a cell, or texts where they first stand."""
+    cell = answers
+    if isinstance(answers, list):
+        starts = [context.find(answer) for answer in answers]
+        cell = {"text": answers, "answer_start": starts}
     rules = RowRules(
         problem="matching", source="mine", language="zh", parallel_language=None,
         needs_label=labelled, expand="answer_sentences", normalization=NormalizationConfig(),
         filters=FilterConfig(), keep_quarantined_text=False,
     )  # fmt: skip
     row = RawRow(question, None, None, {"text_b": context, "answers": cell, "domain": "web"})
-    made = answer_sentences(row, rules)
+    made = answer_sentences(row, rules, Counter())
     assert all(one.text == question and one.others.keys() == {"text_b", "domain"} for one in made)
     return [(one.others["text_b"], one.label) for one in made]
 
@@ -109,11 +111,22 @@ def test_a_row_without_answers_is_no_labelled_row(answers, reason):
     assert refused.value.reason == reason
 
 
-def test_a_context_without_sentences_has_its_reason():
+@pytest.mark.parametrize("answers", [None, ["Leipzig"]])
+def test_a_context_without_sentences_has_its_reason(answers):
     """max() of nothing, for one row of a million."""
     with pytest.raises(UnfitError) as refused:
-        pairs_of("Wo?", " ", None, labelled=False)
+        pairs_of("Wo?", " ", answers, labelled=False)
     assert refused.value.reason == "empty_text"
+
+
+def test_an_answer_of_which_nobody_knows_the_place_is_in_no_no():
+    """Bonn, rightly an answer and twice in the context, taught as none."""
+    said = ["Bach was born in Saxony.", "Bach died in Bonn.", "He is buried in Bonn."]
+    context = " ".join([*said, "The organ is large."])
+    for n in range(20):
+        cell = {"text": ["Saxony", "Bonn"], "answer_start": [context.index("Saxony"), 0]}
+        made = pairs_of(f"Where {n}?", context, cell)
+        assert made[1:] == [("The organ is large.", "no")]
 
 
 def test_every_process_draws_the_same_sentence():
