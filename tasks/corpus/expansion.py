@@ -64,18 +64,14 @@ def check_expansion(problem: ProblemType, source: FileSource) -> None:
 
     Raises: ValueError.
     """
-    columns, has = source.columns, f"source {source.name!r} has expand: {source.expand}"
-    if (
-        source.expand != "answer_sentences"
-        and problem == "matching"
-        and columns.answers is not None
-    ):
-        raise ValueError(
-            f"source {source.name!r} names columns.answers, but pairs have a label: name "
-            "columns.label, or set expand: answer_sentences, which makes pairs of answers"
-        )
     if source.expand is None:
+        if problem == "matching" and source.columns.answers is not None:
+            raise ValueError(
+                f"source {source.name!r} names columns.answers, but pairs have a label: name "
+                "columns.label, or set expand: answer_sentences, which makes pairs of answers"
+            )
         return
+    has = f"source {source.name!r} has expand: {source.expand}"
     if source.label_names:
         raise ValueError(
             f"{has} and label_names, but no label of what it makes is a number of the file: take "
@@ -87,21 +83,27 @@ def check_expansion(problem: ProblemType, source: FileSource) -> None:
             "language: take one of them out"
         )
     if source.expand == "answer_sentences":
-        if problem != "matching":
-            raise ValueError(
-                f"{has}, but {problem} reads no pairs: take it out (it is of matching)"
-            )
-        if source.role == "adapt":
-            raise ValueError(
-                f"{has} but the role adapt, of which whole texts are read: take expand out"
-            )
-        if columns.label is not None:
-            raise ValueError(
-                f"{has} and columns.label, but its pairs have the labels yes and no, by "
-                "columns.answers: take columns.label out"
-            )
-        return
-    if problem not in _CLASSIFIED or columns.words is not None:
+        _check_answer_sentences(problem, source, has)
+    else:
+        _check_halves(problem, source, has)
+
+
+def _check_answer_sentences(problem: ProblemType, source: FileSource, has: str) -> None:
+    if problem != "matching":
+        raise ValueError(f"{has}, but {problem} reads no pairs: take it out (it is of matching)")
+    if source.role == "adapt":
+        raise ValueError(
+            f"{has} but the role adapt, of which whole texts are read: take expand out"
+        )
+    if source.columns.label is not None:
+        raise ValueError(
+            f"{has} and columns.label, but its pairs have the labels yes and no, by "
+            "columns.answers: take columns.label out"
+        )
+
+
+def _check_halves(problem: ProblemType, source: FileSource, has: str) -> None:
+    if problem not in _CLASSIFIED or source.columns.words is not None:
         raise ValueError(
             f"{has}, but {problem} reads more of a row than a text: take it out (it is of "
             f"{' and '.join(_CLASSIFIED)}, without columns.words)"
@@ -111,10 +113,10 @@ def check_expansion(problem: ProblemType, source: FileSource) -> None:
             f"{has} but the role {source.role}: what is true of a text need not be of its halves, "
             "so they are for transfer and adapt alone"
         )
-    if columns.annotations:
+    if annotations := source.columns.annotations:
         raise ValueError(
-            f"{has} and columns.{columns.annotations[0]}, but what is true of a text need not be "
-            "of its halves: take the column out"
+            f"{has} and columns.{annotations[0]}, but what is true of a text need not be of its "
+            "halves: take the column out"
         )
 
 
