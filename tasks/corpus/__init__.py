@@ -18,10 +18,11 @@
       cells.py            lists and records in a cell; tags.py: tags of words -> spans
       units.py            words, or characters where no spaces are written: what signals align by
       stretches.py        places in a text that stay right while it is normalised
+      expansion.py        which rows may be made of it: `expand`
       focus.py            the sentences of a context that its question is about;
                           sentence_bounds.py: where sentences end
     preparation.py      each row alone, a batch at a time, in parallel:
-      expansion.py        rows that are made of it first: halves.py, rows/answer_sentences.py
+      expanded_rows.py    rows that are made of it first: halves.py, rows/answer_sentences.py
       normalization.py    one Unicode form, no invisible characters, single spaces
       filtering.py        length, language, labels; label_maps.py: labels by the recipe's names
       source_language.py  short texts of a source together: the language it declares

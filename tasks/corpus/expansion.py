@@ -1,23 +1,19 @@
-"""Rows that are made of the rows of a file, where its source says so by `expand`.
+"""What a source may say by `expand`: the rows that are made of each row of its files.
 
     halves             a text                         its two halves
     answer_sentences   question, context, answers     the question with two sentences of the context
 
 A row that is made has the line of the row it is made of; it is judged, counted and set aside by
-itself. `where` and `max_rows` choose among the rows of the file.
+itself. `where` and `max_rows` choose among the rows of the file. How: `tasks.corpus.expanded_rows`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from tasks.corpus.columns import ProblemType
-    from tasks.corpus.quarantine import Rejected
-    from tasks.corpus.raw_rows import RawRow
-    from tasks.corpus.rows.kind import RowRules
     from tasks.corpus.sources import FileSource, Source
 
 Expansion = Literal["halves", "answer_sentences"]
@@ -25,38 +21,6 @@ YES, NO = "yes", "no"
 """Labels of the pairs that answer_sentences makes."""
 
 _CLASSIFIED = ("text_classification", "multilabel_classification")
-
-
-def expanded(
-    rows: Iterable[tuple[int, RawRow]],
-    rules: RowRules,
-    rejected: list[Rejected],
-    mended: Counter[str],
-) -> Iterator[tuple[int, RawRow]]:
-    """The rows made of `rows`, each with its line, as `rules.expand` says; all where it is None.
-
-    Args:
-        rejected: takes those of which none can be made.
-        mended: counts what was repaired or dropped of their answers.
-    """
-    if rules.expand is None:
-        yield from rows
-        return
-    from tasks.corpus.halves import halves
-    from tasks.corpus.quarantine import Rejected
-    from tasks.corpus.rows.answer_sentences import answer_sentences
-    from tasks.corpus.rows.kind import UnfitError
-
-    for line, row in rows:
-        if rules.expand == "halves":
-            yield from ((line, row._replace(text=half)) for half in halves(row.text))
-            continue
-        try:
-            pairs = answer_sentences(row, rules, mended)
-        except UnfitError as error:
-            rejected.append(Rejected(line, error.reason, error.detail, row.text))
-            continue
-        yield from ((line, pair) for pair in pairs)
 
 
 def check_expansion(problem: ProblemType, source: FileSource) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.corpus.changes import Changes
-from tasks.corpus.expansion import expanded
+from tasks.corpus.expanded_rows import expanded
 from tasks.corpus.normalization import normalize_label
 from tasks.corpus.quarantine import Rejected, quarantine_table
 from tasks.corpus.raw_rows import RawBatch

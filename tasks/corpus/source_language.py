@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import SourceError
-from tasks.corpus.expansion import expanded
+from tasks.corpus.expanded_rows import expanded
 from tasks.corpus.filtering import FoundLanguage, found_otherwise, language_problem
 from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
