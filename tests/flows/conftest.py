@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.preloaded import Preloaded
+
 ROOMS = {
     "kitchen": "厨房", "bedroom": "卧室", "garage": "车库", "garden": "花园", "office": "办公室",
     "hall": "走廊", "attic": "阁楼", "cellar": "地下室", "bathroom": "浴室", "terrace": "露台",
@@ -145,23 +147,31 @@ def tiny(tmp_path_factory):
 
 
 class CommandLine:
-    """The command line in processes of their own, with a home of their own."""
+    """The command line in processes of their own, with a home of their own.
 
-    def __init__(self, folder):
+    They are interpreters of their own, or forks of one that is `preloaded`.
+    """
+
+    def __init__(self, folder, preloaded=None):
         self.folder = folder
         self.home = folder / "home"
+        self._preloaded = preloaded
 
     def start(self, *arguments):
         """A running command, in a session of its own so that it can be killed as one."""
+        environment = {
+            **os.environ,
+            "DECANT_HOME": str(self.home),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "OMP_NUM_THREADS": "1",
+        }
+        words = [str(argument) for argument in arguments]
+        if self._preloaded is not None:
+            return self._preloaded.start(words, folder=self.folder, environment=environment)
         return subprocess.Popen(
-            [sys.executable, "-m", "flows", *map(str, arguments)],
+            [sys.executable, "-m", "flows", *words],
             cwd=self.folder,
-            env={
-                **os.environ,
-                "DECANT_HOME": str(self.home),
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "OMP_NUM_THREADS": "1",
-            },
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -177,17 +187,26 @@ class CommandLine:
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
+@pytest.fixture(scope="session")
+def preloaded():
+    """The process that commands are forks of."""
+    process = Preloaded()
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def decant(tmp_path):
-    return CommandLine(tmp_path)
+def decant(tmp_path, preloaded):
+    return CommandLine(tmp_path, preloaded)
 
 
 @pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory):
+def finished(tiny, tmp_path_factory, preloaded):
     """The command line over a home in which the tiny recipe has run, and what that run said."""
-    command_line = CommandLine(tmp_path_factory.mktemp("finished"))
-    done = command_line("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
-    return command_line, done
+    folder = tmp_path_factory.mktemp("finished")
+    # The first run of all is what a user calls: an interpreter that has imported nothing yet.
+    done = CommandLine(folder)("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
+    return CommandLine(folder, preloaded), done
 
 
 @pytest.fixture
@@ -226,6 +245,8 @@ class PrefectHome:
                     "DECANT_HOME": str(self.path),
                     "PYTHONPATH": str(Path(__file__).parents[2]),
                     "OMP_NUM_THREADS": "1",
+                    # A started run is found after a second instead of ten.
+                    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
                 },
                 cwd=self.path,
                 # A shell's background job ignores Ctrl-C, and hands that on.

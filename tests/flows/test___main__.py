@@ -14,6 +14,13 @@ import pytest
 import flows.__main__
 from flows.__main__ import COMMANDS
 from flows.recipe_text import shipped_recipes
+from tests.flows.conftest import CommandLine
+
+
+@pytest.fixture
+def decant(tmp_path):
+    """In an interpreter of its own: what it imports, and how it ends, is this file's matter."""
+    return CommandLine(tmp_path)
 
 
 def test_help_lists_commands_and_exit_codes(decant):

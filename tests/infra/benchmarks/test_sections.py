@@ -272,7 +272,9 @@ def test_a_training_result_is_told_with_its_conditions(settings, tmp_path):
 def test_a_section_that_fails_is_told_and_leaves_no_result(settings):
     """A report with yesterday's figures for a section that no longer runs."""
     command = [sys.executable, "-m", "infra.benchmarks", "--tiny", "--work", str(settings.work)]
-    command += ["memory", "--rows", "-5"]
+    nowhere = str(settings.work / "nowhere")
+    command += ["train-sib200", "--sib200", nowhere, "--multilingual-model", nowhere]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert not (settings.work / "tiny-results" / "memory.json").exists()
+    assert done.returncode == 1
+    assert "train-sib200: FAILED after" in done.stdout
+    assert not (settings.work / "tiny-results" / "train-sib200.json").exists()
