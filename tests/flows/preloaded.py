@@ -1,11 +1,13 @@
 """Commands as forks of one process that has imported their libraries: torch alone takes seconds.
 
     Preloaded.start ── arguments, folder, environment ──►  this file, run as a program
-                       status, stdout, stderr               └─ keeper: tells pid and exit code
+                       status, stdout, stderr               └─ keeper: tells how the command ended
                                                              └─ the command, in a session of its own
 
-Nothing of Decant is imported beforehand, nor Prefect, whose settings are fixed at its import: a
-command finds what it would find in an interpreter of its own.
+A fork imports Decant's own modules and Prefect anew, whose settings are fixed at their import. What
+it does not show: an import that is missing since another library did it, settings of Hugging Face's
+libraries made too late, an order of sets (all forks have one seed of hashes). Those are shown by
+commands in interpreters of their own, of which each kind is called at least once.
 """
 
 import contextlib
@@ -36,7 +38,7 @@ class Process:
 
     def __init__(self, status, stdout, stderr):
         self._status = status
-        self._streams = [open(fd, encoding="utf-8") for fd in (stdout, stderr)]  # noqa: PTH123, SIM115
+        self._streams = [os.fdopen(fd, "rb") for fd in (stdout, stderr)]
         self.pid = self._told()
         self.returncode = None
 
@@ -60,7 +62,7 @@ class Process:
 
     def communicate(self, timeout=None):
         """What it and its children wrote to stdout and stderr, once nobody can write any more."""
-        said = ["", ""]
+        said = [b"", b""]
 
         def read(number):
             said[number] = self._streams[number].read()
@@ -76,7 +78,7 @@ class Process:
             stream.close()
         assert self.wait(timeout) is not None
         self._status.close()
-        return tuple(said)
+        return tuple(text.decode() for text in said)
 
 
 class Preloaded:
@@ -128,26 +130,27 @@ def serve(requests):
 
 
 def keep(arguments, folder, environment, status, stdout, stderr):
-    """Fork the command, and tell its number and how it ended."""
+    """Fork the command, and tell how it ended; its number it tells itself."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     command = os.fork()
     if command == 0:
-        os.close(status)
-        run(arguments, folder, environment, stdout, stderr)
+        run(arguments, folder, environment, status, stdout, stderr)
     os.close(stdout)
     os.close(stderr)
     told = socket.socket(fileno=status)
-    told.send(str(command).encode())
     ended = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
     with contextlib.suppress(OSError):  # nobody asks any more
         told.send(str(ended).encode())
     os._exit(0)
 
 
-def run(arguments, folder, environment, stdout, stderr):
+def run(arguments, folder, environment, status, stdout, stderr):
     """Run the command as `python -m flows` does."""
     os.setsid()
+    with socket.socket(fileno=status) as told:  # now it can be killed as a session
+        told.send(str(os.getpid()).encode())
     os.chdir(folder)
+    sys.path[0] = folder
     os.environ.clear()
     os.environ.update(environment)
     for ours, theirs in ((stdout, 1), (stderr, 2)):
@@ -160,9 +163,11 @@ def run(arguments, folder, environment, stdout, stderr):
 if __name__ == "__main__":
     for library in LIBRARIES:
         importlib.import_module(library)
-    assert not [name for name in sys.modules if name.split(".")[0] in ("flows", "tasks", "prefect")]
+    ours = ("data_contracts", "flows", "prefect", "tasks")
+    assert not [name for name in sys.modules if name.split(".")[0] in ours]
     threads = [(path / "comm").read_text().strip() for path in Path("/proc/self/task").iterdir()]
-    # A fork has the first thread alone; Arrow's allocator knows that, and starts its own anew.
-    assert len(set(threads) - {"jemalloc_bg_thd"}) == 1, threads
+    # A fork has the first thread alone, and whatever lock another one held stays locked. Arrow's
+    # allocator knows: in a fork it does without its thread.
+    assert len([name for name in threads if name != "jemalloc_bg_thd"]) == 1, threads
     gc.freeze()  # a fork that collects garbage would look at all that is loaded
     serve(socket.socket(fileno=int(sys.argv[1])))

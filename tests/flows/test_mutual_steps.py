@@ -7,6 +7,7 @@ import pytest
 from data_contracts.errors import RecipeError
 from flows.pipeline import pour
 from flows.recipe_files import check_recipe
+from tests.flows.conftest import CommandLine
 
 
 def values_of(tiny, **mutual):
@@ -121,7 +122,9 @@ def test_a_run_with_several_teachers_and_peers_ends_in_the_registry(tiny, decant
     (tmp_path / "recipe.yaml").write_text(json.dumps(values, ensure_ascii=False))
     done = decant("run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0)
     assert "tiny-en-zh, version 1" in done.stdout
-    again = decant("run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0)
+    again = CommandLine(decant.folder)(
+        "run", tmp_path / "recipe.yaml", "--no-orchestrator", check=0
+    )
     assert "built in" not in again.stderr
     (student,) = (decant.home / "artifacts" / "student").glob("*/training.json")
     assert "peer_2_drift_kl" in json.loads(student.read_text())["peers"]

@@ -38,7 +38,8 @@ def test_a_run_ends_in_the_registry_and_a_second_one_is_all_cached(
     tiny, finished, tmp_path, monkeypatch
 ):
     """The one command that everything else is for."""
-    decant, first = finished
+    first = finished[1]
+    decant = CommandLine(finished[0].folder)  # as a user calls it, nothing imported beforehand
     assert "tiny-en-zh, version 1 (challenger, champion)" in first.stdout
     assert "student" in first.stdout
     second = decant("run", tiny / "recipe.yaml", "--no-orchestrator", check=0)
@@ -219,7 +220,7 @@ def test_unlabelled_pairs_become_a_registered_sentence_encoder(vectors, decant):
     (counts,) = (decant.home / "artifacts" / "student").glob("*/training.json")
     # 60 pairs read in Chinese, and their English sides once more.
     assert json.loads(counts.read_text())["num_examples"] == 120
-    second = decant("run", vectors, "--no-orchestrator", check=0)
+    second = CommandLine(decant.folder)("run", vectors, "--no-orchestrator", check=0)
     assert "built in" not in second.stderr
     assert second.stdout == first.stdout
 

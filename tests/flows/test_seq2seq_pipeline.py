@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from tests.flows.conftest import CommandLine
+
 ROOMS = {"kitchen": "厨房", "bedroom": "卧室", "garage": "车库", "garden": "花园", "hall": "走廊"}
 THINGS = {"light": "灯", "heater": "暖气", "radio": "收音机", "window": "窗户"}
 ACTIONS = {"open": "打开", "close": "关闭", "find": "找到", "clean": "清洁"}
@@ -77,7 +79,7 @@ def test_a_translation_ends_in_the_registry_and_a_second_run_is_all_cached(recip
     assert "tiny-translation, version 1 (challenger, champion)" in first.stdout
     assert "no distillation" in first.stdout
     assert "BLEU" in first.stdout
-    second = decant("run", recipe, "--no-orchestrator", check=0)
+    second = CommandLine(decant.folder)("run", recipe, "--no-orchestrator", check=0)
     assert "built in" not in second.stderr
     assert second.stderr.count("cached") == 11
     assert second.stdout == first.stdout
