@@ -17,6 +17,7 @@ from flows.running import Options, call_directly
 from flows.runs import RunLog
 from flows.studies.study import GOAL, check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
+from tests.flows.conftest import CommandLine
 from tests.tasks.runtime.test_disk_errors import full_device
 
 PARAMETERS = (
@@ -333,7 +334,8 @@ def test_the_command_tunes_what_a_run_has_prepared_and_its_best_recipe_runs(
     recipe = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
     recipe["tuning"] = {"num_trials": 2, "parameters": [PARAMETERS[0]]}
     (tmp_path / "tune.yaml").write_text(json.dumps(recipe), encoding="utf-8")
-    done = in_a_copy("tune", tmp_path / "tune.yaml", "--no-orchestrator", check=0)
+    fresh = CommandLine(in_a_copy.folder)  # an interpreter that has imported nothing yet
+    done = fresh("tune", tmp_path / "tune.yaml", "--no-orchestrator", check=0)
     assert "built in" not in done.stderr
     assert "trial 1 of 2" in done.stderr
     (best,) = (in_a_copy.home / "tuning").glob("tiny-*/best.yaml")
