@@ -21,7 +21,7 @@ import pytest
 from tasks.runtime.artifacts import ArtifactStore
 
 MEMORY = Path("/dev/shm")
-# A run of all tests writes 0.7 GB there, and its processes take some more.
+# Files of a run of all tests took 0.2 GB there; its processes take some more.
 NEEDED_BYTES = 8 * 2**30
 
 
