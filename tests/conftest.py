@@ -42,7 +42,7 @@ def room_in_memory():
     )
 
 
-# The store syncs all that it publishes: tests would wait for the disk a third of their time.
+# The store syncs all that it publishes, and the tests would wait for the disk.
 with contextlib.suppress(OSError, ValueError):  # of other systems than Linux
     takes_programs = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
     if os.access(MEMORY, os.W_OK) and takes_programs and room_in_memory() > NEEDED_BYTES:
