@@ -280,6 +280,7 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
         trimmed = trim_tokenizer(
             whole,
             pa.array(texts, pa.string()),
+            keep=config.tokenizer.keep,
             vocab_size=config.tokenizer.vocab_size,
             workers=workspace.workers,
         )

@@ -29,11 +29,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from data_contracts.artifacts import Frozen
+from data_contracts.artifacts import Frozen, WithLaterFields
 from data_contracts.errors import RecipeError, SourceError
 from tasks.runtime.locations import local_files, local_folder
 
@@ -50,6 +50,8 @@ MAX_UNSPACED_CHARS = 32
 _PIECE = rf" ?{_SPACED}{{1,{MAX_WORD_CHARS}}}|[{_UNSPACED}]{{1,{MAX_UNSPACED_CHARS}}}|\p{{N}}|."
 _MAX_PIECE_CHARS = 65
 _WORD_START = "▁"
+Kept = Literal["tokens", "scripts"]
+"""What of its texts a trimmed tokenizer keeps: their tokens, or all tokens of their scripts."""
 # How model families call their special tokens; the first one that a tokenizer has is meant.
 _SPECIAL_NAMES = {
     "pad_token": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>"),
@@ -78,13 +80,16 @@ class PretrainedTokenizer(Frozen):
         return _tokenizer_file(uri)
 
 
-class TrimmedTokenizer(Frozen):
+class TrimmedTokenizer(WithLaterFields):
     """A pretrained tokenizer without the tokens that the reader's texts never use.
 
     Texts of `roles` are cut as before; characters that they lack stay readable if their script
     occurs. Words that the texts of train and transfer lack are read in pieces the student has
-    hardly learned: where those are few, unlabelled text (role adapt) keeps more words whole.
+    hardly learned: where those are few, unlabelled text (role adapt) keeps more words whole, and
+    `keep: scripts` all that the pretrained tokenizer has.
     """
+
+    later_fields: ClassVar[tuple[str, ...]] = ("keep",)
 
     kind: Literal["trimmed"] = Field(
         description="a pretrained tokenizer, cut to the tokens of the reader's texts"
@@ -94,12 +99,17 @@ class TrimmedTokenizer(Frozen):
         description="model folder or tokenizer.json to cut: pkg://, hf://org/name@revision, s3:// "
         "or a path; only the bytes of tokenizer.json define the result",
     )
+    keep: Kept = Field(
+        default="tokens",
+        description="of the texts their tokens, or all tokens of their scripts (Latin, Han, ...), "
+        "so that words which they lack are whole, at an embedding row each",
+    )
     vocab_size: int | None = Field(
         default=None,
         ge=64,
         le=1_000_000,
-        description="entries at most, the most frequent ones; none: all that the texts use, and "
-        "then none of them is cut differently",
+        description="entries at most, the most frequent in the texts, then the first in the "
+        "pretrained tokenizer's order; none: no limit, and texts of `roles` are cut as before",
     )
     roles: tuple[Literal["train", "transfer", "adapt"], ...] = Field(
         default=("train", "transfer"),

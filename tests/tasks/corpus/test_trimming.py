@@ -144,6 +144,35 @@ def test_a_limit_keeps_the_most_frequent_tokens(whole):
         trim(whole, TEXTS, vocab_size=30)
 
 
+def spelt(tokenizer, token):
+    return tokenizer.decode([tokenizer.token_to_id(token)], skip_special_tokens=False)
+
+
+def test_with_keep_scripts_words_that_the_texts_lack_are_read_whole(whole):
+    """A student of 700 sentences that spells out the words of all others of their language."""
+    trimmed, plain = trim(whole, ENGLISH[:3], keep="scripts"), trim(whole, ENGLISH[:3])
+    for text in [*ENGLISH, *GERMAN]:
+        assert trimmed.encode(text).tokens == whole.encode(text).tokens
+    assert any(len(plain.encode(text)) > len(whole.encode(text)) for text in ENGLISH)
+    han = {
+        token for token in whole.get_vocab() if set(spelt(whole, token)) & set("打开关闭客厅的灯")
+    }
+    assert han
+    assert han & trimmed.get_vocab().keys() == han & plain.get_vocab().keys()
+
+
+@pytest.mark.parametrize("make", [unigram, wordpiece])
+def test_under_a_limit_words_that_no_text_has_go_from_the_end_of_the_model_s_order(make):
+    """The likeliest words of a language gone, and the rarest of its pieces kept."""
+    whole = make()
+    plain = trim(whole, ENGLISH[:3]).get_vocab().keys()
+    free = trim(whole, ENGLISH[:3], keep="scripts").get_vocab().keys()
+    cut = trim(whole, ENGLISH[:3], keep="scripts", vocab_size=len(free) - 2).get_vocab().keys()
+    assert plain < cut < free
+    in_order = sorted(free - plain, key=whole.token_to_id)
+    assert cut - plain == set(in_order[:-2])
+
+
 def test_the_same_texts_give_the_same_bytes(whole):
     """Order, copies or threads in the vocabulary: nothing after it is ever cached."""
     expected = trim(whole).to_str()
