@@ -137,7 +137,11 @@ def _reading(recipe: Recipe, who: str, tokens: Artifact | None) -> Reading:
         vocab_size = load_tokenizer(tokenizer).get_vocab_size()
         note = f"whole vocabulary of {tokenizer.uri}"
         if isinstance(tokenizer, TrimmedTokenizer):
-            note += ", of which only what texts use will stay"
+            vocab_size = min(vocab_size, tokenizer.vocab_size or vocab_size)
+            note = (
+                f"{vocab_size:,} tokens of {tokenizer.uri} at most, of which only those of the "
+                f"texts{'' if tokenizer.keep == 'tokens' else ' and their scripts'} will stay"
+            )
     else:
         vocab_size = tokenizer.vocab_size
         note = "vocabulary as large as the recipe allows"

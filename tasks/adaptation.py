@@ -60,10 +60,10 @@ class Config(StageConfig):
     def _one_encoder(self) -> Config:
         if (self.model is None) == (self.architecture is None):
             raise ValueError("give model or architecture: one encoder is adapted")
-        if self.training.selection not in ("auto", "loss"):
+        if self.training.selection not in ("auto", "loss", "last"):
             raise ValueError(
                 f"adaptation.training.selection is {self.training.selection}: nothing but the loss "
-                "of hidden words is measured"
+                "of hidden words is measured: set it to auto, loss or last"
             )
         if self.training.class_weights != "none":
             raise ValueError("adaptation.training.class_weights: hidden words have no classes")

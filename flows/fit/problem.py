@@ -106,7 +106,7 @@ def check_selection(
 
     Raises: ValueError naming those that it has.
     """
-    known = ("auto", "loss", *metrics)
+    known = ("auto", "loss", "last", *metrics)
     if training.selection not in known:
         raise ValueError(
             f"{name}.training.selection is {training.selection}, which {problem} does not "

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.corpus.raw_rows import RawBatch
-from tasks.corpus.source_files import parallel_files, read_file
+from tasks.corpus.source_files import parallel_files, read_parallel_rows
 from tasks.corpus.sources import FileSource
 
 _KEY = "key"
@@ -78,11 +78,8 @@ class ParallelTexts:
         return None if key is None else self._database.execute(query, (str(key),)).fetchone()
 
     def _other_rows(self) -> Iterator[list[tuple[str, str, str | None]]]:
-        parallel = self.source.parallel
-        assert parallel is not None
         for file in parallel_files(self.source):
-            assert file.path is not None
-            for batch in read_file(self.source.format, file.path, parallel.mapping):
+            for batch in read_parallel_rows(self.source, file):
                 yield [
                     (str(row.others[_KEY]), row.text, row.others.get("text_b"))
                     for _, row in batch.rows()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -85,8 +86,30 @@ def read_rows(
     columns = source.columns.mapping
     if source.parallel is not None:
         columns["key"] = source.parallel.key
-    batches = read_file(source.format, file.path, columns, source.row_filter)
-    yield from _with_rows(batches if draw is None else (_drawn(one, draw) for one in batches))
+    with _naming(file):
+        batches = read_file(source.format, file.path, columns, source.row_filter)
+        yield from _with_rows(batches if draw is None else (_drawn(one, draw) for one in batches))
+
+
+def read_parallel_rows(source: FileSource, file: SourceFile) -> Iterator[RawBatch]:
+    """The rows of one of `parallel_files`, likewise.
+
+    Raises: SourceError if the file is not what the source says.
+    """
+    assert source.parallel is not None
+    assert file.path is not None
+    with _naming(file):
+        yield from read_file(source.format, file.path, source.parallel.mapping)
+
+
+@contextmanager
+def _naming(file: SourceFile) -> Iterator[None]:
+    """Say of which source a file is not what it should be: files of many may be called alike."""
+    try:
+        yield
+    except SourceError as error:
+        fact = f"source {file.label!r}: {error.fact}"
+        raise SourceError(fact, rule=error.rule, remedy=error.remedy) from error
 
 
 def _with_rows(batches: Iterator[RawBatch]) -> Iterator[RawBatch]:
@@ -167,10 +190,7 @@ def check_readable(source: FileSource) -> None:
 def check_parallel_readable(source: FileSource) -> None:
     """`check_readable` for the files of `source.parallel`, if it has some."""
     for file in parallel_files(source):
-        assert file.path is not None
-        assert source.parallel is not None
-        batches = read_file(source.format, file.path, source.parallel.mapping)
-        _check_first(file, _first_rows(batches))
+        _check_first(file, _first_rows(read_parallel_rows(source, file)))
 
 
 def _first_rows(batches: Iterator[RawBatch], where: RowFilter = EVERY_ROW) -> RawBatch | None:

@@ -18,7 +18,7 @@ from tasks.corpus.expanded_rows import expanded
 from tasks.corpus.filtering import FoundLanguage, found_otherwise, language_problem
 from tasks.corpus.languages import primary_subtag
 from tasks.corpus.normalization import normalize
-from tasks.corpus.source_files import parallel_files, read_file, read_rows, source_files
+from tasks.corpus.source_files import parallel_files, read_parallel_rows, read_rows, source_files
 from tasks.corpus.sources import FileSource
 
 if TYPE_CHECKING:
@@ -57,11 +57,7 @@ def check_source_language(
     if source.parallel is None or rules.parallel_language is None or not with_parallel:
         return
     languages = {"text": rules.parallel_language, "text_b": rules.parallel_language}
-    batches = (
-        read_file(source.format, file.path, source.parallel.mapping)
-        for file in parallel_files(source)
-        if file.path is not None
-    )
+    batches = (read_parallel_rows(source, file) for file in parallel_files(source))
     rows = _rows(chain.from_iterable(batches))
     _check(source, (row for _, row in rows), languages, rules, inside="parallel.")
 

@@ -208,10 +208,12 @@ class FileSource(WithLaterFields):
             and not self.columns.annotations
             and self.parallel_language is None
         ):
+            column = "label (tags, spans, answers, target_text for other problems)"
+            if self.expand == "answer_sentences":
+                column = "answers"
             raise ValueError(
                 f"source {self.name!r} has the role {self.role} but names no label column: "
-                "set columns.label (tags, spans, answers, target_text for other problems), or use "
-                "the role transfer for unlabelled text"
+                f"set columns.{column}, or use the role transfer for unlabelled text"
             )
         if self.role == "adapt" and self.format != "conll" and self.columns.annotations:
             raise ValueError(

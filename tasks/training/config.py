@@ -79,14 +79,15 @@ class TrainingConfig(Frozen):
         5,
         ge=1,
         description="validations without improvement before training stops; a lower loss at the "
-        "same score is one",
+        "same score is one, and with `selection: last` each is",
     )
     selection: str = Field(
         "auto",
         pattern="^[a-z0-9_]+$",
         description="validation figure by which the best step is chosen: auto (the problem's "
         "primary one, such as accuracy or entity_f1), loss, or another that the problem measures; "
-        "of steps with the same score that of the lowest loss",
+        "of steps with the same score that of the lowest loss. Or last, the last step, where "
+        "validation rows are too few to tell steps apart",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"

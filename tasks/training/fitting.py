@@ -218,10 +218,10 @@ def selection_of(problem: Problem | Seq2SeqProblem, config: TrainingConfig) -> s
     """The validation figure that chooses the step; `auto` is the problem's primary one."""
     if config.selection == "auto":
         return problem.metrics[0]
-    if config.selection not in (*problem.metrics, "loss"):
+    if config.selection not in (*problem.metrics, "loss", "last"):
         raise RecipeError(
             f"training.selection is {config.selection!r}, which {problem.name} does not measure",
-            rule=f"one of: auto, loss, {', '.join(problem.metrics)}",
+            rule=f"one of: auto, loss, last, {', '.join(problem.metrics)}",
             remedy="choose one of these",
         )
     return config.selection

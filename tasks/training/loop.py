@@ -123,7 +123,7 @@ def train(
         model: what `objective` calls with the tensors of a pass.
         examples: rows to train on; teacher signals attached if the objective wants them.
         pad_token_id: of the tokenizer the texts were read with.
-        validate: scores the model, returning at least `config.selection` and `loss`.
+        validate: scores the model, returning at least `loss` and what `config.selection` names.
         seed: of order and dropout.
         work: directory for checkpoints that survives a kill.
         layout: how steps are laid out, instead of the fastest way for the device.
@@ -329,8 +329,7 @@ def _validated(
     """
     scores = ranks.of_writer(validate(model))
     state.validations.append({"step": state.step, **scores})
-    chosen = scores[config.selection]
-    score = -chosen if config.selection == "loss" else chosen
+    score = _score(scores, config.selection, state.step)
     is_better = score > state.best_score or (
         state.best_step > 0
         and score == state.best_score
@@ -343,6 +342,13 @@ def _validated(
     state.validations_without_gain += 1
     state.stopped_early = state.validations_without_gain >= config.patience
     return best
+
+
+def _score(scores: dict[str, float], selection: str, step: int) -> float:
+    """What the best step has most of; a later step is always better if the last one is wanted."""
+    if selection == "last":
+        return float(step)
+    return -scores["loss"] if selection == "loss" else scores[selection]
 
 
 @contextmanager

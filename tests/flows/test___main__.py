@@ -133,7 +133,7 @@ def test_a_mistake_that_is_met_within_prefect_is_three_lines_too(decant, tiny):
     column = "data.sources.0.columns={text: text, label: topik}"
     done = decant("run", tiny / "recipe.yaml", "--set", column)
     assert done.returncode == 2, done.stderr
-    assert "error:  en-train.csv has no column 'topik'" in done.stderr
+    assert "error:  source 'en-train': en-train.csv has no column 'topik'" in done.stderr
     assert "rule:   its columns are: text, label" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "ERROR" not in done.stderr + done.stdout

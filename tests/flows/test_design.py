@@ -11,6 +11,7 @@ from flows.partial import Preparations, step_of
 from flows.recipe_files import check_recipe
 from flows.running import SilentListener, call_directly
 from flows.runs import RunLog
+from tasks.corpus.tokenizing import TrimmedTokenizer
 from tasks.distillation import untrained_student
 from tasks.metrics.cost import count_flops
 from tasks.modeling.classifier import num_parameters
@@ -141,6 +142,21 @@ def test_without_tokens_the_recipe_s_limits_are_taken_and_said(tiny, store):
     attention = 2 * (2 * 24 * 24 * 32)
     assert student.flops == 2 * (24 * matrices + attention) + 2 * 32 * 3
     assert student.int8_bytes < student.fp32_bytes / 3
+
+
+def test_a_trimmed_vocabulary_counts_with_no_more_than_its_limit(tiny, store):
+    """A student of 120,000 embeddings that is refused for 250,000."""
+    recipe = recipe_of(tiny, ARCHITECTURES["cut"])
+    uri = recipe.student.tokenizer.uri
+    counted = []
+    for fields in ({}, {"keep": "scripts", "vocab_size": 64}):
+        cut = TrimmedTokenizer(kind="trimmed", uri=uri, **fields)
+        student = recipe.student.model_copy(update={"tokenizer": cut})
+        told, _ = design(recipe.model_copy(update={"student": student}), store)
+        counted.append(told.num_embeddings)
+    assert told.notes[0].startswith("64 tokens of")
+    assert told.notes[0].endswith("only those of the texts and their scripts will stay")
+    assert counted[0] - counted[1] == (124 - 64) * 16
 
 
 def test_a_teacher_that_was_saved_in_half_precision_is_timed_as_it_is_trained(

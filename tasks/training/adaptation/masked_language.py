@@ -61,7 +61,8 @@ def fit_language(
         pretrained_head: model folder that may hold the head it was pretrained with.
         tokens: directory of the tokens artifact: its tokenizer.
     """
-    config = config.model_copy(update={"selection": "loss"})
+    if config.selection == "auto":
+        config = config.model_copy(update={"selection": "loss"})
     pad_token_id = read_token_facts(tokens)["pad_token_id"]
     precision = resolve_precision(config.precision)
     measured = precision_facts(precision, workspace.progress)

@@ -139,5 +139,5 @@ def test_a_step_is_chosen_by_a_figure_that_the_problem_has(model):
     told = rf"{model}\.training\.selection is rouge_l, which text_classification does not measure"
     with pytest.raises(RecipeError, match=told):
         read_recipe("quickstart", [f"{model}.training.selection=rouge_l"])
-    for figure in ("loss", "macro_f1"):
+    for figure in ("loss", "last", "macro_f1"):
         assert read_recipe("quickstart", [f"{model}.training.selection={figure}"])

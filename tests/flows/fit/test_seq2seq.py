@@ -80,7 +80,7 @@ def test_a_step_is_chosen_by_a_figure_that_the_problem_has(model):
     """A misspelt figure, told when the teacher has been trained for a day."""
     told = refusal(f"{model}.training.selection=rouge_l")
     assert f"{model}.training.selection is rouge_l, which translation does not measure" in told
-    assert "one of auto, loss, bleu, chrf" in told
+    assert "one of auto, loss, last, bleu, chrf" in told
     for name, figure in (("translation", "chrf"), ("summarization", "rouge_2")):
         assert read_recipe(name, [f"{model}.training.selection={figure}"])
 

@@ -176,7 +176,7 @@ PAIRS = {"text": "q", "text_b": "c"}
         ("matching", {"expand": None, "columns": {**PAIRS, "answers": "a"}},
          "set expand: answer_sentences"),
         ("matching", {"expand": "answer_sentences", "role": "train", "columns": PAIRS},
-         "set columns.label (tags, spans, answers"),
+         "set columns.answers, or use the role transfer"),
         ("text_classification", {"label_names": ["off", "on"]}, "take label_names out"),
         ("matching", {"expand": "answer_sentences", "columns": PAIRS, "role": "adapt"},
          "the role adapt"),

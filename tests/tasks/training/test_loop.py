@@ -232,6 +232,28 @@ def test_training_stops_after_patience_and_keeps_the_best_weights(toy, tmp_path)
     assert class_scores(logits, held_out.labels)["accuracy"] == best["accuracy"]
 
 
+def test_the_last_step_is_kept_where_it_is_asked_for(toy, tmp_path):
+    """A step that a hundred validation rows preferred by chance, a quarter into the training."""
+    seen = []
+
+    def validate(candidate):
+        seen.append({name: tensor.clone() for name, tensor in candidate.state_dict().items()})
+        return {"accuracy": 1 / len(seen), "loss": float(len(seen))}
+
+    model = toy["model"]()
+    result = train(
+        model, toy["examples"](), OBJECTIVE,
+        CONFIG.model_copy(update={"selection": "last", "patience": 1}), pad_token_id=0, seed=5,
+        validate=validate, work=tmp_path, progress=SilentProgress(),
+    )  # fmt: skip
+    assert len(seen) == CONFIG.num_epochs
+    assert not result.state.stopped_early
+    assert result.state.best_step == result.state.step == result.steps_planned
+    assert result.state.best_validation["loss"] == len(seen)
+    assert all(torch.equal(seen[-1][name], tensor) for name, tensor in model.state_dict().items())
+    assert not torch.equal(seen[0]["head.weight"], seen[-1]["head.weight"])
+
+
 def test_a_score_that_stands_still_ends_no_training_whose_loss_falls(toy, tmp_path):
     """Tagging that has decided no entity yet scored 0 five times, and step 1 was delivered."""
     losses = iter([0.9, 0.7, 0.6, 0.5, 0.55, 0.52, 0.4])
