@@ -125,7 +125,7 @@ def _check_same_tokens(recipe: Recipe, term: str) -> None:
         )
     if isinstance(tokenizer, TrimmedTokenizer) and tokenizer.vocab_size is not None:
         raise ValueError(
-            f"{rule}: a tokenizer trimmed to vocab_size {tokenizer.vocab_size:,} cuts some texts "
+            f"{rule}: a tokenizer trimmed to vocab_size {tokenizer.vocab_size:,} may cut texts "
             "differently. Leave student.tokenizer.vocab_size out"
         )
     of_teacher, of_student = dict(recipe.teacher), dict(recipe.student)

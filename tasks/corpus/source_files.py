@@ -86,7 +86,7 @@ def read_rows(
     columns = source.columns.mapping
     if source.parallel is not None:
         columns["key"] = source.parallel.key
-    with _naming(file):
+    with _errors_of(f"source {source.name!r}"):
         batches = read_file(source.format, file.path, columns, source.row_filter)
         yield from _with_rows(batches if draw is None else (_drawn(one, draw) for one in batches))
 
@@ -98,18 +98,17 @@ def read_parallel_rows(source: FileSource, file: SourceFile) -> Iterator[RawBatc
     """
     assert source.parallel is not None
     assert file.path is not None
-    with _naming(file):
+    with _errors_of(f"source {source.name!r}, parallel"):
         yield from read_file(source.format, file.path, source.parallel.mapping)
 
 
 @contextmanager
-def _naming(file: SourceFile) -> Iterator[None]:
-    """Say of which source a file is not what it should be: files of many may be called alike."""
+def _errors_of(files: str) -> Iterator[None]:
+    """Say whose a file is that is not what it should be: files of many may be called alike."""
     try:
         yield
     except SourceError as error:
-        fact = f"source {file.label!r}: {error.fact}"
-        raise SourceError(fact, rule=error.rule, remedy=error.remedy) from error
+        raise SourceError(f"{files}: {error.fact}", rule=error.rule, remedy=error.remedy) from error
 
 
 def _with_rows(batches: Iterator[RawBatch]) -> Iterator[RawBatch]:

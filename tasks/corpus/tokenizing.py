@@ -81,18 +81,18 @@ class PretrainedTokenizer(Frozen):
 
 
 class TrimmedTokenizer(WithLaterFields):
-    """A pretrained tokenizer without the tokens that the reader's texts never use.
+    """A pretrained tokenizer cut to the tokens of the reader's texts, or to those of their scripts.
 
     Texts of `roles` are cut as before; characters that they lack stay readable if their script
     occurs. Words that the texts of train and transfer lack are read in pieces the student has
     hardly learned: where those are few, unlabelled text (role adapt) keeps more words whole, and
-    `keep: scripts` all that the pretrained tokenizer has.
+    `keep: scripts` all of these scripts that the pretrained tokenizer has, or the first of them.
     """
 
     later_fields: ClassVar[tuple[str, ...]] = ("keep",)
 
     kind: Literal["trimmed"] = Field(
-        description="a pretrained tokenizer, cut to the tokens of the reader's texts"
+        description="a pretrained tokenizer, cut to what the reader's texts need"
     )
     uri: str = Field(
         min_length=1,
@@ -101,15 +101,17 @@ class TrimmedTokenizer(WithLaterFields):
     )
     keep: Kept = Field(
         default="tokens",
-        description="of the texts their tokens, or all tokens of their scripts (Latin, Han, ...), "
-        "so that words which they lack are whole, at an embedding row each",
+        description="of the texts their tokens, or, within vocab_size, all tokens of their "
+        "scripts (Latin, Han, ...; one character is enough), so that words which they lack are "
+        "whole, at an embedding row each",
     )
     vocab_size: int | None = Field(
         default=None,
         ge=64,
         le=1_000_000,
-        description="entries at most, the most frequent in the texts, then the first in the "
-        "pretrained tokenizer's order; none: no limit, and texts of `roles` are cut as before",
+        description="entries at most: characters of the texts, their most frequent tokens, "
+        "further characters of their scripts, then (keep: scripts) the first of the pretrained "
+        "tokenizer's; none: no limit",
     )
     roles: tuple[Literal["train", "transfer", "adapt"], ...] = Field(
         default=("train", "transfer"),

@@ -12,14 +12,16 @@ Kept are
     what the model needs inside       merges that lead to a kept BPE token; the unknown token; the
                                       least likely Unigram piece, which prices an unknown character
 
-and, with `keep: scripts`, all tokens of those scripts: words that the texts lack are read whole.
+and, with `keep: scripts`, all tokens of scripts of which a character occurs, and of signs and
+digits: words that the texts lack are read whole.
 
 Ids keep their order, so that <pad> = 1 stays 1 where positions are counted from it. What an
 embedding row belongs to is the token's spelling (tasks.modeling.vocabulary), not its number.
 
 With a limit on the vocabulary, what the texts lack goes first: longer tokens from the end of the
 model's own order (Unigram lists the likeliest pieces first, BPE the earliest merges), then
-characters. Then go the rarest tokens: texts that held them are cut into more than before.
+single characters. After these go the rarest tokens: texts that held them are cut into more tokens
+than before.
 
 References: Abdaoui et al. 2020, arXiv:2010.05609 (multilingual models reduced to fewer languages).
 """
@@ -30,7 +32,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_UNUSED = re.compile(r"\[unused\d+\]")  # BERT's, for later words: no text is cut into one
 _MODELS = ("Unigram", "BPE", "WordPiece", "WordLevel")
 
 
@@ -61,7 +64,7 @@ def trim_tokenizer(
         tokenizer: without truncation and padding; not changed.
         texts: strings, no nulls.
         keep: of the texts their tokens, or all tokens of their scripts.
-        vocab_size: tokens at most; the rarest are left out.
+        vocab_size: tokens at most: what the texts lack is left out first, then their rarest.
         workers: threads; changes the speed only.
 
     Raises:
@@ -89,8 +92,9 @@ def trim_tokenizer(
     vocabulary = tokenizer.get_vocab()
     parts = _merge_parts(content["model"])
     used = {token for token, number in vocabulary.items() if counts[number]}
-    characters, others = _of_scripts(content, _scripts(texts))
-    wanted = used | characters | (others if keep == "scripts" else set())
+    scripts = _scripts(texts)
+    characters = _characters(content, scripts)
+    wanted = used | characters | (_words(content, scripts) if keep == "scripts" else set())
     kept = _closed(_indispensable(content) | (used & characters), parts)
     if vocab_size is not None and len(kept) > vocab_size:
         raise RecipeError(
@@ -139,22 +143,30 @@ def _indispensable(content: dict[str, Any]) -> set[str]:
     return kept
 
 
-def _of_scripts(content: dict[str, Any], scripts: set[str]) -> tuple[set[str], set[str]]:
-    """Tokens of `scripts` alone: those of one character, or byte, and the longer ones.
+def _characters(content: dict[str, Any], scripts: set[str]) -> set[str]:
+    """Tokens of one character, in or at the start of a word, of `scripts`; Latin ones always."""
+    scripts = scripts | {_script("a")}
+    return {
+        token
+        for token, character in _bare_tokens(content["model"])
+        if len(character) == 1 and _script(character) in scripts
+    }
 
-    A part of a character's bytes is of no script.
+
+def _words(content: dict[str, Any], scripts: set[str]) -> set[str]:
+    """Longer tokens that are written in `scripts` and spaces alone.
+
+    Of tokens of bytes those that are whole characters.
     """
-    model = content["model"]
-    prefix = model.get("continuing_subword_prefix") or ""
-    suffix = model.get("end_of_word_suffix") or ""
+    scripts = scripts | {_script(" ")}
     as_text = _bytes_as_text if _mentions(content, "ByteLevel") else str
-    characters, longer = set(), set()
-    for token in _model_tokens(model):
-        bare = token.removeprefix(prefix).removesuffix(suffix)
-        text = as_text(bare)
-        if text and all(_script(character) in scripts for character in text):
-            (characters if len(bare) == 1 else longer).add(token)
-    return characters, longer
+    found = set()
+    for token, bare in _bare_tokens(content["model"]):
+        if len(bare) > 1 and not _UNUSED.fullmatch(bare):
+            text = as_text(bare)
+            if text and all(_script(character) in scripts for character in text):
+                found.add(token)
+    return found
 
 
 def _bytes_as_text(token: str) -> str:
@@ -166,9 +178,10 @@ def _bytes_as_text(token: str) -> str:
 
 
 def _scripts(texts: pa.Array) -> set[str]:
+    """Scripts of the characters of `texts`, and signs and digits in any case."""
     characters = set().union(*texts.to_pylist())
     # Normalisers map full-width forms and ligatures onto these; ▁ marks the start of a word.
-    characters |= set(unicodedata.normalize("NFKC", "".join(characters))) | set("▁aA0.")
+    characters |= set(unicodedata.normalize("NFKC", "".join(characters))) | set("▁0.")
     return {_script(character) for character in characters}
 
 
@@ -193,6 +206,14 @@ def _model_tokens(model: dict[str, Any]) -> list[str]:
     if model["type"] == "Unigram":
         return [piece for piece, _ in model["vocab"]]
     return sorted(model["vocab"], key=model["vocab"].__getitem__)
+
+
+def _bare_tokens(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each token of the model, and without the marks that it is inside or at the end of a word."""
+    prefix = model.get("continuing_subword_prefix") or ""
+    suffix = model.get("end_of_word_suffix") or ""
+    for token in _model_tokens(model):
+        yield token, token.removeprefix(prefix).removesuffix(suffix)
 
 
 def _merge_parts(model: dict[str, Any]) -> dict[str, set[str]]:

@@ -316,6 +316,7 @@ def test_keep_scripts_keeps_words_that_no_text_has(store):
     tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer" / "tokenizer.json"))
     assert tokenizer.encode("president", add_special_tokens=False).tokens == ["president"]
     assert facts(artifact)["vocab_size"] == 20_000
+    assert not any(token.startswith("[unused") for token in tokenizer.get_vocab())
 
 
 def test_a_trimmed_tokenizer_of_older_recipes_has_its_old_key():

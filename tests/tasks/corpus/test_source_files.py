@@ -344,7 +344,7 @@ def test_a_parallel_file_is_looked_into_as_well(tmp_path):
     columns = {"text": "text"}
     source = _source(tmp_path / "zh.csv", "csv", columns=columns, parallel=parallel, **fields)
     check_readable(source)
-    with pytest.raises(SourceError, match=r"^source 'mine, parallel': en\.csv has no column 'row'"):
+    with pytest.raises(SourceError, match=r"^source 'mine', parallel: en\.csv has no column 'row'"):
         check_parallel_readable(source)
     (tmp_path / "en.csv").write_text("text,row\n", encoding="utf-8")
     with pytest.raises(SourceError, match="'mine, parallel' has no rows"):

@@ -161,16 +161,55 @@ def test_with_keep_scripts_words_that_the_texts_lack_are_read_whole(whole):
     assert han & trimmed.get_vocab().keys() == han & plain.get_vocab().keys()
 
 
-@pytest.mark.parametrize("make", [unigram, wordpiece])
-def test_under_a_limit_words_that_no_text_has_go_from_the_end_of_the_model_s_order(make):
+def test_with_keep_scripts_no_word_of_another_script_stays(whole):
+    """110,000 Latin words in a Chinese student's vocabulary, and under a limit before its own."""
+    trimmed, plain = trim(whole, CHINESE, keep="scripts"), trim(whole, CHINESE)
+    latin = {
+        token for token in whole.get_vocab() if set(spelt(whole, token).lower()) & set("aeiou")
+    }
+    assert any(len(token) > 1 for token in latin)
+    assert latin & trimmed.get_vocab().keys() == latin & plain.get_vocab().keys()
+
+
+def test_with_keep_scripts_words_behind_a_space_stay_where_no_text_has_one(whole):
+    """Chinese texts with Latin names, and new ones with whole sentences in between."""
+    trimmed = trim(whole, ["打开LED客厅的灯"], keep="scripts")
+    for text in ENGLISH:
+        assert trimmed.encode(text).tokens == whole.encode(text).tokens
+
+
+def test_under_a_limit_words_that_no_text_has_go_from_the_end_of_the_model_s_order(whole):
     """The likeliest words of a language gone, and the rarest of its pieces kept."""
-    whole = make()
     plain = trim(whole, ENGLISH[:3]).get_vocab().keys()
     free = trim(whole, ENGLISH[:3], keep="scripts").get_vocab().keys()
     cut = trim(whole, ENGLISH[:3], keep="scripts", vocab_size=len(free) - 2).get_vocab().keys()
     assert plain < cut < free
     in_order = sorted(free - plain, key=whole.token_to_id)
     assert cut - plain == set(in_order[:-2])
+
+
+def test_under_a_limit_words_that_no_text_has_go_before_characters(whole):
+    """A rare Han character that became unknown for the sake of a thousandth word."""
+    plain = trim(whole, ENGLISH[:3]).get_vocab().keys()
+    cut = trim(whole, ENGLISH[:3], keep="scripts", vocab_size=len(plain))
+    assert cut.get_vocab().keys() == plain
+
+
+def test_bytes_at_the_end_of_a_word_stay():
+    """A vocabulary as CLIP's: half of its bytes end words, and without them é is unknown."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = ["<unk>", *alphabet, *(f"{byte}</w>" for byte in alphabet)]
+    whole = tokenizers.Tokenizer(
+        models.BPE(
+            {token: number for number, token in enumerate(vocabulary)}, [],
+            unk_token="<unk>", end_of_word_suffix="</w>",
+        )
+    )  # fmt: skip
+    whole.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    assert "<unk>" not in whole.encode("café").tokens
+    for keep in ("tokens", "scripts"):
+        trimmed = trim(whole, ["the cat sat, on a mat."], keep=keep)
+        assert trimmed.encode("café").tokens == whole.encode("café").tokens
 
 
 def test_the_same_texts_give_the_same_bytes(whole):
