@@ -22,7 +22,8 @@ from flows.known_classes import KnownClasses, known_classes
 from flows.partial import Node, step_of
 from flows.recipe import Recipe
 from tasks.corpus.token_facts import read_token_facts
-from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer, load_tokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrimmedTokenizer
+from tasks.corpus.tokenizing import load_tokenizer
 from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.locations import local_folder

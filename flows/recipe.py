@@ -53,7 +53,7 @@ from tasks import (
     teacher_signals,
     tokenization,
 )
-from tasks.corpus.tokenizing import PretrainedTokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer
 from tasks.modeling.config import EncoderProblem
 from tasks.runtime.stages import StageConfig
 from tasks.teacher_signals import Role

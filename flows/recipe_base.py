@@ -17,7 +17,7 @@ from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError
 from data_contracts.evaluation import language_of_texts
 from tasks import evaluation, export, ingestion, registration, tokenization
-from tasks.corpus.tokenizing import TrimmedTokenizer
+from tasks.corpus.tokenizer_kinds import TrimmedTokenizer
 from tasks.runtime.device import resolve_precision
 from tasks.runtime.stages import StageConfig
 from tasks.serving.example_texts import example_texts

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from data_contracts.artifacts import Frozen
 from flows.recipe_base import Reading, section
 from tasks import adaptation, distillation, teacher, teacher_signals
-from tasks.corpus.tokenizing import Tokenizer
+from tasks.corpus.tokenizer_kinds import Tokenizer
 from tasks.modeling.config import Architecture
 from tasks.training.companions.adversary_config import AdversaryConfig
 from tasks.training.companions.ema_config import EMAConfig
@@ -45,8 +45,9 @@ class Student(Reading):
     )
     validate_on: Literal["target", "all"] = Field(
         "target",
-        description="whose validation rows choose the step, of the baselines too: the target "
-        "language's, or those of all languages that the student reads",
+        description="whose validation rows choose the step, of the baselines too (with "
+        "`training.selection: last` they are scored alone): the target language's, or those of all "
+        "languages that the student reads",
     )
     tokenizer: Tokenizer = Field(description="the student's own vocabulary")
     architecture: Architecture = Field(

@@ -26,7 +26,7 @@ from flows.recipe_base import (
     words_are_lent,
 )
 from tasks import evaluation, seq2seq_signals, seq2seq_student, seq2seq_teacher, tokenization
-from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import DecodingConfig, PretrainedSeq2Seq, Seq2SeqProblemName
 from tasks.runtime.stages import StageConfig
 

@@ -51,7 +51,11 @@ class Config(StageConfig):
         0.15, gt=0, lt=1, description="share of a text's tokens that are hidden, in whole words"
     )
     held_out_share: float = Field(
-        0.05, gt=0, lt=1, description="share of the texts on which the best step is chosen"
+        0.05,
+        gt=0,
+        lt=1,
+        description="share of the texts that are not learned from: their loss chooses the step, "
+        "unless that is to be the last",
     )
     training: TrainingConfig = Field(description="optimisation")
     seed: int = Field(0, ge=0, description="seed of the weights, masks, order and dropout")

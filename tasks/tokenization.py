@@ -38,7 +38,7 @@ from tasks.corpus.columns import ProblemType
 from tasks.corpus.token_counts import ShardCounts, check_limits
 from tasks.corpus.token_facts import common_facts, write_token_facts
 from tasks.corpus.token_shards import COUNTS, PART, ShardConfig, shard_stage
-from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
 from tasks.modeling.config import PairReading
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace

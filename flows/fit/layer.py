@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from data_contracts.errors import RecipeError
 from flows.fit.reading import WITHOUT_TEXT_VECTORS
-from tasks.corpus.tokenizing import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.config import StaticArchitecture
 from tasks.modeling.known_shape import KnownShape, known_shape
 from tasks.training.companions.matching_config import AnyMatchingTerm, RelationTerm

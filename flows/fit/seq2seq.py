@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.fit.problem import check_selection
 from flows.fit.reading import check_uses
-from tasks.corpus.tokenizing import PretrainedTokenizer, Tokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, Tokenizer
 from tasks.modeling.seq2seq_config import PretrainedSeq2Seq, Seq2SeqShape
 from tasks.problems import SEQ2SEQ_PROBLEMS
 from tasks.training.config import TrainingConfig

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from data_contracts.errors import RecipeError
 from flows.several_teachers import place_of
-from tasks.corpus.tokenizing import TrainedTokenizer
+from tasks.corpus.tokenizer_kinds import TrainedTokenizer
 from tasks.modeling.config import Architecture, PretrainedArchitecture, StudentArchitecture
 from tasks.modeling.known_shape import KnownShape, known_shape
 from tasks.training.config import TrainingConfig

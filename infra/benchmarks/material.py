@@ -27,7 +27,7 @@ from infra.benchmarks.validation_clock import ValidationClock
 from tasks import distillation
 from tasks.corpus.tables import read_table
 from tasks.corpus.token_facts import TokenFacts, read_token_facts
-from tasks.corpus.tokenizing import PretrainedTokenizer, TrimmedTokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrimmedTokenizer
 from tasks.modeling.classifier import EncoderClassifier
 from tasks.problems import PROBLEMS, load_model
 from tasks.problems.text_classification import class_scores

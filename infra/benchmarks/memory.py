@@ -139,7 +139,7 @@ def ingestion_inputs(folder: Path) -> tuple:
 def tokenization_inputs(folder: Path, corpus) -> tuple:
     """Stage, configuration and inputs of the step tokenization, with a tokenizer that is there."""
     from tasks import tokenization
-    from tasks.corpus.tokenizing import PretrainedTokenizer
+    from tasks.corpus.tokenizer_kinds import PretrainedTokenizer
 
     config = tokenization.Config(
         languages=("zh",),

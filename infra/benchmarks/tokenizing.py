@@ -27,9 +27,8 @@ from infra.benchmarks.rounds import Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
 from tasks.corpus.encoding import Encoder
 from tasks.corpus.tables import ROWS_PER_PART, iter_batches, write_table
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrainedTokenizer
 from tasks.corpus.tokenizing import (
-    PretrainedTokenizer,
-    TrainedTokenizer,
     load_tokenizer,
     save_tokenizer,
     special_token_names,

@@ -35,8 +35,9 @@
     parts.py            rows that stay -> part files; quarantine.py: the others, with a reason
     counting.py         what came of the rows of each source; changes.py: what was done to them
     tables.py           the one way Parquet is written and read
-    tokenizing.py       tokenizers, whole or trained; trimming.py: cut to what the texts use,
-                        of which sampling.py takes a bounded number
+    tokenizer_kinds.py  which tokenizers there are; tokenizing.py: read, trained and written;
+                        trimming.py: cut to what the texts use, of which sampling.py takes a
+                        bounded number
     encoding.py         texts -> token ids, in threads; pretokenization.py: without the library's
                         regular expressions; merging.py: and without its merges;
                         unit_encoding.py: with the places of units; pair_encoding.py: two texts,

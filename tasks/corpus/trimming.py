@@ -40,7 +40,7 @@ import pyarrow as pa
 
 from data_contracts.errors import RecipeError, SourceError
 from tasks.corpus.encoding import Encoder
-from tasks.corpus.tokenizing import Kept
+from tasks.corpus.tokenizer_kinds import Kept
 
 if TYPE_CHECKING:
     import tokenizers
@@ -133,7 +133,7 @@ def _indispensable(content: dict[str, Any]) -> set[str]:
     kept = {added["content"] for added in content["added_tokens"]}
     kept |= {token for token in tokens if _BYTE.fullmatch(token)}
     if _mentions(content, "ByteLevel"):
-        kept |= {token for token in tokens if len(token) == 1}
+        kept |= {token for token, byte in _bare_tokens(model) if len(byte) == 1}
     if isinstance(unknown := model.get("unk_token"), str) and unknown in model["vocab"]:
         kept.add(unknown)
     if model["type"] == "Unigram":

@@ -12,6 +12,9 @@ from tasks.modeling.config import LoraAdapters, Trainable
 EmbeddingUpdates = Literal["dense", "rows", "frozen"]
 
 
+_PATIENCE = 5
+
+
 class TrainingConfig(Frozen):
     """Optimisation of one model; every field defines the result and enters the cache key."""
 
@@ -76,10 +79,10 @@ class TrainingConfig(Frozen):
         1, ge=1, le=100, description="how often an epoch the validation rows are scored"
     )
     patience: int = Field(
-        5,
+        _PATIENCE,
         ge=1,
         description="validations without improvement before training stops; a lower loss at the "
-        "same score is one, and with `selection: last` each is",
+        "same score is one; not with `selection: last`, which never stops early",
     )
     selection: str = Field(
         "auto",
@@ -87,7 +90,7 @@ class TrainingConfig(Frozen):
         description="validation figure by which the best step is chosen: auto (the problem's "
         "primary one, such as accuracy or entity_f1), loss, or another that the problem measures; "
         "of steps with the same score that of the lowest loss. Or last, the last step, where "
-        "validation rows are too few to tell steps apart",
+        "validation rows are too few to tell steps apart: they are scored for the curves then",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="arithmetic; auto is bf16 where the hardware multiplies it natively"
@@ -100,6 +103,15 @@ class TrainingConfig(Frozen):
         if (self.num_trainable_layers is None) == (self.trainable == "last_layers"):
             raise ValueError(
                 "num_trainable_layers is given with trainable: last_layers, and only then"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _patience_waits_for_something(self) -> TrainingConfig:
+        if self.selection == "last" and self.patience != _PATIENCE:
+            raise ValueError(
+                f"patience is {self.patience}, but selection: last never stops early: leave "
+                f"patience out, or set it to {_PATIENCE}, its default"
             )
         return self
 

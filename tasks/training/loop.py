@@ -71,7 +71,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training left behind; the model itself holds the best validated weights.
+    """What training left behind; the model itself holds the weights that `selection` chose.
 
     Args:
         layout: how steps were laid out last: smaller passes than at first if memory ran out.
@@ -117,7 +117,7 @@ def train(
     num_threads: int | None = None,
     probe: Callable[[nn.Module, int], dict[str, float]] | None = None,
 ) -> TrainingResult:
-    """Train `model` in place and leave the best validated weights in it.
+    """Train `model` in place and leave the weights that `config.selection` chooses in it.
 
     Args:
         model: what `objective` calls with the tensors of a pass.

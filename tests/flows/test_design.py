@@ -11,7 +11,7 @@ from flows.partial import Preparations, step_of
 from flows.recipe_files import check_recipe
 from flows.running import SilentListener, call_directly
 from flows.runs import RunLog
-from tasks.corpus.tokenizing import TrimmedTokenizer
+from tasks.corpus.tokenizer_kinds import TrimmedTokenizer
 from tasks.distillation import untrained_student
 from tasks.metrics.cost import count_flops
 from tasks.modeling.classifier import num_parameters

@@ -266,3 +266,21 @@ def test_what_cannot_be_read_is_a_mistake_with_a_remedy(store, inputs, publish, 
         training = {**TRAINING, **ignored}
         with pytest.raises(ValueError, match="leave both out"):
             adaptation.Config(model=str(pretrained), languages=("en",), training=training)
+
+
+def test_the_last_step_is_kept_where_it_is_asked_for(store, inputs, pretrained):
+    """`selection: last` taken for the loss: the encoder of an early step, and nobody told."""
+    config = config_of(
+        pretrained, selection="last", learning_rate=0.1, weight_decay=0.0, num_epochs=8
+    )
+    artifact = run_stage(STAGE, config, inputs, store=store).artifact
+    history = json.loads((artifact.path / "history.json").read_text())
+    *_, last = history["validations"]
+    assert last["loss"] > min(one["loss"] for one in history["validations"])
+    assert history["best_step"] == last["step"]
+
+
+def test_a_figure_that_reading_on_does_not_measure_is_refused(pretrained):
+    """A KeyError after the first epoch of an hour."""
+    with pytest.raises(ValueError, match="selection is accuracy: nothing but the loss"):
+        config_of(pretrained, selection="accuracy")

@@ -57,7 +57,8 @@ def fit_language(
     """Let `backbone` read the texts `learned` and write its folder into `workspace.output`.
 
     Args:
-        held_out: texts whose hidden words, the same each time, choose the step.
+        held_out: texts whose hidden words, the same each time, choose the step, unless
+            `config.selection` is last.
         pretrained_head: model folder that may hold the head it was pretrained with.
         tokens: directory of the tokens artifact: its tokenizer.
     """

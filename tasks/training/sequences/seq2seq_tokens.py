@@ -12,7 +12,8 @@ import pyarrow.compute
 from data_contracts.errors import RecipeError, SourceError
 from tasks.corpus.tables import part_paths, read_table
 from tasks.corpus.token_facts import read_token_facts
-from tasks.corpus.tokenizing import PretrainedTokenizer, load_tokenizer
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer
+from tasks.corpus.tokenizing import load_tokenizer
 from tasks.modeling.seq2seq import Seq2SeqTokens
 
 pc: Any = pyarrow.compute

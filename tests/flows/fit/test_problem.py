@@ -141,3 +141,11 @@ def test_a_step_is_chosen_by_a_figure_that_the_problem_has(model):
         read_recipe("quickstart", [f"{model}.training.selection=rouge_l"])
     for figure in ("loss", "last", "macro_f1"):
         assert read_recipe("quickstart", [f"{model}.training.selection={figure}"])
+
+
+def test_patience_beside_the_last_step_is_refused():
+    """Twenty passes in vain: a field that is taken and does nothing."""
+    changes = ["student.training.selection=last", "student.training.patience=2"]
+    with pytest.raises(RecipeError, match="patience is 2, but selection: last never stops early"):
+        read_recipe("quickstart", changes)
+    assert read_recipe("quickstart", [changes[0], "student.training.patience=5"])

@@ -7,12 +7,8 @@ import pytest
 from data_contracts.errors import SourceError
 from tasks.corpus import encoding
 from tasks.corpus.encoding import Encoder, readable_text
-from tasks.corpus.tokenizing import (
-    PretrainedTokenizer,
-    TrainedTokenizer,
-    load_tokenizer,
-    train_tokenizer,
-)
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrainedTokenizer
+from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
 
 TEXTS = [
     "打开灯",

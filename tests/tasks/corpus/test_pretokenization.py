@@ -12,12 +12,8 @@ from tokenizers import AddedToken, pre_tokenizers
 from tasks.corpus import pretokenization
 from tasks.corpus.home_assistant import HomeAssistantSource, sample
 from tasks.corpus.pretokenization import PieceReader
-from tasks.corpus.tokenizing import (
-    PretrainedTokenizer,
-    TrainedTokenizer,
-    load_tokenizer,
-    train_tokenizer,
-)
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrainedTokenizer
+from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
 
 
 @cache

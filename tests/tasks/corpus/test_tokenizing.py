@@ -11,11 +11,9 @@ import tokenizers
 from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.errors import RecipeError, SourceError
+from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, Tokenizer, TrainedTokenizer
 from tasks.corpus.tokenizing import (
     SPECIAL_TOKENS,
-    PretrainedTokenizer,
-    Tokenizer,
-    TrainedTokenizer,
     load_tokenizer,
     save_tokenizer,
     special_token_names,
@@ -33,7 +31,8 @@ TEXTS = [
 KINDS = ("bpe", "wordpiece")
 TRAIN_IN_CHILD = """
 import hashlib, random, sys
-from tasks.corpus.tokenizing import TrainedTokenizer, train_tokenizer
+from tasks.corpus.tokenizer_kinds import TrainedTokenizer
+from tasks.corpus.tokenizing import train_tokenizer
 kind, shuffle, texts = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 random.Random(shuffle).shuffle(texts)
 config = TrainedTokenizer(kind=kind, vocab_size=200, max_token_characters=4)

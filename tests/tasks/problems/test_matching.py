@@ -11,7 +11,7 @@ from data_contracts.artifacts import StageSummary
 from data_contracts.tables import arrow_schema, load_contract
 from tasks import distillation, export, tokenization
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.tokenizing import TrainedTokenizer
+from tasks.corpus.tokenizer_kinds import TrainedTokenizer
 from tasks.modeling.config import StudentArchitecture
 from tasks.modeling.pair_encoder import PairEncoder
 from tasks.problems import load_model

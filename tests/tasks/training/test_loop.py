@@ -240,13 +240,15 @@ def test_the_last_step_is_kept_where_it_is_asked_for(toy, tmp_path):
         seen.append({name: tensor.clone() for name, tensor in candidate.state_dict().items()})
         return {"accuracy": 1 / len(seen), "loss": float(len(seen))}
 
+    config = TrainingConfig(
+        selection="last", num_epochs=9, batch_size=8, learning_rate=3e-3, precision="fp32"
+    )
     model = toy["model"]()
     result = train(
-        model, toy["examples"](), OBJECTIVE,
-        CONFIG.model_copy(update={"selection": "last", "patience": 1}), pad_token_id=0, seed=5,
+        model, toy["examples"](), OBJECTIVE, config, pad_token_id=0, seed=5,
         validate=validate, work=tmp_path, progress=SilentProgress(),
     )  # fmt: skip
-    assert len(seen) == CONFIG.num_epochs
+    assert len(seen) == config.num_epochs > config.patience
     assert not result.state.stopped_early
     assert result.state.best_step == result.state.step == result.steps_planned
     assert result.state.best_validation["loss"] == len(seen)
