@@ -68,21 +68,23 @@ def _what_taught(material: Material) -> str:
     if learnt := config["objective"].get("targets"):
         asked = material.inputs["teacher_signals"].manifest.key_parts.config.get("targets")
         written = "both" if (learnt, asked) == ("teacher", "gold") else learnt
-        return f"{_WRITTEN[written]} Validation texts choose the training step that is kept."
+        return f"{_WRITTEN[written]} {_what_chose('validation texts', config)}."
     terms = ObjectiveConfig.model_validate(config["objective"]).loss_terms
     rows = _choosing_rows(config, target)
     if any(dict(term)["kind"].startswith("embedding_") for term in terms):
-        return (
-            f"No label enters the student's loss. The {rows} with their parallel text choose the "
-            "training step that is kept."
-        )
+        rows = f"the {rows} with their parallel text"
+        return f"No label enters the student's loss. {_what_chose(rows, config)}."
     sources = {term.label_source for term in terms if max(values_of(term.weight)) > 0}
     if "gold" in sources or ("source" in sources and material.source_language == target):
         return f"Gold {target} labels enter this student's loss."
-    return (
-        f"No {target} label enters the student's loss. The labelled {rows} choose the training "
-        "step that is kept, for every student alike."
-    )
+    chosen = _what_chose(f"the labelled {rows}", config)
+    return f"No {target} label enters the student's loss. {chosen}, for every student alike."
+
+
+def _what_chose(rows: str, config: Mapping[str, Any]) -> str:
+    if config["training"]["selection"] == "last":
+        return f"None of {rows} chooses the training step: the last is kept"
+    return f"{rows[0].upper()}{rows[1:]} choose the training step that is kept"
 
 
 def _choosing_rows(config: Mapping[str, Any], target: str) -> str:

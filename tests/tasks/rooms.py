@@ -223,6 +223,7 @@ def make_world(folder, publish):
                 seed=seed,
                 objective={"hard_labels": "gold" if name == "supervised" else "teacher"},
                 validation_language="zh",
+                training={"selection": "auto"},
                 name=name,
             )
     inputs["export"] = run_stage(

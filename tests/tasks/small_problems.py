@@ -252,6 +252,7 @@ def make_inputs(
                 seed=number,
                 objective={"hard_labels": "teacher"},
                 validation_language="zh",
+                training={"selection": "auto"},
             )
     inputs["export"] = run_stage(
         export.STAGE,

@@ -18,7 +18,16 @@ def world(tmp_path_factory, publish):
     return make_world(tmp_path_factory.mktemp("world"), publish)
 
 
-def notes(world, publish, *, source="en", signals=None, asked="combined_signals", **config):
+def notes(
+    world,
+    publish,
+    *,
+    source="en",
+    signals=None,
+    asked="combined_signals",
+    selection="auto",
+    **config,
+):
     """Notes about a student of this configuration, as one text; `signals` are made by `asked`."""
     store, inputs = world
 
@@ -32,6 +41,7 @@ def notes(world, publish, *, source="en", signals=None, asked="combined_signals"
 
         return write
 
+    config["training"] = {"selection": selection}
     student = publish(store, "student", copied("student_0"), config=config)
     made = {**inputs, "student_0": student}
     if signals:
@@ -57,6 +67,18 @@ def notes(world, publish, *, source="en", signals=None, asked="combined_signals"
 def test_the_rows_that_chose_the_step_are_named(world, publish, config, said):
     """Rows of eight languages chose it, and the report spoke of one."""
     assert said in notes(world, publish, objective=SOFT, **config)
+
+
+@pytest.mark.parametrize("objective", [SOFT, {"alpha": 0.5, "targets": "gold"}])
+def test_rows_that_chose_no_step_are_not_said_to_have(world, publish, objective):
+    """`selection: last`, and a report in which labelled Chinese rows chose what was delivered."""
+    signals = {"targets": "gold"}
+    told = notes(
+        world, publish, objective=objective, signals=signals, asked="teacher_signals",
+        validation_language="zh", selection="last",
+    )  # fmt: skip
+    assert "chooses the training step: the last is kept" in told
+    assert "step that is kept" not in told
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,11 @@ SCORED = {
     "zh": (("猫", "一只猫", 5.0), ("猫", "红色的雨", 0.5), ("两个人", "人们", 4.0),
            ("狗", "五月", 1.0), ("房子", "红房子", 3.0)),
 }  # fmt: skip
-CONFIG = {"objective": {"terms": [{"kind": "embedding_mse"}]}, "validation_language": "zh"}
+CONFIG = {
+    "objective": {"terms": [{"kind": "embedding_mse"}]},
+    "validation_language": "zh",
+    "training": {"selection": "auto"},
+}
 
 
 def corpus_rows():

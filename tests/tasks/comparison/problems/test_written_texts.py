@@ -121,6 +121,7 @@ def world(tmp_path_factory, publish):
             lambda out, number=number: model(out, number),
             seed=number,
             objective={"targets": "teacher"},
+            training={"selection": "auto"},
         )
     inputs["export"] = made("export", lambda out: model(out, 1), seed=1)
     return store, inputs
