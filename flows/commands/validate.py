@@ -22,9 +22,10 @@ def validate(
 
     Files on this machine must exist and have the columns that the recipe names, of which the first
     rows are read; remote ones are not asked for. Short texts of a column that are together clearly
-    in another language than declared are refused, unless data.filters.check_language is false; so
-    are keys of a label_map that no label has, of sources with up to 65,536 rows. By
-    what the sources say of themselves, each language must have rows to evaluate on. A teacher whose
+    in another language of the declared one's script are refused, unless data.filters.check_language
+    is false (texts of another script are set aside one by one when the corpus is built); so are
+    keys of a label_map that no label has, of sources with up to 65,536 rows. By what the sources
+    say of themselves, each language must have rows to evaluate on. A teacher whose
     config.json is here must have the layers that a student is compared with.
 
     Parameters

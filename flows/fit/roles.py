@@ -67,10 +67,20 @@ def _student_rows(recipe: Recipe) -> list[Source]:
     ]
     if not rows:
         roles = " or ".join(recipe.distillation.train_on)
+        swapped = [
+            s.name
+            for s in sources
+            if s.role in recipe.distillation.train_on
+            and s.parallel_language in recipe.student_languages
+        ]
+        remedy = (
+            f"in {', '.join(swapped)} that is the language of parallel_text, which the teacher "
+            "reads: swap language and parallel_language there, and the columns with them"
+        )
         raise ValueError(
             f"no source has the role {roles} and the language "
             f"{' or '.join(recipe.student_languages)}: the student would have nothing to learn "
-            f"from; {languages_offered(sources)}"
+            f"from; {remedy if swapped else languages_offered(sources)}"
         )
     return rows
 

@@ -36,6 +36,16 @@ def test_a_student_without_parallel_text_needs_a_teacher_that_reads_its_language
     assert check_recipe(values, name="tiny").teacher_languages == ("en", "zh")
 
 
+def test_pairs_the_wrong_way_round_are_told_so(tiny):
+    """`no source has the language zh; there are en (transfer) and zh (transfer)`."""
+    values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))
+    pairs = values["data"]["sources"][-1]
+    assert (pairs["language"], pairs["parallel_language"]) == ("zh", "en")
+    pairs["language"], pairs["parallel_language"] = "en", "zh"
+    with pytest.raises(RecipeError, match="in zh-pairs that is the language of parallel_text"):
+        check_recipe(values, name="tiny")
+
+
 def test_one_readable_source_does_not_excuse_an_unreadable_one(tiny):
     """Half of the transfer rows would be dropped as unreadable, and nobody told."""
     values = json.loads((tiny / "recipe.yaml").read_text(encoding="utf-8"))

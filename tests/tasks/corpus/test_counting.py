@@ -31,3 +31,22 @@ def test_a_single_row_is_allowed_unless_none_is():
     for quarantined, limit in ((2, 0.05), (1, 0.0)):
         with pytest.raises(ContractViolation):
             check(quarantined, 10, limit)
+
+
+def test_labels_that_are_unknown_as_no_train_row_is_left_are_told_so():
+    """`Known: none`: sixty tickets, each a near copy of those cut from them for the test."""
+    counts = {
+        "tickets": {
+            "role": "train",
+            "rows_in": 60,
+            "quarantined": {"leak_near": 53, "too_long": 7},
+        },
+        "checked": {"role": "test", "rows_in": 20, "quarantined": {"unknown_label": 20}},
+    }
+    limits = {"limit": 0.05, "forgiven": ("leak_near", "too_long")}
+    with pytest.raises(ContractViolation) as refused:
+        check_rates(counts, Path("quarantine.parquet"), **limits)
+    assert refused.value.fact.endswith("no train row is left: leak_near 53, too_long 7")
+    with pytest.raises(ContractViolation) as refused:
+        check_rates(counts, Path("quarantine.parquet"), known_labels=["light", "heat"], **limits)
+    assert refused.value.fact.endswith("data.filters.labels: heat, light")
