@@ -146,6 +146,7 @@ def _tokens_of(data: Path):
             "pad_token_id": 0,
             "eos_token_id": end,
             "max_length_tokens": MAX_LENGTH_TOKENS,
+            "max_target_tokens": MAX_LENGTH_TOKENS,
         }
         (output / "tokens.json").write_text(json.dumps(facts))
         return StageSummary(facts={"vocab": tokenizer.get_vocab_size()})
@@ -161,7 +162,7 @@ def main(data: Path, root: Path) -> None:
     def made(stage: Stage, config: StageConfig, **inputs: Artifact) -> Artifact:
         return run_stage(stage, config, inputs, store=store, progress=SilentProgress()).artifact
 
-    tokens = made(Stage("tokens", 2, _tokens_of(data)), TokensConfig())
+    tokens = made(Stage("tokens", 3, _tokens_of(data)), TokensConfig())
     teacher = made(
         seq2seq_teacher.STAGE,
         seq2seq_teacher.Config(
