@@ -1,9 +1,9 @@
-"""Nine small students: one after the other, and side by side in child processes.
+"""A recipe's small students: one after the other, and side by side in child processes.
 
-    .venv/bin/python infra/benchmarks/students.py [--epochs 4] [--rounds 7]
+    .venv/bin/python -m infra.benchmarks.students [RECIPE] [--epochs 4] [--rounds 7]
 
-Needs a finished `decant run quickstart` in DECANT_HOME (.decant), whose tokens and teacher signals
-it trains on; writes nothing there. Ways are interleaved; medians and ranges are printed.
+Needs a finished `decant run RECIPE` (quickstart) in DECANT_HOME (.decant), whose tokens and teacher
+signals it trains on; writes nothing there. Ways are interleaved; medians and ranges are printed.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from tasks.runtime.stages import run_stage
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", nargs="?", default="quickstart")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, default=cpu_count())
@@ -36,7 +37,7 @@ def main() -> None:
     asked = parser.parse_args()
     prepare_environment()
     quieten()
-    recipe = read_recipe("quickstart", (f"student.training.num_epochs={asked.epochs}",))
+    recipe = read_recipe(asked.recipe, (f"student.training.num_epochs={asked.epochs}",))
     ways = {
         "in sequence, all threads": partial(in_sequence, on_one_thread=False),
         "in sequence, one thread": partial(in_sequence, on_one_thread=True),
@@ -60,14 +61,14 @@ def main() -> None:
 
 
 def jobs(recipe: Recipe, store: ArtifactStore) -> list[Job]:
-    """The nine students, to be built in `store`."""
+    """The students of each seed, to be built in `store`."""
     source = ArtifactStore(home())
     log = RunLog(source.root, recipe.name)
     inputs = {}
     for name, step in (("tokens", "student-tokens"), ("signals", "teacher-signals")):
         record = log.step(step)
         if record is None:
-            raise SystemExit(f"{home()} has no finished step {step}: decant run quickstart")
+            raise SystemExit(f"{home()} has no finished step {step}: decant run {recipe.name}")
         folder = source.root / "artifacts" / record.key_parts.stage / record.key
         inputs[name] = source.open(folder)
     configs = [

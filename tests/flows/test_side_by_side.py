@@ -1,8 +1,11 @@
 """Students side by side: the same bits as one after the other, and errors told as they are."""
 
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +30,23 @@ def test_students_side_by_side_have_the_bits_of_students_in_sequence(tiny, befor
         shutil.rmtree(students)
     assert len(weights[0]) == 3
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_students_side_by_side_times_every_way(tiny, finished):
+    """A decision rests on a command that no longer finds what a run has left."""
+    sizes = ["--epochs", "1", "--rounds", "1", "--students", "2", "--workers", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.benchmarks.students", tiny / "recipe.yaml", *sizes],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"DECANT_HOME": str(finished[0].home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ways = ["in sequence, all threads", "in sequence, one thread", "side by side, 2 workers"]
+    assert re.findall(r"^(\S.*?) +median +[\d.]+ s", done.stdout, re.M) == ways
 
 
 def diverge(run):
