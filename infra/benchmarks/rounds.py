@@ -9,11 +9,12 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
-Work = Callable[[], float]
-"""Does the work once and returns how many units (texts, rows) it did, or a `Timed`."""
+System = TypeVar("System", bound=Hashable)
+"""What a system is called."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,20 @@ class Rate:
 
 
 def measure(
-    systems: Mapping[str, Callable[[], float | Timed]],
+    systems: Mapping[System, Callable[[], float | Timed]],
     *,
     num_rounds: int,
     say: Callable[[str], None],
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Rate]:
+) -> dict[System, Rate]:
     """Rate of each system over `num_rounds` interleaved rounds, after one that is not counted.
 
     Args:
-        systems: name -> work; the first is the one that others are compared with.
+        systems: name -> work, which returns how many units (texts, rows) it did, or a `Timed`;
+            the first is the one that others are compared with.
         say: told each round's figures.
     """
-    rates: dict[str, list[float]] = {name: [] for name in systems}
+    rates: dict[System, list[float]] = {name: [] for name in systems}
     for number in range(num_rounds + 1):
         gc.collect()
         for name, work in systems.items():

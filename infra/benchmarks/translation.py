@@ -9,8 +9,8 @@
 Everything goes through the stages' own functions and a store, so a killed run goes on, and a second
 one only scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
 `train|dev|test.en-zh.parquet` (columns source, target; see flows/recipes/translation.yaml); about
-five minutes of one core for the teacher and one and a half for each student. Fewer seeds or epochs
-(`--seeds 1 --epochs 2`) show that all of it runs.
+five minutes of one core for the teacher and one and a half for each student. Fewer seeds, epochs
+and rounds (`--seeds 1 --epochs 2 --rounds 1`) show that all of it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from transformers import PreTrainedModel
 
 from data_contracts.artifacts import Artifact, StageSummary
 from flows.recipe_files import read_recipe
+from infra.benchmarks.rounds import Rate, measure, ratio
 from tasks import seq2seq_signals, seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table, write_table
 from tasks.corpus.token_facts import read_token_facts
 from tasks.metrics.translation import TranslationScorer
+from tasks.modeling.decoding import Hypothesis
 from tasks.modeling.seq2seq import load_seq2seq
 from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
 from tasks.problems.seq2seq import corpus_scores
@@ -161,13 +164,24 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    compare(asked.data, asked.store, num_seeds=asked.seeds, num_epochs=asked.epochs)
+    compare(
+        asked.data,
+        asked.store,
+        num_seeds=asked.seeds,
+        num_epochs=asked.epochs,
+        num_rounds=asked.rounds,
+    )
 
 
-def compare(data: Path, root: Path, *, num_seeds: int, num_epochs: int) -> None:
-    """Train what is not there yet, then score and time everything; prints a Markdown table."""
+def compare(data: Path, root: Path, *, num_seeds: int, num_epochs: int, num_rounds: int) -> None:
+    """Train what is not there yet, then score and time everything; prints a Markdown table.
+
+    Args:
+        num_rounds: in which the systems write in turns; speeds are medians, ratios are of a round.
+    """
     store = ArtifactStore(root)
 
     def made(stage: Stage, config: StageConfig, **inputs: Artifact) -> Artifact:
@@ -218,53 +232,78 @@ def compare(data: Path, root: Path, *, num_seeds: int, num_epochs: int) -> None:
                 **guided,
             )
             models.setdefault(name, []).append(student.path / "model")
-    _report(models, tokens.path)
+    _report(models, tokens.path, num_rounds=num_rounds)
 
 
-def _report(models: Mapping[str, list[Path]], tokens: Path) -> None:
+def _report(models: Mapping[str, list[Path]], tokens: Path, *, num_rounds: int) -> None:
     rows = read_table(tokens / "test" / "part-00000.parquet")
     reader = load_reader(tokens / "tokenizer")
     references = reader.decode_batch(rows["target_ids"].to_pylist())
     sources = RaggedIds.from_arrow(rows["input_ids"])
     facts = read_token_facts(tokens)
     scorer = TranslationScorer("zh")
+
+    def written(model: PreTrainedModel, num_beams: int) -> Sequence[Sequence[Hypothesis]]:
+        return write(
+            model,
+            sources,
+            DECODING.model_copy(update={"num_beams": num_beams}),
+            pad_token_id=facts["pad_token_id"],
+            vocab_size=facts["vocab_size"],
+        )
+
+    rates = _rates(models, written, num_rounds, len(references))
+    slowest = rates["teacher", 4]
     print(f"{len(references)} test sentences; {scorer.measures[0].metric.signature}")
-    print("| | beams | BLEU | chrF++ | sentences/s |\n|---|---|---|---|---|")
+    print("| | beams | BLEU | chrF++ | sentences/s | times |\n|---|---|---|---|---|---|")
     copied = scorer.statistics(reader.decode_batch(rows["input_ids"].to_pylist()), references)
     floor = corpus_scores(scorer.measures, copied)
-    print(f"| the source, copied | | {100 * floor['bleu']:.1f} | {100 * floor['chrf']:.1f} | |")
+    print(f"| the source, copied | | {100 * floor['bleu']:.1f} | {100 * floor['chrf']:.1f} | | |")
     sums: dict[tuple[str, int], list[np.ndarray]] = {}  # of each seed
-    for name, folders in models.items():
-        for num_beams in (4, 1):
-            decoding = DECODING.model_copy(update={"num_beams": num_beams})
-            scores: list[dict[str, float]] = []
-            seconds: list[float] = []
-            for folder in folders:
-                model = load_seq2seq(folder)
-                start = time.process_time()
-                found = write(
-                    model,
-                    sources,
-                    decoding,
-                    pad_token_id=facts["pad_token_id"],
-                    vocab_size=facts["vocab_size"],
-                )
-                seconds.append(time.process_time() - start)
-                texts = to_texts(reader, [hypotheses[0] for hypotheses in found])
-                statistics = scorer.statistics(texts, references)
-                scores.append(corpus_scores(scorer.measures, statistics))
-                sums.setdefault((name, num_beams), []).append(statistics["bleu"].toarray())
-            shown = []
-            for metric in ("bleu", "chrf"):
-                values = 100 * np.array([score[metric] for score in scores])
-                spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-                shown.append(f"{values.mean():.1f}{spread}")
-            speed = len(references) / float(np.median(seconds))
-            print(f"| {name} | {num_beams} | {' | '.join(shown)} | {speed:,.0f} |", flush=True)
+    for (name, num_beams), rate in rates.items():
+        scores: list[dict[str, float]] = []
+        for folder in models[name]:
+            found = written(load_seq2seq(folder), num_beams)
+            texts = to_texts(reader, [hypotheses[0] for hypotheses in found])
+            statistics = scorer.statistics(texts, references)
+            scores.append(corpus_scores(scorer.measures, statistics))
+            sums.setdefault((name, num_beams), []).append(statistics["bleu"].toarray())
+        shown = []
+        for metric in ("bleu", "chrf"):
+            values = 100 * np.array([score[metric] for score in scores])
+            spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+            shown.append(f"{values.mean():.1f}{spread}")
+        times = ratio(rate, slowest)
+        shown += [f"{rate.median:,.0f}"]
+        shown += [f"{times.median:.1f} [{times.lower_quartile:.1f}, {times.upper_quartile:.1f}]"]
+        print(f"| {name} | {num_beams} | {' | '.join(shown)} |", flush=True)
     for ours, theirs in COMPARED:
         for num_beams in (4, 1):
             found = _difference(scorer, sums[ours, num_beams], sums[theirs, num_beams])
             print(f"{ours} minus {theirs}, {num_beams} beams, BLEU: {found}")
+
+
+def _rates(
+    models: Mapping[str, list[Path]],
+    written: Callable[[PreTrainedModel, int], Any],
+    num_rounds: int,
+    num_sentences: int,
+) -> dict[tuple[str, int], Rate]:
+    """Sentences a second of the process's own time, by system and beams.
+
+    Each system's first seed writes: the others have its shape.
+    """
+    systems = {}
+    for name, folders in models.items():
+        model = load_seq2seq(folders[0])
+        for num_beams in (4, 1):
+
+            def work(model: PreTrainedModel = model, num_beams: int = num_beams) -> int:
+                written(model, num_beams)
+                return num_sentences
+
+            systems[name, num_beams] = work
+    return measure(systems, num_rounds=num_rounds, say=lambda _: None, clock=time.process_time)
 
 
 def _difference(

@@ -17,10 +17,12 @@ def test_every_system_is_trained_scored_and_compared(tmp_path, capsys):
     pairs = pairs.sample(frac=1.0, random_state=0)
     for name, rows in {"train": pairs[:64], "dev": pairs[64:72], "test": pairs[72:80]}.items():
         rows.to_parquet(tmp_path / f"{name}.en-zh.parquet")
-    compare(tmp_path, tmp_path / "store", num_seeds=1, num_epochs=1)
+    compare(tmp_path, tmp_path / "store", num_seeds=1, num_epochs=1, num_rounds=1)
     printed = capsys.readouterr().out
     assert printed.startswith("8 test sentences; nrefs:1|")
-    rows = re.findall(r"^\| (.+) \| ([14]) \| [\d.]+ \| [\d.]+ \| [\d,]+ \|$", printed, re.M)
+    figures = r"[\d.]+ \| [\d.]+ \| [\d,]+ \| ([\d.]+) \[.*\]"
+    rows = re.findall(rf"^\| (.+) \| ([14]) \| {figures} \|$", printed, re.M)
     systems = ["teacher", *OBJECTIVES]
-    assert rows == [(name, beams) for name in systems for beams in "41"]
+    assert [row[:2] for row in rows] == [(name, beams) for name in systems for beams in "41"]
+    assert rows[0][2] == "1.0"  # the teacher with its beams, whose times they are
     assert len(re.findall(r"BLEU: [+-][\d.]+ \[", printed)) == 2 * len(COMPARED)
