@@ -37,10 +37,11 @@ from tasks.metrics.intervals import Interval, difference_interval, resample_scor
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import Measure, Statistics, rows, totals
 from tasks.runtime.artifacts import ArtifactStore
+from tasks.runtime.locations import home
 
 PLAIN = "plain"
 # Nothing but students is trained, and next to nothing is timed.
-_ALWAYS = (
+ALWAYS = (
     "baselines={pseudo_labels: false, supervised: false, linear: false}",
     "evaluation.speed={latency_seconds: 0.5, max_rounds: 1, round_texts: 8}",
 )
@@ -93,7 +94,7 @@ FORMS: dict[str, Form] = {
     "low_rank_teacher": Form(
         "a teacher fine-tuned by LoRA", changes=(f"teacher.training={_LORA}",)
     ),
-    "several_teachers": Form("recipe `several_teachers`: with that one", "several_teachers"),
+    "several_teachers": Form("recipe `several_teachers`: both", "several_teachers"),
     "self_distillation": Form("recipe `self_distillation`", "self_distillation"),
     "companions": Form("recipe `companions`: layers and average", "companions"),
     "mutual": Form("recipe `mutual_quickstart`", "mutual_quickstart"),
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("forms", nargs="*", metavar="FORM")
     parser.add_argument("--list", action="store_true", help="say what forms there are")
     parser.add_argument("--seeds", type=int, default=2, help="students a form")
-    parser.add_argument("--store", type=Path, default=Path(".decant"))
+    parser.add_argument("--store", type=Path, default=home())
     parser.add_argument("--set", action="append", default=[], help="a change of every recipe")
     asked = parser.parse_args()
     if asked.list:
@@ -147,7 +148,7 @@ def main() -> None:
     prepare_environment()
     quieten()
     stay_offline()
-    changes = (*_ALWAYS, f"num_seeds={asked.seeds}", *asked.set)
+    changes = (*ALWAYS, f"num_seeds={asked.seeds}", *asked.set)
     for line in table(asked.forms or list(FORMS), changes, ArtifactStore(asked.store)):
         print(line, flush=True)
 

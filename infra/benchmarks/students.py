@@ -1,4 +1,4 @@
-"""A recipe's small students: one after the other, and side by side in child processes.
+"""Students that are trained on one thread: one after the other, and side by side in processes.
 
     .venv/bin/python -m infra.benchmarks.students [RECIPE] [--epochs 4] [--rounds 7]
 
@@ -11,19 +11,23 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from data_contracts.artifacts import Artifact
 from flows.environment import prepare_environment, quieten
-from flows.recipe import Recipe
+from flows.partial import Node, step_of
+from flows.pipeline import small_steps
+from flows.recipe_base import RecipeBase
 from flows.recipe_files import read_recipe
 from flows.runs import RunLog
-from flows.side_by_side import Job, run_side_by_side
+from flows.side_by_side import Job, RunStage, run_side_by_side
 from tasks import distillation
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.device import cpu_count
 from tasks.runtime.locations import home
-from tasks.runtime.stages import run_stage
+from tasks.runtime.stages import StageOutcome, run_stage
 
 
 def main() -> None:
@@ -60,35 +64,39 @@ def main() -> None:
         )
 
 
-def jobs(recipe: Recipe, store: ArtifactStore) -> list[Job]:
-    """The students of each seed, to be built in `store`."""
+def jobs(recipe: RecipeBase, store: ArtifactStore) -> list[Job]:
+    """Steps of `recipe` that train a student on one thread, to be built in `store`."""
+    nodes = [step_of(recipe, name) for name in small_steps(recipe)]
+    found = [node for node in nodes if node.stage is distillation.STAGE]
+    if not found:
+        raise SystemExit(
+            f"no student of {recipe.name} is so small that one thread trains it"
+        )
     source = ArtifactStore(home())
     log = RunLog(source.root, recipe.name)
-    inputs = {}
-    for name, step in (("tokens", "student-tokens"), ("signals", "teacher-signals")):
+
+    def built(step: str) -> Artifact:
         record = log.step(step)
         if record is None:
             raise SystemExit(f"{home()} has no finished step {step}: decant run {recipe.name}")
-        folder = source.root / "artifacts" / record.key_parts.stage / record.key
-        inputs[name] = source.open(folder)
-    configs = [
-        make(seed)
-        for seed in range(recipe.num_seeds)
-        for make in (recipe.student_config, recipe.pseudo_label_config, recipe.supervised_config)
-    ]
-    return [
-        Job(f"{position}", partial(build, config, inputs, store))
-        for position, config in enumerate(configs)
-    ]
+        return source.open(source.root / "artifacts" / record.key_parts.stage / record.key)
+
+    return [Job(node.name, partial(_train, node, _inputs(node, built), store)) for node in found]
 
 
-def build(config, inputs, store, run):
-    """One student, by `run`."""
-    return run(distillation.STAGE, config, inputs, store=store)
+def _inputs(node: Node, built: Callable[[str], Artifact]) -> dict[str, Artifact]:
+    return {key: built(needed.name) for key, needed in node.inputs.items()}
+
+
+def _train(
+    node: Node, inputs: Mapping[str, Artifact], store: ArtifactStore, run: RunStage
+) -> StageOutcome:
+    return run(node.stage, node.config, inputs, store=store)
 
 
 def in_sequence(todo: list[Job], *, on_one_thread: bool) -> None:
     """One after the other in this process."""
+    threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(cpu_count())
     rule = distillation.on_one_thread
     distillation.on_one_thread = lambda config: on_one_thread
@@ -97,6 +105,9 @@ def in_sequence(todo: list[Job], *, on_one_thread: bool) -> None:
             job(run_stage)
     finally:
         distillation.on_one_thread = rule
+        os.environ.pop("OMP_NUM_THREADS")
+        if threads is not None:
+            os.environ["OMP_NUM_THREADS"] = threads
 
 
 def side_by_side(todo: list[Job], *, workers: int) -> None:

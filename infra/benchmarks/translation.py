@@ -6,8 +6,8 @@
                                                      with the teacher's opinion of each token, by KL
                                                      and by the terms of translation_losses
 
-Everything goes through the stages' own functions and a store, so a killed run goes on, and a second
-one only scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
+Everything goes through the stages' own functions and a store: a killed run goes on, and a second one
+only times and scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
 `train|dev|test.en-zh.parquet` (columns source, target; see flows/recipes/translation.yaml); about
 five minutes of one core for the teacher and one and a half for each student. Fewer seeds, epochs
 and rounds (`--seeds 1 --epochs 2 --rounds 1`) show that all of it runs.
@@ -157,15 +157,15 @@ def _tokens_of(data: Path):
     return make
 
 
-def main() -> None:
-    """Parse the command line; one thread, so that speeds are those of one core."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line (or `arguments`); one thread, so that speeds are those of one core."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("store", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=7)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     compare(
         asked.data,

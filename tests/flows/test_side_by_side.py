@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import Preempted, TrainingDiverged
+from flows.recipe_files import read_recipe
 from flows.side_by_side import Job, run_side_by_side
+from infra.benchmarks import students
+from tasks.runtime.artifacts import ArtifactStore
 
 
 @pytest.mark.slow
@@ -35,7 +38,7 @@ def test_students_side_by_side_have_the_bits_of_students_in_sequence(tiny, befor
 @pytest.mark.slow
 def test_the_benchmark_of_students_side_by_side_times_every_way(tiny, finished):
     """A decision rests on a command that no longer finds what a run has left."""
-    sizes = ["--epochs", "1", "--rounds", "1", "--students", "2", "--workers", "2"]
+    sizes = ["--epochs", "1", "--rounds", "1", "--students", "3", "--workers", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "infra.benchmarks.students", tiny / "recipe.yaml", *sizes],
         cwd=Path(__file__).parents[2],
@@ -47,6 +50,12 @@ def test_the_benchmark_of_students_side_by_side_times_every_way(tiny, finished):
     assert done.returncode == 0, done.stderr
     ways = ["in sequence, all threads", "in sequence, one thread", "side by side, 2 workers"]
     assert re.findall(r"^(\S.*?) +median +[\d.]+ s", done.stdout, re.M) == ways
+
+
+def test_students_that_a_run_trains_one_after_the_other_are_refused(tmp_path):
+    """Ways are timed side by side in which no run would train, or a KeyError tells of it."""
+    with pytest.raises(SystemExit, match="no student of sib200 is so small"):
+        students.jobs(read_recipe("sib200"), ArtifactStore(tmp_path))
 
 
 def diverge(run):

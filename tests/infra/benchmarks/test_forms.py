@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from flows.partial import step_of
-from infra.benchmarks.forms import FORMS, PLAIN, Measured, difference, form_of, line, recipe_of
+from infra.benchmarks.forms import (
+    ALWAYS,
+    FORMS,
+    PLAIN,
+    Measured,
+    difference,
+    form_of,
+    line,
+    recipe_of,
+)
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import values
 
@@ -51,7 +60,7 @@ def test_a_line_says_what_was_measured():
 
 @pytest.fixture(scope="module")
 def recipes():
-    return {name: recipe_of(name) for name in FORMS}
+    return {name: recipe_of(name, ALWAYS) for name in FORMS}
 
 
 def test_forms_share_rows_and_teacher_with_what_they_are_compared_with(recipes):

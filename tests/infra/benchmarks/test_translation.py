@@ -3,8 +3,9 @@
 import re
 
 import pandas as pd
+import torch
 
-from infra.benchmarks.translation import COMPARED, OBJECTIVES, compare
+from infra.benchmarks.translation import COMPARED, OBJECTIVES, main
 
 WORDS = {"one": "一", "red": "红", "cat": "猫", "dog": "狗", "tea": "茶", "sees": "看"}
 
@@ -17,7 +18,12 @@ def test_every_system_is_trained_scored_and_compared(tmp_path, capsys):
     pairs = pairs.sample(frac=1.0, random_state=0)
     for name, rows in {"train": pairs[:64], "dev": pairs[64:72], "test": pairs[72:80]}.items():
         rows.to_parquet(tmp_path / f"{name}.en-zh.parquet")
-    compare(tmp_path, tmp_path / "store", num_seeds=1, num_epochs=1, num_rounds=1)
+    threads = torch.get_num_threads()
+    sizes = ["--seeds", "1", "--epochs", "1", "--rounds", "1"]
+    try:
+        main([str(tmp_path), str(tmp_path / "store"), *sizes])
+    finally:
+        torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert printed.startswith("8 test sentences; nrefs:1|")
     figures = r"[\d.]+ \| [\d.]+ \| [\d,]+ \| ([\d.]+) \[.*\]"
