@@ -69,9 +69,7 @@ def jobs(recipe: RecipeBase, store: ArtifactStore) -> list[Job]:
     nodes = [step_of(recipe, name) for name in small_steps(recipe)]
     found = [node for node in nodes if node.stage is distillation.STAGE]
     if not found:
-        raise SystemExit(
-            f"no student of {recipe.name} is so small that one thread trains it"
-        )
+        raise SystemExit(f"no student of {recipe.name} is so small that one thread trains it")
     source = ArtifactStore(home())
     log = RunLog(source.root, recipe.name)
 
