@@ -6,8 +6,8 @@
                                                      with the teacher's opinion of each token, by KL
                                                      and by the terms of translation_losses
 
-Everything goes through the stages' own functions and a store: a killed run goes on, a second one only
-times and scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
+Everything goes through the stages' own functions and a store: a killed run goes on, a second one
+only times and scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
 `train|dev|test.en-zh.parquet` (columns source, target; see flows/recipes/translation.yaml); about
 five minutes of one core for the teacher and one and a half for each student. Fewer seeds, epochs
 and rounds (`--seeds 1 --epochs 2 --rounds 1`) show that all of it runs.
