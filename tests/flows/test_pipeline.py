@@ -28,7 +28,7 @@ def trained(home):
         for name, digest in published(home).items()
         if name[0] not in ("evaluation", "registration", "teacher", "student", "export")
     } | {
-        (path.parent.parent.parent.name, path.name): path.read_bytes()
+        path.relative_to(home).parts: path.read_bytes()
         for path in (home / "artifacts").glob("*/*/*/model.safetensors")
     }
 
