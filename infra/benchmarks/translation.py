@@ -253,7 +253,7 @@ def _report(models: Mapping[str, list[Path]], tokens: Path, *, num_rounds: int) 
         )
 
     rates = _rates(models, written, num_rounds, len(references))
-    slowest = rates["teacher", 4]
+    base = rates["teacher", 4]
     print(f"{len(references)} test sentences; {scorer.measures[0].metric.signature}")
     print("| | beams | BLEU | chrF++ | sentences/s | times |\n|---|---|---|---|---|---|")
     copied = scorer.statistics(reader.decode_batch(rows["input_ids"].to_pylist()), references)
@@ -273,7 +273,7 @@ def _report(models: Mapping[str, list[Path]], tokens: Path, *, num_rounds: int) 
             values = 100 * np.array([score[metric] for score in scores])
             spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
             shown.append(f"{values.mean():.1f}{spread}")
-        times = ratio(rate, slowest)
+        times = ratio(rate, base)
         shown += [f"{rate.median:,.0f}"]
         shown += [f"{times.median:.1f} [{times.lower_quartile:.1f}, {times.upper_quartile:.1f}]"]
         print(f"| {name} | {num_beams} | {' | '.join(shown)} |", flush=True)
