@@ -2,8 +2,8 @@
 
     .venv/bin/python -m infra.benchmarks.students [RECIPE] [--epochs 4] [--rounds 7]
 
-Needs a finished `decant run RECIPE` (quickstart) in DECANT_HOME (.decant): students read what that run
-made. Writes nothing there. Ways are interleaved; medians and ranges are printed.
+Needs a finished `decant run RECIPE` (quickstart) in DECANT_HOME (.decant), and reads what that run
+made; writes nothing there. Ways are interleaved; medians and ranges are printed.
 """
 
 import argparse
