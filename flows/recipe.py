@@ -256,7 +256,9 @@ class Recipe(RecipeBase):
     def supervised_config(self, i: int) -> distillation.Config:
         """For the step supervised-seed-i: gold labels and no teacher."""
         return self._student(
-            i, distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold")
+            i,
+            distillation.ObjectiveConfig(alpha=0.0, temperature=1.0, hard_labels="gold"),
+            num_epochs=self.baselines.supervised_epochs,
         )
 
     def zero_shot_config(self, i: int) -> distillation.Config:

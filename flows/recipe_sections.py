@@ -142,6 +142,13 @@ class Baselines(Frozen):
         description="the same student on gold labels of the target language: an upper bound; needs "
         "labels on rows in that language that the student is trained on",
     )
+    supervised_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="passes of the supervised student over the labelled rows, of which there may "
+        "be far fewer than its rival has rows; none: as many passes as the student",
+    )
     zero_shot: bool = Field(
         False,
         description="the same student on gold labels of the source language alone; needs the "
@@ -158,6 +165,7 @@ class Baselines(Frozen):
 
     @model_validator(mode="after")
     def _epochs_of_somebody(self) -> Baselines:
-        if self.zero_shot_epochs is not None and not self.zero_shot:
-            raise ValueError("zero_shot_epochs is given, but zero_shot is off: nobody would train")
+        for name in ("supervised", "zero_shot"):
+            if dict(self)[f"{name}_epochs"] is not None and not dict(self)[name]:
+                raise ValueError(f"{name}_epochs is given, but {name} is off: nobody would train")
         return self

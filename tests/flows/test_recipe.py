@@ -62,6 +62,16 @@ def test_the_zero_shot_student_may_pass_over_its_few_rows_as_often_as_it_needs()
     assert "zero_shot is off" in str(refusal("baselines.zero_shot_epochs=9"))
 
 
+def test_the_supervised_student_may_pass_over_its_few_rows_as_often_as_it_needs():
+    """With 941 labelled rows among 12,935 the bound would be a student stopped at a fourteenth."""
+    recipe = read_recipe("quickstart", ["baselines.supervised_epochs=9"])
+    assert recipe.supervised_config(0).training.num_epochs == 9
+    assert recipe.student_config(0).training.num_epochs == 2
+    assert read_recipe("quickstart").supervised_config(0).training.num_epochs == 2
+    unused = ["baselines.supervised=false", "baselines.supervised_epochs=9"]
+    assert "supervised is off" in str(refusal(*unused))
+
+
 def test_baselines_differ_from_the_student_in_their_objective_alone():
     """The gain over no distillation would measure another thing than distillation."""
     recipe = read_recipe("quickstart")
