@@ -1,7 +1,8 @@
 """`infra/benchmarks/run`: sections one by one, each in a process of its own, then the report.
 
 A section's result is a JSON file under results/; sections that have one are skipped unless they are
-named. So an interrupted run goes on where it stopped, and speed.md is rendered from what is there.
+named. So an interrupted run goes on where it stopped. `report` renders speed.md, and the tables of
+the other pages, from what is there.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def main() -> int:
             failed += _section(name, settings, again=bool(named))
     if not settings.tiny:
         from infra.benchmarks.report import write_report
+        from infra.benchmarks.tables import write_pages
 
+        write_pages()
         say(f"wrote {write_report(settings.results, HERE)}")
     if failed:
         say(f"failed: {', '.join(failed)}; the log says why")

@@ -172,6 +172,7 @@ def test_the_kept_results_are_rendered(tmp_path):
     """A report that nobody can write from the figures the repository ships."""
     results = ROOT / "infra" / "benchmarks" / "results"
     text = report.write_report(results, tmp_path).read_text(encoding="utf-8")
+    assert text == (ROOT / "infra" / "benchmarks" / "speed.md").read_text(encoding="utf-8")
     names = sorted(path.stem for path in results.glob("*.json"))
     assert "score" in names
     for name in names:
