@@ -1,12 +1,13 @@
 """Ask a registered champion as any consumer does: with MLflow and its name, nothing of ours.
 
-    python infra/ask.py [--model quickstart-en-zh] [TEXT ...]
+    python infra/ask.py [--model out-of-domain-en-zh] [TEXT ...]
     python infra/ask.py --serve [--model NAME] [--param top_k=3] [TEXT ...]
 
 A model that reads several texts at once (question and context, text and text_b) takes them in turn,
 in the order of its signature. Without texts it is asked about the example that it was registered
 with. `--serve` starts `mlflow models serve` on a free port, sends the request that curl would send,
-prints both in Markdown and stops the server again.
+prints both in Markdown and stops the server again. `--when-told` waits for a line on standard input
+with MLflow already imported, and asks nothing if the input ends without one.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ _ANSWER_SECONDS = 120
 def main() -> None:
     """Ask, and print what was answered."""
     parser = argparse.ArgumentParser(description="Ask the champion of a registered model.")
-    parser.add_argument("--model", default="quickstart-en-zh", help="registered name")
+    parser.add_argument("--model", default="out-of-domain-en-zh", help="registered name")
     parser.add_argument("--serve", action="store_true", help="ask `mlflow models serve`")
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="such as top_k=3"
     )
+    parser.add_argument("--when-told", action="store_true", help="after a line on standard input")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="default: the model's example")
     asked = parser.parse_args()
+    if asked.when_told and not _is_told():
+        return
     home = Path(os.environ.get("DECANT_HOME") or ".decant").absolute()
     tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     mlflow.set_tracking_uri(tracking)
@@ -155,6 +159,14 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _is_told() -> bool:
+    """Whether a line comes on standard input; what asking will import is imported before."""
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store
+
+    return bool(sys.stdin.readline())
 
 
 def _param(parser: argparse.ArgumentParser, text: str) -> tuple[str, Any]:
