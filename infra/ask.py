@@ -163,8 +163,6 @@ def _free_port() -> int:
 
 def _is_told() -> bool:
     """Whether a line comes on standard input; what asking will import is imported before."""
-    import mlflow.store.model_registry.sqlalchemy_store
-    import mlflow.store.tracking.sqlalchemy_store
 
     return bool(sys.stdin.readline())
 
