@@ -1,4 +1,4 @@
-"""What each form of distillation gains over plain KD: the tables of forms.md.
+"""What each form of distillation gains over plain KD: the tables of ablations.md.
 
     python -m infra.benchmarks.forms [FORM…] [--seeds 2] [--store FOLDER] [--set a.b=c]…
     python -m infra.benchmarks.forms --list

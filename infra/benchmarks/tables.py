@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGES = ("quickstart",)
+PAGES = ("ablations", "quickstart")
 _BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _ABOUT = ("date", "commit", "machine", "versions", "command", "remark")
 
