@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from flows.__main__ import COMMANDS, make_app
-from flows.recipe_files import AnyRecipe
+from flows.distillation import distill
 
 ROOT = Path(__file__).parents[2]
 TREES = ("flows", "tasks", "data_contracts")
@@ -39,7 +39,8 @@ def recipe_page() -> str:
     """Every field of every section of a recipe, from the JSON schema of its pydantic models."""
     lines = ["# Recipe fields", "", "A recipe is a mapping of these fields. Sections follow."]
     seen: list[tuple[str, dict[str, Any]]] = []
-    for model in typing.get_args(AnyRecipe) or (AnyRecipe,):
+    asked = typing.get_type_hints(distill.fn)["recipe"]
+    for model in typing.get_args(asked) or (asked,):
         schema = model.model_json_schema()
         sections = schema.pop("$defs", {})
         for name, section in [(model.__name__, schema), *sections.items()]:
