@@ -14,7 +14,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from data_contracts import errors
 from data_contracts.errors import DecantError
-from tasks.runtime.disk_errors import failing, no_room, says_failing, says_no_room
+from tasks.runtime.files.disk_errors import failing, no_room, says_failing, says_no_room
 from tasks.runtime.redaction import redact
 
 INTERRUPTED = 130
@@ -159,7 +159,7 @@ def _takes_changes(command: str) -> bool:
 
 def _is_about_home(error: OSError) -> bool:
     """Whether it is that our own folder, or one above it, cannot be made; or not be written to."""
-    from tasks.runtime.locations import home
+    from tasks.runtime.files.locations import home
 
     if not isinstance(error.filename, str):
         return False

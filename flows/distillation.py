@@ -16,19 +16,19 @@ from prefect.runtime import flow_run
 from pydantic import TypeAdapter
 
 from data_contracts.artifacts import Artifact
-from flows.orphans import mark_alive, reap_orphans
-from flows.recipe import Recipe
-from flows.recipe_base import RecipeBase
-from flows.recipe_files import AnyRecipe
-from flows.results import comparison_lines, read_report, systems_rows
-from flows.running import Options, run_pipeline
-from flows.seq2seq_recipe import Seq2SeqRecipe
-from flows.sharding import ShardsOn, sharding
+from flows.orchestration.orphans import mark_alive, reap_orphans
+from flows.orchestration.runner import Options, run_pipeline
+from flows.orchestration.sharding import ShardsOn, sharding
+from flows.recipe.base import RecipeBase
+from flows.recipe.loading.files import AnyRecipe
+from flows.recipe.recipe import Recipe
+from flows.recipe.seq2seq import Seq2SeqRecipe
+from flows.runs.results import comparison_lines, read_report, systems_rows
 from tasks.policies import redacted_errors, run_as_task
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import cpu_count
+from tasks.runtime.files.locations import home
 from tasks.runtime.fingerprint import fingerprint
-from tasks.runtime.locations import home
+from tasks.runtime.machine.device import cpu_count
 
 FLOW_NAME = "distill"
 

@@ -7,14 +7,14 @@ meanings of `step` over this one text, so they cannot disagree about what depend
 
 from __future__ import annotations
 
-from flows.delivery import deliver
-from flows.mutual_steps import mutual_config, peer_tokens_config, reads_teacher
-from flows.recipe import Recipe
-from flows.recipe_base import RecipeBase
-from flows.seq2seq_pipeline import pour_texts
-from flows.seq2seq_recipe import Seq2SeqRecipe
-from flows.several_teachers import DECIDED_BY_THRESHOLDS
-from flows.steps import Handle, Step
+from flows.recipe.base import RecipeBase
+from flows.recipe.multi_teacher import DECIDED_BY_THRESHOLDS
+from flows.recipe.mutual import mutual_config, peer_tokens_config, reads_teacher
+from flows.recipe.recipe import Recipe
+from flows.recipe.seq2seq import Seq2SeqRecipe
+from flows.steps.delivery import deliver
+from flows.steps.seq2seq import pour_texts
+from flows.steps.step import Handle, Step
 from tasks import (
     adaptation,
     combined_signals,

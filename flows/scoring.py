@@ -1,4 +1,4 @@
-"""The Prefect flow of batch scoring: the shards of `flows.scoring_steps` in processes or on Ray.
+"""The Prefect flow of batch scoring: the shards of `flows.orchestration.scoring` in processes or on Ray.
 
 No `from __future__ import annotations` here: Prefect reads the flow's types.
 """
@@ -9,12 +9,12 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.orphans import mark_alive, reap_orphans
-from flows.scoring_steps import score_in_shards
-from flows.sharding import ShardsOn, sharding
+from flows.orchestration.orphans import mark_alive, reap_orphans
+from flows.orchestration.scoring import score_in_shards
+from flows.orchestration.sharding import ShardsOn, sharding
 from tasks.policies import redacted_errors, run_as_task
-from tasks.runtime.device import cpu_count
-from tasks.serving.scoring import ScoringConfig, ScoringReport
+from tasks.runtime.machine.device import cpu_count
+from tasks.serving.scoring.scoring import ScoringConfig, ScoringReport
 
 FLOW_NAME = "score"
 

@@ -22,9 +22,9 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import Architecture
-from tasks.runtime.device import process_count
+from tasks.runtime.machine.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.config import TrainingConfig
+from tasks.training.optimization.config import TrainingConfig
 
 VERSION = 5
 
@@ -97,19 +97,19 @@ def adapt(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace) 
     `inputs["teacher"]` is given if the architecture takes its layers.
     """
     if (processes := process_count()) > 1:
-        from tasks.training.processes.launching import run_in_ranks
+        from tasks.training.distributed.launching import run_in_ranks
 
         function = "tasks.adaptation:adapt"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.corpus.token_facts import read_token_facts
-    from tasks.modeling.backbones import load_backbone
-    from tasks.modeling.classifier import initialise
-    from tasks.modeling.positions import check_length
-    from tasks.runtime.locations import local_folder
+    from tasks.corpus.tokens.facts import read_token_facts
+    from tasks.modeling.backbones.encoder import load_backbone
+    from tasks.modeling.backbones.positions import check_length
+    from tasks.modeling.heads.classifier import initialise
+    from tasks.runtime.files.locations import local_folder
     from tasks.runtime.seeding import derive_seed
     from tasks.training.adaptation import mapped_texts
     from tasks.training.adaptation.masked_language import fit_language
-    from tasks.training.student_backbone import student_backbone
+    from tasks.training.fitting.student_backbone import student_backbone
 
     tokens = inputs["tokens"].path
     learned, held_out = mapped_texts.map_texts(

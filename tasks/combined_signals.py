@@ -42,7 +42,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-    from tasks.training.several_teachers.teacher_languages import TeacherWeights
+    from tasks.training.multi_teacher.teacher_languages import TeacherWeights
 
 VERSION = 2
 
@@ -180,10 +180,10 @@ def combine_signals(
     from data_contracts.tables import check_table
     from tasks.corpus.tables import write_table
     from tasks.problems import PROBLEMS
-    from tasks.training.fitting import write_json
-    from tasks.training.several_teachers.combined_thresholds import combined_thresholds
-    from tasks.training.several_teachers.teacher_averaging import averaged
-    from tasks.training.several_teachers.teacher_opinions import Panel
+    from tasks.training.fitting.fit import write_json
+    from tasks.training.multi_teacher.averaging import averaged
+    from tasks.training.multi_teacher.combined_thresholds import combined_thresholds
+    from tasks.training.multi_teacher.soft_labels import Panel
 
     problem = PROBLEMS[config.problem]
     panel = Panel(problem, [inputs[f"signals_{name}"].path for name in config.teachers])
@@ -263,8 +263,8 @@ def _validation_figure(teacher: Artifact) -> float:
 
 
 def _by_language(config: Config, corpus: Artifact) -> TeacherWeights:
-    from tasks.runtime.locations import local_folder
-    from tasks.training.several_teachers.teacher_languages import teacher_weights
+    from tasks.runtime.files.locations import local_folder
+    from tasks.training.multi_teacher.teacher_languages import teacher_weights
 
     encoder, target = config.combination.encoder, config.target_language
     assert encoder, "the recipe names the encoder"

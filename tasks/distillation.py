@@ -24,17 +24,17 @@ from tasks.modeling.config import (
     EncoderProblem,
 )
 from tasks.problems import score_version
-from tasks.runtime.device import is_small_step, trains_on_one_thread
+from tasks.runtime.machine.device import is_small_step, trains_on_one_thread
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
-from tasks.training.companions.ema_config import EMAConfig
-from tasks.training.companions.matching_config import AnyMatchingTerm
-from tasks.training.config import TrainingConfig
-from tasks.training.objective_config import ObjectiveConfig
-from tasks.training.pass_terms import processes_for
+from tasks.training.auxiliary.adversary_config import AdversaryConfig, noted_groups
+from tasks.training.auxiliary.ema_config import EMAConfig
+from tasks.training.auxiliary.matching_config import AnyMatchingTerm
+from tasks.training.fitting.batch_terms import processes_for
+from tasks.training.objectives.config import ObjectiveConfig
+from tasks.training.optimization.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 VERSION = 9
 
@@ -90,18 +90,18 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     """
     terms = (*config.objective.loss_terms, *config.matching)
     if not _is_small(config) and (processes := processes_for(terms, workspace.progress)) > 1:
-        from tasks.training.processes.launching import run_in_ranks
+        from tasks.training.distributed.launching import run_in_ranks
 
         function = "tasks.distillation:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
     from tasks.problems import load_model
+    from tasks.training.auxiliary.token_alignment import check_same_tokens
     from tasks.training.batching import examples as rows
     from tasks.training.batching.mapped_examples import map_examples
-    from tasks.training.class_weights import class_weights
-    from tasks.training.companions.token_alignment import check_same_tokens
-    from tasks.training.diagnostics import diagnose_reading
-    from tasks.training.fitting import fit
-    from tasks.training.objectives import Objective
+    from tasks.training.engine.diagnostics import diagnose_reading
+    from tasks.training.fitting.fit import fit
+    from tasks.training.objectives.class_weights import class_weights
+    from tasks.training.objectives.objective import Objective
 
     tokens = inputs["tokens"].path
     examples = map_examples(
@@ -179,11 +179,11 @@ def untrained_student(
         inputs: `teacher` if the student starts from its layers; `adapted` if it starts from an
             encoder of its architecture that has read unlabelled text.
     """
-    from tasks.corpus.token_facts import read_token_facts
-    from tasks.modeling.classifier import initialise
+    from tasks.corpus.tokens.facts import read_token_facts
+    from tasks.modeling.heads.classifier import initialise
     from tasks.problems import PROBLEMS
     from tasks.runtime.seeding import derive_seed
-    from tasks.training.student_backbone import copy_teachers_head, student_backbone
+    from tasks.training.fitting.student_backbone import copy_teachers_head, student_backbone
 
     initialise(derive_seed(config.seed, "weights"))
     student = PROBLEMS[config.problem].build_model(

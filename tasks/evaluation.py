@@ -42,7 +42,7 @@ from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
     from tasks.comparison.problem import ComparedProblem
-    from tasks.comparison.timing import Timing
+    from tasks.comparison.timing.timing import Timing
     from tasks.metrics.systems import Answers
 
 VERSION = 14
@@ -142,18 +142,18 @@ def evaluate(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     """
     import numpy as np
 
-    from tasks.comparison.agreement import agreement_by_language
     from tasks.comparison.answers import write_predictions, write_statistics
-    from tasks.comparison.languages import (
+    from tasks.comparison.material import Material
+    from tasks.comparison.problem import Settings
+    from tasks.comparison.problems import COMPARED
+    from tasks.comparison.sections.agreement import agreement_by_language
+    from tasks.comparison.sections.languages import (
         InLanguage,
         answers_by_language,
         language_groups,
         language_notes,
     )
-    from tasks.comparison.learning import warnings_of
-    from tasks.comparison.material import Material
-    from tasks.comparison.problem import Settings
-    from tasks.comparison.problems import COMPARED
+    from tasks.comparison.sections.learning import warnings_of
     from tasks.reporting.page import render_report
     from tasks.reporting.plots import draw_plots
 
@@ -210,12 +210,12 @@ def _measure(
     config: Config, problem: ComparedProblem, workspace: Workspace
 ) -> tuple[EvaluationReport, dict[str, Answers]]:
     from tasks.comparison.answers import all_answers
-    from tasks.comparison.learning import learning_of
-    from tasks.comparison.notes import own_notes
-    from tasks.comparison.selective import selective_curves
-    from tasks.comparison.timing import Budget, time_systems
+    from tasks.comparison.sections.learning import learning_of
+    from tasks.comparison.sections.notes import own_notes
+    from tasks.comparison.sections.selective import selective_curves
+    from tasks.comparison.timing.timing import Budget, time_systems
     from tasks.metrics import systems as scoring
-    from tasks.runtime.device import cpu_count
+    from tasks.runtime.machine.device import cpu_count
 
     material, measures = problem.material, problem.measures
     answers = dict(all_answers(problem, workspace.progress))
@@ -289,7 +289,7 @@ def _measure(
 def _system(name: str, answers: Answers, problem: ComparedProblem, timing: Timing) -> SystemResult:
     """The report's record of one system; times only where it was timed (seed 0)."""
     from tasks.comparison.material import TRAINED_SYSTEMS
-    from tasks.comparison.timing import weight_bytes
+    from tasks.comparison.timing.timing import weight_bytes
     from tasks.metrics.systems import mean_and_spread, scores_by_seed
 
     material = problem.material

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from data_contracts.artifacts import THRESHOLDS_FILE, Artifact, StageSummary
 from data_contracts.errors import ContractViolation, SourceError
-from tasks.corpus.normalization import NormalizationConfig
+from tasks.corpus.text.normalization import NormalizationConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
@@ -68,16 +68,16 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     """
     import numpy as np
 
-    from tasks.corpus.token_facts import read_token_facts
+    from tasks.corpus.tokens.facts import read_token_facts
     from tasks.problems import PROBLEMS, SEQ2SEQ_PROBLEMS, load_model
-    from tasks.serving.onnx_export import export_onnx, predict_onnx, write_onnx
-    from tasks.serving.parity import AGREEMENTS
-    from tasks.serving.quantization import product_noise
-    from tasks.training.inference import predict_rows
+    from tasks.serving.export.onnx_export import export_onnx, predict_onnx, write_onnx
+    from tasks.serving.export.parity import AGREEMENTS
+    from tasks.serving.export.quantization import product_noise
+    from tasks.training.fitting.inference import predict_rows
 
     student, tokens = inputs["student"].path, inputs["tokens"].path
     if _read_json(student / "model" / "head.json")["problem"] in SEQ2SEQ_PROBLEMS:
-        from tasks.serving.writer_export import export_writer
+        from tasks.serving.export.encoder_decoder import export_writer
 
         return export_writer(
             student,
@@ -150,7 +150,7 @@ def export(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
 
 def _quantize(config, graph, noise, agrees):
     """The first of the int8 graph's forms that agrees, and what parity.json says of it."""
-    from tasks.serving.quantization import forms, quantize_int8
+    from tasks.serving.export.quantization import forms, quantize_int8
 
     agreement, num_answers = 0.0, 0
     for embeddings, left_out in forms(noise):

@@ -32,24 +32,31 @@ from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import SourceError
-from tasks.corpus.columns import ProblemType
-from tasks.corpus.counting import Tally, check_rates, counted_by_role, total
-from tasks.corpus.deduplication import DeduplicationConfig
-from tasks.corpus.expansion import check_not_cut
 from tasks.corpus.filtering import FilterConfig
-from tasks.corpus.label_maps import check_keys_occur, check_map, normalized_map
-from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.source_files import read_rows, source_files, start_draw
-from tasks.corpus.sources import LABELLED_ROLES, ROLES, FileSource, Source, check_source, locations
-from tasks.corpus.splitting import SplittingConfig
+from tasks.corpus.preparation.counting import Tally, check_rates, counted_by_role, total
+from tasks.corpus.selection.deduplication import DeduplicationConfig
+from tasks.corpus.selection.splitting import SplittingConfig
+from tasks.corpus.sources.columns import ProblemType
+from tasks.corpus.sources.expansion import check_not_cut
+from tasks.corpus.sources.files import read_rows, source_files, start_draw
+from tasks.corpus.sources.label_maps import check_keys_occur, check_map, normalized_map
+from tasks.corpus.sources.source import (
+    LABELLED_ROLES,
+    ROLES,
+    FileSource,
+    Source,
+    check_source,
+    locations,
+)
+from tasks.corpus.text.normalization import NormalizationConfig
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
-    from tasks.corpus.ledger import Ledger, Verdicts
-    from tasks.corpus.pieces import IngestedFile
-    from tasks.corpus.raw_rows import RawBatch
-    from tasks.corpus.row_choice import Draw
+    from tasks.corpus.preparation.chunks import IngestedFile
+    from tasks.corpus.readers.raw_rows import RawBatch
+    from tasks.corpus.readers.row_choice import Draw
     from tasks.corpus.rows.kind import RowRules
+    from tasks.corpus.selection.ledger import Ledger, Verdicts
 
 VERSION = 5
 
@@ -118,8 +125,7 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     Raises: SourceError if a source cannot be read, or nothing is left to learn or evaluate on;
         ContractViolation if too large a share of a source is set aside.
     """
-    from tasks.corpus.ledger import Census
-    from tasks.corpus.pieces import (
+    from tasks.corpus.preparation.chunks import (
         IngestedFile,
         check_some_passed,
         read_texts,
@@ -128,8 +134,9 @@ def ingest(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace)
     )
     from tasks.corpus.quarantine import write_quarantine
     from tasks.corpus.rows import ROW_KINDS
-    from tasks.corpus.selection import select
-    from tasks.corpus.usability import check_usable
+    from tasks.corpus.selection.ledger import Census
+    from tasks.corpus.selection.selection import select
+    from tasks.corpus.selection.usability import check_usable
 
     kind, fixed_names = ROW_KINDS[config.problem], config.filters.labels
     check_languages(config)
@@ -216,10 +223,10 @@ def _prepare_files(
     config: Config, files: Sequence[IngestedFile], folder: Path, workspace: Workspace
 ) -> Ledger:
     """Judge each row on its own; passing rows go to pieces in `folder`, numbers to the ledger."""
-    from tasks.corpus.ledger import Ledger
-    from tasks.corpus.pieces import check_rows_found
-    from tasks.corpus.preparation import prepare_all
+    from tasks.corpus.preparation.chunks import check_rows_found
+    from tasks.corpus.preparation.rows import prepare_all
     from tasks.corpus.rows import ROW_KINDS
+    from tasks.corpus.selection.ledger import Ledger
     from tasks.corpus.tables import write_table
 
     kind = ROW_KINDS[config.problem]
@@ -256,7 +263,7 @@ def _raw_batches(
     config: Config, files: Sequence[IngestedFile], order: deque[IngestedFile], workspace: Workspace
 ) -> Iterator[tuple[RawBatch, RowRules]]:
     """All batches of all files; `order` notes which file each belongs to."""
-    from tasks.corpus.parallel import ParallelTexts
+    from tasks.corpus.sources.parallel import ParallelTexts
 
     parallel: ParallelTexts | None = None
     reading: Source | None = None
@@ -290,7 +297,7 @@ def check_languages(config: Config, *, here: Callable[[str], bool] | None = None
 
     Raises: SourceError, also if a file is not what its source says.
     """
-    from tasks.corpus.source_language import check_source_language
+    from tasks.corpus.preparation.source_language import check_source_language
 
     for source in config.sources:
         if isinstance(source, FileSource) and (here is None or here(source.uri)):
@@ -331,11 +338,11 @@ def _write_rows(
     """Write what stays, set aside what does not, and count by source."""
     import numpy as np
 
-    from tasks.corpus.ledger import COPY_KINDS, OUTCOMES
-    from tasks.corpus.parts import PartWriter
-    from tasks.corpus.pieces import iter_pieces, rejections
+    from tasks.corpus.preparation.chunks import iter_pieces, rejections
+    from tasks.corpus.preparation.parts import PartWriter
     from tasks.corpus.quarantine import quarantine_table
     from tasks.corpus.rows import ROW_KINDS
+    from tasks.corpus.selection.ledger import COPY_KINDS, OUTCOMES
     from tasks.corpus.tables import read_table
 
     kind = ROW_KINDS[config.problem]

@@ -24,19 +24,19 @@ from data_contracts.artifacts import Artifact, Frozen, StageSummary
 from tasks.modeling.config import Architecture, EncoderProblem
 from tasks.problems import score_version
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.companions.ema_config import EMAConfig
-from tasks.training.companions.matching_config import AnyMatchingTerm
-from tasks.training.config import TrainingConfig
-from tasks.training.objective_config import ObjectiveConfig
-from tasks.training.pass_terms import processes_for
-from tasks.training.peers.mutual_config import MutualTerm
+from tasks.training.auxiliary.adversary_config import AdversaryConfig
+from tasks.training.auxiliary.ema_config import EMAConfig
+from tasks.training.auxiliary.matching_config import AnyMatchingTerm
+from tasks.training.fitting.batch_terms import processes_for
+from tasks.training.mutual.config import MutualTerm
+from tasks.training.objectives.config import ObjectiveConfig
+from tasks.training.optimization.config import TrainingConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tasks.training.batching.examples import Examples
-    from tasks.training.peers.mutual_fitting import Peer
+    from tasks.training.mutual.fit import Peer
 
 VERSION = 7
 
@@ -110,17 +110,17 @@ def learn_together(
     """
     terms = (*config.objective.loss_terms, *config.matching)
     if (processes := processes_for(terms, workspace.progress)) > 1:
-        from tasks.training.processes.launching import run_in_ranks
+        from tasks.training.distributed.launching import run_in_ranks
 
         function = "tasks.mutual:learn_together"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.corpus.token_facts import read_token_facts
+    from tasks.corpus.tokens.facts import read_token_facts
     from tasks.problems import load_model
-    from tasks.training.class_weights import class_weights
-    from tasks.training.companions.token_alignment import check_same_tokens
-    from tasks.training.objectives import Objective
-    from tasks.training.peers.mutual import MutualObjective, shared_rows
-    from tasks.training.peers.mutual_fitting import fit_peers
+    from tasks.training.auxiliary.token_alignment import check_same_tokens
+    from tasks.training.mutual.fit import fit_peers
+    from tasks.training.mutual.objective import MutualObjective, shared_rows
+    from tasks.training.objectives.class_weights import class_weights
+    from tasks.training.objectives.objective import Objective
 
     tokens = [inputs[f"tokens_{k}"] for k in range(len(config.peers))]
     examples = [_examples(config, k, own, inputs, workspace) for k, own in enumerate(tokens)]
@@ -202,12 +202,12 @@ def _peer(
     config: Config, k: int, tokens: Artifact, inputs: Mapping[str, Artifact], num_labels: int
 ) -> Peer:
     """Peer k before its first step; the first is the student that would be trained alone."""
-    from tasks.corpus.token_facts import read_token_facts
-    from tasks.modeling.classifier import initialise
+    from tasks.corpus.tokens.facts import read_token_facts
+    from tasks.modeling.heads.classifier import initialise
     from tasks.problems import PROBLEMS, load_model
     from tasks.runtime.seeding import derive_seed
-    from tasks.training.peers.mutual_fitting import Peer
-    from tasks.training.student_backbone import copy_teachers_head, student_backbone
+    from tasks.training.fitting.student_backbone import copy_teachers_head, student_backbone
+    from tasks.training.mutual.fit import Peer
 
     own = config.peers[k]
     if own.architecture is None:

@@ -28,7 +28,7 @@ from prefect.tasks import Task, exponential_backoff
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import DecantError, TransientError
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import thread_count
+from tasks.runtime.machine.device import thread_count
 from tasks.runtime.progress import Progress, StopTraining
 from tasks.runtime.redaction import redact
 from tasks.runtime.shards import Shard, run_shard

@@ -24,8 +24,8 @@ from data_contracts.errors import GateRefused, UserError
 from data_contracts.evaluation import EvaluationReport, Gate
 from tasks.runtime.fingerprint import fingerprint
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.serving.gates import FIELD_OF, GatesConfig
-from tasks.serving.records import AliasChange, VersionRecord, safe_name
+from tasks.serving.registry.gates import FIELD_OF, GatesConfig
+from tasks.serving.registry.records import AliasChange, VersionRecord, safe_name
 
 VERSION = 3
 
@@ -74,14 +74,14 @@ def register(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
         TransientError: the registry cannot be reached.
         CorruptArtifact: the registry gave back other bytes than were sent.
     """
-    from tasks.serving import tracking
-    from tasks.serving.assembly import script_digest
-    from tasks.serving.bundle import requirements, write_bundle
-    from tasks.serving.interfaces import INTERFACES, input_rows
-    from tasks.serving.lineage import trace_lineage
-    from tasks.serving.model_card import write_card
-    from tasks.serving.pyfunc import log_model
-    from tasks.serving.registry import CHALLENGER, DIGEST_TAG, Registry
+    from tasks.serving.bundle.assembly import script_digest
+    from tasks.serving.bundle.bundle import requirements, write_bundle
+    from tasks.serving.bundle.interfaces import INTERFACES, input_rows
+    from tasks.serving.bundle.model_card import write_card
+    from tasks.serving.bundle.pyfunc import log_model
+    from tasks.serving.registry import tracking
+    from tasks.serving.registry.lineage import trace_lineage
+    from tasks.serving.registry.registry import CHALLENGER, DIGEST_TAG, Registry
 
     export, evaluation = inputs["export"].path, inputs["evaluation"].path
     report = EvaluationReport.model_validate_json((evaluation / "report.json").read_bytes())
@@ -183,9 +183,9 @@ def still_holds(artifact: Artifact) -> bool:
     """Whether the version on record is still in the registry (someone may have deleted it), and
     carries the script of this release: verification, and with it batch scoring, refuses another.
     """
-    from tasks.serving.assembly import script_digest
-    from tasks.serving.interfaces import INTERFACES
-    from tasks.serving.registry import is_registered
+    from tasks.serving.bundle.assembly import script_digest
+    from tasks.serving.bundle.interfaces import INTERFACES
+    from tasks.serving.registry.registry import is_registered
 
     record = _json(artifact.path / "record.json")
     interface = INTERFACES.get(record.get("problem", ""))
@@ -199,7 +199,7 @@ def promote(model_name: str, which: str | int = "challenger") -> AliasChange:
 
     Raises: UserError if there is no such model or version.
     """
-    from tasks.serving.registry import registry_with
+    from tasks.serving.registry.registry import registry_with
 
     registry = registry_with(model_name)
     with registry.lock(model_name):
@@ -212,7 +212,7 @@ def rollback(model_name: str) -> AliasChange:
 
     Raises: UserError if there is no such model or it has no previous champion.
     """
-    from tasks.serving.registry import registry_with
+    from tasks.serving.registry.registry import registry_with
 
     registry = registry_with(model_name)
     with registry.lock(model_name):
@@ -222,8 +222,8 @@ def rollback(model_name: str) -> AliasChange:
 
 def versions(model_name: str | None = None) -> list[VersionRecord]:
     """Registered versions with their aliases, of one model or of all, newest first."""
-    from tasks.serving.databases import is_unmade
-    from tasks.serving.registry import Registry, tracking_uri
+    from tasks.serving.registry.databases import is_unmade
+    from tasks.serving.registry.registry import Registry, tracking_uri
 
     return [] if is_unmade(tracking_uri()) else Registry().versions(model_name)
 
@@ -233,7 +233,7 @@ def lineage(model_name: str, which: str | int = "champion") -> dict[str, Any]:
 
     Raises: UserError if there is no such model or version.
     """
-    from tasks.serving.registry import registry_with
+    from tasks.serving.registry.registry import registry_with
 
     registry = registry_with(model_name)
     version = registry.resolve(model_name, which)
@@ -249,8 +249,8 @@ def _gates(
     evaluation: Path,
     registry: Any,
 ) -> list[Gate]:
-    from tasks.serving.champion import compare_with_champion
-    from tasks.serving.gates import report_gates
+    from tasks.serving.registry.champion import compare_with_champion
+    from tasks.serving.registry.gates import report_gates
 
     gates = report_gates(config.gates, report, training)
     against = compare_with_champion(config.gates, config.model_name, report, evaluation, registry)
@@ -278,7 +278,7 @@ def _refused(config: Config, gates: Sequence[Gate], run_id: str) -> GateRefused:
 
 
 def _tags(report: EvaluationReport, digest: str, inputs: Mapping[str, Artifact]) -> dict[str, str]:
-    from tasks.serving.registry import DIGEST_TAG
+    from tasks.serving.registry.registry import DIGEST_TAG
 
     return {
         DIGEST_TAG: digest,

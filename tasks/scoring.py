@@ -7,7 +7,7 @@
 
 Each shard is an artifact of its own, keyed by the model's and the part's bytes: a kill costs the
 shards in work, and a new file is scored alone.
-The answers are those of `tasks.serving.scoring`, which scores in one process: to the bit on
+The answers are those of `tasks.serving.scoring.scoring`, which scores in one process: to the bit on
 machines of one kind with equal threads, whose products are rounded alike. The texts themselves are
 in the work directory only as long as the run lasts, or after a kill until the next one.
 
@@ -24,15 +24,15 @@ from pathlib import Path
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, RowCounts, StageSummary
+from tasks.runtime.files.remote_files import is_bookkeeping
 from tasks.runtime.fingerprint import file_digest
-from tasks.runtime.remote_files import is_bookkeeping
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.serving.answering import Model, answering
-from tasks.serving.scored_rows import ScoringCounts, output_schema, write_answers
-from tasks.serving.scoring import ScoringConfig, check_unscored, input_columns, network_of
-from tasks.serving.text_parts import part_batches, split_texts
-from tasks.serving.texts import text_files
+from tasks.serving.scoring.prediction import Model, answering
+from tasks.serving.scoring.scored_rows import ScoringCounts, output_schema, write_answers
+from tasks.serving.scoring.scoring import ScoringConfig, check_unscored, input_columns, network_of
+from tasks.serving.scoring.text_parts import part_batches, split_texts
+from tasks.serving.scoring.texts import text_files
 
 VERSION = 4
 SUMMARY = "_scores.json"  # the underscore hides it from readers of Parquet folders
@@ -82,7 +82,7 @@ def config_for(source: str, scoring: ScoringConfig, *, rows_per_shard: int) -> C
 
     Raises: SourceError if no file is there, or a name does not tell its format.
     """
-    from tasks.runtime.device import resolve_precision
+    from tasks.runtime.machine.device import resolve_precision
 
     if scoring.variant == "safetensors":
         precision = resolve_precision(scoring.precision)

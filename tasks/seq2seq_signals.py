@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.modeling.seq2seq_config import DecodingConfig
+from tasks.modeling.encoder_decoder.config import DecodingConfig
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
@@ -87,8 +87,8 @@ def read_signals(
     import shutil
 
     from tasks.corpus.tables import part_paths
-    from tasks.training.sequences.seq2seq_mapping import tokenizer_digest
-    from tasks.training.sequences.seq2seq_tokens import read_seq2seq_tokens
+    from tasks.training.sequences.mapping import tokenizer_digest
+    from tasks.training.sequences.tokens import read_seq2seq_tokens
     from tasks.training.sequences.topk_signals import TopKCodec
 
     teacher, tokens = inputs["teacher"], inputs["tokens"]
@@ -144,13 +144,13 @@ def _ask_about(tokens: Path):
     ) -> StageSummary:
         from data_contracts.tables import check_table
         from tasks.corpus.tables import read_table, write_table
-        from tasks.modeling.seq2seq import load_seq2seq
+        from tasks.modeling.encoder_decoder.network import load_seq2seq
         from tasks.problems.seq2seq import Seq2SeqProblem
-        from tasks.runtime.device import resolve_precision
-        from tasks.training.loop import place
-        from tasks.training.precision_probe import precision_facts
-        from tasks.training.sequences.seq2seq_asking import ask_about_rows
-        from tasks.training.sequences.seq2seq_mapping import check_same_tokens
+        from tasks.runtime.machine.device import resolve_precision
+        from tasks.training.engine.loop import place
+        from tasks.training.engine.precision_probe import precision_facts
+        from tasks.training.sequences.inference import ask_about_rows
+        from tasks.training.sequences.mapping import check_same_tokens
 
         folder = inputs["teacher"].path / "model"
         check_same_tokens(folder, tokens)

@@ -29,18 +29,18 @@ from pydantic import (
 )
 
 from data_contracts.artifacts import Artifact, Frozen, StageSummary
-from tasks.modeling.seq2seq_config import (
+from tasks.modeling.encoder_decoder.config import (
     DecodingConfig,
     PretrainedSeq2Seq,
     Seq2SeqArchitecture,
     Seq2SeqProblemName,
 )
-from tasks.runtime.device import process_count
+from tasks.runtime.machine.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.config import TrainingConfig
-from tasks.training.objective_config import Temperature, check_one_form, check_terms
-from tasks.training.schedules import Schedule, values_of
-from tasks.training.sequences.sequence_objective_config import Share, TokenTerm, token_blend
+from tasks.training.objectives.config import Temperature, check_one_form, check_terms
+from tasks.training.optimization.config import TrainingConfig
+from tasks.training.optimization.schedules import Schedule, values_of
+from tasks.training.sequences.objective_config import Share, TokenTerm, token_blend
 
 VERSION = 5
 
@@ -187,17 +187,17 @@ def distill(config: Config, inputs: Mapping[str, Artifact], workspace: Workspace
     `inputs["teacher"]` is given if the student starts from its layers or learns on policy.
     """
     if (processes := process_count()) > 1:
-        from tasks.training.processes.launching import run_in_ranks
+        from tasks.training.distributed.launching import run_in_ranks
 
         function = "tasks.seq2seq_student:distill"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.modeling.seq2seq import Seq2SeqNetwork, check_tokens, load_seq2seq
+    from tasks.modeling.encoder_decoder.network import Seq2SeqNetwork, check_tokens, load_seq2seq
     from tasks.problems import SEQ2SEQ_PROBLEMS
-    from tasks.training.sequences.seq2seq_fitting import fit_seq2seq
-    from tasks.training.sequences.seq2seq_init import untrained_seq2seq
-    from tasks.training.sequences.seq2seq_mapping import check_same_tokens, map_seq2seq_examples
-    from tasks.training.sequences.seq2seq_objective import OnPolicy, Seq2SeqObjective
-    from tasks.training.sequences.seq2seq_tokens import longest_target, read_seq2seq_tokens
+    from tasks.training.sequences.fit import fit_seq2seq
+    from tasks.training.sequences.initialization import untrained_seq2seq
+    from tasks.training.sequences.mapping import check_same_tokens, map_seq2seq_examples
+    from tasks.training.sequences.objective import OnPolicy, Seq2SeqObjective
+    from tasks.training.sequences.tokens import longest_target, read_seq2seq_tokens
 
     tokens, objective = inputs["tokens"].path, config.objective
     teacher = inputs["teacher"].path / "model" if "teacher" in inputs else None

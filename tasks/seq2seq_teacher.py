@@ -17,15 +17,15 @@ from collections.abc import Mapping
 from pydantic import Field, model_validator
 
 from data_contracts.artifacts import Artifact, StageSummary
-from tasks.modeling.seq2seq_config import (
+from tasks.modeling.encoder_decoder.config import (
     DecodingConfig,
     PretrainedSeq2Seq,
     Seq2SeqArchitecture,
     Seq2SeqProblemName,
 )
-from tasks.runtime.device import process_count
+from tasks.runtime.machine.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.config import TrainingConfig
+from tasks.training.optimization.config import TrainingConfig
 
 VERSION = 5
 
@@ -67,18 +67,18 @@ def train_teacher(
 ) -> StageSummary:
     """Train on the rows of role train that have a target, keeping the best validated weights."""
     if (processes := process_count()) > 1:
-        from tasks.training.processes.launching import run_in_ranks
+        from tasks.training.distributed.launching import run_in_ranks
 
         function = "tasks.seq2seq_teacher:train_teacher"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.modeling.seq2seq import Seq2SeqNetwork
+    from tasks.modeling.encoder_decoder.network import Seq2SeqNetwork
     from tasks.problems import SEQ2SEQ_PROBLEMS
-    from tasks.training.sequences.seq2seq_fitting import fit_seq2seq
-    from tasks.training.sequences.seq2seq_init import untrained_seq2seq
-    from tasks.training.sequences.seq2seq_mapping import map_seq2seq_examples
-    from tasks.training.sequences.seq2seq_objective import Seq2SeqObjective
-    from tasks.training.sequences.seq2seq_tokens import longest_target, read_seq2seq_tokens
-    from tasks.training.sequences.sequence_objective_config import token_blend
+    from tasks.training.sequences.fit import fit_seq2seq
+    from tasks.training.sequences.initialization import untrained_seq2seq
+    from tasks.training.sequences.mapping import map_seq2seq_examples
+    from tasks.training.sequences.objective import Seq2SeqObjective
+    from tasks.training.sequences.objective_config import token_blend
+    from tasks.training.sequences.tokens import longest_target, read_seq2seq_tokens
 
     tokens = inputs["tokens"].path
     examples = map_seq2seq_examples(

@@ -1,7 +1,7 @@
 """Teacher fine-tuning: a pretrained encoder learns the labelled rows of the source language.
 
 tokens (train, validation) → teacher
-    model/        encoder, head, tokenizer, labels (see tasks.modeling.classifier)
+    model/        encoder, head, tokenizer, labels (see tasks.modeling.heads.classifier)
     history.json  learning curves
     training.json what was run: steps, best step, precision, parameters
 
@@ -18,10 +18,10 @@ from pydantic import Field
 from data_contracts.artifacts import Artifact, StageSummary
 from tasks.modeling.config import EncoderProblem, Pooling
 from tasks.problems import score_version
-from tasks.runtime.device import process_count
+from tasks.runtime.machine.device import process_count
 from tasks.runtime.stages import Stage, StageConfig, Workspace
-from tasks.training.companions.adversary_config import AdversaryConfig, noted_groups
-from tasks.training.config import TrainingConfig
+from tasks.training.auxiliary.adversary_config import AdversaryConfig, noted_groups
+from tasks.training.optimization.config import TrainingConfig
 
 VERSION = 8
 
@@ -60,22 +60,22 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
     if config.training is None:
         return _as_it_is(config, inputs["tokens"].path, workspace)
     if (processes := process_count()) > 1:
-        from tasks.training.processes.launching import run_in_ranks
+        from tasks.training.distributed.launching import run_in_ranks
 
         function = "tasks.teacher:fine_tune"
         return run_in_ranks(function, config, inputs, workspace, processes=processes)
-    from tasks.corpus.token_facts import read_token_facts
-    from tasks.modeling.backbones import load_backbone
-    from tasks.modeling.classifier import initialise
-    from tasks.modeling.positions import check_length
+    from tasks.corpus.tokens.facts import read_token_facts
+    from tasks.modeling.backbones.encoder import load_backbone
+    from tasks.modeling.backbones.positions import check_length
+    from tasks.modeling.heads.classifier import initialise
     from tasks.problems import PROBLEMS
-    from tasks.runtime.locations import local_folder
+    from tasks.runtime.files.locations import local_folder
     from tasks.runtime.seeding import derive_seed
     from tasks.training.batching.mapped_examples import map_examples
-    from tasks.training.class_weights import class_weights
-    from tasks.training.fitting import fit
-    from tasks.training.objective_config import blend
-    from tasks.training.objectives import Objective
+    from tasks.training.fitting.fit import fit
+    from tasks.training.objectives.class_weights import class_weights
+    from tasks.training.objectives.config import blend
+    from tasks.training.objectives.objective import Objective
 
     tokens = inputs["tokens"].path
     train = map_examples(
@@ -124,13 +124,13 @@ def fine_tune(config: Config, inputs: Mapping[str, Artifact], workspace: Workspa
 
 def _as_it_is(config: Config, tokens: Path, workspace: Workspace) -> StageSummary:
     """Write the folder of a teacher of vectors that is not trained."""
-    from tasks.corpus.token_facts import read_token_facts
-    from tasks.modeling.backbones import load_backbone
-    from tasks.modeling.classifier import EncoderEmbedder, num_parameters
-    from tasks.modeling.positions import check_length
+    from tasks.corpus.tokens.facts import read_token_facts
+    from tasks.modeling.backbones.encoder import load_backbone
+    from tasks.modeling.backbones.positions import check_length
+    from tasks.modeling.heads.classifier import EncoderEmbedder, num_parameters
     from tasks.problems import PROBLEMS
-    from tasks.runtime.locations import local_folder
-    from tasks.training.fitting import write_json, write_model
+    from tasks.runtime.files.locations import local_folder
+    from tasks.training.fitting.fit import write_json, write_model
 
     backbone = load_backbone(local_folder(config.model))
     check_length(backbone, read_token_facts(tokens)["max_length_tokens"], section="teacher")

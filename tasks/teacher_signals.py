@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from data_contracts.artifacts import THRESHOLDS_FILE, Artifact, StageSummary
-from tasks.runtime.keeping import Kept
+from tasks.runtime.machine.keeping import Kept
 from tasks.runtime.shards import SHARD_RUNNER, Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 VERSION = 5
 _PART_VERSION = 4
@@ -112,7 +112,7 @@ def read_signals(
 
 def _num_tokens(tokens: Path, roles: tuple[Role, ...]) -> int:
     """Tokens of these roles, as far as tokens.json tells."""
-    from tasks.corpus.token_facts import read_token_facts
+    from tasks.corpus.tokens.facts import read_token_facts
 
     counts = read_token_facts(tokens).get("num_tokens", {})
     return sum(counts.get(role, 0) for role in roles)
@@ -152,12 +152,12 @@ def _score_part_of(tokens: Path, *, planned_tokens: int):
 
         from data_contracts.tables import check_table
         from tasks.corpus.tables import read_table, write_table
-        from tasks.corpus.token_facts import read_token_facts
+        from tasks.corpus.tokens.facts import read_token_facts
         from tasks.problems import PROBLEMS
-        from tasks.runtime.device import resolve_precision
-        from tasks.training.inference import predict_rows
-        from tasks.training.loop import place
-        from tasks.training.precision_probe import precision_facts
+        from tasks.runtime.machine.device import resolve_precision
+        from tasks.training.engine.loop import place
+        from tasks.training.engine.precision_probe import precision_facts
+        from tasks.training.fitting.inference import predict_rows
 
         folder = inputs["teacher"].path / "model"
         head = json.loads((folder / "head.json").read_text(encoding="utf-8"))

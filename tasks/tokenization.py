@@ -5,12 +5,12 @@ corpus → tokens
                                 no language for
     tokenizer/                  tokenizer.json, tokenizer_config.json
     labels.json                 as in the corpus: `label` is an index into it, -1 for none
-    tokens.json                 sizes, counts, fertility: `tasks.corpus.token_facts`
+    tokens.json                 sizes, counts, fertility: `tasks.corpus.tokens.facts`
 
 What a row is (a text, a pair, a window, a text with its target) is the problem's, in
 `tasks.corpus.rows`.
 
-Each part is an artifact of its own (`tasks.corpus.token_shards`), named by the digests of its
+Each part is an artifact of its own (`tasks.corpus.tokens.shards`), named by the digests of its
 corpus part, the tokenizer and the labels. So a run that was killed goes on at the next part, and a
 new day of data tokenizes its own parts only, as long as the tokenizer stays: a *trained* or
 *trimmed* one changes with its texts, so pin it (`kind: pretrained`, with an earlier run's tokenizer
@@ -34,11 +34,11 @@ from pydantic import (
 )
 
 from data_contracts.artifacts import Artifact, RowCounts, StageSummary, WithLaterFields
-from tasks.corpus.columns import ProblemType
-from tasks.corpus.token_counts import ShardCounts, check_limits
-from tasks.corpus.token_facts import common_facts, write_token_facts
-from tasks.corpus.token_shards import COUNTS, PART, ShardConfig, shard_stage
-from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
+from tasks.corpus.sources.columns import ProblemType
+from tasks.corpus.tokenizers.config import PretrainedTokenizer, Tokenizer, TrimmedTokenizer
+from tasks.corpus.tokens.counts import ShardCounts, check_limits
+from tasks.corpus.tokens.facts import common_facts, write_token_facts
+from tasks.corpus.tokens.shards import COUNTS, PART, ShardConfig, shard_stage
 from tasks.modeling.config import PairReading
 from tasks.runtime.shards import Shard, run_shards
 from tasks.runtime.stages import Stage, StageConfig, Workspace
@@ -164,9 +164,9 @@ def tokenize(config: Config, inputs: Mapping[str, Artifact], workspace: Workspac
     Raises: RecipeError if the limits on truncated texts or unknown tokens are passed, or the corpus
         has no text for the reader.
     """
-    from tasks.corpus.pair_encoding import framed_apart
     from tasks.corpus.rows import ROW_KINDS
-    from tasks.corpus.tokenizing import save_tokenizer
+    from tasks.corpus.tokenizers.tokenizer import save_tokenizer
+    from tasks.corpus.tokens.pair_encoding import framed_apart
 
     corpus, output = inputs["corpus"], workspace.output
     tokenizer = _tokenizer(config, corpus, workspace)
@@ -256,10 +256,10 @@ def _tokenizer(config: Config, corpus: Artifact, workspace: Workspace) -> tokeni
     import pyarrow as pa
 
     from tasks.corpus.rows import ROW_KINDS
-    from tasks.corpus.sampling import sample_texts
     from tasks.corpus.tables import read_table
-    from tasks.corpus.tokenizing import load_tokenizer, train_tokenizer
-    from tasks.corpus.trimming import trim_tokenizer
+    from tasks.corpus.tokenizers.sampling import sample_texts
+    from tasks.corpus.tokenizers.tokenizer import load_tokenizer, train_tokenizer
+    from tasks.corpus.tokenizers.trimming import trim_tokenizer
 
     if isinstance(config.tokenizer, PretrainedTokenizer):
         return load_tokenizer(config.tokenizer)

@@ -186,7 +186,7 @@ def test_layers_hold():
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("module", ["flows.recipe", *(f"tasks.{stage}" for stage in STAGES)])
+@pytest.mark.parametrize("module", ["flows.recipe.recipe", *(f"tasks.{stage}" for stage in STAGES)])
 def test_what_plan_imports_is_light(module):
     """`decant plan` that loads torch: seconds before the first word."""
     code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
@@ -219,7 +219,7 @@ assert parameters == ["config", "inputs", "workspace"], parameters
 
 def test_every_field_of_a_recipe_is_described():
     """A form in the interface with a number to fill in, and no word on its unit or effect."""
-    from flows.recipe import Recipe
+    from flows.recipe.recipe import Recipe
 
     schema = Recipe.model_json_schema()
     bare = [

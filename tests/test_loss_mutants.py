@@ -376,7 +376,7 @@ if __name__ == "__main__":
     import torch
     from transformers import BertModel, ElectraModel  # noqa: F401  # with the modules that are slow
 
-    import tasks.modeling.classifier
+    import tasks.modeling.heads.classifier
     import tasks.problems.matching  # noqa: F401
 
     assert not [name for name in sys.modules if name.startswith("tasks.training")]

@@ -2,14 +2,14 @@
 
 from rich.table import Table
 
-from flows.commands.options import Changes
-from flows.console import output
-from flows.design import SystemDesign
-from flows.design import design as make_design
-from flows.environment import prepare_environment, quieten, stay_offline
-from flows.recipe_files import encoder_recipe, read_recipe
+from flows.console.options import Changes
+from flows.console.progress import output
+from flows.orchestration.environment import prepare_environment, quieten, stay_offline
+from flows.recipe.loading.files import encoder_recipe, read_recipe
+from flows.studies.design import SystemDesign
+from flows.studies.design import design as make_design
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
 
 
 def design(

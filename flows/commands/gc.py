@@ -1,9 +1,9 @@
 """`decant gc`: remove what nothing uses any more; by default only say what that is."""
 
-from flows.commands.options import Days, Flag
-from flows.garbage import find_garbage
+from flows.console.options import Days, Flag
+from flows.runs.garbage import find_garbage
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
 
 
 def gc(

@@ -5,8 +5,8 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from flows.console import output
-from flows.environment import answer_soon, prepare_environment, quieten
+from flows.console.progress import output
+from flows.orchestration.environment import answer_soon, prepare_environment, quieten
 
 _SHORT = 12
 

@@ -2,15 +2,15 @@
 
 from rich.text import Text
 
-from flows.before_run import check_before_run
-from flows.commands.options import Changes
-from flows.console import facts_text, output
-from flows.environment import prepare_environment, quieten
-from flows.places import check_places
-from flows.planning import plan as make_plan
-from flows.recipe_files import read_recipe
+from flows.console.options import Changes
+from flows.console.progress import facts_text, output
+from flows.orchestration.environment import prepare_environment, quieten
+from flows.orchestration.planner import plan as make_plan
+from flows.preflight.paths import check_places
+from flows.preflight.refusals import check_before_run
+from flows.recipe.loading.files import read_recipe
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
 
 
 def plan(

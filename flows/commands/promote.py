@@ -1,6 +1,6 @@
 """`decant promote`: choose the champion by hand."""
 
-from flows.environment import answer_soon, prepare_environment, quieten
+from flows.orchestration.environment import answer_soon, prepare_environment, quieten
 
 
 def promote(model: str, version: str = "challenger") -> None:

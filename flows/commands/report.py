@@ -1,10 +1,10 @@
 """`decant report`: where the report of a recipe's last run is."""
 
-from flows.commands.options import Flag
-from flows.console import output
-from flows.recipe_files import recipe_name
-from flows.results import print_report, read_report, step_folder
-from tasks.runtime.locations import home
+from flows.console.options import Flag
+from flows.console.progress import output
+from flows.recipe.loading.files import recipe_name
+from flows.runs.results import print_report, read_report, step_folder
+from tasks.runtime.files.locations import home
 
 
 def report(

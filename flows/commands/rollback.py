@@ -1,6 +1,6 @@
 """`decant rollback`: go back to the previous champion."""
 
-from flows.environment import answer_soon, prepare_environment, quieten
+from flows.orchestration.environment import answer_soon, prepare_environment, quieten
 
 
 def rollback(model: str) -> None:

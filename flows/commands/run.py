@@ -10,24 +10,24 @@ from cyclopts import Parameter
 
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import GateRefused, UserError
-from flows.before_run import check_before_run
-from flows.commands.options import Changes, Count, Flag
-from flows.console import listening, output
-from flows.environment import prepare_environment, quieten, stay_offline
-from flows.places import check_places
-from flows.recipe_base import RecipeBase
-from flows.recipe_files import AnyRecipe, read_recipe
-from flows.results import print_report, read_report
-from flows.running import LISTENER, Listener, Options, check_steps, run_pipeline
-from flows.servers import find_prefect_api
+from flows.console.options import Changes, Count, Flag
+from flows.console.progress import listening, output
+from flows.orchestration.environment import prepare_environment, quieten, stay_offline
+from flows.orchestration.runner import LISTENER, Listener, Options, check_steps, run_pipeline
+from flows.orchestration.servers import find_prefect_api
+from flows.preflight.paths import check_places
+from flows.preflight.refusals import check_before_run
+from flows.recipe.base import RecipeBase
+from flows.recipe.loading.files import AnyRecipe, read_recipe
+from flows.runs.results import print_report, read_report
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import PROCESSES, SHARDED, cpu_count
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
+from tasks.runtime.machine.device import PROCESSES, SHARDED, cpu_count
 from tasks.runtime.progress import Progress
 from tasks.runtime.redaction import redact
 from tasks.runtime.stages import StageOutcome
-from tasks.serving.interfaces import input_rows
-from tasks.serving.registry import aliases_of, tracking_uri
+from tasks.serving.bundle.interfaces import input_rows
+from tasks.serving.registry.registry import aliases_of, tracking_uri
 
 
 def run(

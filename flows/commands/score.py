@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from data_contracts.errors import UserError
-from flows.commands.options import Count, Flag, Share
-from flows.console import listening, seconds_text
-from flows.environment import prepare_environment, quieten, stay_offline
-from flows.servers import find_prefect_api
+from flows.console.options import Count, Flag, Share
+from flows.console.progress import listening, seconds_text
+from flows.orchestration.environment import prepare_environment, quieten, stay_offline
+from flows.orchestration.servers import find_prefect_api
 
 if TYPE_CHECKING:
-    from flows.running import Listener
-    from tasks.serving.scoring import ScoringConfig, ScoringReport
+    from flows.orchestration.runner import Listener
+    from tasks.serving.scoring.scoring import ScoringConfig, ScoringReport
 
 _SHARD_ROWS = 100_000
 
@@ -105,7 +105,7 @@ def score(
     quieten()
     if not source.startswith("hf://"):
         stay_offline()
-    from tasks.serving.scoring import ScoringConfig
+    from tasks.serving.scoring.scoring import ScoringConfig
 
     config = ScoringConfig(
         variant=variant,
@@ -150,8 +150,8 @@ def _refuse_empty(given: dict[str, str | None]) -> None:
 def _in_one_piece(
     model: str, source: str, output: Path, config: ScoringConfig, listener: Listener
 ) -> ScoringReport:
-    from tasks.serving.delivered import delivered_model
-    from tasks.serving.scoring import score as score_texts
+    from tasks.serving.bundle.delivered import delivered_model
+    from tasks.serving.scoring.scoring import score as score_texts
 
     with delivered_model(model) as folder:
         progress = listener.step_started("score")
@@ -176,7 +176,7 @@ def _in_shards(
             remedy="give for instance 100000",
         )
     if shards_on == "here":
-        from flows.scoring_steps import score_in_shards
+        from flows.orchestration.scoring import score_in_shards
 
         return score_in_shards(model, source, output, config, rows_per_shard=rows_per_shard)
     listener.say("starting Prefect")

@@ -4,13 +4,13 @@ import os
 from contextlib import ExitStack
 
 from data_contracts.errors import UserError
-from flows.before_run import check_before_run
-from flows.commands.options import Changes, Port
-from flows.environment import prepare_environment, quieten
-from flows.recipe_files import read_recipe
-from flows.schedule import check_schedule
-from flows.servers import api_at, end_in_order_on_sigterm, free_port, prefect_server
-from tasks.runtime.locations import home
+from flows.console.options import Changes, Port
+from flows.orchestration.environment import prepare_environment, quieten
+from flows.orchestration.schedule import check_schedule
+from flows.orchestration.servers import api_at, end_in_order_on_sigterm, free_port, prefect_server
+from flows.preflight.refusals import check_before_run
+from flows.recipe.loading.files import read_recipe
+from tasks.runtime.files.locations import home
 
 
 def serve(
@@ -59,7 +59,7 @@ def serve(
         check_schedule(cron)
     end_in_order_on_sigterm()
     home().mkdir(parents=True, exist_ok=True)
-    from flows.deployment import serve_recipe
+    from flows.orchestration.deployment import serve_recipe
 
     with ExitStack() as stack:
         if starts_server:

@@ -3,10 +3,10 @@
 from rich.console import Console
 from rich.text import Text
 
-from flows.console import facts_text, output, seconds_text
-from flows.environment import answer_soon, prepare_environment, quieten
-from flows.runs import RunLog, RunRecord, recipes_run
-from tasks.runtime.locations import home
+from flows.console.progress import facts_text, output, seconds_text
+from flows.orchestration.environment import answer_soon, prepare_environment, quieten
+from flows.runs.pointers import RunLog, RunRecord, recipes_run
+from tasks.runtime.files.locations import home
 
 
 def status() -> None:

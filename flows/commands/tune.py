@@ -1,17 +1,17 @@
 """`decant tune`: the tuning study of a recipe, which trains students alone."""
 
-from flows.commands.options import Changes, Count, Flag
-from flows.console import listening, output
-from flows.environment import prepare_environment, quieten, stay_offline
-from flows.places import check_places
-from flows.recipe_files import encoder_recipe, read_recipe
-from flows.running import Options
-from flows.servers import find_prefect_api
+from flows.console.options import Changes, Count, Flag
+from flows.console.progress import listening, output
+from flows.orchestration.environment import prepare_environment, quieten, stay_offline
+from flows.orchestration.runner import Options
+from flows.orchestration.servers import find_prefect_api
+from flows.preflight.paths import check_places
+from flows.recipe.loading.files import encoder_recipe, read_recipe
 from flows.studies.results import print_study
 from flows.studies.study import check_study, run_study
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import cpu_count
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
+from tasks.runtime.machine.device import cpu_count
 
 
 def tune(
@@ -55,7 +55,7 @@ def tune(
         else:
             listener.say("starting Prefect")
             wait_until_up = find_prefect_api()
-            from flows.studies.tuning import tune as tune_flow
+            from flows.tuning import tune as tune_flow
 
             wait_until_up()
             result = tune_flow(chosen, workers=options.workers)

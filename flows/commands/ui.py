@@ -3,10 +3,15 @@
 import time
 from contextlib import ExitStack
 
-from flows.commands.options import Port
-from flows.environment import prepare_environment
-from flows.servers import end_in_order_on_sigterm, free_port, mlflow_server, prefect_server
-from tasks.runtime.locations import home
+from flows.console.options import Port
+from flows.orchestration.environment import prepare_environment
+from flows.orchestration.servers import (
+    end_in_order_on_sigterm,
+    free_port,
+    mlflow_server,
+    prefect_server,
+)
+from tasks.runtime.files.locations import home
 
 
 def ui(*, prefect_port: Port = 4200, mlflow_port: Port = 5000) -> None:

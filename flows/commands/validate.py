@@ -1,15 +1,15 @@
 """`decant validate`: the recipe's fields, and the places and columns it names; nothing is run."""
 
-from flows.before_run import check_before_run
-from flows.commands.options import Changes
-from flows.environment import prepare_environment, quieten
+from flows.console.options import Changes
+from flows.orchestration.environment import prepare_environment, quieten
 from flows.pipeline import step_names
-from flows.places import check_places, is_here
-from flows.recipe_base import RecipeBase
-from flows.recipe_files import read_recipe
-from flows.source_classes import check_label_maps
-from tasks.corpus.source_files import check_parallel_readable, check_readable
-from tasks.corpus.sources import FileSource
+from flows.preflight.paths import check_places, is_here
+from flows.preflight.refusals import check_before_run
+from flows.preflight.source_classes import check_label_maps
+from flows.recipe.base import RecipeBase
+from flows.recipe.loading.files import read_recipe
+from tasks.corpus.sources.files import check_parallel_readable, check_readable
+from tasks.corpus.sources.source import FileSource
 from tasks.ingestion import check_languages
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from flows.recipe.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
 from flows.studies.results import State, TrialRecord
-from flows.studies.search_space import CategoricalParameter, FloatParameter, Parameter, Tuning
 
 if TYPE_CHECKING:
     import optuna

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from flows.recipe import Recipe
+from flows.recipe.recipe import Recipe
 from tasks.runtime.artifacts import replace_file
 
 State = Literal["complete", "pruned", "failed"]
@@ -35,7 +35,7 @@ class TrialRecord:
         value: its validation figure, if it is complete.
         values: of the parameters, by path.
         reason: why it is not complete.
-        latency_ms_p50, flops, num_parameters: see `flows.costs.Costs`.
+        latency_ms_p50, flops, num_parameters: see `flows.studies.costs.Costs`.
     """
 
     number: int
@@ -150,7 +150,7 @@ def best_yaml(result: StudyResult, best: Recipe) -> str:
 def print_study(result: StudyResult, console: Console) -> None:
     """The best trials as a table, and where the rest lies.
 
-    `p50_ms` and `mflops` are of one text (flows.costs); no trial is both better and faster than one
+    `p50_ms` and `mflops` are of one text (flows.studies.costs); no trial is both better and faster than one
     on the `front`.
     """
     table = Table(title=f"{result.recipe}: {len(result.trials)} trials", title_justify="left")

@@ -23,16 +23,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from data_contracts.errors import DecantError, RecipeError, UserError
-from flows.before_run import check_before_training
-from flows.partial import Node, Preparations, step_of
-from flows.recipe import Recipe
-from flows.recipe_files import check_recipe, encoder_recipe, put
-from flows.running import LISTENER, Call, Listener, Options, SilentListener, call_directly
-from flows.runs import RunLog
-from flows.side_by_side import Job, run_side_by_side
+from flows.orchestration.partial import Node, Preparations, step_of
+from flows.orchestration.processes import Job, run_side_by_side
+from flows.orchestration.runner import (
+    LISTENER,
+    Call,
+    Listener,
+    Options,
+    SilentListener,
+    call_directly,
+)
+from flows.preflight.refusals import check_before_training
+from flows.recipe.loading.files import check_recipe, encoder_recipe, put
+from flows.recipe.recipe import Recipe
+from flows.recipe.search_space import Tuning
+from flows.runs.pointers import RunLog
 from flows.studies.draws import drawn_value, open_study, quiet, record_of, sampler_of
 from flows.studies.results import StudyResult, write_results
-from flows.studies.search_space import Tuning
 from flows.studies.trials import Costs, Outcome, Trial, is_of_values, measure_costs, run_trial
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.fingerprint import fingerprint

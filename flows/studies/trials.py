@@ -21,10 +21,10 @@ from data_contracts.errors import (
     ResourceExhausted,
     TrainingDiverged,
 )
-from flows.costs import Costs
-from flows.partial import Node
-from flows.recipe import Recipe
-from flows.running import Call, Listener
+from flows.orchestration.partial import Node
+from flows.orchestration.runner import Call, Listener
+from flows.recipe.recipe import Recipe
+from flows.studies.costs import Costs
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import Progress, StopTraining
 from tasks.runtime.stages import RunStage, key_parts
@@ -162,7 +162,7 @@ def is_of_values(error: DecantError) -> bool:
 
 def measure_costs(recipe: Recipe, student: Artifact, tokens: Artifact) -> Costs:
     """Size, operations and latency of a trained student, on validation rows of its tokens."""
-    from flows.costs import costs_of_network, validation_texts
+    from flows.studies.costs import costs_of_network, validation_texts
     from tasks.problems import load_model
 
     speed = recipe.evaluation_config().speed

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from infra.benchmarks.settings import HERE, Settings, needs_sib200, say
-from tasks.runtime.device import has_cuda
+from tasks.runtime.machine.device import has_cuda
 
 SECTIONS = {
     "train-quickstart": ("training", "distillation to equal quality, quickstart data"),

@@ -15,17 +15,17 @@ import time
 import numpy as np
 import torch
 
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.modeling.texts import Texts
-from tasks.runtime.device import thread_count
+from tasks.runtime.machine.device import thread_count
 from tasks.training.batching.examples import Batch
-from tasks.training.config import TrainingConfig
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
-from tasks.training.optimization import build_optimizer, prepare_embeddings
-from tasks.training.row_updates import clip_gradients
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.adamw import build_optimizer, prepare_embeddings
+from tasks.training.optimization.config import TrainingConfig
+from tasks.training.optimization.row_updates import clip_gradients
 
 UPDATES = ("dense", "rows", "frozen")
 SHAPE = {"num_layers": 4, "hidden_size": 384, "num_heads": 12, "intermediate_size": 1536}

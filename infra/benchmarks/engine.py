@@ -16,18 +16,18 @@ import torch
 
 from infra.benchmarks.material import Material, distill_again
 from infra.benchmarks.rounds import Timed
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import Precision, resolve_precision, thread_count
+from tasks.runtime.machine.device import Precision, resolve_precision, thread_count
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batching import examples as rows
 from tasks.training.batching.batches import epoch_order
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.config import TrainingConfig
-from tasks.training.inference import predict_logits
-from tasks.training.loop import train
-from tasks.training.objectives import Objective
-from tasks.training.optimization import prepare_weights
+from tasks.training.engine.loop import train
+from tasks.training.fitting.inference import predict_logits
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.adamw import prepare_weights
+from tasks.training.optimization.config import TrainingConfig
 
 _EPOCH_SEED = 0
 

@@ -26,18 +26,18 @@ import numpy as np
 
 from data_contracts.errors import TrainingDiverged, UserError
 from data_contracts.evaluation import EvaluationReport
-from flows.environment import prepare_environment, quieten, stay_offline
-from flows.partial import Preparations, step_of
-from flows.recipe import Recipe
-from flows.recipe_files import encoder_recipe, read_recipe
-from flows.running import SilentListener, call_directly
-from flows.runs import RunLog
+from flows.orchestration.environment import prepare_environment, quieten, stay_offline
+from flows.orchestration.partial import Preparations, step_of
+from flows.orchestration.runner import SilentListener, call_directly
+from flows.recipe.loading.files import encoder_recipe, read_recipe
+from flows.recipe.recipe import Recipe
+from flows.runs.pointers import RunLog
 from tasks.corpus.tables import read_table
 from tasks.metrics.intervals import Interval, difference_interval, resample_scores
 from tasks.metrics.measures import primary_measure
 from tasks.metrics.statistics import Measure, Statistics, rows, totals
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
 
 PLAIN = "plain"
 # Nothing but students is trained, and next to nothing is timed.

@@ -50,13 +50,13 @@ from tasks.modeling.texts import pinned
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.layouts import Layout
-from tasks.training.config import TrainingConfig
-from tasks.training.inference import predict_logits
-from tasks.training.loop import place, train
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
-from tasks.training.optimization import build_optimizer
-from tasks.training.stepping import Stepper
+from tasks.training.engine.loop import place, train
+from tasks.training.engine.stepping import Stepper
+from tasks.training.fitting.inference import predict_logits
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.adamw import build_optimizer
+from tasks.training.optimization.config import TrainingConfig
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from infra.benchmarks.gpu_material import classifier, lognormal_texts
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.layouts import Layout, packed_layout
 

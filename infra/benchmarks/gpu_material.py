@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.ragged import RaggedIds
 

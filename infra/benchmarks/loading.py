@@ -26,8 +26,8 @@ from infra.benchmarks import synthetic, tokenizing
 from infra.benchmarks.epochs import epoch_batches
 from infra.benchmarks.rounds import Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
-from tasks.corpus.encoding import Encoder
 from tasks.corpus.tables import ROWS_PER_PART, read_table, write_table
+from tasks.corpus.tokenizers.encoding import Encoder
 from tasks.problems import PROBLEMS
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage

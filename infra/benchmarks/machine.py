@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tasks.metrics.latency import processor_name
-from tasks.runtime.device import cpu_count, cpu_multiplies_bf16, thread_count
+from tasks.runtime.machine.device import cpu_count, cpu_multiplies_bf16, thread_count
 
 _PACKAGES = (
     "torch",

@@ -20,19 +20,19 @@ import yaml
 
 from data_contracts.artifacts import Artifact
 from flows.pipeline import pour
-from flows.recipe import Recipe
-from flows.recipe_files import SHIPPED
+from flows.recipe.loading.files import SHIPPED
+from flows.recipe.recipe import Recipe
 from infra.benchmarks.settings import Settings, needs_sib200, say
 from infra.benchmarks.validation_clock import ValidationClock
 from tasks import distillation
 from tasks.corpus.tables import read_table
-from tasks.corpus.token_facts import TokenFacts, read_token_facts
-from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrimmedTokenizer
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.corpus.tokenizers.config import PretrainedTokenizer, TrimmedTokenizer
+from tasks.corpus.tokens.facts import TokenFacts, read_token_facts
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.problems import PROBLEMS, load_model
 from tasks.problems.text_classification import class_scores
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import cpu_count
+from tasks.runtime.machine.device import cpu_count
 from tasks.runtime.stages import run_stage
 from tasks.training.batching.examples import Examples, examples_of, read_labels, read_rows
 from tasks.training.batching.ragged import RaggedIds

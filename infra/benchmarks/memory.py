@@ -92,7 +92,7 @@ def _child(step: str, folder: Path) -> dict[str, float]:
 
 def _write_tokenizer(folder: Path, texts: list[str]) -> None:
     from infra.benchmarks.tokenizing import small_tokenizer
-    from tasks.corpus.tokenizing import save_tokenizer
+    from tasks.corpus.tokenizers.tokenizer import save_tokenizer
 
     save_tokenizer(
         small_tokenizer(texts), folder / "tokenizer", max_length_tokens=_MAX_LENGTH_TOKENS
@@ -102,8 +102,8 @@ def _write_tokenizer(folder: Path, texts: list[str]) -> None:
 def ingestion_inputs(folder: Path) -> tuple:
     """Stage, configuration and inputs of the step ingestion: `texts.parquet` as transfer rows."""
     from tasks import ingestion
-    from tasks.corpus.home_assistant import HomeAssistantSource
-    from tasks.corpus.sources import FileSource
+    from tasks.corpus.sources.source import FileSource
+    from tasks.demo_data.home_assistant import HomeAssistantSource
 
     def labelled(name: str, role: str, language: str, other: str) -> HomeAssistantSource:
         return HomeAssistantSource(
@@ -139,7 +139,7 @@ def ingestion_inputs(folder: Path) -> tuple:
 def tokenization_inputs(folder: Path, corpus) -> tuple:
     """Stage, configuration and inputs of the step tokenization, with a tokenizer that is there."""
     from tasks import tokenization
-    from tasks.corpus.tokenizer_kinds import PretrainedTokenizer
+    from tasks.corpus.tokenizers.config import PretrainedTokenizer
 
     config = tokenization.Config(
         languages=("zh",),
@@ -152,7 +152,7 @@ def tokenization_inputs(folder: Path, corpus) -> tuple:
 
 def _run_stage(folder: Path, stage, config, inputs):
     from tasks.runtime.artifacts import ArtifactStore
-    from tasks.runtime.device import cpu_count
+    from tasks.runtime.machine.device import cpu_count
     from tasks.runtime.stages import run_stage
 
     store = ArtifactStore(folder / "home")
@@ -172,7 +172,7 @@ def _nothing(folder: Path) -> None:
     import datasets  # noqa: F401
     import torch  # noqa: F401
 
-    from tasks.training import loop  # noqa: F401
+    from tasks.training.engine import loop  # noqa: F401
 
 
 def _ingestion(folder: Path) -> None:
@@ -185,10 +185,10 @@ def _tokenization(folder: Path) -> None:
 
 def _encoder(tokens: Path, *, num_labels: int, **shape: int):
     """A classifier with random weights for texts read as in `tokens`."""
-    from tasks.corpus.token_facts import read_token_facts
-    from tasks.modeling.backbones import build_student_backbone
-    from tasks.modeling.classifier import EncoderClassifier, initialise
+    from tasks.corpus.tokens.facts import read_token_facts
+    from tasks.modeling.backbones.encoder import build_student_backbone
     from tasks.modeling.config import StudentArchitecture
+    from tasks.modeling.heads.classifier import EncoderClassifier, initialise
 
     facts = read_token_facts(tokens)
     initialise(0)
@@ -205,7 +205,7 @@ def _write_teacher(config, inputs, workspace):
     from data_contracts.artifacts import StageSummary
     from tasks.problems import PROBLEMS
     from tasks.training.batching.examples import read_labels
-    from tasks.training.fitting import write_model
+    from tasks.training.fitting.fit import write_model
 
     tokens = inputs["tokens"].path
     shape = {"num_layers": 1, "hidden_size": 64, "num_heads": 2, "intermediate_size": 128}
@@ -259,10 +259,10 @@ def _training(folder: Path) -> None:
     """A student's first steps as the stage `student` trains it: on what its teacher chose."""
     from infra.benchmarks.first_steps import first_steps
     from tasks.training.batching.examples import pseudo_labels
-    from tasks.training.config import TrainingConfig
-    from tasks.training.fitting import fit
-    from tasks.training.objective_config import blend
-    from tasks.training.objectives import Objective
+    from tasks.training.fitting.fit import fit
+    from tasks.training.objectives.config import blend
+    from tasks.training.objectives.objective import Objective
+    from tasks.training.optimization.config import TrainingConfig
 
     tokens = _artifact(folder, "tokens").path
     examples = first_steps(pseudo_labels(_mapped(folder)), TRAINING_STEPS * _BATCH_SIZE)

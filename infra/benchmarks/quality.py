@@ -27,8 +27,8 @@ import pandas as pd
 
 from data_contracts.evaluation import TEACHER, TEACHER_ON_TARGET, EvaluationReport
 from infra.benchmarks.forms import Measured, difference, read_evaluation
-from tasks.corpus.normalization import NormalizationConfig, normalize
-from tasks.corpus.text_formats import read_delimited
+from tasks.corpus.readers.text_formats import read_delimited
+from tasks.corpus.text.normalization import NormalizationConfig, normalize
 
 _RESAMPLES = 2000
 

@@ -31,14 +31,14 @@ from transformers import (
 from infra.benchmarks import synthetic, tokenizing
 from infra.benchmarks.rounds import Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
-from tasks.corpus.tokenizing import save_tokenizer
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.corpus.tokenizers.tokenizer import save_tokenizer
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
-from tasks.runtime.device import thread_count
-from tasks.serving.onnx_export import export_onnx, write_onnx
-from tasks.serving.quantization import quantize_int8
-from tasks.serving.scoring import ScoringConfig, score
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
+from tasks.runtime.machine.device import thread_count
+from tasks.serving.export.onnx_export import export_onnx, write_onnx
+from tasks.serving.export.quantization import quantize_int8
+from tasks.serving.scoring.scoring import ScoringConfig, score
 
 _NUM_LABELS = 40
 _BATCH_SIZE = 32

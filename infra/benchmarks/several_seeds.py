@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.side_by_side import Job, expect_children, run_side_by_side
+from flows.orchestration.processes import Job, expect_children, run_side_by_side
 from infra.benchmarks import engine
 from infra.benchmarks.material import Material, prepare
 from infra.benchmarks.settings import Settings, needs_sib200, say
@@ -34,7 +34,7 @@ from infra.benchmarks.training import tolerances, validation_steps
 from infra.benchmarks.validation_clock import ValidationClock
 from tasks import distillation, teacher_signals
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import cpu_count
+from tasks.runtime.machine.device import cpu_count
 from tasks.runtime.stages import run_stage
 
 _VALIDATIONS_PER_EPOCH = 2

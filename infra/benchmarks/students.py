@@ -16,17 +16,17 @@ from functools import partial
 from pathlib import Path
 
 from data_contracts.artifacts import Artifact
-from flows.environment import prepare_environment, quieten
-from flows.partial import Node, step_of
+from flows.orchestration.environment import prepare_environment, quieten
+from flows.orchestration.partial import Node, step_of
+from flows.orchestration.processes import Job, RunStage, run_side_by_side
 from flows.pipeline import small_steps
-from flows.recipe_base import RecipeBase
-from flows.recipe_files import read_recipe
-from flows.runs import RunLog
-from flows.side_by_side import Job, RunStage, run_side_by_side
+from flows.recipe.base import RecipeBase
+from flows.recipe.loading.files import read_recipe
+from flows.runs.pointers import RunLog
 from tasks import distillation
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.device import cpu_count
-from tasks.runtime.locations import home
+from tasks.runtime.files.locations import home
+from tasks.runtime.machine.device import cpu_count
 from tasks.runtime.stages import StageOutcome, run_stage
 
 

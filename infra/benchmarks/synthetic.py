@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.corpus.home_assistant import HomeAssistantSource, sample
+from tasks.demo_data.home_assistant import HomeAssistantSource, sample
 
 _BLOCK_ROWS = 250_000
 _UTF8_BYTES = 3  # of every CJK character kept here, which makes texts slices of one flat array

@@ -25,16 +25,16 @@ from transformers import PreTrainedTokenizerFast
 from infra.benchmarks import synthetic
 from infra.benchmarks.rounds import Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
-from tasks.corpus.encoding import Encoder
 from tasks.corpus.tables import ROWS_PER_PART, iter_batches, write_table
-from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrainedTokenizer
-from tasks.corpus.tokenizing import (
+from tasks.corpus.tokenizers.config import PretrainedTokenizer, TrainedTokenizer
+from tasks.corpus.tokenizers.encoding import Encoder
+from tasks.corpus.tokenizers.tokenizer import (
     load_tokenizer,
     save_tokenizer,
     special_token_names,
     train_tokenizer,
 )
-from tasks.runtime.device import thread_count
+from tasks.runtime.machine.device import thread_count
 
 MAX_LENGTH_TOKENS = 48
 _CHECKED_TEXTS = 2000

@@ -30,7 +30,7 @@ from infra.benchmarks.machine import describe, moment
 from infra.benchmarks.material import Material, prepare
 from infra.benchmarks.rounds import Rate, Timed, measure, ratio
 from infra.benchmarks.settings import Settings, say
-from tasks.training.config import TrainingConfig
+from tasks.training.optimization.config import TrainingConfig
 
 TOLERANCE = 0.005
 _VALIDATIONS_PER_EPOCH = 2

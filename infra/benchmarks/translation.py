@@ -30,22 +30,22 @@ import torch
 from transformers import PreTrainedModel
 
 from data_contracts.artifacts import Artifact, StageSummary
-from flows.recipe_files import read_recipe
+from flows.recipe.loading.files import read_recipe
 from infra.benchmarks.rounds import Rate, measure, ratio
 from tasks import seq2seq_signals, seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.token_facts import read_token_facts
-from tasks.metrics.translation import TranslationScorer
-from tasks.modeling.decoding import Hypothesis
-from tasks.modeling.seq2seq import load_seq2seq
-from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
+from tasks.corpus.tokens.facts import read_token_facts
+from tasks.metrics.scores.translation import TranslationScorer
+from tasks.modeling.encoder_decoder.config import DecodingConfig, Seq2SeqShape
+from tasks.modeling.encoder_decoder.decoding import Hypothesis
+from tasks.modeling.encoder_decoder.network import load_seq2seq
 from tasks.problems.seq2seq import corpus_scores
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.config import TrainingConfig
-from tasks.training.sequences.writing import load_reader, to_texts, write
+from tasks.training.optimization.config import TrainingConfig
+from tasks.training.sequences.generation import load_reader, to_texts, write
 
 MAX_LENGTH_TOKENS = 32
 DECODING = DecodingConfig(num_beams=4, max_length_tokens=20)

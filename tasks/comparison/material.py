@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import ContractViolation
 from tasks.corpus.tables import part_paths, read_table
-from tasks.corpus.token_facts import TokenFacts, read_token_facts
+from tasks.corpus.tokens.facts import TokenFacts, read_token_facts
 
 # Its functions are made when it is imported: a type checker sees none of them.
 pc: Any = pyarrow.compute

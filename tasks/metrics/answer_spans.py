@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from tasks.metrics.classification import FloatArray
+    from tasks.metrics.scores.classification import FloatArray
 
 MAX_ANSWER_UNITS = 30
 """Units of an answer at most where a recipe says nothing, as in SQuAD's own baselines: longer ones

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import softmax
 
-from tasks.metrics.classification import FloatArray, IntArray
+from tasks.metrics.scores.classification import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

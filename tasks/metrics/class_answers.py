@@ -3,7 +3,7 @@
     labels, decided classes, confidences ─► class_answers ─► Answers with statistics
                                             class_table, frequent_confusions, calibrate
 
-Macro averages run over the classes with support, as in `tasks.metrics.classification`.
+Macro averages run over the classes with support, as in `tasks.metrics.scores.classification`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tasks.metrics.calibration import (
     expected_calibration_error,
     reliability_bins,
 )
-from tasks.metrics.classification import (
+from tasks.metrics.scores.classification import (
     FloatArray,
     IntArray,
     check_classes,

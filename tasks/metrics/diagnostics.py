@@ -12,7 +12,7 @@ import numpy as np
 
 from data_contracts.evaluation import Diagnostics
 from tasks.metrics.calibration import entropy, top_probabilities
-from tasks.metrics.classification import FloatArray, IntArray
+from tasks.metrics.scores.classification import FloatArray, IntArray
 
 
 def diagnose(

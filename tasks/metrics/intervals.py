@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import binomtest
 
-from tasks.metrics.classification import FloatArray, IntArray
+from tasks.metrics.scores.classification import FloatArray, IntArray
 from tasks.metrics.statistics import Measure, Statistics, size
 from tasks.runtime.seeding import generator
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tasks.metrics.classification import FloatArray
+from tasks.metrics.scores.classification import FloatArray
 
 INCLUDES = "tokenization, padding to the longest text of the batch, the network; not loading"
 _WARMUP_CALLS = 5

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks.metrics import (
-    answer_texts,
-    class_answers,
-    entities,
-    multilabel,
-    retrieval,
-    rouge,
-    similarity,
-)
+from tasks.metrics import class_answers
+from tasks.metrics.scores import answer_texts, entities, multilabel, retrieval, rouge, similarity
 from tasks.metrics.statistics import Measure
 
 
 def _translation(language: str, which: int) -> Measure:
-    from tasks.metrics.translation import TranslationScorer
+    from tasks.metrics.scores.translation import TranslationScorer
 
     return TranslationScorer(language).measures[which]
 

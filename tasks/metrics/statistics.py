@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 
 from data_contracts.evaluation import Metric, Scores
-from tasks.metrics.classification import FloatArray
+from tasks.metrics.scores.classification import FloatArray
 
 Statistics: TypeAlias = sparse.csr_array
 """(N, K), float64: one row an example."""

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from data_contracts.evaluation import TEACHER, Comparison, Group, Retention, Scores
-from tasks.metrics.classification import FloatArray
 from tasks.metrics.intervals import (
     ResampledScore,
     difference_interval,
@@ -23,6 +22,7 @@ from tasks.metrics.intervals import (
     ratio_interval,
     resample_scores,
 )
+from tasks.metrics.scores.classification import FloatArray
 from tasks.metrics.statistics import Measure, Statistics, scores_of
 
 

@@ -35,7 +35,7 @@ class Packing:
     """Where the texts of a packed layout lie; (R, W) is (1, T) for a stream.
 
     Args:
-        kernel: which attention reads it, see `tasks.modeling.attention`.
+        kernel: which attention reads it, see `tasks.modeling.attention.packed_attention`.
         position_ids_RW: int64, from 0 in each text.
         segment_ids_RW: int64, in [0, S).
         first_tokens_S: int64, flat index of each text's first token; 0 for filler.

@@ -39,7 +39,7 @@ from tasks.problems.token_classification import TokenClassification
 from tasks.problems.translation import Translation
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 PROBLEMS: dict[str, Problem] = {
     problem.name: problem
@@ -80,7 +80,7 @@ def load_model(folder: Path) -> EncoderWithHead:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from tasks.modeling.backbones import load_backbone
+    from tasks.modeling.backbones.encoder import load_backbone
 
     try:
         head = json.loads((folder / "head.json").read_text(encoding="utf-8"))

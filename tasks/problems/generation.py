@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.modeling.seq2seq_config import DecodingConfig
+from tasks.modeling.encoder_decoder.config import DecodingConfig
 from tasks.problems.seq2seq import Seq2SeqProblem, corpus_scores
 
 
@@ -24,8 +24,8 @@ class Generation(Seq2SeqProblem):
         self, written: Sequence[str], references: Sequence[str], *, language: str
     ) -> dict[str, float]:
         """`chrf` (chrF++), `distinct_2` and `fluency`."""
-        from tasks.metrics import generation
-        from tasks.metrics.translation import TranslationScorer
+        from tasks.metrics.scores import generation
+        from tasks.metrics.scores.translation import TranslationScorer
 
         scorer = TranslationScorer(language)
         found = corpus_scores(scorer.measures, scorer.statistics(written, references))

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from tasks.problems.text_classification import TextClassification
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
     from tasks.modeling.config import PairReading
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 
 class Matching(TextClassification):
@@ -30,7 +30,7 @@ class Matching(TextClassification):
 
     def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """A cross-encoder, or a bi-encoder where pairs are read apart."""
-        from tasks.modeling.classifier import EncoderClassifier
-        from tasks.modeling.pair_encoder import PairEncoder
+        from tasks.modeling.heads.classifier import EncoderClassifier
+        from tasks.modeling.heads.pair_encoder import PairEncoder
 
         return EncoderClassifier if pairs == "together" else PairEncoder

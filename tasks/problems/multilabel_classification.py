@@ -46,7 +46,7 @@ class MultilabelClassification(WholeTextProblem):
 
     def decisions(self, taught: Taught) -> np.ndarray:
         """1 where a class reaches the teacher's threshold, one half if it has none; (N, C)."""
-        from tasks.metrics.multilabel import DEFAULT_THRESHOLD, decided_classes
+        from tasks.metrics.scores.multilabel import DEFAULT_THRESHOLD, decided_classes
 
         own = taught.thresholds.get("thresholds", DEFAULT_THRESHOLD)
         return decided_classes(taught.logits, own)
@@ -65,7 +65,7 @@ class MultilabelClassification(WholeTextProblem):
         many rare classes decides none of them for long, and every step would be as good.
         """
         del table, labels
-        from tasks.metrics.multilabel import decided_classes
+        from tasks.metrics.scores.multilabel import decided_classes
         from tasks.metrics.statistics import macro_f1_of, micro_f1_of
 
         gold_NC = answers.labels
@@ -87,6 +87,6 @@ class MultilabelClassification(WholeTextProblem):
 
 def _tuned(logits_NC: np.ndarray, gold_NC: np.ndarray) -> np.ndarray:
     """For each class the probability that decides it, of the best F1: float64, (C,)."""
-    from tasks.metrics.multilabel import tune_thresholds
+    from tasks.metrics.scores.multilabel import tune_thresholds
 
     return tune_thresholds(1 / (1 + np.exp(-logits_NC.astype(np.float64))), gold_NC)

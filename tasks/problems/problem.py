@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedModel
 
-    from tasks.modeling.classifier import EncoderWithHead
     from tasks.modeling.config import PairReading, Pooling
-    from tasks.modeling.units import Units
+    from tasks.modeling.heads.classifier import EncoderWithHead
+    from tasks.modeling.heads.units import Units
 
 IGNORE_INDEX = -1
 """Label of an answer that has none."""

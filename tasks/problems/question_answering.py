@@ -11,7 +11,7 @@
              units that one token joins (公里) count once
     metrics  F1 of the answer's units, exact match
     decode   the span of the best start + end, no longer than `max_answer_units`, over all windows;
-             it begins and ends where tokens do (`tasks.modeling.joined_units`)
+             it begins and ends where tokens do (`tasks.modeling.heads.joined_units`)
 
 A teacher's signals are those of whole contexts. A student's window takes its stretch of them, and
 puts the mass of all units outside, with the teacher's own "none", on its no-answer slot. Units that
@@ -38,8 +38,8 @@ from tasks.metrics.answer_spans import (
     longest_answer,
     tune_null_threshold,
 )
-from tasks.modeling.joined_units import EXCLUDED, bounds_of_tokens
-from tasks.modeling.units import Units
+from tasks.modeling.heads.joined_units import EXCLUDED, bounds_of_tokens
+from tasks.modeling.heads.units import Units
 from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
 from tasks.problems.text_units import UnitProblem
 

@@ -27,8 +27,8 @@ from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
 from tasks.problems.whole_texts import WholeTextProblem, as_matrix
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
     from tasks.modeling.config import PairReading
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 EMBEDDING = "embedding"
 """Column of the signals, and of tokens that were joined with them: the teacher's vectors."""
@@ -47,7 +47,7 @@ class SentenceEmbedding(WholeTextProblem):
     def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """Encoder, pooling, dropout, and a linear head to `num_labels` numbers, normalised."""
         del pairs
-        from tasks.modeling.classifier import EncoderEmbedder
+        from tasks.modeling.heads.classifier import EncoderEmbedder
 
         return EncoderEmbedder
 
@@ -78,7 +78,7 @@ class SentenceEmbedding(WholeTextProblem):
         of the teacher are translations of one sentence: none of them is in the others' way, and
         the sentence is searched for once, as in the evaluation.
         """
-        from tasks.metrics.retrieval import alike, both_ways_of_sentences, retrieval_scores
+        from tasks.metrics.scores.retrieval import alike, both_ways_of_sentences, retrieval_scores
 
         del table, labels
         teacher = answers.labels

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tasks.modeling.seq2seq_config import DecodingConfig
+from tasks.modeling.encoder_decoder.config import DecodingConfig
 
 if TYPE_CHECKING:
     from tasks.metrics.statistics import Measure, Statistics

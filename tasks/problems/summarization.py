@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.modeling.seq2seq_config import DecodingConfig
+from tasks.modeling.encoder_decoder.config import DecodingConfig
 from tasks.problems.seq2seq import Seq2SeqProblem, corpus_scores
 
 
@@ -24,7 +24,7 @@ class Summarization(Seq2SeqProblem):
     ) -> dict[str, float]:
         """`rouge_l` and `rouge_2`."""
         del language  # words are found by script
-        from tasks.metrics import rouge
+        from tasks.metrics.scores import rouge
 
         found = corpus_scores(rouge.MEASURES, rouge.rouge_statistics(written, references))
         return {name: found[name] for name in self.metrics}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tasks.problems.problem import Problem
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
     from tasks.modeling.config import PairReading
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 
 class UnitProblem(Problem):
@@ -20,6 +20,6 @@ class UnitProblem(Problem):
     def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """Encoder, dropout and a linear head on tokens; nothing is pooled."""
         del pairs
-        from tasks.modeling.token_heads import EncoderTokenClassifier
+        from tasks.modeling.heads.token_heads import EncoderTokenClassifier
 
         return EncoderTokenClassifier

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.errors import ContractViolation
-from tasks.modeling.units import Units, ranges
+from tasks.modeling.heads.units import Units, ranges
 from tasks.problems.problem import Answers
 from tasks.problems.text_units import UnitProblem
 from tasks.problems.whole_texts import log_softmax

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.modeling.seq2seq_config import DecodingConfig
+from tasks.modeling.encoder_decoder.config import DecodingConfig
 from tasks.problems.seq2seq import Seq2SeqProblem, corpus_scores
 
 
@@ -22,7 +22,7 @@ class Translation(Seq2SeqProblem):
         self, written: Sequence[str], references: Sequence[str], *, language: str
     ) -> dict[str, float]:
         """`bleu` and `chrf` (chrF++)."""
-        from tasks.metrics.translation import TranslationScorer
+        from tasks.metrics.scores.translation import TranslationScorer
 
         scorer = TranslationScorer(language)
         return corpus_scores(scorer.measures, scorer.statistics(written, references))

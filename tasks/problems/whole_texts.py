@@ -14,8 +14,8 @@ import pyarrow as pa
 from tasks.problems.problem import Answers, Problem
 
 if TYPE_CHECKING:
-    from tasks.modeling.classifier import EncoderWithHead
     from tasks.modeling.config import PairReading
+    from tasks.modeling.heads.classifier import EncoderWithHead
 
 
 class WholeTextProblem(Problem):
@@ -27,7 +27,7 @@ class WholeTextProblem(Problem):
     def network(self, pairs: PairReading) -> type[EncoderWithHead]:
         """Encoder, pooling, dropout and a linear head."""
         del pairs
-        from tasks.modeling.classifier import EncoderClassifier
+        from tasks.modeling.heads.classifier import EncoderClassifier
 
         return EncoderClassifier
 

@@ -26,10 +26,10 @@ from pydantic import BaseModel
 from data_contracts.artifacts import Artifact, Frozen, KeyParts, StageSummary
 from data_contracts.errors import CorruptArtifact, SourceError
 from tasks.runtime.artifacts import ArtifactStore
-from tasks.runtime.disk_errors import disk_errors_told
+from tasks.runtime.files.disk_errors import disk_errors_told
+from tasks.runtime.files.listings import listings_kept
+from tasks.runtime.files.locations import location_digest
 from tasks.runtime.fingerprint import jsonable
-from tasks.runtime.listings import listings_kept
-from tasks.runtime.locations import location_digest
 from tasks.runtime.progress import Progress, SilentProgress
 
 _FORCED_BY = ".forced-by"  # in a work directory: the run that last forced this key

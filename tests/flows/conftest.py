@@ -283,7 +283,9 @@ class PrefectHome:
         found = set()
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                command = (path / "cmdline").read_bytes().replace(b"flows.embedded", SERVER)
+                command = (
+                    (path / "cmdline").read_bytes().replace(b"flows.orchestration.embedded", SERVER)
+                )
                 environment = (path / "environ").read_bytes()
             except OSError:
                 continue

@@ -3,8 +3,8 @@
 import pytest
 
 from data_contracts.errors import RecipeError
-from flows.recipe_fields import models_in
-from flows.recipe_files import read_recipe
+from flows.recipe.loading.fields import models_in
+from flows.recipe.loading.files import read_recipe
 
 
 def all_models(model, seen):

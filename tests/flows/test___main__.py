@@ -13,7 +13,7 @@ import pytest
 
 import flows.__main__
 from flows.__main__ import COMMANDS
-from flows.recipe_text import shipped_recipes
+from flows.recipe.loading.inheritance import shipped_recipes
 from tests.flows.conftest import CommandLine
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from prefect import Flow
 
-from flows.recipe_files import check_recipe, read_recipe
+from flows.recipe.loading.files import check_recipe, read_recipe
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = {

@@ -23,12 +23,12 @@ from data_contracts.evaluation import (
 )
 from tasks import export
 from tasks.corpus.tables import write_table
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
-from tasks.serving.registry import Registry
+from tasks.serving.registry.registry import Registry
 from tests.tasks.small_corpus import write_sources
 from tests.tasks.twelve_words import TextWorld
 

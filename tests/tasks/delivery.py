@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
 from tasks.problems import load_model
-from tasks.serving.onnx_export import export_onnx, predict_onnx
+from tasks.serving.export.onnx_export import export_onnx, predict_onnx
 from tasks.training.batching.layouts import stream_layout
 from tasks.training.batching.passes import make_passes
 from tasks.training.batching.ragged import RaggedIds

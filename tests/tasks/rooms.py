@@ -8,9 +8,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from tasks import export, teacher_signals
 from tasks.corpus.tables import write_table
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
 

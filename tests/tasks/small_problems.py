@@ -15,13 +15,13 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from tasks import export, teacher_signals
-from tasks.corpus.pair_encoding import framed_apart
 from tasks.corpus.rows import ROW_KINDS
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.units import align_spans, segment
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import save_classifier
+from tasks.corpus.text.units import align_spans, segment
+from tasks.corpus.tokens.pair_encoding import framed_apart
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import save_classifier
 from tasks.problems import PROBLEMS
 from tasks.runtime.stages import run_stage
 

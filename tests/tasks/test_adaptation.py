@@ -13,16 +13,16 @@ from data_contracts.errors import ContractViolation, SourceError
 from tasks import adaptation, distillation, teacher
 from tasks.adaptation import STAGE, Config
 from tasks.corpus.tables import write_table
-from tasks.modeling.backbones import load_backbone
-from tasks.modeling.low_rank import LowRankLinear
-from tasks.modeling.masked_language_model import MaskedLanguageModel
+from tasks.modeling.backbones.encoder import load_backbone
+from tasks.modeling.backbones.low_rank import LowRankLinear
+from tasks.modeling.heads.masked_language_model import MaskedLanguageModel
 from tasks.problems import load_model
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
 from tasks.training.adaptation import mapped_texts
 from tasks.training.adaptation.masked_language import MaskedLanguageObjective, score
-from tasks.training.config import TrainingConfig
-from tasks.training.loop import train
+from tasks.training.engine.loop import train
+from tasks.training.optimization.config import TrainingConfig
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAIRS = [("red", "apple"), ("green", "leaf"), ("blue", "sky"), ("dark", "night")]

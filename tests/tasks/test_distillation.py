@@ -13,19 +13,19 @@ from data_contracts.artifacts import StageSummary
 from data_contracts.errors import ContractViolation, SourceError
 from tasks.corpus.tables import read_table, write_table
 from tasks.distillation import STAGE, Config, ObjectiveConfig
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import PretrainedArchitecture, StaticArchitecture, StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
 from tasks.problems import load_model
 from tasks.runtime.stages import Stage, StageConfig, run_stage
-from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.companions.ema_config import EMAConfig
-from tasks.training.companions.matching_config import (
+from tasks.training.auxiliary.adversary_config import AdversaryConfig
+from tasks.training.auxiliary.ema_config import EMAConfig
+from tasks.training.auxiliary.matching_config import (
     AttentionTerm,
     LayerTerm,
     RelationTerm,
     TokenStateTerm,
 )
-from tasks.training.config import TrainingConfig
+from tasks.training.optimization.config import TrainingConfig
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(26))]
 KEPT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "w20", "w5", "w9"]

@@ -12,18 +12,18 @@ from transformers import BertConfig, BertModel
 from data_contracts.errors import Preempted
 from tasks import distillation, mutual
 from tasks.corpus.tables import read_table, write_table
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
 from tasks.mutual import Config, PeerConfig
 from tasks.problems import load_model
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
-from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.companions.ema_config import EMAConfig
-from tasks.training.companions.matching_config import LayerTerm
-from tasks.training.config import TrainingConfig
-from tasks.training.objective_config import ObjectiveConfig
-from tasks.training.peers.mutual_config import MutualTerm
+from tasks.training.auxiliary.adversary_config import AdversaryConfig
+from tasks.training.auxiliary.ema_config import EMAConfig
+from tasks.training.auxiliary.matching_config import LayerTerm
+from tasks.training.mutual.config import MutualTerm
+from tasks.training.objectives.config import ObjectiveConfig
+from tasks.training.optimization.config import TrainingConfig
 
 SHAPE = StudentArchitecture(num_layers=1, hidden_size=16, num_heads=2, intermediate_size=16)
 OTHER = StudentArchitecture(num_layers=2, hidden_size=24, num_heads=2, intermediate_size=16)

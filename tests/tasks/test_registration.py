@@ -9,8 +9,8 @@ import pytest
 from data_contracts.errors import GateRefused, TransientError, UserError
 from tasks.registration import STAGE, Config, lineage, promote, rollback, still_holds, versions
 from tasks.runtime.stages import run_stage
-from tasks.serving.gates import GatesConfig
-from tasks.serving.registry import Registry
+from tasks.serving.registry.gates import GatesConfig
+from tasks.serving.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ("打开客厅的灯",)

@@ -8,11 +8,11 @@ import pytest
 
 from data_contracts.errors import ContractViolation
 from tasks import scoring
-from tasks.corpus.raw_rows import BATCH_ROWS
+from tasks.corpus.readers.raw_rows import BATCH_ROWS
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import key_parts, run_stage
-from tasks.serving.scoring import ScoringConfig, score
+from tasks.serving.scoring.scoring import ScoringConfig, score
 
 ROOMS = ("客厅", "卧室", "厨房", "书房", "浴室", "阳台", "车库", "走廊")
 REQUESTS = ("打开{}的灯", "关闭{}的灯", "{}现在几度", "请把{}的亮度调到百分之五十")

@@ -9,13 +9,13 @@ import torch
 from data_contracts.tables import arrow_schema, load_contract
 from tasks import seq2seq_teacher
 from tasks.corpus.tables import read_table
-from tasks.modeling.seq2seq import load_seq2seq
+from tasks.modeling.encoder_decoder.network import load_seq2seq
 from tasks.runtime.stages import run_stage
 from tasks.training.batching.layouts import padded_layout
-from tasks.training.sequences.sequence_targets import closest_hypothesis
+from tasks.training.sequences.generation import load_reader
+from tasks.training.sequences.targets import closest_hypothesis
 from tasks.training.sequences.token_signals import ask_teacher, from_topk
 from tasks.training.sequences.topk_signals import TopKCodec
-from tasks.training.sequences.writing import load_reader
 from tests.tasks.twelve_words import DECODING, ROWS, SMALL, WORDS, history, training
 
 

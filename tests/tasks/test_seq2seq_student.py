@@ -9,8 +9,8 @@ import torch
 from data_contracts.errors import ContractViolation, RecipeError
 from tasks import seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import read_table
-from tasks.modeling.seq2seq import Seq2SeqNetwork, load_seq2seq, output_projection
-from tasks.modeling.seq2seq_config import PretrainedSeq2Seq
+from tasks.modeling.encoder_decoder.config import PretrainedSeq2Seq
+from tasks.modeling.encoder_decoder.network import Seq2SeqNetwork, load_seq2seq, output_projection
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import run_stage
 from tasks.training.batching.layouts import padded_layout

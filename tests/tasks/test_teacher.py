@@ -13,8 +13,8 @@ from tasks.corpus.tables import read_table, write_table
 from tasks.problems import load_model
 from tasks.runtime.stages import run_stage
 from tasks.teacher import STAGE, Config
-from tasks.training.companions.adversary_config import AdversaryConfig
-from tasks.training.inference import predict_logits
+from tasks.training.auxiliary.adversary_config import AdversaryConfig
+from tasks.training.fitting.inference import predict_logits
 
 LABELS = ["off", "on"]
 

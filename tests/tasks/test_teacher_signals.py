@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel
 
 from data_contracts.artifacts import StageSummary
 from tasks.corpus.tables import read_table, write_table
-from tasks.modeling.classifier import EncoderClassifier, save_classifier
+from tasks.modeling.heads.classifier import EncoderClassifier, save_classifier
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
@@ -123,7 +123,7 @@ def test_one_network_reads_all_parts_and_all_their_tokens_decide_on_compiling(
         return False
 
     monkeypatch.setattr("tasks.problems.load_model", load)
-    monkeypatch.setattr("tasks.training.inference.will_compile", ask)
+    monkeypatch.setattr("tasks.training.fitting.inference.will_compile", ask)
     config = Config(roles=("transfer", "test"))
     run_stage(STAGE, config, made, store=store)
     assert (len(loaded), asked) == (1, [10, 10])
@@ -188,10 +188,12 @@ def test_a_run_killed_between_two_parts_goes_on_with_the_second(made, store):
 def test_what_bf16_was_worth_is_told_beside_each_part_and_defines_none(made, store, monkeypatch):
     """A machine that emulates bf16 reads for days, and nothing says why; or a figure of the day in
     the bytes, so that the same part is another artifact tomorrow."""
-    monkeypatch.setattr("tasks.training.precision_probe.has_cuda", lambda: False)
+    monkeypatch.setattr("tasks.training.engine.precision_probe.has_cuda", lambda: False)
     digests = set()
     for speedup in (2.0, 0.5):
-        monkeypatch.setattr("tasks.training.precision_probe.bf16_speedup", lambda s=speedup: s)
+        monkeypatch.setattr(
+            "tasks.training.engine.precision_probe.bf16_speedup", lambda s=speedup: s
+        )
         config = Config(roles=("test",), precision="bf16")
         run_stage(STAGE, config, made, store=store, force=True)
         (part,) = store.root.rglob("part.parquet")

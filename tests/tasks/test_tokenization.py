@@ -13,7 +13,7 @@ from data_contracts.errors import ContractViolation, RecipeError
 from data_contracts.tables import arrow_schema, load_contract
 from tasks import tokenization
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.tokenizer_kinds import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
+from tasks.corpus.tokenizers.config import PretrainedTokenizer, TrainedTokenizer, TrimmedTokenizer
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.progress import SilentProgress
 from tasks.runtime.stages import Stage, StageConfig, run_stage

@@ -11,11 +11,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from data_contracts.artifacts import StageSummary
 from tasks import seq2seq_signals, seq2seq_student, seq2seq_teacher
 from tasks.corpus.tables import write_table
-from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
+from tasks.modeling.encoder_decoder.config import DecodingConfig, Seq2SeqShape
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, run_stage
-from tasks.training.config import TrainingConfig
-from tasks.training.sequences import seq2seq_mapping
+from tasks.training.optimization.config import TrainingConfig
+from tasks.training.sequences import mapping as seq2seq_mapping
 
 SOURCE = [f"w{number}" for number in range(12)]
 TARGET = [f"词{number}" for number in range(12)]

@@ -27,7 +27,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from infra.benchmarks import engine
 from infra.benchmarks.material import Material
-from tasks.runtime.device import thread_count
+from tasks.runtime.machine.device import thread_count
 
 VARIANTS = ("default", "tuned", "tuned_bf16", "tuned_cached")
 _SAMPLING = {"default": "random", "in_order": "sequential"}

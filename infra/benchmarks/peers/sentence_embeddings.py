@@ -24,7 +24,7 @@ from transformers import PrinterCallback
 
 from infra.benchmarks.material import Material
 from infra.benchmarks.rounds import Timed
-from tasks.runtime.device import thread_count
+from tasks.runtime.machine.device import thread_count
 
 
 def embedder(material: Material, *, teacher_width: int | None = None) -> SentenceTransformer:

@@ -23,8 +23,8 @@ from transformers import get_linear_schedule_with_warmup
 from infra.benchmarks import engine
 from infra.benchmarks.material import Material
 from infra.benchmarks.peers.hugging_face import pad
-from tasks.runtime.device import thread_count
-from tasks.training.optimization import build_optimizer
+from tasks.runtime.machine.device import thread_count
+from tasks.training.optimization.adamw import build_optimizer
 
 
 class _WithLabels(nn.Module):

@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute
 
 from data_contracts.evaluation import TEACHER
-from tasks.comparison.answering import Answerer, answer_all
-from tasks.comparison.diagnosis import diagnose_classes
-from tasks.comparison.domains import domain_groups
-from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, is_any
 from tasks.comparison.problem import Sections, Settings
+from tasks.comparison.sections.diagnosis import diagnose_classes
+from tasks.comparison.sections.domains import domain_groups
+from tasks.comparison.timing.formats import encoder_answerers
+from tasks.comparison.timing.inference import Answerer, answer_all
+from tasks.metrics.baselines.classes import linear_probabilities, majority_class
 from tasks.metrics.calibration import top_probabilities
 from tasks.metrics.class_answers import (
     MEASURES,
@@ -30,14 +31,13 @@ from tasks.metrics.class_answers import (
     class_table,
     frequent_confusions,
 )
-from tasks.metrics.floors import linear_probabilities, majority_class
 from tasks.metrics.latency import Text
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems import PROBLEMS, load_model
-from tasks.runtime.device import has_cuda
-from tasks.training.inference import predict_rows
-from tasks.training.loop import place
+from tasks.runtime.machine.device import has_cuda
+from tasks.training.engine.loop import place
+from tasks.training.fitting.inference import predict_rows
 
 pc: Any = pyarrow.compute
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from tasks.comparison.material import Reader
 from tasks.comparison.problems.classification import TextClassification
+from tasks.metrics.baselines.pairs import cosine_probabilities
 from tasks.metrics.latency import Text
-from tasks.metrics.pair_floors import cosine_probabilities
 from tasks.metrics.systems import Answers
 
 

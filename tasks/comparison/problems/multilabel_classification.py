@@ -19,17 +19,17 @@ import pyarrow.compute
 
 from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
-from tasks.comparison.answering import Answerer, answer_all
-from tasks.comparison.diagnosis import diagnosed_rows
-from tasks.comparison.domains import domain_groups
-from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
-from tasks.comparison.structured import structured_predictions
+from tasks.comparison.sections.diagnosis import diagnosed_rows
+from tasks.comparison.sections.domains import domain_groups
+from tasks.comparison.sections.structured import structured_predictions
+from tasks.comparison.timing.formats import encoder_answerers
+from tasks.comparison.timing.inference import Answerer, answer_all
+from tasks.metrics.baselines.classes import linear_probabilities_by_class
 from tasks.metrics.diagnostics import diagnose_sets
-from tasks.metrics.floors import linear_probabilities_by_class
 from tasks.metrics.latency import Text
-from tasks.metrics.multilabel import (
+from tasks.metrics.scores.multilabel import (
     DEFAULT_THRESHOLD,
     MEASURES,
     decided_classes,
@@ -39,9 +39,9 @@ from tasks.metrics.multilabel import (
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems import PROBLEMS, load_model
-from tasks.runtime.device import has_cuda
-from tasks.training.inference import predict_rows
-from tasks.training.loop import place
+from tasks.runtime.machine.device import has_cuda
+from tasks.training.engine.loop import place
+from tasks.training.fitting.inference import predict_rows
 
 pc: Any = pyarrow.compute
 

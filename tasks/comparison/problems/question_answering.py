@@ -19,21 +19,21 @@ import pyarrow as pa
 
 from data_contracts.artifacts import THRESHOLDS_FILE
 from data_contracts.evaluation import Diagnostics
-from tasks.comparison.answering import Answerer
-from tasks.comparison.diagnosis import drawn
-from tasks.comparison.domains import domain_groups
-from tasks.comparison.lengths import length_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
 from tasks.comparison.problems.units import UnitComparison, pc
-from tasks.comparison.structured import structured_predictions
-from tasks.corpus.units import segment, units_inside
-from tasks.metrics.answer_floors import ANSWER_FLOORS, Place
+from tasks.comparison.sections.diagnosis import drawn
+from tasks.comparison.sections.domains import domain_groups
+from tasks.comparison.sections.lengths import length_groups
+from tasks.comparison.sections.structured import structured_predictions
+from tasks.comparison.timing.inference import Answerer
+from tasks.corpus.text.units import segment, units_inside
 from tasks.metrics.answer_spans import choose_span, longest_answer
-from tasks.metrics.answer_texts import MEASURES, answer_statistics, exact_match
+from tasks.metrics.baselines.answers import ANSWER_FLOORS, Place
 from tasks.metrics.calibration import entropy
 from tasks.metrics.diagnostics import diagnose_answers
 from tasks.metrics.latency import Text
+from tasks.metrics.scores.answer_texts import MEASURES, answer_statistics, exact_match
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers, group_scores, on_same_examples
 from tasks.runtime.seeding import generator

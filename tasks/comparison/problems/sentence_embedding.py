@@ -26,15 +26,15 @@ import pyarrow.compute
 from tokenizers import Tokenizer
 
 from data_contracts.evaluation import TEACHER, Curve
-from tasks.comparison.answering import Answerer, answer_all
-from tasks.comparison.domains import domain_groups
-from tasks.comparison.forms import encoder_answerers
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
-from tasks.comparison.structured import structured_predictions
+from tasks.comparison.sections.domains import domain_groups
+from tasks.comparison.sections.structured import structured_predictions
+from tasks.comparison.timing.formats import encoder_answerers
+from tasks.comparison.timing.inference import Answerer, answer_all
+from tasks.metrics.baselines.pairs import character_vectors
 from tasks.metrics.latency import Text
-from tasks.metrics.pair_floors import character_vectors
-from tasks.metrics.retrieval import (
+from tasks.metrics.scores.retrieval import (
     ACCURACY_AT_1,
     MRR,
     TO_SOURCE,
@@ -45,15 +45,15 @@ from tasks.metrics.retrieval import (
     both_ways_statistics,
     nearest,
 )
-from tasks.metrics.similarity import SPEARMAN, similarity_statistics
+from tasks.metrics.scores.similarity import SPEARMAN, similarity_statistics
 from tasks.metrics.statistics import Measure, one_after_the_other
 from tasks.metrics.systems import Answers, mean_and_spread, scores_by_seed
 from tasks.problems import load_model
 from tasks.problems.sentence_embedding import EMBEDDING
 from tasks.problems.whole_texts import as_matrix
-from tasks.runtime.device import has_cuda
-from tasks.training.inference import predict_logits
-from tasks.training.loop import place
+from tasks.runtime.machine.device import has_cuda
+from tasks.training.engine.loop import place
+from tasks.training.fitting.inference import predict_logits
 
 pc: Any = pyarrow.compute
 

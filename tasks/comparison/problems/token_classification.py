@@ -1,7 +1,7 @@
 """Named entities: spans of characters, found by teacher, students and lists of names.
 
 Gold spans are the corpus's own, so what a cut text no longer holds counts as missed. Tags are read
-as in `tasks.metrics.entities`; how many had to be repaired, and how many gold spans no tags can
+as in `tasks.metrics.scores.entities`; how many had to be repaired, and how many gold spans no tags can
 name, is told in the report's notes.
 """
 
@@ -16,16 +16,18 @@ import numpy as np
 import pyarrow as pa
 
 from data_contracts.evaluation import Diagnostics
-from tasks.comparison.answering import Answerer
-from tasks.comparison.diagnosis import drawn
-from tasks.comparison.domains import domain_groups
 from tasks.comparison.material import Reader
 from tasks.comparison.problem import Sections
 from tasks.comparison.problems.units import UnitComparison
-from tasks.comparison.structured import structured_predictions
-from tasks.corpus.units import segment
+from tasks.comparison.sections.diagnosis import drawn
+from tasks.comparison.sections.domains import domain_groups
+from tasks.comparison.sections.structured import structured_predictions
+from tasks.comparison.timing.inference import Answerer
+from tasks.corpus.text.units import segment
+from tasks.metrics.baselines.entities import Gazetteer
 from tasks.metrics.diagnostics import diagnose
-from tasks.metrics.entities import (
+from tasks.metrics.latency import Text
+from tasks.metrics.scores.entities import (
     MEASURES,
     Span,
     decode_tags,
@@ -34,8 +36,6 @@ from tasks.metrics.entities import (
     entity_types,
     unreachable_spans,
 )
-from tasks.metrics.entity_floors import Gazetteer
-from tasks.metrics.latency import Text
 from tasks.metrics.statistics import Measure
 from tasks.metrics.systems import Answers
 from tasks.problems.problem import Answers as LabelledAnswers

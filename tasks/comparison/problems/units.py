@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute
 
-from tasks.comparison.answering import Answerer
-from tasks.comparison.forms import encoder_answerers, int8_logits
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Settings
+from tasks.comparison.timing.formats import encoder_answerers, int8_logits
+from tasks.comparison.timing.inference import Answerer
 from tasks.problems import PROBLEMS, load_model
-from tasks.runtime.device import has_cuda
-from tasks.training.inference import predict_rows
-from tasks.training.loop import place
+from tasks.runtime.machine.device import has_cuda
+from tasks.training.engine.loop import place
+from tasks.training.fitting.inference import predict_rows
 
 pc: Any = pyarrow.compute
 

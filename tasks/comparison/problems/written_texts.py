@@ -18,18 +18,18 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute
 
-from tasks.comparison.domains import domain_groups
-from tasks.comparison.lengths import length_groups
 from tasks.comparison.material import Material, Reader, is_any, labelled
 from tasks.comparison.problem import Sections, Settings
-from tasks.comparison.structured import structured_predictions
-from tasks.comparison.writers import Writer
-from tasks.metrics import generation, rouge
-from tasks.metrics.answer_floors import sentences
-from tasks.metrics.reply_floors import commonest_reply, nearest_replies
+from tasks.comparison.sections.domains import domain_groups
+from tasks.comparison.sections.lengths import length_groups
+from tasks.comparison.sections.structured import structured_predictions
+from tasks.comparison.timing.generation import Writer
+from tasks.metrics.baselines.answers import sentences
+from tasks.metrics.baselines.replies import commonest_reply, nearest_replies
+from tasks.metrics.scores import generation, rouge
+from tasks.metrics.scores.translation import TranslationScorer
 from tasks.metrics.statistics import Measure, Statistics
 from tasks.metrics.systems import Answers
-from tasks.metrics.translation import TranslationScorer
 
 pc: Any = pyarrow.compute
 _DIGEST_CHARS = 16

@@ -16,7 +16,6 @@
 A problem type is an entry of `ROW_KINDS`; a new one is a file beside these.
 """
 
-from tasks.corpus.columns import ProblemType
 from tasks.corpus.rows.classification import ClassifiedRows
 from tasks.corpus.rows.kind import RowKind
 from tasks.corpus.rows.multilabel import MultilabelRows
@@ -25,6 +24,7 @@ from tasks.corpus.rows.questions import QuestionRows
 from tasks.corpus.rows.sentences import SentenceRows
 from tasks.corpus.rows.spans import SpanRows
 from tasks.corpus.rows.targets import TargetRows
+from tasks.corpus.sources.columns import ProblemType
 
 ROW_KINDS: dict[ProblemType, RowKind] = {
     "text_classification": ClassifiedRows(),

@@ -20,12 +20,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.corpus.cells import as_records
-from tasks.corpus.expansion import NO, YES
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.nested_values import as_records
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.answers import answer_places
 from tasks.corpus.rows.kind import UnfitError, text_cell
-from tasks.corpus.sentence_bounds import Place, sentences
+from tasks.corpus.sources.expansion import NO, YES
+from tasks.corpus.text.sentences import Place, sentences
 
 if TYPE_CHECKING:
     from tasks.corpus.rows.kind import RowRules

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tasks.corpus.cells import as_records
+from tasks.corpus.readers.nested_values import as_records
 from tasks.corpus.rows.kind import UnfitError
-from tasks.corpus.sentence_bounds import Place
+from tasks.corpus.text.sentences import Place
 
 
 def answer_places(cell: Any, context: str, mended: Counter[str]) -> list[Place] | None:

@@ -1,4 +1,4 @@
-"""A text and its class: the plain kind, whose tokens `tasks.corpus.token_shards` makes."""
+"""A text and its class: the plain kind, whose tokens `tasks.corpus.tokens.shards` makes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.corpus.changes import Changes
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
     RowKind,

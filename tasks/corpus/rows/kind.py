@@ -27,26 +27,26 @@ from pydantic import Field
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import ContractViolation
 from tasks.corpus.changes import Changes
-from tasks.corpus.columns import ProblemType
-from tasks.corpus.encoding import readable_text
-from tasks.corpus.expansion import Expansion
 from tasks.corpus.filtering import FilterConfig, language_problem, length_problem
-from tasks.corpus.label_maps import mapped
-from tasks.corpus.languages import primary_subtag
-from tasks.corpus.normalization import (
+from tasks.corpus.readers.raw_rows import RawRow
+from tasks.corpus.sources.columns import ProblemType
+from tasks.corpus.sources.expansion import Expansion
+from tasks.corpus.sources.label_maps import mapped
+from tasks.corpus.text.languages import primary_subtag
+from tasks.corpus.text.normalization import (
     NormalizationConfig,
     has_invisible,
     normalize,
     normalize_label,
 )
-from tasks.corpus.raw_rows import RawRow
-from tasks.corpus.tags import split_tag
-from tasks.corpus.tokenizing import unknown_id
+from tasks.corpus.text.tags import split_tag
+from tasks.corpus.tokenizers.encoding import readable_text
+from tasks.corpus.tokenizers.tokenizer import unknown_id
 
 if TYPE_CHECKING:
     import tokenizers
 
-    from tasks.corpus.sources import Source
+    from tasks.corpus.sources.source import Source
 
 pc: Any = pyarrow.compute
 
@@ -217,7 +217,7 @@ class RowKind(ABC):
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """The columns of the tokens contract for the rows of one corpus part; None: a plain text.
 
-        Plain texts go the fast way in `tasks.corpus.token_shards`, which knows no places of tokens.
+        Plain texts go the fast way in `tasks.corpus.tokens.shards`, which knows no places of tokens.
         """
         return None
 

@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from tasks.corpus.cells import as_list
 from tasks.corpus.changes import Changes
-from tasks.corpus.encoding import Encoder, readable_text
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.nested_values import as_list
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.classification import ClassifiedRows
 from tasks.corpus.rows.kind import (
     PreparedRow,
@@ -32,8 +31,9 @@ from tasks.corpus.rows.kind import (
     label_indices,
 )
 from tasks.corpus.rows.tagged import joined, tags_of, visible, words_of
-from tasks.corpus.tags import types_of_tags
-from tasks.corpus.tokenizing import unknown_id
+from tasks.corpus.text.tags import types_of_tags
+from tasks.corpus.tokenizers.encoding import Encoder, readable_text
+from tasks.corpus.tokenizers.tokenizer import unknown_id
 
 pc: Any = pyarrow.compute
 

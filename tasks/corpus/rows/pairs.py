@@ -17,9 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.corpus.changes import Changes
-from tasks.corpus.encoding import readable_text
-from tasks.corpus.pair_encoding import encode_pairs
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
     Reading,
@@ -35,6 +33,8 @@ from tasks.corpus.rows.kind import (
     text_cell,
     text_hash,
 )
+from tasks.corpus.tokenizers.encoding import readable_text
+from tasks.corpus.tokens.pair_encoding import encode_pairs
 
 pc: Any = pyarrow.compute
 

@@ -2,12 +2,12 @@
 
 The context is what must not leak: questions about one paragraph belong into one role, so the text's
 hash is that of the context, and a question makes another row of it. Where nobody has answered, a
-context may be cut to the sentences that its question is about (`tasks.corpus.focus`). Offsets count
+context may be cut to the sentences that its question is about (`tasks.corpus.text.context_focus`). Offsets count
 code points; one that does not lead to its answer is mended if the answer stands in the context
 exactly once.
 
 A reader whose length a context exceeds reads it in windows, each behind the question (Devlin et
-al. 2019, arXiv:1810.04805, section 4.2): see `tasks.corpus.window_encoding`.
+al. 2019, arXiv:1810.04805, section 4.2): see `tasks.corpus.tokens.window_encoding`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tasks.corpus.changes import Changes
-from tasks.corpus.encoding import readable_text
-from tasks.corpus.focus import focused
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.answers import answer_places
+from tasks.corpus.rows.character_spans import normalize_with_places
 from tasks.corpus.rows.kind import (
     PreparedRow,
     Reading,
@@ -36,10 +35,11 @@ from tasks.corpus.rows.kind import (
     text_cell,
     text_hash,
 )
-from tasks.corpus.stretches import normalize_with_places
+from tasks.corpus.text.context_focus import focused
+from tasks.corpus.tokenizers.encoding import readable_text
 
 if TYPE_CHECKING:
-    from tasks.corpus.sources import Source
+    from tasks.corpus.sources.source import Source
 
 _LABELLED = 0  # code of an annotation: rows are not compared by it
 
@@ -115,6 +115,6 @@ class QuestionRows(RowKind):
 
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """A row for each window over each context."""
-        from tasks.corpus.window_encoding import encode_windows
+        from tasks.corpus.tokens.window_encoding import encode_windows
 
         return encode_windows(rows, reading)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.corpus.changes import Changes
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
     RowKind,
@@ -32,7 +32,7 @@ from tasks.corpus.rows.kind import (
 )
 
 if TYPE_CHECKING:
-    from tasks.corpus.sources import Source
+    from tasks.corpus.sources.source import Source
 
 pc: Any = pyarrow.compute
 

@@ -7,7 +7,7 @@ Files say which stretches in two ways, and both become character spans:
 
 Words are joined as their language is written (`tasks.corpus.rows.tagged`). Normalising may change
 lengths: every word is normalised by itself, and the bounds of spans move along with the text
-(`tasks.corpus.stretches`), so they stay where they were meant.
+(`tasks.corpus.rows.character_spans`), so they stay where they were meant.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.corpus.cells import as_records
 from tasks.corpus.changes import Changes
-from tasks.corpus.normalization import normalize
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.nested_values import as_records
+from tasks.corpus.readers.raw_rows import RawRow
+from tasks.corpus.rows.character_spans import normalize_with_places
 from tasks.corpus.rows.kind import (
     PreparedRow,
     Reading,
@@ -38,9 +38,9 @@ from tasks.corpus.rows.kind import (
     text_hash,
 )
 from tasks.corpus.rows.tagged import UNKNOWN_TAG, joined, tags_of, visible, words_of
-from tasks.corpus.stretches import normalize_with_places
-from tasks.corpus.tags import spans_of_tags
-from tasks.corpus.units import OUTSIDE, Unit, align_spans
+from tasks.corpus.text.normalization import normalize
+from tasks.corpus.text.tags import spans_of_tags
+from tasks.corpus.text.units import OUTSIDE, Unit, align_spans
 
 _Span = tuple[int, int, str]
 
@@ -82,7 +82,7 @@ class SpanRows(RowKind):
 
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """Token ids, where units begin in them, and the tag of each unit."""
-        from tasks.corpus.unit_encoding import encode_units
+        from tasks.corpus.tokens.unit_encoding import encode_units
 
         return encode_units(rows, reading, _unit_labels)
 

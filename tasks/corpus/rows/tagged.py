@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tasks.corpus.cells import as_list
-from tasks.corpus.languages import primary_subtag
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.nested_values import as_list
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import RowRules, UnfitError, class_name, normalized
-from tasks.corpus.tags import tag_problem
-from tasks.corpus.units import is_unspaced
+from tasks.corpus.text.languages import primary_subtag
+from tasks.corpus.text.tags import tag_problem
+from tasks.corpus.text.units import is_unspaced
 
 UNKNOWN_TAG = "unknown_tag"
 """Reason code of rows with a tag that cannot be read."""

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tasks.corpus.changes import Changes
-from tasks.corpus.encoding import Encoder, readable_text, special_frame
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import (
     PreparedRow,
     Reading,
@@ -31,10 +30,11 @@ from tasks.corpus.rows.kind import (
     text_cell,
     text_hash,
 )
-from tasks.corpus.tokenizing import end_id, unknown_id
+from tasks.corpus.tokenizers.encoding import Encoder, readable_text, special_frame
+from tasks.corpus.tokenizers.tokenizer import end_id, unknown_id
 
 if TYPE_CHECKING:
-    from tasks.corpus.sources import Source
+    from tasks.corpus.sources.source import Source
 
 pc: Any = pyarrow.compute
 

@@ -11,7 +11,7 @@ import pyarrow.compute
 from data_contracts.tables import arrow_schema, check_table, load_contract
 from tasks.corpus.rows.kind import RowKind, Tokenized
 from tasks.corpus.tables import write_table
-from tasks.corpus.token_counts import ShardCounts
+from tasks.corpus.tokens.counts import ShardCounts
 
 pc: Any = pyarrow.compute
 

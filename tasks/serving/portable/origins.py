@@ -15,7 +15,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from tasks.serving.portable.foundation import INVISIBLE, is_spelling, normalize
+from tasks.serving.portable.base import INVISIBLE, is_spelling, normalize
 
 # [start, end) in the given text, of each character
 Origins = list[tuple[int, int]]

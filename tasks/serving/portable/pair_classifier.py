@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.corpus.longest_first import longest_first
-from tasks.serving.portable.foundation import (
+from tasks.corpus.text.truncation import longest_first
+from tasks.serving.portable.base import (
     PortableModel,
     best_labels,
     positive,

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.modeling.joined_units import bounds_of_tokens, joined_units
-from tasks.serving.portable.foundation import (
+from tasks.modeling.heads.joined_units import bounds_of_tokens, joined_units
+from tasks.serving.portable.base import (
     OWN_SETTING,
     PortableModel,
     chosen,

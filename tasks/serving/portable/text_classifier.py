@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.serving.portable.foundation import best_labels, positive, softmax
+from tasks.serving.portable.base import best_labels, positive, softmax
 from tasks.serving.portable.whole_texts import WholeTextEncoder
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 
-from tasks.modeling.joined_units import joined_units
-from tasks.serving.portable.foundation import PortableModel, softmax
+from tasks.modeling.heads.joined_units import joined_units
+from tasks.serving.portable.base import PortableModel, softmax
 from tasks.serving.portable.frames import special_tokens
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 from tasks.serving.portable.windows import (

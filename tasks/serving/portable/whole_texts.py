@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.serving.portable.foundation import PortableModel
+from tasks.serving.portable.base import PortableModel
 
 
 class WholeTextModel(PortableModel):

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from mlflow.exceptions import MlflowException
 
-from tasks.corpus.units import WORD_MARKS, Unit, segment, unit_positions
-from tasks.serving.portable.foundation import positive
+from tasks.corpus.text.units import WORD_MARKS, Unit, segment, unit_positions
+from tasks.serving.portable.base import positive
 
 
 @dataclass(frozen=True)

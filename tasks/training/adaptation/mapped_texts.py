@@ -23,10 +23,10 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation, SourceError
-from tasks.corpus.encoding import CHUNK_ROWS, readable_text, special_frame
 from tasks.corpus.tables import part_paths, read_table
-from tasks.corpus.token_facts import read_token_facts
-from tasks.corpus.words import BEGINS, SPECIAL, word_starts, words
+from tasks.corpus.text.words import BEGINS, SPECIAL, word_starts, words
+from tasks.corpus.tokenizers.encoding import CHUNK_ROWS, readable_text, special_frame
+from tasks.corpus.tokens.facts import read_token_facts
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.adaptation.masked_texts import MaskedTexts, Masking
 from tasks.training.batching.ragged import RaggedIds
@@ -171,7 +171,7 @@ class _Cutter:
             )
 
     def rows(self, read: list[tuple[str, str]]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """(text, ids, marks) of each row; marks as in `tasks.corpus.words`."""
+        """(text, ids, marks) of each row; marks as in `tasks.corpus.text.words`."""
         texts = [text for text, _ in read]
         encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         around = [SPECIAL] * len(self._prefix), [SPECIAL] * len(self._suffix)

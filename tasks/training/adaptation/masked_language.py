@@ -20,24 +20,24 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data_contracts.artifacts import StageSummary
-from tasks.corpus.token_facts import read_token_facts
-from tasks.modeling.adapters import merge_adapters
-from tasks.modeling.backbones import save_backbone
-from tasks.modeling.classifier import num_parameters
-from tasks.modeling.masked_language_model import MaskedLanguageModel, load_head
+from tasks.corpus.tokens.facts import read_token_facts
+from tasks.modeling.backbones.encoder import save_backbone
+from tasks.modeling.evaluation_mode import evaluation_mode
+from tasks.modeling.heads.classifier import num_parameters
+from tasks.modeling.heads.masked_language_model import MaskedLanguageModel, load_head
+from tasks.modeling.initialization.adapters import merge_adapters
 from tasks.modeling.texts import moved
-from tasks.runtime.device import resolve_precision
+from tasks.runtime.machine.device import resolve_precision
 from tasks.runtime.stages import Workspace
 from tasks.training.adaptation.masked_texts import MaskedBatch, MaskedTexts
 from tasks.training.batching.batches import Step
 from tasks.training.batching.layouts import Layout
-from tasks.training.config import TrainingConfig
-from tasks.training.evaluation_mode import evaluation_mode
-from tasks.training.fitting import copy_tokenizer, write_record
-from tasks.training.loop import train
+from tasks.training.engine.loop import train
+from tasks.training.engine.precision_probe import precision_facts
+from tasks.training.fitting.fit import copy_tokenizer, write_record
 from tasks.training.losses import hard_label_loss
-from tasks.training.optimization import prepare_weights
-from tasks.training.precision_probe import precision_facts
+from tasks.training.optimization.adamw import prepare_weights
+from tasks.training.optimization.config import TrainingConfig
 from tasks.training.sequences.vocabulary_chunks import over_vocabulary
 
 _SCORED_TOKENS = 16384

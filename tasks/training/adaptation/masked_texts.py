@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.corpus.words import BEGINS, SPECIAL
+from tasks.corpus.text.words import BEGINS, SPECIAL
+from tasks.modeling.heads.units import Units, ranges
 from tasks.modeling.texts import Texts
-from tasks.modeling.units import Units, ranges
 from tasks.runtime.seeding import derive_seed
 from tasks.training.batching.layouts import Layout
 from tasks.training.batching.passes import make_passes

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from data_contracts.errors import ContractViolation
-from tasks.corpus.languages import in_language
 from tasks.corpus.tables import part_paths, read_table
-from tasks.modeling.joined_units import joined_units
+from tasks.corpus.text.languages import in_language
+from tasks.modeling.heads.joined_units import joined_units
+from tasks.modeling.heads.units import Units
 from tasks.modeling.texts import Texts
-from tasks.modeling.units import Units
 from tasks.problems import Problem
 from tasks.problems.problem import Distribution
 from tasks.training.batching.layouts import Layout

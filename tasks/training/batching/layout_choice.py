@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.modeling.attention import choose_kernel
+from tasks.modeling.attention.packed_attention import choose_kernel
+from tasks.modeling.evaluation_mode import evaluation_mode
+from tasks.modeling.heads.units import Units
 from tasks.modeling.texts import PackedKernel, moved
-from tasks.modeling.units import Units
-from tasks.runtime.device import max_tokens_per_pass
+from tasks.runtime.machine.device import max_tokens_per_pass
 from tasks.training.batching.batches import epoch_order
 from tasks.training.batching.layouts import (
     Layout,
@@ -31,7 +32,6 @@ from tasks.training.batching.layouts import (
 )
 from tasks.training.batching.passes import make_passes
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.evaluation_mode import evaluation_mode
 
 _PROBED_TEXTS = 6
 # Twice that for scoring, which keeps no activations for a backward pass.

@@ -28,7 +28,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from tasks.modeling.texts import PackedKernel
-from tasks.runtime.device import max_tokens_per_pass
+from tasks.runtime.machine.device import max_tokens_per_pass
 
 LayoutKind = Literal["padded", "bucketed", "rows", "varlen", "flex"]
 

@@ -32,10 +32,10 @@ from pydantic import Field
 
 from data_contracts.artifacts import Artifact, StageSummary
 from data_contracts.errors import ContractViolation
-from tasks.corpus.languages import in_any_language
 from tasks.corpus.tables import part_paths, read_table
-from tasks.corpus.token_facts import read_token_facts
-from tasks.modeling.units import Units
+from tasks.corpus.text.languages import in_any_language
+from tasks.corpus.tokens.facts import read_token_facts
+from tasks.modeling.heads.units import Units
 from tasks.problems import PROBLEMS, Answers
 from tasks.problems.problem import Taught
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage

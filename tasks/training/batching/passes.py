@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.modeling.heads.units import Units
 from tasks.modeling.texts import PackedKernel, Packing, Texts
-from tasks.modeling.units import Units
 from tasks.training.batching.layouts import Layout, round_up
 from tasks.training.batching.packing import (
     Placement,

@@ -4,7 +4,7 @@ Each token that looks counts once, whatever the length of its text: means over t
 and over heads, a sum over the tokens that look, divided by the number of valid tokens.
 
 Scores are the pre-softmax products, scaled, before any mask is added. A fused attention never forms
-them: `tasks.training.companions.layer_views` multiplies recorded queries and keys.
+them: `tasks.training.auxiliary.layer_views` multiplies recorded queries and keys.
 
 Shapes: B texts, L tokens, H heads, D width.
 """

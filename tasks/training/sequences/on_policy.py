@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.modeling.decoding import sample
-from tasks.modeling.seq2seq_config import DecodingConfig
+from tasks.modeling.encoder_decoder.config import DecodingConfig
+from tasks.modeling.encoder_decoder.decoding import sample
+from tasks.modeling.evaluation_mode import evaluation_mode
 from tasks.runtime.seeding import derive_seed, generator
-from tasks.training.evaluation_mode import evaluation_mode
 from tasks.training.losses import IGNORE_INDEX
 
 

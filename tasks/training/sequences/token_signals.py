@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.modeling.seq2seq import decoder_states, output_projection
-from tasks.training.evaluation_mode import evaluation_mode
+from tasks.modeling.encoder_decoder.network import decoder_states, output_projection
+from tasks.modeling.evaluation_mode import evaluation_mode
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.losses.topk import SparseTargets
 from tasks.training.sequences.topk_signals import TopK

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tasks.serving.registry import Registry
+from tasks.serving.registry.registry import Registry
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 import pytest
 
 from data_contracts.errors import UserError
-from flows.runs import RunLog
+from flows.runs.pointers import RunLog
 
 
 def test_a_run_that_failed_before_its_first_step_names_none(decant):

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from flows.recipe_text import SHIPPED
+from flows.recipe.loading.inheritance import SHIPPED
 from tests.flows.conftest import CommandLine
 
 DATA = Path(SHIPPED) / "data"

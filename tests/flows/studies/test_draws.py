@@ -2,8 +2,8 @@
 
 import pytest
 
+from flows.recipe.search_space import Tuning
 from flows.studies.draws import drawn_value, open_study, quiet, record_of, sampler_of
-from flows.studies.search_space import Tuning
 
 CHOICES = [{"init": "random", "num_layers": 1}, {"init": "random", "num_layers": 2}]
 SPACE = [

@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.recipe_files import read_recipe
+from flows.recipe.loading.files import read_recipe
 from flows.studies.results import StudyResult, TrialRecord, print_study, write_results
 
 

@@ -8,17 +8,17 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from tests.tasks.runtime.test_disk_errors import full_device
 
 import flows.studies.study
 from data_contracts.errors import MachineExhausted, RecipeError
-from flows.costs import Costs
-from flows.recipe_files import check_recipe, read_recipe
-from flows.running import Options, call_directly
-from flows.runs import RunLog
+from flows.orchestration.runner import Options, call_directly
+from flows.recipe.loading.files import check_recipe, read_recipe
+from flows.runs.pointers import RunLog
+from flows.studies.costs import Costs
 from flows.studies.study import GOAL, check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
 from tests.flows.conftest import CommandLine
-from tests.tasks.runtime.test_disk_errors import full_device
 
 PARAMETERS = (
     {"path": "distillation.alpha", "kind": "float", "low": 0.0, "high": 1.0},

@@ -13,9 +13,9 @@ from data_contracts.errors import (
     ResourceExhausted,
     TrainingDiverged,
 )
-from flows.partial import Node
-from flows.recipe_files import read_recipe
-from flows.running import SilentListener, call_directly
+from flows.orchestration.partial import Node
+from flows.orchestration.runner import SilentListener, call_directly
+from flows.recipe.loading.files import read_recipe
 from flows.studies.trials import Trial, is_of_values, run_trial
 from tasks.runtime.stages import Stage, StageConfig, run_stage
 

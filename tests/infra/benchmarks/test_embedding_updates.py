@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from infra.benchmarks.embedding_updates import UPDATES, make_batch, prepared, step
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
 
 ROOT = Path(__file__).parents[3]
 VOCABULARY = 200

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flows.partial import step_of
+from flows.orchestration.partial import step_of
 from infra.benchmarks.forms import (
     ALWAYS,
     FORMS,

@@ -11,7 +11,7 @@ import pytest
 
 from infra.benchmarks.gpu_figures import judged, targets_table
 from infra.benchmarks.gpu_syncs import synchronisations
-from tasks.runtime.device import has_cuda
+from tasks.runtime.machine.device import has_cuda
 
 ROOT = Path(__file__).parents[3]
 SECTIONS = {"equality", "peak", "training", "syncs", "kernels", "signals", "trainer"}

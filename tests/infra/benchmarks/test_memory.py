@@ -12,17 +12,17 @@ import torch
 from infra.benchmarks import machine, memory, report
 from infra.benchmarks.first_steps import first_steps
 from infra.benchmarks.settings import Settings
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.runtime.progress import SilentProgress
 from tasks.training.batching.batches import epoch_order
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.config import TrainingConfig
-from tasks.training.loop import train
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
+from tasks.training.engine.loop import train
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.config import TrainingConfig
 
 ROWS, READ, BATCH = 1000, 24, 8
 

@@ -7,10 +7,10 @@ import pytest
 
 from infra.benchmarks.gpu_material import classifier, lognormal_texts
 from infra.benchmarks.validation_clock import ValidationClock
-from tasks.training.config import TrainingConfig
-from tasks.training.loop import train
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
+from tasks.training.engine.loop import train
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.config import TrainingConfig
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from data_contracts.errors import ContractViolation, CorruptArtifact
 from tasks.comparison.material import Material
-from tasks.comparison.timing import spread
+from tasks.comparison.timing.timing import spread
 from tasks.corpus.tables import write_table
 
 IDS = [f"{i:032x}" for i in range(4)]

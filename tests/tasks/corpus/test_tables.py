@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.errors import CorruptArtifact
-from tasks.corpus.parquet_format import read_parquet
+from tasks.corpus.readers.parquet_format import read_parquet
 from tasks.corpus.tables import (
     ROWS_PER_GROUP,
     iter_batches,

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from tasks.metrics.answer_texts import ANSWER_F1
 from tasks.metrics.class_answers import ACCURACY, MACRO_F1, class_statistics
 from tasks.metrics.intervals import (
     difference_interval,
@@ -14,8 +13,9 @@ from tasks.metrics.intervals import (
     ratio_interval,
     resample_scores,
 )
-from tasks.metrics.retrieval import ACCURACY_AT_1
-from tasks.metrics.rouge import MEASURES as ROUGE
+from tasks.metrics.scores.answer_texts import ANSWER_F1
+from tasks.metrics.scores.retrieval import ACCURACY_AT_1
+from tasks.metrics.scores.rouge import MEASURES as ROUGE
 from tasks.metrics.statistics import Measure, f1_of, mean_of, rows, values
 from tasks.runtime.seeding import generator
 

@@ -11,14 +11,14 @@ from data_contracts.artifacts import StageSummary
 from data_contracts.tables import arrow_schema, load_contract
 from tasks import distillation, export, tokenization
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.tokenizer_kinds import TrainedTokenizer
+from tasks.corpus.tokenizers.config import TrainedTokenizer
 from tasks.modeling.config import StudentArchitecture
-from tasks.modeling.pair_encoder import PairEncoder
+from tasks.modeling.heads.pair_encoder import PairEncoder
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import Stage, StageConfig, run_stage
-from tasks.training.config import TrainingConfig
-from tasks.training.inference import predict_logits
+from tasks.training.fitting.inference import predict_logits
+from tasks.training.optimization.config import TrainingConfig
 
 ROOMS = ("客厅", "卧室", "厨房", "书房")
 LABELS = ["different", "same"]

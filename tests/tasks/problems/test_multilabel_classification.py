@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from scipy.special import expit
 
-from tasks.metrics.multilabel import tune_thresholds
+from tasks.metrics.scores.multilabel import tune_thresholds
 from tasks.problems import PROBLEMS
 from tasks.problems.problem import Taught
 

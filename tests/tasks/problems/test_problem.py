@@ -9,11 +9,11 @@ import torch
 
 from tasks import distillation, teacher, teacher_signals
 from tasks.corpus.tables import read_table, write_table
-from tasks.modeling.backbones import build_student_backbone
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
 from tasks.problems import load_model
 from tasks.runtime.stages import run_stage
-from tasks.training.objective_config import ObjectiveConfig
+from tasks.training.objectives.config import ObjectiveConfig
 from tests.tasks.small_problems import TOKENS, id_of, make_tokenizer
 
 ROOMS = ("客厅", "卧室", "厨房", "书房")

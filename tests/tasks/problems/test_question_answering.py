@@ -12,7 +12,7 @@ from data_contracts.tables import check_table
 from tasks.problems import PROBLEMS
 from tasks.problems.problem import Taught
 from tasks.problems.question_answering import Context, best_span, contexts
-from tasks.training.unit_distributions import as_distributions
+from tasks.training.objectives.unit_distributions import as_distributions
 
 PROBLEM = PROBLEMS["question_answering"]
 

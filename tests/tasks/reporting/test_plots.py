@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from tasks.comparison.selective import selective_curves
+from tasks.comparison.sections.selective import selective_curves
 from tasks.metrics.class_answers import MEASURES
 from tasks.metrics.systems import group_scores
 from tasks.reporting.plots import confusion_figure, draw_plots

@@ -15,18 +15,18 @@ from starlette.testclient import TestClient
 from tokenizers import processors
 
 from tasks import export
-from tasks.corpus.pair_encoding import framed_apart
 from tasks.corpus.tables import write_table
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import save_classifier
+from tasks.corpus.tokens.pair_encoding import framed_apart
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import save_classifier
 from tasks.problems import PROBLEMS
 from tasks.registration import STAGE, Config
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
-from tasks.serving.bundle import requirements, write_bundle
-from tasks.serving.interfaces import INTERFACES
-from tasks.serving.pyfunc import save_model
+from tasks.serving.bundle.bundle import requirements, write_bundle
+from tasks.serving.bundle.interfaces import INTERFACES
+from tasks.serving.bundle.pyfunc import save_model
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from tasks.modeling.classifier import EncoderClassifier
+from tasks.modeling.heads.classifier import EncoderClassifier
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.ragged import RaggedIds
 

@@ -12,7 +12,7 @@ from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.multilabel_classification import MultilabelClassification
 from tasks.corpus.tables import read_table
-from tasks.metrics.floors import linear_probabilities_by_class
+from tasks.metrics.baselines.classes import linear_probabilities_by_class
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.small_problems import id_of, make_inputs, predictions

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.question_answering import QuestionAnswering, Rule, shortest_answer
+from tasks.comparison.sections import lengths
 from tasks.corpus.tables import read_table
-from tasks.corpus.units import segment
-from tasks.metrics.answer_texts import answer_f1, exact_match
+from tasks.corpus.text.units import segment
+from tasks.metrics.scores.answer_texts import answer_f1, exact_match
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.small_problems import WINDOW, id_of, make_inputs, predictions

@@ -13,13 +13,13 @@ from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.sentence_embedding import SentenceEmbedding
 from tasks.corpus.tables import read_table, write_table
-from tasks.modeling.backbones import build_student_backbone
-from tasks.modeling.classifier import initialise, save_classifier
+from tasks.modeling.backbones.encoder import build_student_backbone
 from tasks.modeling.config import StudentArchitecture
+from tasks.modeling.heads.classifier import initialise, save_classifier
 from tasks.problems import PROBLEMS, load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tasks.runtime.stages import run_stage
-from tasks.training.inference import predict_logits
+from tasks.training.fitting.inference import predict_logits
 from tests.tasks.small_problems import id_of, make_tokenizer
 
 WIDTH = 8

@@ -9,12 +9,12 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 
-from tasks.comparison import forms
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems.token_classification import TokenClassification
+from tasks.comparison.timing import formats as forms
 from tasks.corpus.tables import read_table, write_table
-from tasks.corpus.units import align_spans, segment
+from tasks.corpus.text.units import align_spans, segment
 from tasks.problems import load_model
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.small_problems import id_of, make_inputs, predictions

@@ -11,18 +11,23 @@ import torch
 from sacrebleu.metrics import BLEU, CHRF
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from tasks.comparison import lengths
 from tasks.comparison.material import Material
 from tasks.comparison.problem import Settings
 from tasks.comparison.problems import COMPARED
-from tasks.comparison.writers import Writer
+from tasks.comparison.sections import lengths
+from tasks.comparison.timing.generation import Writer
 from tasks.corpus.tables import read_table, write_table
-from tasks.metrics import rouge
+from tasks.metrics.scores import rouge
 from tasks.metrics.statistics import scores_of
 from tasks.metrics.systems import scores_by_seed
-from tasks.modeling.decoding import decode
-from tasks.modeling.seq2seq import Seq2SeqTokens, build_seq2seq, load_seq2seq, save_seq2seq
-from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
+from tasks.modeling.encoder_decoder.config import DecodingConfig, Seq2SeqShape
+from tasks.modeling.encoder_decoder.decoding import decode
+from tasks.modeling.encoder_decoder.network import (
+    Seq2SeqTokens,
+    build_seq2seq,
+    load_seq2seq,
+    save_seq2seq,
+)
 from tasks.runtime.artifacts import ArtifactStore
 from tests.tasks.small_problems import predictions
 

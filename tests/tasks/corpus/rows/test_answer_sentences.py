@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tasks.corpus.filtering import FilterConfig
-from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.answer_sentences import answer_sentences
 from tasks.corpus.rows.kind import RowRules, UnfitError
+from tasks.corpus.text.normalization import NormalizationConfig
 
 ROOT = Path(__file__).parents[4]
 FROM = "长城东起山海关，西至嘉峪关，是古代的工程。"

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import ingestion
-from tasks.corpus.preparation import prepare
-from tasks.corpus.source_files import read_rows, source_files
+from tasks.corpus.preparation.rows import prepare
+from tasks.corpus.sources.files import read_rows, source_files
 
 NAMES = ["neg", "pos"]
 TEXTS = ["The room was cold", "The view was lovely", "They open at nine", "Nobody came back"]

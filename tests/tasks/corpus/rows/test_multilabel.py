@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from tasks.corpus.changes import Changes
 from tasks.corpus.filtering import FilterConfig
-from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import RowRules, UnfitError
 from tasks.corpus.rows.multilabel import MultilabelRows
 from tasks.corpus.rows.spans import SpanRows
+from tasks.corpus.text.normalization import NormalizationConfig
 
 PROBLEM = "multilabel_classification"
 LISTS = {"text": "text", "labels": "topics", "domain": "paper"}

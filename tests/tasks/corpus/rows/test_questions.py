@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from tasks.corpus.changes import Changes
 from tasks.corpus.filtering import FilterConfig
-from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows import ROW_KINDS
 from tasks.corpus.rows.kind import RowRules
+from tasks.corpus.text.normalization import NormalizationConfig
 
 PROBLEM = "question_answering"
 COLUMNS = {"text": "context", "question": "question", "answers": "answers"}

@@ -9,11 +9,11 @@ from tokenizers import Tokenizer
 from data_contracts.errors import SourceError
 from tasks.corpus.changes import Changes
 from tasks.corpus.filtering import FilterConfig
-from tasks.corpus.normalization import NormalizationConfig
-from tasks.corpus.raw_rows import RawRow
+from tasks.corpus.readers.raw_rows import RawRow
 from tasks.corpus.rows.kind import RowRules, UnfitError
 from tasks.corpus.rows.spans import SpanRows
-from tasks.corpus.units import segment
+from tasks.corpus.text.normalization import NormalizationConfig
+from tasks.corpus.text.units import segment
 
 PROBLEM = "token_classification"
 WORDS = {"words": "tokens", "tags": "ner_tags"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.serving.portable.foundation import normalize
+from tasks.serving.portable.base import normalize
 from tasks.serving.portable.origins import normalize_with_origins, original_span
 
 PLAIN = {"unicode_form": "NFC", "repair_encoding": False}

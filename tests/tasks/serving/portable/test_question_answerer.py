@@ -9,14 +9,14 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModelContext
 
-from tasks.modeling.units import Units
+from tasks.modeling.heads.units import Units
 from tasks.problems.question_answering import MAX_ANSWER_UNITS, Context, contexts
 from tasks.problems.question_answering import best_span as decided_by_the_engine
 from tasks.registration import STAGE, Config
 from tasks.runtime.stages import run_stage
-from tasks.serving.bundle import write_bundle
-from tasks.serving.delivered import delivered_model
-from tasks.serving.interfaces import INTERFACES
+from tasks.serving.bundle.bundle import write_bundle
+from tasks.serving.bundle.delivered import delivered_model
+from tasks.serving.bundle.interfaces import INTERFACES
 from tasks.serving.portable.question_answerer import (
     QuestionAnswerer,
     _merged,

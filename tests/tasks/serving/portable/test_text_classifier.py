@@ -19,7 +19,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer
 
-from tasks.corpus.encoding import Encoder
+from tasks.corpus.tokenizers.encoding import Encoder
 from tasks.problems import load_model
 from tasks.serving.portable.text_classifier import TextClassifier
 

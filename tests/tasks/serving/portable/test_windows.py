@@ -3,10 +3,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from tasks.corpus.pair_encoding import encode_pairs, framed_apart
 from tasks.corpus.rows.kind import Reading
-from tasks.corpus.units import segment
-from tasks.corpus.window_encoding import encode_windows
+from tasks.corpus.text.units import segment
+from tasks.corpus.tokens.pair_encoding import encode_pairs, framed_apart
+from tasks.corpus.tokens.window_encoding import encode_windows
 from tasks.serving.portable.pair_classifier import PairClassifier
 from tasks.serving.portable.question_answerer import QuestionAnswerer
 from tasks.serving.portable.windows import UnitText, unit_texts, windows

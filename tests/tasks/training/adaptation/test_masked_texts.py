@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.corpus.words import BEGINS, CONTINUES, SPECIAL
+from tasks.corpus.text.words import BEGINS, CONTINUES, SPECIAL
 from tasks.training.adaptation.masked_texts import MaskedTexts, Masking
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.layouts import Layout

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from data_contracts.errors import ContractViolation
-from tasks.modeling.units import Units
+from tasks.modeling.heads.units import Units
 from tasks.training.batching.examples import Examples, pseudo_labels, read_rows, unlabelled
 from tasks.training.batching.layouts import Layout
 from tasks.training.batching.ragged import RaggedIds

@@ -15,11 +15,11 @@ from tasks.training.batching.language_sampling import (
     language_facts,
     quotas,
 )
-from tasks.training.config import TrainingConfig
-from tasks.training.inference import predict_logits
-from tasks.training.loop import train
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
+from tasks.training.engine.loop import train
+from tasks.training.fitting.inference import predict_logits
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.config import TrainingConfig
 
 GROUPS = np.array([0] * 80 + [1] * 15 + [2] * 5)[np.random.default_rng(0).permutation(100)]
 

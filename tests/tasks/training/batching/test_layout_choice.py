@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from tasks.modeling.classifier import EncoderClassifier
-from tasks.modeling.pair_encoder import PairEncoder
+from tasks.modeling.heads.classifier import EncoderClassifier
+from tasks.modeling.heads.pair_encoder import PairEncoder
+from tasks.training.auxiliary.network import AccompaniedStudent
 from tasks.training.batching.layout_choice import for_training, padding_a_step, reads_packed_texts
 from tasks.training.batching.layouts import Layout, stream_layout
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.companions.companions import AccompaniedStudent
 
 
 def make_model(network=EncoderClassifier):

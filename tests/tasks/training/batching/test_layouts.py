@@ -19,21 +19,21 @@ from transformers import (
 )
 
 from data_contracts.errors import ResourceExhausted
-from tasks.modeling.classifier import EncoderClassifier
-from tasks.modeling.pair_encoder import PairEncoder
+from tasks.modeling.heads.classifier import EncoderClassifier
+from tasks.modeling.heads.pair_encoder import PairEncoder
+from tasks.modeling.heads.token_heads import EncoderTokenClassifier
+from tasks.modeling.heads.units import Units
 from tasks.modeling.texts import moved
-from tasks.modeling.token_heads import EncoderTokenClassifier
-from tasks.modeling.units import Units
 from tasks.training.batching.batches import make_step
 from tasks.training.batching.examples import Examples
 from tasks.training.batching.layouts import Layout, packed_layout, scoring_layout, stream_layout
 from tasks.training.batching.passes import make_passes, pad
 from tasks.training.batching.ragged import RaggedIds
-from tasks.training.config import TrainingConfig
-from tasks.training.inference import predict_logits
-from tasks.training.objective_config import blend
-from tasks.training.objectives import Objective
-from tasks.training.stepping import Stepper
+from tasks.training.engine.stepping import Stepper
+from tasks.training.fitting.inference import predict_logits
+from tasks.training.objectives.config import blend
+from tasks.training.objectives.objective import Objective
+from tasks.training.optimization.config import TrainingConfig
 
 TEXTS = (
     "打开客厅的灯", "把卧室的空调调到二十六度，然后关掉走廊的灯", "关灯", "turn off the lamp",

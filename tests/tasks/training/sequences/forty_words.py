@@ -3,7 +3,7 @@
 import torch
 
 from tasks.training.losses import IGNORE_INDEX
-from tasks.training.sequences.sequence_losses import SettledTerm
+from tasks.training.sequences.losses import SettledTerm
 from tasks.training.sequences.token_signals import likeliest
 
 

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from tasks.modeling.seq2seq import Seq2SeqTokens, build_seq2seq, decoder_states, output_projection
-from tasks.modeling.seq2seq_config import DecodingConfig, Seq2SeqShape
+from tasks.modeling.encoder_decoder.config import DecodingConfig, Seq2SeqShape
+from tasks.modeling.encoder_decoder.network import (
+    Seq2SeqTokens,
+    build_seq2seq,
+    decoder_states,
+    output_projection,
+)
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.sequences.on_policy import is_on_policy, student_labels
 from tasks.training.sequences.token_signals import ask_teacher

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.modeling.seq2seq import decoder_states, output_projection
+from tasks.modeling.encoder_decoder.network import decoder_states, output_projection
 from tasks.training.sequences import token_signals
 from tasks.training.sequences.token_signals import ask_teacher, from_topk, likeliest, to_topk
 from tests.tasks.training.sequences.forty_words import draw

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.training.losses import IGNORE_INDEX
 from tasks.training.losses.topk import SparseTargets
-from tasks.training.sequences.sequence_losses import token_terms
+from tasks.training.sequences.losses import token_terms
 from tasks.training.sequences.vocabulary_chunks import over_vocabulary
 from tests.tasks.training.sequences.forty_words import blended, problem
 
