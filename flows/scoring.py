@@ -1,4 +1,4 @@
-"""The Prefect flow of batch scoring: the shards of `flows.orchestration.scoring` in processes or on Ray.
+"""The Prefect flow of batch scoring: shards in processes or on Ray.
 
 No `from __future__ import annotations` here: Prefect reads the flow's types.
 """

@@ -1,4 +1,4 @@
-"""Prefect's API for one `decant run`: `python -m flows.orchestration.embedded PORT`, ended by the run's end.
+"""Prefect's API for one run: `python -m flows.orchestration.embedded PORT`, ended with the run.
 
 Prefect would start such a server itself, with three faults: it does so only after it is imported
 (this one starts beside that import, a second and a half earlier), `kill -9` of the run leaves the

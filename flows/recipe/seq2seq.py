@@ -1,8 +1,9 @@
 """Recipe of an encoder-decoder: translation, summarization, replies.
 
-The counterpart of `flows.recipe.recipe` for problems whose answer is a text; both have the same steps.
-Teacher and student read the same sources. If the student names no tokenizer it has the teacher's,
-which word-level distillation needs; with one of its own it can learn the teacher's texts.
+The counterpart of `flows.recipe.recipe` for problems whose answer is a text; both have the same
+steps. Teacher and student read the same sources. If the student names no tokenizer it has the
+teacher's, which word-level distillation needs; with one of its own it can learn the teacher's
+texts.
 """
 
 from __future__ import annotations

@@ -150,8 +150,8 @@ def best_yaml(result: StudyResult, best: Recipe) -> str:
 def print_study(result: StudyResult, console: Console) -> None:
     """The best trials as a table, and where the rest lies.
 
-    `p50_ms` and `mflops` are of one text (flows.studies.costs); no trial is both better and faster than one
-    on the `front`.
+    `p50_ms` and `mflops` are of one text (flows.studies.costs); no trial is both better and faster
+    than one on the `front`.
     """
     table = Table(title=f"{result.recipe}: {len(result.trials)} trials", title_justify="left")
     rows = [row for row in result.rows() if row["state"] == "complete"][:_SHOWN]

@@ -7,8 +7,8 @@ said:
 
 So commands are texts with one right reply each, in two languages, offline: a small dialogue task
 whose replies repeat words of the command, where exact match means something. Commands are sampled
-and split by wording as in `tasks.demo_data.home_assistant`. Replies that ask for the state of a house,
-which nobody has here ("is the door open?"), are not said: their commands are left out.
+and split by wording as in `tasks.demo_data.home_assistant`. Replies that ask for the state of a
+house, which nobody has here ("is the door open?"), are not said: their commands are left out.
 
 The templates are data of a package and are rendered in Jinja's sandbox.
 """

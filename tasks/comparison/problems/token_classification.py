@@ -1,8 +1,8 @@
 """Named entities: spans of characters, found by teacher, students and lists of names.
 
 Gold spans are the corpus's own, so what a cut text no longer holds counts as missed. Tags are read
-as in `tasks.metrics.scores.entities`; how many had to be repaired, and how many gold spans no tags can
-name, is told in the report's notes.
+as in `tasks.metrics.scores.entities`; how many had to be repaired, and how many gold spans no tags
+can name, is told in the report's notes.
 """
 
 from __future__ import annotations

@@ -217,7 +217,8 @@ class RowKind(ABC):
     def tokens(self, rows: pa.Table, reading: Reading) -> Tokenized | None:
         """The columns of the tokens contract for the rows of one corpus part; None: a plain text.
 
-        Plain texts go the fast way in `tasks.corpus.tokens.shards`, which knows no places of tokens.
+        Plain texts go the fast way in `tasks.corpus.tokens.shards`, which knows no places of
+        tokens.
         """
         return None
 

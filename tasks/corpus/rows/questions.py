@@ -2,9 +2,9 @@
 
 The context is what must not leak: questions about one paragraph belong into one role, so the text's
 hash is that of the context, and a question makes another row of it. Where nobody has answered, a
-context may be cut to the sentences that its question is about (`tasks.corpus.text.context_focus`). Offsets count
-code points; one that does not lead to its answer is mended if the answer stands in the context
-exactly once.
+context may be cut to the sentences that its question is about (`tasks.corpus.text.context_focus`).
+Offsets count code points; one that does not lead to its answer is mended if the answer stands in
+the context exactly once.
 
 A reader whose length a context exceeds reads it in windows, each behind the question (Devlin et
 al. 2019, arXiv:1810.04805, section 4.2): see `tasks.corpus.tokens.window_encoding`.

@@ -2,12 +2,12 @@
 
     contradictions -> cut validation and test where missing -> copies -> leaks -> unknown labels
 
-Rows are numbers here (see `tasks.corpus.selection.ledger`; texts stay on disk), in the order of the sources,
-so an earlier source wins over a later one. The evaluation stays clean: where a training row meets
-an evaluation row of its language, whatever their regions and scripts (zh-CN and zh), the training
-row goes. Copies are looked for within one region: who reads it cannot read another's. In memory are
-16 bytes an evaluation row for exact leaks, and its n-grams (about 700 bytes a short text) for near
-ones.
+Rows are numbers here (see `tasks.corpus.selection.ledger`; texts stay on disk), in the order of the
+sources, so an earlier source wins over a later one. The evaluation stays clean: where a training
+row meets an evaluation row of its language, whatever their regions and scripts (zh-CN and zh), the
+training row goes. Copies are looked for within one region: who reads it cannot read another's. In
+memory are 16 bytes an evaluation row for exact leaks, and its n-grams (about 700 bytes a short
+text) for near ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whether sources can bring validation and test rows, by what they say of themselves.
 
 Selection cuts what a language lacks from its labelled train and transfer rows, and refuses a corpus
-that has none (`tasks.corpus.selection.selection`). Where no source names any, that is certain before a row is
-read. What rows really hold is still selection's to say.
+that has none (`tasks.corpus.selection.selection`). Where no source names any, that is certain
+before a row is read. What rows really hold is still selection's to say.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     answer_sentences   question, context, answers     the question with two sentences of the context
 
 A row that is made has the line of the row it is made of; it is judged, counted and set aside by
-itself. `where` and `max_rows` choose among the rows of the file. How: `tasks.corpus.preparation.expanded_rows`.
+itself. `where` and `max_rows` choose among the rows of the file. How:
+`tasks.corpus.preparation.expanded_rows`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ and, with `keep: scripts`, all tokens of scripts of which a character occurs, an
 digits: words that the texts lack are read whole.
 
 Ids keep their order, so that <pad> = 1 stays 1 where positions are counted from it. What an
-embedding row belongs to is the token's spelling (tasks.modeling.backbones.vocabulary), not its number.
+embedding row belongs to is the token's spelling (tasks.modeling.backbones.vocabulary), not its
+number.
 
 With a limit on the vocabulary, what the texts lack goes first: longer tokens from the end of the
 model's own order (Unigram lists the likeliest pieces first, BPE the earliest merges), then

@@ -4,8 +4,8 @@
     repetition       share of 4-grams that repeat one of the same text: a loop, if high
     length_ratio     words written / words of the reference
 
-Words as `tasks.metrics.scores.words`. None of them is good by being high: they tell a degenerate model
-from a good one where BLEU or ROUGE does not.
+Words as `tasks.metrics.scores.words`. None of them is good by being high: they tell a degenerate
+model from a good one where BLEU or ROUGE does not.
 
 References: Li et al. 2016, arXiv:1510.03055 (distinct-n); Welleck et al. 2020, arXiv:1908.04319
     (repetition).

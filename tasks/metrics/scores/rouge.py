@@ -1,4 +1,4 @@
-"""ROUGE of summaries in any script: the rouge-score package, with words as `tasks.metrics.scores.words`.
+"""ROUGE of summaries in any script: rouge-score, with words as in `tasks.metrics.scores.words`.
 
 Its own tokenizer keeps a-z and 0-9 only: every Chinese summary would score 0. No stemming: it is
 English only. F1 of each summary, averaged; scores are fractions.

@@ -9,8 +9,8 @@ token, so that two models with different tokenizers answer for the same units:
 
 Units that one token joins are read there, and have one state (`tasks.modeling.heads.joined_units`).
 
-Saved with the files of a classifier (`tasks.modeling.heads.classifier`); head.json's `problem` tells them
-apart.
+Saved with the files of a classifier (`tasks.modeling.heads.classifier`); head.json's `problem`
+tells them apart.
 
 References: Devlin et al. 2019, arXiv:1810.04805, section 5.3 (first sub-token), 4.2 (spans).
 Shapes: B batch, L length, D width, C classes, U units, R rows, W row width.

@@ -1,8 +1,8 @@
 """A registered model's script: one problem's script with everything of ours that it imports, as one
 file.
 
-    token_classifier.py ─ imports ─► origins.py, windows.py, frames.py ─► foundation.py
-                                     tasks/corpus/text/units.py, tasks/modeling/heads/joined_units.py
+    token_classifier.py ─ imports ─► origins.py, windows.py, frames.py ─► base.py
+                                     tasks/{corpus/text/units,modeling/heads/joined_units}.py
 
     assembled            docstring · imports from elsewhere · modules, the needed before the needing
                          · the script itself

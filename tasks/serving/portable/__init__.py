@@ -14,7 +14,7 @@
     windows.py                a long text in overlapping pieces, and their answers made one
 
 MLflow's models-from-code takes one file, and a model that carries modules of its own is what
-`tasks.serving.bundle.verification` refuses. So `tasks.serving.bundle.assembly` writes what a script imports from
-this repository into the script itself. Whatever is imported here must need nothing beyond the
-standard library and the requirements that `tasks.serving.bundle.bundle` pins.
+`tasks.serving.bundle.verification` refuses. So `tasks.serving.bundle.assembly` writes what a script
+imports from this repository into the script itself. Whatever is imported here must need nothing
+beyond the standard library and the requirements that `tasks.serving.bundle.bundle` pins.
 """

@@ -6,8 +6,8 @@
     once, before         the teacher's certainty; how many tokens the student reads for its one
 
 The figures go into history.json (beside the validation's) and the artifact's facts; a warning is
-said once and names the likely cause (tasks.comparison.sections.learning finds it again for the report, by
-the functions here). Thresholds are rules of thumb: a reason to look, no verdict.
+said once and names the likely cause (tasks.comparison.sections.learning finds it again for the
+report, by the functions here). Thresholds are rules of thumb: a reason to look, no verdict.
 
 References: Hinton et al. 2015, arXiv:1503.02531 (soft targets say something only where the teacher
     doubts); Rust et al. 2021, arXiv:2012.15613 (fertility).

@@ -1,9 +1,9 @@
 """How much faster this processor multiplies bf16 than fp32, measured in a tenth of a second.
 
 Precision defines the result, so it is chosen by the processor's flags, which are the same every day
-(`tasks.runtime.machine.device`). A flag can promise what a virtual machine does not keep; so whoever trains
-or reads in bf16 on a CPU measures once and records the ratio among the facts of its result; a
-training says so if bf16 is the slower one.
+(`tasks.runtime.machine.device`). A flag can promise what a virtual machine does not keep; so
+whoever trains or reads in bf16 on a CPU measures once and records the ratio among the facts of its
+result; a training says so if bf16 is the slower one.
 """
 
 from __future__ import annotations

@@ -25,10 +25,11 @@ all, which the tests hold against float64 references:
 * the teacher is a constant: no gradient flows into it.
 
 Recipes reach them through `distillation.terms` (hard, divergences, logits, correlations,
-multi_label, embeddings; `tasks.training.objectives.unit_distributions` makes answer spans such distributions),
-`distillation.terms` of written texts (hard, topk), `combination` (teachers) and `student.matching`
-(hidden, attention, geometry, contrast of embeddings). tests/tasks/training/losses/TRAPS.md tells
-which test holds which trap that another toolkit fell into.
+multi_label, embeddings; `tasks.training.objectives.unit_distributions` makes answer spans such
+distributions), `distillation.terms` of written texts (hard, topk), `combination` (teachers) and
+`student.matching` (hidden, attention, geometry, contrast of embeddings).
+tests/tasks/training/losses/TRAPS.md tells which test holds which trap that another toolkit fell
+into.
 """
 
 from tasks.training.losses.divergences import soft_target_loss
