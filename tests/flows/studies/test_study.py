@@ -8,7 +8,6 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from tests.tasks.runtime.test_disk_errors import full_device
 
 import flows.studies.study
 from data_contracts.errors import MachineExhausted, RecipeError
@@ -19,6 +18,7 @@ from flows.studies.costs import Costs
 from flows.studies.study import GOAL, check_space, run_study, with_values
 from tasks.runtime.artifacts import ArtifactStore
 from tests.flows.conftest import CommandLine
+from tests.tasks.runtime.files.test_disk_errors import full_device
 
 PARAMETERS = (
     {"path": "distillation.alpha", "kind": "float", "low": 0.0, "high": 1.0},

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from pydantic import ValidationError
-from tests.tasks.corpus.test_halves import halves
 
 from data_contracts.errors import SourceError
 from tasks import ingestion
 from tasks.corpus.tables import read_table
+from tests.tasks.corpus.text.test_segments import halves
 from tests.tasks.small_corpus import (
     chinese_of,
     config_of,

@@ -5,10 +5,10 @@ import os
 
 import pyarrow.parquet as pq
 import pytest
-from tests.tasks.serving.test_scoring import TEXTS, write_jsonl, write_rows
 
 from data_contracts.errors import UserError
 from tasks.serving.scoring.scoring import ScoringConfig, score
+from tests.tasks.serving.scoring.test_scoring import TEXTS, write_jsonl, write_rows
 
 
 @pytest.fixture
