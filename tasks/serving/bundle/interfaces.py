@@ -212,7 +212,7 @@ INTERFACES: dict[str, Interface] = {
         "is enough depends on what is searched: choose a threshold on texts of your own.",
     ),
     "translation": Interface(
-        script=_PORTABLE / "text_writer.py",
+        script=_PORTABLE / "text_generator.py",
         noun="translator",
         inputs=(_TEXT,),
         outputs=(Column("translation", "string", "the text in the target language"),),
@@ -220,7 +220,7 @@ INTERFACES: dict[str, Interface] = {
         limits=_UNCHECKED,
     ),
     "summarization": Interface(
-        script=_PORTABLE / "text_writer.py",
+        script=_PORTABLE / "text_generator.py",
         noun="summarizer",
         inputs=(_TEXT,),
         outputs=(Column("summary", "string", "a short text that says the same"),),
@@ -228,7 +228,7 @@ INTERFACES: dict[str, Interface] = {
         limits=_UNCHECKED,
     ),
     "generation": Interface(
-        script=_PORTABLE / "text_writer.py",
+        script=_PORTABLE / "text_generator.py",
         noun="writer of replies",
         inputs=(_TEXT,),
         outputs=(Column("reply", "string", "a fitting answer to the text"),),

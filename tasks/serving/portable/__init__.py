@@ -6,7 +6,7 @@
     token_classifier.py       text                → entities with character offsets
     question_answerer.py      question, context   → answer, score, start, end
     text_embedder.py          text                → embedding, of unit length
-    text_writer.py            text                → translation, summary or reply
+    text_generator.py            text                → translation, summary or reply
 
     foundation.py             digests, normalisation, tokenizer, both network forms: every script's
     whole_texts.py            texts cut as in training: scripts that read one text a row
