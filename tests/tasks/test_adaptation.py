@@ -270,14 +270,17 @@ def test_what_cannot_be_read_is_a_mistake_with_a_remedy(store, inputs, publish, 
 
 def test_the_last_step_is_kept_where_it_is_asked_for(store, inputs, pretrained):
     """`selection: last` taken for the loss: the encoder of an early step, and nobody told."""
-    config = config_of(
-        pretrained, selection="last", learning_rate=0.1, weight_decay=0.0, num_epochs=8
-    )
-    artifact = run_stage(STAGE, config, inputs, store=store).artifact
-    history = json.loads((artifact.path / "history.json").read_text())
-    *_, last = history["validations"]
-    assert last["loss"] > min(one["loss"] for one in history["validations"])
-    assert history["best_step"] == last["step"]
+    worse = []
+    for rate, epochs in ((0.05, 12), (0.1, 16), (0.3, 8)):  # too high: losses go up and down
+        config = config_of(
+            pretrained, selection="last", learning_rate=rate, weight_decay=0.0, num_epochs=epochs
+        )
+        artifact = run_stage(STAGE, config, inputs, store=store).artifact
+        history = json.loads((artifact.path / "history.json").read_text())
+        *_, last = history["validations"]
+        assert history["best_step"] == last["step"]
+        worse.append(last["loss"] > min(one["loss"] for one in history["validations"]))
+    assert any(worse)  # which of them depends on the rounding of the processor
 
 
 def test_a_figure_that_reading_on_does_not_measure_is_refused(pretrained):
