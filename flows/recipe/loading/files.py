@@ -20,6 +20,7 @@ from flows.recipe.loading.errors import refusal, shown
 from flows.recipe.loading.fields import recipe_kind
 from flows.recipe.loading.inheritance import SHIPPED as SHIPPED  # where callers look for it
 from flows.recipe.loading.inheritance import reading, recipe_values
+from flows.recipe.loading.languages import expand_languages
 from flows.recipe.recipe import Recipe
 from flows.recipe.seq2seq import Seq2SeqRecipe
 
@@ -36,7 +37,8 @@ def read_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> AnyRecipe:
 
     Raises: RecipeError if it cannot be found or read, or is not a valid recipe.
     """
-    values = recipe_values(name_or_path)
+    # Before the overrides: they name a source by its number among all.
+    values = expand_languages(recipe_values(name_or_path), name_or_path)
     for override in overrides:
         _apply(values, override)
     return check_recipe(values, name=name_or_path)
@@ -58,6 +60,7 @@ def check_recipe(values: dict[str, Any], *, name: str) -> AnyRecipe:
 
     Raises: RecipeError naming every wrong field.
     """
+    values = expand_languages(values, name)
     try:
         recipe = recipe_kind(values).model_validate(values)
     except ValidationError as error:
