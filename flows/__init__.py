@@ -1,6 +1,6 @@
 """When things run: the pipeline of steps, the ways to walk it, and the `decant` command.
 
-recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.pour(recipe, step)      one line a step
+recipe.yaml ─► recipe_files.py ─► Recipe ─► pipeline.run_steps(recipe, step)      one line a step
                                                  │ step is one of
                    ┌─────────────────────────────┼──────────────────────────────┐
            running.Runner                running.Runner                 planning.Planner

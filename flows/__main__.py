@@ -64,7 +64,7 @@ def make_app(called: str = "") -> App:
     app = App(
         name="decant",
         help=(
-            "Pour what a large teacher knows in one language into a small, fast student in another."
+            "Distill what a large teacher knows in one language into a small student in another."
             "\n\nRECIPE is the name of a shipped recipe or the path of a YAML file. "
             "Everything is kept under $DECANT_HOME, by default .decant in the working directory."
             f"\n\nShipped recipes, told of in their first lines: {', '.join(_shipped())}"

@@ -1,7 +1,7 @@
 """The whole pipeline, one line a step; whoever walks it decides what a step means.
 
-`pour(recipe, step)` calls `step(name, stage, config, **inputs)` for each step and hands what that
-returns to the steps after it. Running, running under Prefect, planning and listing are four
+`run_steps(recipe, step)` calls `step(name, stage, config, **inputs)` for each step and hands what
+that returns to the steps after it. Running, running under Prefect, planning and listing are four
 meanings of `step` over this one text, so they cannot disagree about what depends on what.
 """
 
@@ -28,7 +28,7 @@ from tasks import (
 from tasks.runtime.stages import Stage, StageConfig
 
 
-def pour(recipe: RecipeBase, step: Step[Handle]) -> Handle:
+def run_steps(recipe: RecipeBase, step: Step[Handle]) -> Handle:
     """Walk the pipeline of `recipe` from its sources to the registry; the last step's handle."""
     if isinstance(recipe, Seq2SeqRecipe):
         return pour_texts(recipe, step)
@@ -233,7 +233,7 @@ def step_names(recipe: RecipeBase) -> list[str]:
         names.append(name)
         return name
 
-    pour(recipe, write_down)
+    run_steps(recipe, write_down)
     return names
 
 
@@ -246,5 +246,5 @@ def small_steps(recipe: RecipeBase) -> list[str]:
             names.append(name)
         return name
 
-    pour(recipe, write_down)
+    run_steps(recipe, write_down)
     return names

@@ -1,4 +1,4 @@
-"""Adaptation: an encoder reads on, in the target language or domain, before it is taught a task.
+"""Adaptation: an encoder reads on, in the target language or domain, before its task.
 
 corpus + tokens (of the reader, for its tokenizer) (+ teacher, to start from) → adapted
     model/        encoder and tokenizer, without a head

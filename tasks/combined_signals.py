@@ -193,15 +193,15 @@ def combine_signals(
     workspace.progress.start("combining teachers", total=len(panel.parts), unit="parts")
     for part in panel.parts:
         tables: list[pa.Table] = []
-        for ids, opinions in panel.blocks(part):
+        for ids, soft_labels in panel.blocks(part):
             logits, mean_shares = averaged(
-                opinions,
+                soft_labels,
                 weights,
                 distribution=problem.distribution,
                 by_confidence=config.combination.weighting == "confidence",
                 average=config.combination.average,
             )
-            tables.append(problem.restated(ids, logits, opinions.counts))
+            tables.append(problem.restated(ids, logits, soft_labels.counts))
             shares += mean_shares * len(logits)
             num_answers += len(logits)
             num_rows += len(ids)

@@ -1,8 +1,8 @@
-"""Signals of a teacher that writes texts: what it would write, and its opinion of each token.
+"""Signals of a teacher that writes texts: what it would write, and its prediction of each token.
 
     teacher, tokens → teacher_signals
         <role>/part-NNNNN.parquet   contract teacher_signals_seq2seq
-        topk.json                   how the bytes of the opinions are laid out, and whose tokens
+        topk.json                   how the bytes of the predictions are laid out, and whose tokens
         labels.json                 empty: a text has no class
 
 For each row the teacher reads the source; where texts of its own are wanted (see `targets`; always

@@ -3,7 +3,7 @@
     tokens (transfer, validation) + teacher_signals (+ teacher) → student
         model/  history.json  training.json        as in tasks.seq2seq_teacher
 
-    word level      alpha > 0, or terms that compare distributions: the teacher's opinion of each
+    word level      alpha > 0, or terms that compare distributions: the teacher's prediction of each
                     token of the target text
     sequence level  targets teacher: its own texts are the targets, and need no gold ones
     interpolation   the same, if the signals were taken of the hypothesis closest to gold

@@ -6,7 +6,7 @@ tokens (train, validation) → teacher
     training.json what was run: steps, best step, precision, parameters
 
 It starts from a pretrained folder or, where none is at hand, from random weights in a given shape:
-the student is then taught by a model of its own kind, and what distillation is worth shows all the
+the student is then trained by a model of its own kind, and what distillation is worth shows all the
 same.
 """
 

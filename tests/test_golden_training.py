@@ -113,9 +113,11 @@ def test_the_learning_curve_changes_only_on_purpose(store, tmp_path):
     english = tokens("en", "train", "transfer", "validation")
     chinese = tokens("zh", "transfer", "validation")
     model = pretrained(tmp_path / "pretrained")
-    taught = build(teacher.STAGE, teacher.Config(model=model, training=TRAINING), tokens=english)
+    from_teacher = build(
+        teacher.STAGE, teacher.Config(model=model, training=TRAINING), tokens=english
+    )
     asked = teacher_signals.Config(roles=("transfer", "validation"), precision="fp32")
-    signals = build(teacher_signals.STAGE, asked, teacher=taught, tokens=english)
+    signals = build(teacher_signals.STAGE, asked, teacher=from_teacher, tokens=english)
     config = distillation.Config.model_validate(
         {
             "architecture": {
@@ -129,7 +131,7 @@ def test_the_learning_curve_changes_only_on_purpose(store, tmp_path):
         }
     )
     student = build(distillation.STAGE, config, tokens=chinese, signals=signals)
-    found = {"teacher": losses(taught), "student": losses(student)}
+    found = {"teacher": losses(from_teacher), "student": losses(student)}
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     known = json.loads(GOLDEN.read_text(encoding="utf-8"))

@@ -229,7 +229,7 @@ MUTANTS = {
         "        evaluation_mode(model),\n        # Under",
         "        torch.inference_mode(model.train() is model),\n        # Under",
     ),
-    "opinions of each token by a teacher in training mode": (
+    "predictions of each token by a teacher in training mode": (
         "sequences/token_signals", "sequences/test_on_policy",
         "    with evaluation_mode(teacher), ", "    teacher.train()\n    with ",
     ),

@@ -2,7 +2,7 @@
 
     steps_to(recipe, "student-seed-0")  →  corpus, teacher-tokens, student-tokens, teacher, ...
 
-Read off `flows.pipeline.pour`, so a step added there is here too.
+Read off `flows.pipeline.run_steps`, so a step added there is here too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from data_contracts.artifacts import Artifact
 from flows.orchestration.runner import Call, Listener
-from flows.pipeline import pour
+from flows.pipeline import run_steps
 from flows.recipe.base import RecipeBase
 from flows.runs.pointers import RunLog, RunningRun
 from tasks.runtime.artifacts import ArtifactStore
@@ -51,7 +51,7 @@ def step_of(recipe: RecipeBase, name: str) -> Node:
         nodes[name] = Node(name, stage, config, inputs)
         return nodes[name]
 
-    pour(recipe, write_down)
+    run_steps(recipe, write_down)
     return nodes[name]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_contracts.artifacts import Artifact, KeyParts
 from data_contracts.errors import CorruptArtifact
-from flows.pipeline import pour
+from flows.pipeline import run_steps
 from flows.recipe.base import RecipeBase
 from flows.runs.pointers import RunLog, StepRecord
 from tasks.runtime.artifacts import ArtifactStore
@@ -172,5 +172,5 @@ def plan(recipe: RecipeBase, store: ArtifactStore) -> list[PlannedStep]:
     Raises: SourceError if a source or model of the recipe cannot be found.
     """
     planner = Planner(store, RunLog(store.root, recipe.name))
-    pour(recipe, planner)
+    run_steps(recipe, planner)
     return planner.steps

@@ -17,7 +17,7 @@ from typing import Protocol
 from data_contracts.artifacts import Artifact
 from data_contracts.errors import UserError
 from flows.orchestration.processes import Job, expect_children, run_side_by_side
-from flows.pipeline import pour, small_steps, step_names
+from flows.pipeline import run_steps, small_steps, step_names
 from flows.preflight.refusals import check_before_run
 from flows.recipe.base import RecipeBase
 from flows.runs.pointers import RunLog, RunningRun
@@ -280,6 +280,6 @@ def run_pipeline(
     with log.run(tuple(names)) as running:
         num_small = len(small_steps(recipe)) if options.workers > 1 else 0
         runner = Runner(store, log, running, options, call, listener, num_small)
-        pour(recipe, runner)
+        run_steps(recipe, runner)
         runner.finish()
     return runner.artifacts

@@ -151,7 +151,7 @@ class Recipe(RecipeBase):
 
     @property
     def adapted_models(self) -> tuple[Literal["teacher", "student"], ...]:
-        """Encoders that read on in unlabelled text before they are taught."""
+        """Encoders that read on in unlabelled text before they are trained."""
         return () if self.adaptation is None else self.adaptation.models
 
     def _configs(self) -> Iterator[StageConfig]:

@@ -89,7 +89,7 @@ class Distillation(distillation.ObjectiveConfig):
 class Adaptation(
     section(adaptation.Config, without=("model", "architecture", "languages", "seed"))
 ):
-    """Which encoders read on in unlabelled text before they are taught, and how."""
+    """Which encoders read on in unlabelled text before they are trained, and how."""
 
     models: tuple[Literal["teacher", "student"], ...] = Field(
         ("teacher",),

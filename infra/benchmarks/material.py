@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from data_contracts.artifacts import Artifact
-from flows.pipeline import pour
+from flows.pipeline import run_steps
 from flows.recipe.loading.files import SHIPPED
 from flows.recipe.recipe import Recipe
 from infra.benchmarks.settings import Settings, needs_sib200, say
@@ -199,7 +199,7 @@ def prepare(settings: Settings, section: str) -> Material:
         return outcome.artifact
 
     with contextlib.suppress(_EnoughError):
-        pour(recipe, step)
+        run_steps(recipe, step)
     return Material(recipe, artifacts)
 
 
@@ -242,7 +242,7 @@ def distill_again(
         return built[name]
 
     with contextlib.suppress(_EnoughError):
-        pour(material.recipe, step)
+        run_steps(material.recipe, step)
     taken = seconds.pop(_STUDENT)
     return sum(seconds.values()), taken, clocks[_STUDENT], built[_STUDENT].path
 

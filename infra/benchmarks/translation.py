@@ -1,10 +1,10 @@
 """What distillation adds to a small translator, and how fast it writes: English to Chinese.
 
-    short pairs of Tatoeba ─► one vocabulary ─► teacher (from scratch) ─► its texts and opinions
+    short pairs of Tatoeba ─► one vocabulary ─► teacher (from scratch) ─► its texts and predictions
                                                      students of each seed: gold texts alone (no
                                                      distillation), the teacher's texts, and those
-                                                     with the teacher's opinion of each token, by KL
-                                                     and by the terms of translation_losses
+                                                     with the teacher's prediction of each token, by
+                                                     KL and by the terms of translation_losses
 
 Everything goes through the stages' own functions and a store: a killed run goes on, a second one
 only times and scores. `python -m infra.benchmarks.translation DATA STORE` with DATA the folder of
@@ -60,14 +60,14 @@ _LOSSES = read_recipe("translation_losses").distillation.terms
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "no distillation (gold texts)": {"alpha": 0.0, "targets": "gold"},
     "the teacher's texts": {"alpha": 0.0, "targets": "teacher"},
-    "the teacher's texts and opinions": {"alpha": 0.5, "targets": "teacher"},
+    "the teacher's texts and predictions": {"alpha": 0.5, "targets": "teacher"},
     "the same by JSD, then reverse KL": {"terms": _LOSSES, "targets": "teacher"},
 }
 COMPARED = (
     ("the teacher's texts", "no distillation (gold texts)"),
-    ("the teacher's texts and opinions", "no distillation (gold texts)"),
-    ("the teacher's texts and opinions", "the teacher's texts"),
-    ("the same by JSD, then reverse KL", "the teacher's texts and opinions"),
+    ("the teacher's texts and predictions", "no distillation (gold texts)"),
+    ("the teacher's texts and predictions", "the teacher's texts"),
+    ("the same by JSD, then reverse KL", "the teacher's texts and predictions"),
 )
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -55,7 +55,7 @@ def diagnose(
 
 def diagnose_sets(
     teacher_logits: FloatArray,
-    taught: IntArray,
+    from_teacher: IntArray,
     said: IntArray,
     label_names: Sequence[str],
     *,
@@ -69,23 +69,25 @@ def diagnose_sets(
 
     Args:
         teacher_logits: (N, C), N >= 1: of the probability of yes.
-        taught: what the teacher decided, 0 and 1, (N, C).
+        from_teacher: what the teacher decided, 0 and 1, (N, C).
         said: what the student decided, the same rows in the same order.
 
     Raises:
         ValueError: if the shapes differ.
     """
-    if not teacher_logits.shape == taught.shape == said.shape:
-        raise ValueError(f"shapes differ: {teacher_logits.shape}, {taught.shape}, {said.shape}")
+    if not teacher_logits.shape == from_teacher.shape == said.shape:
+        raise ValueError(
+            f"shapes differ: {teacher_logits.shape}, {from_teacher.shape}, {said.shape}"
+        )
     # Yes and no as two classes: their softmax is the sigmoid.
     both = np.stack([teacher_logits, np.zeros_like(teacher_logits)], axis=-1).reshape(-1, 2)
     _, confidence = top_probabilities(both)
-    chosen = taught == 1
+    chosen = from_teacher == 1
     return Diagnostics(
         rows=rows,
-        num_rows=len(taught),
+        num_rows=len(from_teacher),
         decided="set of classes",
-        agreement=float((taught == said).all(axis=1).mean()),
+        agreement=float((from_teacher == said).all(axis=1).mean()),
         agreement_by_class={
             label_names[which]: float(said[chosen[:, which], which].mean())
             for which in np.flatnonzero(chosen.any(axis=0)).tolist()
@@ -97,7 +99,7 @@ def diagnose_sets(
 
 
 def diagnose_answers(
-    taught: Sequence[object | None],
+    from_teacher: Sequence[object | None],
     said: Sequence[object | None],
     *,
     entropy_nats: FloatArray,
@@ -108,7 +110,7 @@ def diagnose_answers(
     """As `diagnose`, of the place of an answer in a context, or None for no answer.
 
     Args:
-        taught: what the teacher chose, N >= 1.
+        from_teacher: what the teacher chose, N >= 1.
         said: what the student chose, the same questions in the same order.
         entropy_nats: of the teacher, (N,).
         confidence: of the teacher, (N,).
@@ -116,8 +118,8 @@ def diagnose_answers(
     Raises:
         ValueError: if there are not as many answers of the one as of the other.
     """
-    same = np.array([one == other for one, other in zip(taught, said, strict=True)])
-    answered = np.array([one is not None for one in taught])
+    same = np.array([one == other for one, other in zip(from_teacher, said, strict=True)])
+    answered = np.array([one is not None for one in from_teacher])
     found = {"in the context": same[answered], "none": same[~answered]}
     return Diagnostics(
         rows=rows,

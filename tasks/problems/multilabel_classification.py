@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, TeacherOutput
 from tasks.problems.whole_texts import WholeTextProblem
 
 
@@ -44,12 +44,12 @@ class MultilabelClassification(WholeTextProblem):
         labels_NC[unlabelled] = IGNORE_INDEX
         return Answers(None, labels_NC)
 
-    def decisions(self, taught: Taught) -> np.ndarray:
+    def decisions(self, from_teacher: TeacherOutput) -> np.ndarray:
         """1 where a class reaches the teacher's threshold, one half if it has none; (N, C)."""
         from tasks.metrics.scores.multilabel import DEFAULT_THRESHOLD, decided_classes
 
-        own = taught.thresholds.get("thresholds", DEFAULT_THRESHOLD)
-        return decided_classes(taught.logits, own)
+        own = from_teacher.thresholds.get("thresholds", DEFAULT_THRESHOLD)
+        return decided_classes(from_teacher.logits, own)
 
     def thresholds(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> dict[str, Any]:
         """`thresholds`: for each class the probability that decides it, of the best F1."""

@@ -8,7 +8,7 @@ the same for all.
     tokens table  ── answers() ──► units read out, hard labels      ┐
     signal table  ── soft_targets(), decisions() ──► teacher logits ├► engine ► logits
     logits        ── signal_table() ──► what a teacher leaves behind
-    signal table  ◄── opinions(), restated() ──► logits of several teachers, to be one
+    signal table  ◄── soft_labels(), restated() ──► logits of several teachers, to be one
     logits        ── score() ──► validation figures
 
 Shapes: N texts (rows of a tokens table), A answers, C classes.
@@ -55,7 +55,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherOutput:
     """Rows that a student is to learn, and what a teacher said of them.
 
     Args:
@@ -131,15 +131,15 @@ class Problem(ABC):
             answers: of `table`.
             order: for each of the student's classes its number in the signals.
         Returns: the logits and the answers they belong to: those of `answers` that the teacher
-            gave an opinion on.
+            predicted.
         """
 
-    def decisions(self, taught: Taught) -> np.ndarray:
+    def decisions(self, from_teacher: TeacherOutput) -> np.ndarray:
         """What the teacher decides, in the form of `Answers.labels`: hard pseudo-labels.
 
         Here the likeliest class of each answer.
         """
-        return taught.logits.argmax(1).astype(np.int64)
+        return from_teacher.logits.argmax(1).astype(np.int64)
 
     @abstractmethod
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
@@ -158,7 +158,7 @@ class Problem(ABC):
         return {}
 
     @abstractmethod
-    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    def soft_labels(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """What a teacher said of each row, whoever asks: `signal_table` read back.
 
         Returns: logits, float32, (A, C), row after row; and the answers of each row, int64, (N,).
@@ -167,7 +167,7 @@ class Problem(ABC):
 
     @abstractmethod
     def restated(self, ids: pa.Array, logits: np.ndarray, counts: np.ndarray) -> pa.Table:
-        """`opinions` put back under `signals_contract`: one row an id."""
+        """`soft_labels` put back under `signals_contract`: one row an id."""
 
     @abstractmethod
     def score(

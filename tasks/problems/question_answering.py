@@ -40,7 +40,7 @@ from tasks.metrics.answer_spans import (
 )
 from tasks.modeling.heads.joined_units import EXCLUDED, bounds_of_tokens
 from tasks.modeling.heads.units import Units
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, TeacherOutput
 from tasks.problems.text_units import UnitProblem
 
 pc: Any = pyarrow.compute
@@ -127,16 +127,16 @@ class QuestionAnswering(UnitProblem):
         largest = np.maximum.reduceat(found, offsets[:-1])
         return np.maximum(found, np.repeat(largest, np.diff(offsets), axis=0) - _LEAST), answers
 
-    def decisions(self, taught: Taught) -> np.ndarray:
+    def decisions(self, from_teacher: TeacherOutput) -> np.ndarray:
         """The teacher's answer to the whole context, as it would be delivered, in each window.
 
         Start and end are chosen together: of an unsure teacher the likeliest start often lies
         behind the likeliest end, or a paragraph before it.
         """
-        signals, units = taught.signals, taught.answers.units
+        signals, units = from_teacher.signals, from_teacher.answers.units
         assert units is not None
-        threshold = taught.thresholds.get("null_threshold", 0.0)
-        longest = longest_answer(taught.thresholds)
+        threshold = from_teacher.thresholds.get("null_threshold", 0.0)
+        longest = longest_answer(from_teacher.thresholds)
         nulls = np.asarray(signals["null_start"], np.float64) + np.asarray(signals["null_end"])
         spans = np.full((len(signals), 2), NO_ANSWER, dtype=np.int64)
         said = zip(*(signals[f"{name}_logits"] for name in ("start", "end")), strict=True)
@@ -145,7 +145,7 @@ class QuestionAnswering(UnitProblem):
                 start.values, end.values, null_logit=float(nulls[row]), max_units=longest
             )
             spans[row] = choice.decided(threshold) or (NO_ANSWER, NO_ANSWER)
-        first = np.asarray(taught.table["first_unit"], dtype=np.int64)
+        first = np.asarray(from_teacher.table["first_unit"], dtype=np.int64)
         return _labels(units.offsets, first, spans[:, 0], spans[:, 1])
 
     def signal_table(self, table: pa.Table, logits: np.ndarray, answers: Answers) -> pa.Table:
@@ -166,7 +166,7 @@ class QuestionAnswering(UnitProblem):
             columns[f"null_{name}"] = pa.array(nulls, pa.float32())
         return pa.table(columns)
 
-    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    def soft_labels(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """A context's slot "no answer", then its units."""
         num_units = np.asarray(signals["num_units"], dtype=np.int64)
         slots = np.cumsum(num_units + 1) - num_units - 1

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, Taught
+from tasks.problems.problem import IGNORE_INDEX, Answers, Distribution, TeacherOutput
 from tasks.problems.whole_texts import WholeTextProblem, as_matrix
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class SentenceEmbedding(WholeTextProblem):
         del table, order
         return as_matrix(signals[EMBEDDING]), answers
 
-    def decisions(self, taught: Taught) -> np.ndarray:
+    def decisions(self, from_teacher: TeacherOutput) -> np.ndarray:
         """None: a vector is no class."""
-        return np.full(len(taught.table), IGNORE_INDEX, dtype=np.int64)
+        return np.full(len(from_teacher.table), IGNORE_INDEX, dtype=np.int64)
 
     def score(
         self, table: pa.Table, logits: np.ndarray, answers: Answers, *, labels: Sequence[str]

@@ -85,7 +85,7 @@ class TokenClassification(UnitProblem):
         lists = pa.ListArray.from_arrays(offsets, pa.array(logits.ravel()), type=pa.list_(item))
         return pa.table({"example_id": table["example_id"], "num_units": counts, "logits": lists})
 
-    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    def soft_labels(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """One answer a unit."""
         flat = signals["logits"].combine_chunks().flatten()
         logits = np.asarray(flat, dtype=np.float32).reshape(-1, num_labels)

@@ -50,7 +50,7 @@ class WholeTextProblem(Problem):
         values: Any = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
         return pa.table({"example_id": table["example_id"], self.signal_column: values})
 
-    def opinions(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    def soft_labels(self, signals: pa.Table, *, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
         """One answer a row."""
         logits = as_matrix(signals[self.signal_column])
         assert logits.shape[1] == num_labels

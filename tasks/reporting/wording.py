@@ -123,18 +123,18 @@ def verdict(report: EvaluationReport) -> tuple[str, ...]:
             f" (mean of {len(student.seeds)} seeds, ± {100 * student.sd[metric.name]:.1f}; the one "
             f"delivered, seed 0: {percent(student.seeds[0][metric.name])})"
         )
-    reached, taught = percent(student.mean[metric.name]), percent(teacher.mean[metric.name])
+    reached, from_teacher = percent(student.mean[metric.name]), percent(teacher.mean[metric.name])
     against = report.comparison(f"student_minus_{TEACHER}")
     theirs = "the same" if against and against.paired else "its own"
     if metric.name == "accuracy":
         quality = (
             f"The {target} student answers {reached} of its test examples correctly{spread}, its "
-            f"{source} teacher {taught} of {theirs}."
+            f"{source} teacher {from_teacher} of {theirs}."
         )
     else:
         quality = (
             f"The {target} student reaches {reached} of {metric.display} on its test "
-            f"examples{spread}, its {source} teacher {taught} on {theirs}."
+            f"examples{spread}, its {source} teacher {from_teacher} on {theirs}."
         )
     if on_target := report.systems.get(TEACHER_ON_TARGET):
         known = percent(on_target.mean[metric.name])

@@ -220,11 +220,11 @@ def test_a_teacher_and_a_student_start_from_what_has_read_on(store, inputs, pret
     head_only = {"num_epochs": 1, "learning_rate": 0.01, "trainable": "head", "precision": "fp32"}
     adapted = run_stage(STAGE, config_of(pretrained, num_epochs=1), inputs, store=store).artifact
     given = {"tokens": inputs["tokens"], "adapted": adapted}
-    taught = run_stage(
+    from_teacher = run_stage(
         teacher.STAGE, teacher.Config(model=str(pretrained), training=head_only), given, store=store
     ).artifact
     read_on = load_backbone(adapted.path / "model").state_dict()
-    found = load_model(taught.path / "model").backbone.state_dict()
+    found = load_model(from_teacher.path / "model").backbone.state_dict()
     assert all(torch.equal(found[name], read_on[name]) for name in read_on)
 
     shape = run_stage(STAGE, config_of(num_epochs=1), inputs, store=store).artifact

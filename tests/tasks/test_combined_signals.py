@@ -82,7 +82,7 @@ def rows_of(artifact, part=PART):
 
 
 def test_probabilities_are_averaged_by_id_and_class_name(signals, combine):
-    """Averaged in file order, every row gets the opinion on another text, every class another's."""
+    """Averaged in file order, every row gets the prediction of another text or class."""
     found = rows_of(combine(two_teachers(signals)))
     assert list(found) == [IDS[0], IDS[1], IDS[2]]
     mean = (softmax([2.0, 0.0, -1.0]) + softmax(OTHER[0])) / 2
@@ -285,8 +285,8 @@ def test_the_teacher_of_the_nearer_language_counts_more(
     signals, publish, store, letter_encoder, write_texts, similarity
 ):
     """Cosines of 0.98 and 0.97 that make two teachers equal, or a far one the first."""
-    taught = {"en": ["a b c", "a a b"], "ja": ["x y z", "x y w"]}
-    rows = {"train": taught, "transfer": {"zh": ["x y z", "y w x"]}}
+    from_teacher = {"en": ["a b c", "a a b"], "ja": ["x y z", "x y w"]}
+    rows = {"train": from_teacher, "transfer": {"zh": ["x y z", "y w x"]}}
     corpus = publish(store, "corpus", lambda output: write_texts(output, rows))
     inputs = {**two_teachers(signals), "corpus": corpus}
     config = Config(
@@ -388,9 +388,11 @@ def test_teachers_of_one_language_cannot_be_told_apart():
 
 def test_a_choice_and_a_seed_that_are_not_read_are_not_in_the_key():
     """Every run of several teachers made again for a choice that none of them made."""
-    taught = {"teachers": ("teacher", "other"), "languages": (("en",), ("ja",)), "seed": 7}
+    from_teacher = {"teachers": ("teacher", "other"), "languages": (("en",), ("ja",)), "seed": 7}
     cosine, learned = (
-        Config(combination=Combination(weighting="similarity", similarity=similarity), **taught)
+        Config(
+            combination=Combination(weighting="similarity", similarity=similarity), **from_teacher
+        )
         for similarity in ("cosine", "learned")
     )
     assert "seed" not in cosine.model_dump()

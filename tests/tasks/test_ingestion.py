@@ -112,7 +112,7 @@ def test_a_test_text_leaks_whatever_its_region(sources, store, tmp_path, side):
 
 
 def test_of_two_regions_copies_stay_and_contradictions_go(sources, store, tmp_path):
-    """A text taught two classes, in en and en-GB; readers of en-GB whose rows stay in en alone."""
+    """A text trained two classes, in en and en-GB; readers of en-GB whose rows stay in en alone."""
     first, second, third = rows_of(ingest(sources, store), "train")[:3]
     other = next(verb for verb in VERBS if verb != third["label"])
     rows = [(first["text"], first["label"]), (second["text"] + "!", second["label"]),

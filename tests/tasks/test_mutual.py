@@ -129,7 +129,7 @@ def test_peers_that_ignore_one_another_learn_as_if_alone(inputs, store):
 
 
 def test_peers_of_other_tokenizers_learn_from_the_same_rows(inputs, store):
-    """Rows joined by position: each peer is taught the other's answer to another text."""
+    """Rows joined by position: each peer is trained the other's answer to another text."""
     wanted = config(SHAPE, OTHER, num_epochs=16, patience=16)
     student = run_stage(mutual.STAGE, wanted, inputs, store=store).artifact
     history = json.loads((student.path / "history.json").read_text())
@@ -218,7 +218,7 @@ def test_a_peer_with_companions_leaves_them_behind_and_resumes_with_the_same_byt
 
 
 def test_a_teacher_among_the_peers_drifts_and_the_drift_is_told(inputs, store, publish):
-    """A teacher that unlearns what it taught, and nobody sees it."""
+    """A teacher that unlearns what it trained, and nobody sees it."""
 
     teacher = publish(store, "teacher", teacher_writer(hidden_size=16, num_layers=1))
     with_teacher = {**inputs, "teacher": teacher}

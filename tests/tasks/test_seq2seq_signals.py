@@ -137,8 +137,8 @@ def test_mapped_signals_are_those_of_the_row_and_token(text_world):
     assert [[i for i in label if i >= 0] for label in batch.labels_BL.tolist()] == wanted
     packed = b"".join(table["topk"][int(row)].as_py() for row in rows)
     expected = from_topk(examples.codec.decode(np.frombuffer(packed, np.uint8)))
-    assert torch.equal(batch.taught.ids_NK, expected.ids_NK)
-    assert torch.equal(batch.taught.log_probs_NK, expected.log_probs_NK)
+    assert torch.equal(batch.from_teacher.ids_NK, expected.ids_NK)
+    assert torch.equal(batch.from_teacher.log_probs_NK, expected.log_probs_NK)
     assert examples.normalizers(rows) == (sum(map(len, wanted)),) * 2
 
 

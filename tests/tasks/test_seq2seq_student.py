@@ -26,7 +26,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(text_world):
         states = Seq2SeqNetwork(model)(batch.source, batch.labels_BL)
         logits = states @ output_projection(model)[0].T
         loss = topk_kl_loss(
-            logits, batch.taught, torch.ones(len(logits), dtype=torch.bool),
+            logits, batch.from_teacher, torch.ones(len(logits), dtype=torch.bool),
             temperature=1.0, normalizer=len(logits),
         )  # fmt: skip
     assert abs(loss.item()) < 1e-3
@@ -230,7 +230,7 @@ def test_targets_may_be_longer_than_sources(text_world):
 
 
 def test_signals_of_other_texts_than_gold_are_refused(text_world):
-    """Word-level signals belong to the tokens before them: gold words, the teacher's opinions of
+    """Word-level signals belong to the tokens before them: gold words, the teacher's predictions of
     its own text."""
     signals = text_world.asked(targets="sequence")
     table = read_table(signals.path / "train" / "part-00000.parquet")["target_ids"].to_pylist()

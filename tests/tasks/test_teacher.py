@@ -155,13 +155,13 @@ def test_an_adversary_reads_transfer_rows_and_never_their_labels(store, tokens, 
     config = config_of(pretrained, num_epochs=2).model_copy(
         update={"adversary": AdversaryConfig(groups="role")}
     )
-    taught = {
+    from_teacher = {
         labelled: run_stage(
             STAGE, config, {"tokens": tokens(transfer=labelled)}, store=store
         ).artifact
         for labelled in (True, False)
     }
-    first, second = (load_model(one.path / "model").state_dict() for one in taught.values())
+    first, second = (load_model(one.path / "model").state_dict() for one in from_teacher.values())
     assert all(torch.equal(first[name], second[name]) for name in first)
     plain = run_stage(
         STAGE, config_of(pretrained, num_epochs=2), {"tokens": tokens(transfer=True)}, store=store

@@ -71,7 +71,7 @@ class TextWorld:
         return self._made(seq2seq_signals, config, inputs, force=force)
 
     def mapped(self, *, tokens=None, with_topk=True):
-        """Training examples: the teacher's texts, and its opinions of their tokens."""
+        """Training examples: the teacher's texts, and its predictions of their tokens."""
         config = seq2seq_mapping.Config(roles=("train",), targets="teacher", with_topk=with_topk)
         inputs = {"tokens": tokens or self.tokens, "signals": self.signals}
         return seq2seq_mapping.open_seq2seq_examples(

@@ -96,7 +96,7 @@ def _check_opinions(recipe: Recipe, rows: list[Source]) -> None:
     ]
     if unread:
         raise ValueError(
-            f"the teacher reads {', '.join(readable)}, but its opinion is wanted of "
+            f"the teacher reads {', '.join(readable)}, but its predictions are wanted of "
             f"{', '.join(unread)}, in another language and without parallel text in one of "
             "those: give parallel_text, or a teacher that reads "
             f"{recipe.target_language} (teacher.languages), or leave the source out"

@@ -126,7 +126,7 @@ def _check_targets(recipe: Seq2SeqRecipe) -> None:
     if asked != "gold" and learnt.targets == "gold" and learnt.compares_distributions:
         raise ValueError(
             f"distillation.targets is gold, but the teacher is asked about other texts "
-            f"(teacher.signals.targets: {asked}), and its opinion of each token is learnt from "
+            f"(teacher.signals.targets: {asked}), and its prediction of each token is learnt from "
             "(alpha above 0, or terms that compare distributions): set teacher.signals.targets to "
             "gold, distillation.targets to teacher, or alpha to 0"
         )
@@ -198,7 +198,7 @@ def _check_own_texts(recipe: Seq2SeqRecipe) -> None:
         why = (
             "is asked about the student's texts (distillation.on_policy)"
             if is_asked
-            else "lends the student its positions (student.architecture)"
+            else "gives the student its positions (student.architecture)"
         )
         raise ValueError(
             f"student.decoding.max_length_tokens is {written}, but the teacher, which {why}, has "

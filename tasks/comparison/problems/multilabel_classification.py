@@ -99,18 +99,18 @@ class MultilabelClassification:
         rows = material.rows("student", roles)
         rows = rows.take(pa.array(self.settings.floor_rows(len(rows), "linear floor")))
         thresholds = self._thresholds(material.path("teacher_signals"), of_teacher=True)
-        taught = decided_classes(material.teacher_logits(rows["example_id"]), thresholds)
+        from_teacher = decided_classes(material.teacher_logits(rows["example_id"]), thresholds)
         known = np.asarray(rows["labels"].is_valid())
         texts = np.array(material.texts("student", roles, rows["example_id"]), dtype=object)
         if self.settings.linear:
             everything = np.ones(len(rows), dtype=bool)
             for name, labels, kept in (
-                ("linear_pseudo_label", taught, everything),
+                ("linear_pseudo_label", from_teacher, everything),
                 ("linear_gold", self._labels(rows), known),
             ):
                 if kept.any():
                     yield name, self._linear(tests, texts[kept].tolist(), labels[kept])
-        sets, counts = np.unique(taught, axis=0, return_counts=True)
+        sets, counts = np.unique(from_teacher, axis=0, return_counts=True)
         chosen = np.repeat(sets[[counts.argmax()]], len(tests), axis=0)
         ids = tests["example_id"].to_pylist()
         yield "majority", multilabel_answers(ids, self._labels(tests), [chosen])

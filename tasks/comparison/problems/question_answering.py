@@ -144,11 +144,11 @@ class QuestionAnswering(UnitComparison):
         ids = said["example_id"]
         signals = self.material.signals(ids, _SAID)
         texts = self.corpus(roles, ids, ["text"])["text"]
-        taught, confidences = _chosen(
+        from_teacher, confidences = _chosen(
             signals, texts, read_rule(self.material.path("teacher_signals"))
         )
         return diagnose_answers(
-            taught,
+            from_teacher,
             _chosen(said, texts, read_rule(model))[0],
             entropy_nats=_entropies(signals),
             confidence=np.array(confidences),

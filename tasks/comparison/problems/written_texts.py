@@ -221,7 +221,7 @@ class Generation(WrittenTexts):
         return {**self._scorer.statistics(texts, references), **looks}
 
     def answer_floors(self) -> Iterator[tuple[str, Answers]]:
-        """`nearest_reply`, `commonest_reply` of the rows the student was taught; `copied_source`.
+        """`nearest_reply`, `commonest_reply` of the rows the student was trained; `copied_source`.
 
         Replies are those that the teacher was asked about, as the student learned them.
         """

@@ -23,7 +23,7 @@ _WRITTEN = {
 
 
 def own_notes(problem: ComparedProblem, answers: Mapping[str, Answers]) -> Iterator[str]:
-    """Test sets, what taught the student, what chose its step, what intervals cover."""
+    """Test sets, what trained the student, what chose its step, what intervals cover."""
     material = problem.material
     metric = problem.measures[0].name
     student, teacher = (answers[name].about(metric) for name in ("student", TEACHER))

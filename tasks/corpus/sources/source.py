@@ -8,7 +8,7 @@ A source has one role and one language. Roles say what a row is for:
     validation   labelled text for early stopping, in either language
     test         labelled text for the report, in either language; never trained on
     adapt        text without labels, in either language: an encoder reads on in it
-                 (tasks.adaptation); nobody is taught or asked a label of it
+                 (tasks.adaptation); nobody is trained or asked a label of it
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class AverageObjective(CompanionObjective):
         self, read: Tensor, logits_AC: Tensor, batch: Batch, step: Step
     ) -> Iterator[WeightedTerm]:
         """`ema`: T² · KL(average || student), in nats an answer."""
-        taught = replace(batch, teacher_logits_AC=read[: batch.num_answers].detach())
-        learned = self._term.terms(lambda _: logits_AC, taught, step)
+        from_teacher = replace(batch, teacher_logits_AC=read[: batch.num_answers].detach())
+        learned = self._term.terms(lambda _: logits_AC, from_teacher, step)
         yield WeightedTerm("ema", learned["loss"], learned["loss_ema"])
 
     @property

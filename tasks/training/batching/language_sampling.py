@@ -68,7 +68,7 @@ def check_languages(rows: object, temperature: float | None) -> None:
         raise RecipeError(
             f"training.language_temperature is {temperature:g}, but nothing is known of the "
             "languages of these rows",
-            rule="languages are drawn where teachers and students are taught a task",
+            rule="languages are drawn where teachers and students are trained for a task",
             remedy="leave language_temperature out",
         )
 

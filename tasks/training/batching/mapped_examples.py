@@ -37,7 +37,7 @@ from tasks.corpus.text.languages import in_any_language
 from tasks.corpus.tokens.facts import read_token_facts
 from tasks.modeling.heads.units import Units
 from tasks.problems import PROBLEMS, Answers
-from tasks.problems.problem import Taught
+from tasks.problems.problem import TeacherOutput
 from tasks.runtime.stages import Stage, StageConfig, Workspace, run_stage
 from tasks.training.batching.examples import Examples, no_rows, read_labels
 from tasks.training.batching.flat_files import FlatFiles
@@ -207,8 +207,8 @@ def write_examples(
                 logits, answers = problem.soft_targets(table, signals, answers, order=join.order)
                 num_classes = logits.shape[1]
                 files.put("logits", logits.astype(np.float32, copy=False))
-                taught = Taught(table, signals, logits, answers, join.thresholds)
-                files.put("choices", problem.decisions(taught))
+                from_teacher = TeacherOutput(table, signals, logits, answers, join.thresholds)
+                files.put("choices", problem.decisions(from_teacher))
             ids = RaggedIds.from_arrow(table["input_ids"])
             values = ids.values[ids.offsets[0] : ids.offsets[-1]]
             files.put("token_ids", values.astype(dtype, copy=False))

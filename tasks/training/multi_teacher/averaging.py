@@ -1,4 +1,4 @@
-"""Several teachers' opinions of the same answers as those of one teacher, whatever a softmax runs
+"""Several teachers' predictions of the same answers as those of one, whatever a softmax runs
 over: the classes of an answer, each class alone, or the units of a context.
 
     classes   a row of (A, C) is a distribution
@@ -27,7 +27,7 @@ Average = Literal["probabilities", "logits"]
 
 
 @dataclass(frozen=True)
-class Opinions:
+class SoftLabels:
     """What several teachers said of some texts.
 
     Args:
@@ -42,7 +42,7 @@ class Opinions:
 
 
 def averaged(
-    opinions: Opinions,
+    soft_labels: SoftLabels,
     weights_K: np.ndarray,
     *,
     distribution: Distribution,
@@ -59,8 +59,8 @@ def averaged(
             `logits`: a geometric mean, which the surest teacher dominates.
     Returns: float32, (A, C); and the mean share of each teacher, float64, (K,), 0 without answers.
     """
-    logits_KAC = torch.from_numpy(opinions.logits_KAC).double()
-    read_KA = torch.from_numpy(opinions.read_KA)
+    logits_KAC = torch.from_numpy(soft_labels.logits_KAC).double()
+    read_KA = torch.from_numpy(soft_labels.read_KA)
     base_K = torch.from_numpy(np.asarray(weights_K, dtype=np.float64))
 
     def one(logits_KPC: Tensor, read_KP: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ def averaged(
     else:
         parts = [torch.empty((0, logits_KAC.shape[2]), dtype=torch.float64)]
         shares = [torch.empty((len(base_K), 0), dtype=torch.float64)]
-        sizes = opinions.counts.tolist()
+        sizes = soft_labels.counts.tolist()
         for logits_KUC, read_KU in zip(
             logits_KAC.split(sizes, 1), read_KA.split(sizes, 1), strict=True
         ):

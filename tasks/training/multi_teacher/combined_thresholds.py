@@ -48,7 +48,7 @@ def combined_thresholds(problem: Problem, tokens: Path, signals: Path) -> dict[s
     if not tables:
         return None
     table = pa.concat_tables(tables).combine_chunks()
-    logits, counts = problem.opinions(
+    logits, counts = problem.soft_labels(
         pa.concat_tables(said).combine_chunks(), num_labels=len(labels)
     )
     answers = problem.answers(table, num_labels=len(labels))

@@ -26,7 +26,7 @@ from tasks.modeling.heads.units import ranges
 from tasks.problems import Problem
 from tasks.training.batching.examples import read_labels
 from tasks.training.batching.signal_join import class_order
-from tasks.training.multi_teacher.averaging import Opinions
+from tasks.training.multi_teacher.averaging import SoftLabels
 
 pc: Any = pyarrow.compute
 _ROWS_AT_ONCE = 8192
@@ -59,8 +59,8 @@ class Panel:
             }
         )
 
-    def blocks(self, part: str) -> Iterator[tuple[pa.Array, Opinions]]:
-        """Ids and opinions of the rows of a part, one block at least.
+    def blocks(self, part: str) -> Iterator[tuple[pa.Array, SoftLabels]]:
+        """Ids and predictions of the rows of a part, one block at least.
 
         In the order in which the first teacher has them; rows that it has not read come last.
         """
@@ -75,7 +75,7 @@ class Panel:
 
     def _side_by_side(
         self, ids: pa.Array, tables: Sequence[pa.Table | None], part: str
-    ) -> Opinions:
+    ) -> SoftLabels:
         num_labels = len(self._orders[0])
         said: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # rows, logits, answers of each
         for table, order in zip(tables, self._orders, strict=True):
@@ -85,7 +85,7 @@ class Panel:
             place = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
             rows = np.flatnonzero(place >= 0)
             read = table.take(pa.array(place[rows]))
-            logits, counts = self._problem.opinions(read, num_labels=num_labels)
+            logits, counts = self._problem.soft_labels(read, num_labels=num_labels)
             said.append((rows, logits[:, order], counts))
         counts_KN = np.zeros((len(said), len(ids)), dtype=np.int64)
         for counts_N, (rows, _, counts) in zip(counts_KN, said, strict=True):
@@ -100,7 +100,7 @@ class Panel:
             answers = ranges(offsets[rows], counts)
             logits_KAC[k, answers] = logits
             read_KA[k, answers] = True
-        return Opinions(logits_KAC, read_KA, counts_N)
+        return SoftLabels(logits_KAC, read_KA, counts_N)
 
     def _check_same_units(self, counts_KN: np.ndarray, counts_N: np.ndarray, part: str) -> None:
         """A softmax over the units of a context needs all of them from everybody."""

@@ -65,9 +65,9 @@ def teacher_weights(
     Raises: ContractViolation if there are no texts of one of them, or, where learned, if all
         teachers learned from the same.
     """
-    taught = [sample_texts(corpus, ["train"], known, most=max_texts) for known in languages]
+    training_texts = [sample_texts(corpus, ["train"], known, most=max_texts) for known in languages]
     shown = sample_texts(corpus, ["transfer", "validation"], [target], most=max_texts)
-    for known, texts in zip((*languages, (target,)), (*taught, shown), strict=True):
+    for known, texts in zip((*languages, (target,)), (*training_texts, shown), strict=True):
         if not texts:
             raise ContractViolation(
                 f"the corpus holds no texts in {' or '.join(known)} to compare languages with",
@@ -76,22 +76,24 @@ def teacher_weights(
                 remedy="add such a source, or choose another weighting",
             )
     if similarity == "learned":
-        return _by_identifier(encoder, taught, shown, seed)
-    vectors = mean_embeddings(encoder, [*taught, shown], max_length_tokens=_MAX_LENGTH_TOKENS)
+        return _by_identifier(encoder, training_texts, shown, seed)
+    vectors = mean_embeddings(
+        encoder, [*training_texts, shown], max_length_tokens=_MAX_LENGTH_TOKENS
+    )
     scores = [round(float(cosine), 6) for cosine in cosines(vectors[:-1], vectors[-1])]
     return TeacherWeights(scores, standardised_softmax(np.array(scores)))
 
 
 def _by_identifier(
-    encoder: Path, taught: list[list[str]], shown: list[str], seed: int
+    encoder: Path, training_texts: list[list[str]], shown: list[str], seed: int
 ) -> TeacherWeights:
     """Teachers that learned from the same texts are of one language, and share its weight evenly:
     a second German teacher does not make German count twice."""
     # In an order of their own, so that it does not matter which teacher a recipe names first.
-    distinct = sorted({tuple(texts) for texts in taught})
+    distinct = sorted({tuple(texts) for texts in training_texts})
     if len(distinct) < 2:
         raise ContractViolation(
-            f"the {len(taught)} teachers learned from the same {len(distinct[0])} texts",
+            f"the {len(training_texts)} teachers learned from the same {len(distinct[0])} texts",
             rule="similarity: learned trains to tell the languages of two or more teachers apart",
             remedy="add train rows of their other languages, or choose another weighting",
         )
@@ -100,7 +102,7 @@ def _by_identifier(
     )
     learned = learned_language_weights(sources, target_ND, seed=seed)
     weights = dict(zip(distinct, learned.weights_K.tolist(), strict=True))
-    keys = [tuple(texts) for texts in taught]
+    keys = [tuple(texts) for texts in training_texts]
     scores = [round(weights[key] / keys.count(key), 6) for key in keys]
     figures = {"language_accuracy": round(learned.accuracy, 6), "tau": round(learned.tau, 6)}
     return TeacherWeights(scores, np.array(scores), figures)

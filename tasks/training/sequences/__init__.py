@@ -6,7 +6,7 @@ seq2seq_init.py         a network before its first step
 seq2seq_objective.py    its loss; sequence_objective_config.py: terms of it as the recipe lists them
 sequence_losses.py      a term a token, from sparse signals; vocabulary_chunks.py: over large
                         vocabularies, chunk by chunk
-seq2seq_fitting.py      all of it for a stage; seq2seq_asking.py: a teacher's texts and opinions
+seq2seq_fitting.py      all of it for a stage; seq2seq_asking.py: a teacher's texts and predictions
 sequence_probe.py       how much each term pulls, at validations
 writing.py              texts for many sources
 token_signals.py        what a teacher says of each token: k likeliest and the rest

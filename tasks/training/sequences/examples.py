@@ -32,12 +32,12 @@ class Seq2SeqBatch:
     Args:
         source: B texts, padded.
         labels_BL: int64, targets with their end mark, IGNORE_INDEX after it.
-        taught: the teacher's distributions over the N labels, text after text, or None.
+        from_teacher: the teacher's distributions over the N labels, text after text, or None.
     """
 
     source: Texts
     labels_BL: Tensor
-    taught: SparseTargets | None
+    from_teacher: SparseTargets | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Seq2SeqExamples:
         return self
 
     def normalizers(self, rows: np.ndarray) -> tuple[int, int]:
-        """Target tokens of `rows`, taught and labelled: all of them, both times."""
+        """Target tokens of `rows`, trained and labelled: all of them, both times."""
         num_tokens = int(self.target_ids.lengths[rows].sum())
         return num_tokens, num_tokens
 
@@ -86,8 +86,8 @@ class Seq2SeqExamples:
         labels_BL[np.arange(labels_BL.shape[1]) < lengths[:, None]] = self.target_ids.values[
             places_N
         ]
-        taught = None
+        from_teacher = None
         if self.topk is not None:
             assert self.codec is not None, "signals without the layout of their bytes"
-            taught = from_topk(self.codec.decode(self.topk[places_N]))
-        return Seq2SeqBatch(source, torch.from_numpy(labels_BL), taught)
+            from_teacher = from_topk(self.codec.decode(self.topk[places_N]))
+        return Seq2SeqBatch(source, torch.from_numpy(labels_BL), from_teacher)

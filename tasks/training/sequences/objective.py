@@ -150,7 +150,7 @@ class Seq2SeqObjective:
         """Sums of `terms` over the target tokens of a pass."""
         matrix_VD, bias_V = output_projection(self.network.model)
         labels_N = batch.labels_BL[batch.labels_BL != IGNORE_INDEX]
-        taught = batch.taught
+        from_teacher = batch.from_teacher
         return over_vocabulary(
             lambda logits_NV, *per_token: terms(
                 logits_NV,
@@ -165,9 +165,9 @@ class Seq2SeqObjective:
             None if bias_V is None else bias_V[: self.vocab_size],
             (
                 labels_N,
-                None if taught is None else taught.ids_NK,
-                None if taught is None else taught.log_probs_NK,
-                None if taught is None else taught.tail_N,
+                None if from_teacher is None else from_teacher.ids_NK,
+                None if from_teacher is None else from_teacher.log_probs_NK,
+                None if from_teacher is None else from_teacher.tail_N,
                 torch.ones_like(labels_N, dtype=torch.bool),
             ),
         )
@@ -185,7 +185,7 @@ class Seq2SeqObjective:
             step=number,
             vocab_size=self.vocab_size,
         )
-        taught = ask_teacher(
+        from_teacher = ask_teacher(
             on_policy.teacher,
             source,
             mask_BL,
@@ -193,7 +193,7 @@ class Seq2SeqObjective:
             k=min(on_policy.k, self.vocab_size),
             vocab_size=self.vocab_size,
         )
-        return Seq2SeqBatch(batch.source, labels_BL, taught)
+        return Seq2SeqBatch(batch.source, labels_BL, from_teacher)
 
 
 def _divergences_alone(terms: Sequence[SettledTerm]) -> tuple[SettledTerm, ...]:

@@ -1,6 +1,6 @@
 """Learning from one's own mistakes: some steps' targets are texts that the student wrote itself.
 
-A student taught on given texts only never sees the prefixes that it produces when it writes alone.
+A student trained on given texts only never sees the prefixes that it produces when it writes alone.
 With probability lambda a step drops its targets, samples others from the student as it is, asks the
 teacher about every token of them and learns the answers (no label is right or wrong there, so such
 a step has no hard loss).

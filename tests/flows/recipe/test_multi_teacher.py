@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_contracts.errors import RecipeError
-from flows.pipeline import pour, step_names
+from flows.pipeline import run_steps, step_names
 from flows.recipe.loading.files import check_recipe
 from flows.recipe.multi_teacher import DECIDED_BY_THRESHOLDS
 from tasks.problems import PROBLEMS
@@ -25,7 +25,7 @@ def walked(recipe):
         found[name] = (config, inputs)
         return name
 
-    pour(recipe, write_down)
+    run_steps(recipe, write_down)
     return found
 
 
@@ -38,7 +38,7 @@ def in_several_labels(values):
 
 
 def test_teachers_that_are_described_alike_are_trained_apart(tiny):
-    """An ensemble of one network, counted three times: its mean is that network's own opinion."""
+    """An ensemble of one network, counted three times: its mean is its own prediction."""
     values = values_of(tiny)
     first = values["teacher"]
     shorter = values["co_teachers"]["short"]
@@ -50,7 +50,7 @@ def test_teachers_that_are_described_alike_are_trained_apart(tiny):
 
 
 def test_each_teacher_is_fine_tuned_and_asked_and_students_learn_from_all(tiny):
-    """A second teacher that is paid for, and whose opinion nobody reads."""
+    """A second teacher that is paid for, and whose prediction nobody reads."""
     recipe = check_recipe(values_of(tiny), name="tiny")
     steps = walked(recipe)
     assert steps["teacher-short"][1] == {"tokens": "teacher-tokens-short"}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_contracts.errors import RecipeError
-from flows.pipeline import pour
+from flows.pipeline import run_steps
 from flows.recipe.loading.files import check_recipe
 from tests.flows.conftest import CommandLine
 
@@ -30,7 +30,7 @@ def walked(values):
         found[name] = (config, inputs)
         return name
 
-    pour(check_recipe(values, name="tiny"), write_down)
+    run_steps(check_recipe(values, name="tiny"), write_down)
     return found
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from data_contracts.artifacts import Frozen
 from data_contracts.errors import RecipeError, UserError
-from flows.pipeline import pour
+from flows.pipeline import run_steps
 from flows.recipe.loading.files import check_recipe, read_recipe
 from flows.recipe.loading.inheritance import SHIPPED
 from flows.recipe.recipe import Recipe
@@ -132,7 +132,7 @@ def test_a_student_that_starts_from_the_teacher_gets_it(tiny):
             found[name] = set(handles)
             return name
 
-        pour(check_recipe(values, name="tiny"), note)
+        run_steps(check_recipe(values, name="tiny"), note)
         return [found[f"{kind}-seed-0"] for kind in ("student", "pseudo-labels", "supervised")]
 
     assert not any("teacher" in given for given in inputs())
@@ -159,7 +159,7 @@ def written_down(recipe):
         steps[name] = inputs
         return name
 
-    pour(recipe, note)
+    run_steps(recipe, note)
     return steps
 
 
@@ -255,7 +255,7 @@ def test_what_a_problem_s_figures_chose_is_known_by_their_version(monkeypatch, n
             if version == 7:
                 found.add(step.split("-seed-")[0])
 
-        pour(recipe, note)
+        run_steps(recipe, note)
         assert found == (trained if own else set())
         monkeypatch.undo()
 

@@ -79,7 +79,11 @@ def test_forms_share_rows_and_teacher_with_what_they_are_compared_with(recipes):
 def test_every_form_differs_from_what_it_is_compared_with(recipes):
     """A form whose change was lost: plain KD against itself, and a gain of exactly nothing."""
     for name, form in FORMS.items():
-        if name in (PLAIN, "low_rank_teacher", "several_teachers"):  # the same student, taught else
+        if name in (
+            PLAIN,
+            "low_rank_teacher",
+            "several_teachers",
+        ):  # the same student, trained else
             continue
         parts = [
             [step_of(one, step) for step in ("student-seed-0", "student-tokens")]

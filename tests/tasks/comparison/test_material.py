@@ -121,7 +121,7 @@ def test_signals_of_several_parts_come_in_the_order_asked(written):
 
 
 def test_what_nobody_asks_for_is_not_read(written):
-    """Evaluation after days of training: the opinions on every token of all roles overflowed the
+    """Evaluation after days of training: the predictions on every token of all roles overflowed the
     2 GiB of a column, for the texts of a few test rows."""
     folder = written.path("teacher_signals")
     for path in folder.glob("*/*.parquet"):

@@ -47,7 +47,7 @@ def test_each_wording_belongs_to_one_split(language):
 
 @pytest.mark.parametrize("language", ["en", "zh", "de"])
 def test_commands_are_whole_sentences(language):
-    """Placeholders such as {area} were taught as words."""
+    """Placeholders such as {area} were trained as words."""
     commands = _sample("train", language, rows_per_intent=20)
     assert len({command.label for command in commands}) >= 38
     for command in commands:
@@ -58,7 +58,7 @@ def test_commands_are_whole_sentences(language):
 
 
 def test_pairs_say_the_same(pairs):
-    """The teacher's answer about the kitchen taught the student about the garage."""
+    """The teacher's answer about the kitchen trained the student about the garage."""
     assert len({pair.label for pair in pairs}) >= 38
     # The garage is left out: a garage door is one of the words for any lockable door.
     rooms = [(en, zh) for en, zh, _ in VALUES["area"] if en != "garage"]

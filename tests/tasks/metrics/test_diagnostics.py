@@ -45,10 +45,10 @@ def test_pseudo_labels_are_judged_on_labelled_rows_only():
 def test_sets_agree_as_a_whole_and_their_classes_where_the_teacher_chose_them():
     """Agreement over all decisions is near 1 wherever most classes are rare."""
     logits = np.array([[LN3, -LN3, -LN3], [LN3, LN3, -LN3], [-LN3, -LN3, -LN3]])
-    taught = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    from_teacher = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
     said = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 1]])
     found = diagnose_sets(
-        logits, taught, said, ("on", "off", "dim"), rows="rows", pseudo_label_accuracy=None
+        logits, from_teacher, said, ("on", "off", "dim"), rows="rows", pseudo_label_accuracy=None
     )
     assert found.agreement == pytest.approx(1 / 3)
     assert found.agreement_by_class == {"on": 1.0, "off": 0.0}  # dim is never the teacher's
@@ -58,15 +58,15 @@ def test_sets_agree_as_a_whole_and_their_classes_where_the_teacher_chose_them():
     )
     assert (found.decided, found.num_rows) == ("set of classes", 3)
     with pytest.raises(ValueError, match="differ"):
-        diagnose_sets(logits, taught, said[:1], "abc", rows="", pseudo_label_accuracy=None)
+        diagnose_sets(logits, from_teacher, said[:1], "abc", rows="", pseudo_label_accuracy=None)
 
 
 def test_answers_agree_by_place_and_refusals_apart():
     """A student that never answers agrees with every refusal, and looks like half a student."""
-    taught = [(0, 2), None, (4, 9), None]
+    from_teacher = [(0, 2), None, (4, 9), None]
     said = [(0, 2), None, (4, 8), (1, 2)]
     found = diagnose_answers(
-        taught,
+        from_teacher,
         said,
         entropy_nats=np.array([0.0, 1.0, 2.0, 3.0]),
         confidence=np.array([1.0, 0.5, 0.5, 0.0]),
@@ -77,7 +77,7 @@ def test_answers_agree_by_place_and_refusals_apart():
     assert found.agreement_by_class == {"in the context": 0.5, "none": 0.5}
     assert (found.teacher_entropy_nats, found.teacher_confidence) == (1.5, 0.5)
     only = diagnose_answers(
-        taught[:1], said[:1], entropy_nats=np.zeros(1), confidence=np.ones(1), rows="",
+        from_teacher[:1], said[:1], entropy_nats=np.zeros(1), confidence=np.ones(1), rows="",
         pseudo_label_accuracy=None,
     )  # fmt: skip
     assert only.agreement_by_class == {"in the context": 1.0}

@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from tasks.metrics.scores.multilabel import tune_thresholds
 from tasks.problems import PROBLEMS
-from tasks.problems.problem import Taught
+from tasks.problems.problem import TeacherOutput
 
 PROBLEM = PROBLEMS["multilabel_classification"]
 
@@ -23,9 +23,9 @@ def test_validation_scores_are_those_of_the_delivered_thresholds():
     scores = PROBLEM.score(table, logits, answers, labels=["a", "b"])
     assert scores["micro_f1"] == scores["macro_f1"] == scores["subset_accuracy"] == 1
     thresholds = PROBLEM.thresholds(table, logits, answers)
-    decided = PROBLEM.decisions(Taught(table, table, logits, answers, thresholds))
+    decided = PROBLEM.decisions(TeacherOutput(table, table, logits, answers, thresholds))
     assert (decided == gold).all()
-    assert not PROBLEM.decisions(Taught(table, table, logits, answers, {})).any()
+    assert not PROBLEM.decisions(TeacherOutput(table, table, logits, answers, {})).any()
 
 
 def test_validation_scores_are_those_of_their_definitions():

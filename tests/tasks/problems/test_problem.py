@@ -124,7 +124,7 @@ def weights_of(problem, rows):
     return len(right) / counts / len(counts)
 
 
-def losses_of(problem, rows, student, taught=None):
+def losses_of(problem, rows, student, from_teacher=None):
     """(hard, kd) as the textbook has them, decision by decision, rare classes counting more."""
     weights = weights_of(problem, rows)
     hard, kd, answers = 0.0, 0.0, 0
@@ -137,8 +137,8 @@ def losses_of(problem, rows, student, taught=None):
             elif weights is not None:
                 weight = weights[right]
             hard -= weight * log_softmax(said)[right]
-            if taught:
-                theirs, _ = list(decisions_of(problem, row, taught[number]))[place]
+            if from_teacher:
+                theirs, _ = list(decisions_of(problem, row, from_teacher[number]))[place]
                 p, q = (log_softmax(one / TEMPERATURE) for one in (theirs, said))
                 kd += TEMPERATURE**2 * (np.exp(p) * (p - q)).sum()
         # start and end of a question are one answer, the yes and no of classes are averaged
@@ -156,7 +156,7 @@ def test_teacher_and_student_learn_the_textbook_loss_of_every_problem(world, sto
         "num_epochs": 1, "batch_size": 8, "learning_rate": 1e-12, "weight_decay": 0.0,
         "precision": "fp32", "class_weights": balanced,
     }  # fmt: skip
-    taught = run_stage(
+    from_teacher = run_stage(
         teacher.STAGE,
         teacher.Config(problem=problem, model=str(encoder), dropout=0.0, training=training),
         {"tokens": tokens},
@@ -165,7 +165,7 @@ def test_teacher_and_student_learn_the_textbook_loss_of_every_problem(world, sto
     signals = run_stage(
         teacher_signals.STAGE,
         teacher_signals.Config(precision="fp32"),
-        {"teacher": taught, "tokens": tokens},
+        {"teacher": from_teacher, "tokens": tokens},
         store=store,
     ).artifact
     learned = run_stage(
@@ -181,10 +181,13 @@ def test_teacher_and_student_learn_the_textbook_loss_of_every_problem(world, sto
         store=store,
     ).artifact
     [of_teacher], [of_student] = (
-        json.loads((one.path / "history.json").read_text())["steps"] for one in (taught, learned)
+        json.loads((one.path / "history.json").read_text())["steps"]
+        for one in (from_teacher, learned)
     )
     rows = read_table(tokens.path / "transfer" / "part-00000.parquet").to_pylist()
-    theirs, mine = (list(logits_of(problem, one.path / "model", rows)) for one in (taught, learned))
+    theirs, mine = (
+        list(logits_of(problem, one.path / "model", rows)) for one in (from_teacher, learned)
+    )
     hard, kd = losses_of(problem, rows, mine, theirs)
     assert of_teacher["loss_hard"] == pytest.approx(losses_of(problem, rows, theirs)[0], rel=1e-4)
     assert of_student["loss_hard"] == pytest.approx(hard, rel=1e-4)

@@ -10,7 +10,7 @@ import torch
 from data_contracts.errors import ContractViolation
 from data_contracts.tables import check_table
 from tasks.problems import PROBLEMS
-from tasks.problems.problem import Taught
+from tasks.problems.problem import TeacherOutput
 from tasks.problems.question_answering import Context, best_span, contexts
 from tasks.training.objectives.unit_distributions import as_distributions
 
@@ -31,7 +31,7 @@ A, B, C = ("a" * 32, "b" * 32, "c" * 32)
 
 
 def test_a_label_lies_in_the_windows_that_hold_the_whole_answer():
-    """A window that holds half of the answer is taught that the answer ends at its edge."""
+    """A window that holds half of the answer is trained that the answer ends at its edge."""
     table = windows(
         (A, 0, 6, [5, 6, 7, 8], 2, 4),  # holds its start only
         (A, 2, 6, [5, 6, 7, 8], 2, 4),  # units 2 to 5
@@ -197,7 +197,7 @@ def decided(table, start, end, *, null=-9.0, thresholds=None):
     logits, answers = PROBLEM.soft_targets(
         table, signals, PROBLEM.answers(table, num_labels=2), order=(0, 1)
     )
-    labels = PROBLEM.decisions(Taught(table, signals, logits, answers, thresholds or {}))
+    labels = PROBLEM.decisions(TeacherOutput(table, signals, logits, answers, thresholds or {}))
     return labels.tolist()
 
 
@@ -217,8 +217,8 @@ def test_pseudo_labels_are_the_answer_that_the_teacher_gives():
 
 
 def test_answers_are_as_long_as_their_reader_allows():
-    """A third of a data set's answers are sentences, which nothing could be taught, tuned or scored
-    to give."""
+    """A third of a data set's answers are sentences, which nothing could be trained or
+    scored to give."""
     table = windows((A, 0, 40, list(range(3, 43)), 0, 35))
     answers = PROBLEM.answers(table, num_labels=2)
     logits = np.zeros((41, 2), np.float32)
@@ -233,8 +233,8 @@ def test_answers_are_as_long_as_their_reader_allows():
     assert long.thresholds(table, logits, answers)["max_answer_units"] == 36
     assert "max_answer_units" not in PROBLEM.thresholds(table, logits, answers)
     start, end = logits[1:].T.tolist()
-    taught = decided(table, start, end, thresholds={"max_answer_units": 36})
-    assert (taught[1], taught[36], sum(taught)) == (1, 2, 3)
+    from_teacher = decided(table, start, end, thresholds={"max_answer_units": 36})
+    assert (from_teacher[1], from_teacher[36], sum(from_teacher)) == (1, 2, 3)
     assert decided(table, start, end)[36] == 0
 
 
@@ -265,11 +265,11 @@ def test_an_answer_ends_where_its_token_does():
     assert best_span(context, max_units=30) == (1, 2)
     scores = PROBLEM.score(table, said, answers, labels=[])
     assert scores["exact_match"] == scores["answer_f1"] == 1
-    # as signals of a teacher: what is delivered is what is taught
+    # as signals of a teacher: what is delivered is what is trained
     signals = PROBLEM.signal_table(table, said, answers)
     check_table(signals, PROBLEM.signals_contract)
     logits, _ = PROBLEM.soft_targets(table, signals, answers, order=(0, 1))
-    labels = PROBLEM.decisions(Taught(table, signals, logits, answers, {}))
+    labels = PROBLEM.decisions(TeacherOutput(table, signals, logits, answers, {}))
     assert labels.tolist() == answers.labels.tolist() == [0, 0, 1, 2, 0, 0, 0]
 
 

@@ -28,9 +28,9 @@ def test_what_a_teacher_said_comes_back_as_it_was():
     found, same = PROBLEM.soft_targets(TOKENS, said, answers, order=())
     np.testing.assert_array_equal(found, VECTORS)
     assert same is answers
-    opinions, counts = PROBLEM.opinions(said, num_labels=3)
-    np.testing.assert_array_equal(opinions, VECTORS)
-    assert PROBLEM.restated(IDS, opinions, counts) == said
+    soft_labels, counts = PROBLEM.soft_labels(said, num_labels=3)
+    np.testing.assert_array_equal(soft_labels, VECTORS)
+    assert PROBLEM.restated(IDS, soft_labels, counts) == said
 
 
 def test_validation_asks_whether_sentences_are_found():

@@ -54,7 +54,7 @@ def test_one_readable_source_does_not_excuse_an_unreadable_one(tiny):
     alone["name"] = "zh-alone"
     del alone["parallel_language"], alone["columns"]["parallel_text"]
     values["data"]["sources"].append(alone)
-    with pytest.raises(RecipeError, match="is wanted of zh-alone, in another language") as refused:
+    with pytest.raises(RecipeError, match="are wanted of zh-alone, in another language") as refused:
         check_recipe(values, name="tiny")
     assert "zh-pairs" not in str(refused.value)
     values["data"]["sources"][-1]["language"] = "fr"  # read by neither teacher nor student

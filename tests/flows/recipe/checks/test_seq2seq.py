@@ -166,7 +166,7 @@ def test_layers_that_the_teacher_does_not_have_are_refused(layers, told):
 def test_a_student_of_the_teachers_layers_writes_no_longer_texts_than_those_have_positions():
     """As above."""
     changes = ["student.architecture={init: pretrained}", "student.decoding.max_length_tokens=2000"]
-    assert "lends the student its positions (student.architecture), has 64" in refusal(*changes)
+    assert "gives the student its positions (student.architecture), has 64" in refusal(*changes)
     assert read_recipe("translation", [*changes, "teacher.decoding.max_length_tokens=2000"])
 
 

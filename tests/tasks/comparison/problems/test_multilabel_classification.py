@@ -157,8 +157,8 @@ def test_floors_learn_what_the_teacher_decided(evaluated, publish, tmp_path):
     path = inputs["teacher_signals"].path / "transfer" / "part-1.parquet"
     logits = np.array(read_table(path)["logits"].to_pylist(), np.float64)
     thresholds = np.quantile(1 / (1 + np.exp(-logits)), 0.3, axis=0)
-    taught = 1 / (1 + np.exp(-logits)) >= thresholds
-    sets, counts = np.unique(taught, axis=0, return_counts=True)
+    from_teacher = 1 / (1 + np.exp(-logits)) >= thresholds
+    sets, counts = np.unique(from_teacher, axis=0, return_counts=True)
     assert counts.min() < counts.max(), "no set is rarer: this test shows little"
 
     def tuned(output):
@@ -169,7 +169,7 @@ def test_floors_learn_what_the_teacher_decided(evaluated, publish, tmp_path):
     material = Material({**inputs, "teacher_signals": signals}, "en", "zh")
     floors = dict(MultilabelClassification(material, Settings()).answer_floors())
     texts = [row["text"] for row in rows_of("transfer", "zh")]  # those of the test rows, too
-    learned = linear_probabilities_by_class(texts, taught.astype(int), texts) >= 0.5
+    learned = linear_probabilities_by_class(texts, from_teacher.astype(int), texts) >= 0.5
     [answered] = floors["linear_pseudo_label"].predictions
     assert answered == [tuple(np.flatnonzero(row).tolist()) for row in learned]
     [always] = floors["majority"].predictions
@@ -184,15 +184,15 @@ def test_agreement_is_that_of_whole_sets_on_rows_not_trained_on(evaluated):
         role: read_table(inputs["teacher_signals"].path / role / "part-1.parquet").to_pydict()
         for role in ("validation", "transfer")
     }
-    taught = {role: np.array(one["logits"]) > 0 for role, one in signals.items()}
+    from_teacher = {role: np.array(one["logits"]) > 0 for role, one in signals.items()}
     ids = [id_of("validation", "zh", i) for i in range(8)]
     assert signals["validation"]["example_id"] == ids
     said = logits_of(inputs, "validation") > 0
     found = report.diagnostics
     assert (found.num_rows, found.decided) == (8, "set of classes")
-    assert found.agreement == (taught["validation"] == said).all(axis=1).mean()
+    assert found.agreement == (from_teacher["validation"] == said).all(axis=1).mean()
     for which, name in enumerate(LABELS):
-        chosen = taught["validation"][:, which]
+        chosen = from_teacher["validation"][:, which]
         if chosen.any():
             assert found.agreement_by_class[name] == said[chosen, which].mean()
         else:
@@ -200,6 +200,6 @@ def test_agreement_is_that_of_whole_sets_on_rows_not_trained_on(evaluated):
     gold = np.array(
         [[name in row["labels"] for name in LABELS] for row in rows_of("transfer", "zh")]
     )
-    assert found.pseudo_label_accuracy == (taught["transfer"] == gold).all(axis=1).mean()
+    assert found.pseudo_label_accuracy == (from_teacher["transfer"] == gold).all(axis=1).mean()
     page = (artifact.path / "report.html").read_text(encoding="utf-8")
     assert "student and teacher choose the same set of classes in" in page

@@ -172,10 +172,10 @@ def test_answers_too_long_to_be_given_are_told(evaluated, monkeypatch):
 def test_agreement_is_that_of_answers_to_validation_questions_both_read(evaluated, publish):
     """Student and teacher compared on translations, where no place means the same."""
     inputs, artifact, report = evaluated
-    taught, said = (
+    from_teacher, said = (
         answers_of(inputs, name, "zh", "validation") for name in ("teacher", "student_0")
     )
-    threshold = float(np.median([margin for margin, _ in taught.values()]))
+    threshold = float(np.median([margin for margin, _ in from_teacher.values()]))
 
     def tuned(output):
         shutil.copytree(inputs["teacher_signals"].path, output, dirs_exist_ok=True)
@@ -187,7 +187,9 @@ def test_agreement_is_that_of_answers_to_validation_questions_both_read(evaluate
     again = QuestionAnswering(Material(refusing, "en", "zh"), Settings())._diagnose()
     gold = {id_of("transfer", "zh", i): row for i, row in enumerate(rows_of("transfer", "zh"))}
     for found, limit in ((report.diagnostics, 0.0), (again, threshold)):
-        chosen = {row: None if margin > limit else place for row, (margin, place) in taught.items()}
+        chosen = {
+            row: None if margin > limit else place for row, (margin, place) in from_teacher.items()
+        }
         answers = {row: None if margin > 0 else place for row, (margin, place) in said.items()}
         assert found.num_rows == len(chosen) == len(answers) == 4
         same = {row: chosen[row] == answers[row] for row in chosen}

@@ -268,9 +268,9 @@ def test_a_summarizer_of_several_languages_is_scored_in_each(world, publish, eva
 
 def test_replies_can_be_looked_up_in_what_the_student_was_taught(store, publish):
     """A student that is worse than looking up its training rows had no rival in its report."""
-    taught = {"打开灯": "已打开", "关闭灯": "已关闭", "关掉灯": "已关闭"}
+    from_teacher = {"打开灯": "已打开", "关闭灯": "已关闭", "关掉灯": "已关闭"}
     asked = {"请打开灯": "好的，已打开", "请关闭灯": "好的，已关闭"}
-    ids = {text: hashlib.sha256(text.encode()).hexdigest()[:32] for text in (*taught, *asked)}
+    ids = {text: hashlib.sha256(text.encode()).hexdigest()[:32] for text in (*from_teacher, *asked)}
 
     def rows(out, role, texts, targets):
         table = pa.table(
@@ -279,11 +279,11 @@ def test_replies_can_be_looked_up_in_what_the_student_was_taught(store, publish)
         write_table(table, out / "rows" / role / "part-00000.parquet")
 
     def corpus(out):
-        rows(out, "transfer", taught, pa.nulls(3, pa.string()))
+        rows(out, "transfer", from_teacher, pa.nulls(3, pa.string()))
         rows(out, "test", asked, [*asked.values()])
 
     def tokens(out):
-        for role, texts in (("transfer", taught), ("test", asked)):
+        for role, texts in (("transfer", from_teacher), ("test", asked)):
             table = pa.table(
                 {"example_id": [ids[text] for text in texts], "language": ["zh"] * len(texts)}
             )
@@ -292,8 +292,8 @@ def test_replies_can_be_looked_up_in_what_the_student_was_taught(store, publish)
     def signals(out):
         table = pa.table(
             {
-                "example_id": [ids[text] for text in taught][::-1],
-                "target_text": [*taught.values()][::-1],
+                "example_id": [ids[text] for text in from_teacher][::-1],
+                "target_text": [*from_teacher.values()][::-1],
             }
         )
         write_table(table, out / "transfer" / "part-00000.parquet")

@@ -212,7 +212,7 @@ def test_memory_of_warnings_does_not_grow_with_rows(world, publish):
 
 
 def test_a_student_of_gold_labels_is_not_warned_of_a_teacher_it_never_heard(world, publish):
-    """The saturation of a teacher that taught nothing is no cause of anything."""
+    """The saturation of a teacher that trained nothing is no cause of anything."""
     saturated = signals_times(world, publish, {"transfer": 200.0, "validation": 200.0})
     made = with_history(
         world,

@@ -120,7 +120,7 @@ def test_a_context_without_sentences_has_its_reason(answers):
 
 
 def test_an_answer_of_which_nobody_knows_the_place_is_in_no_no():
-    """Bonn, rightly an answer and twice in the context, taught as none."""
+    """Bonn, rightly an answer and twice in the context, trained as none."""
     said = ["Bach was born in Saxony.", "Bach died in Bonn.", "He is buried in Bonn."]
     context = " ".join([*said, "The organ is large."])
     for n in range(20):

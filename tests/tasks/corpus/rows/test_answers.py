@@ -38,7 +38,7 @@ def test_places_by_hand(cell, places, mended):
     ],
 )
 def test_what_is_no_answer_has_its_reason(cell, reason):
-    """A broken file that taught "no answer here"."""
+    """A broken file that trained "no answer here"."""
     with pytest.raises(UnfitError) as refused:
         answer_places(cell, CONTEXT, Counter())
     assert refused.value.reason == reason

@@ -214,7 +214,7 @@ def test_broken_tags_cost_their_row_for_the_reason_that_entities_give(others):
 
 
 def test_nobody_has_looked_where_a_row_has_no_tags():
-    """A transfer row without tags taught that no class holds of it."""
+    """A transfer row without tags trained that no class holds of it."""
     kind, others = MultilabelRows(), {"words": ["Ada"], "tags": None}
     assert tagged(kind, others)[0] == "missing_label"
     assert tagged(kind, others, needs_label=False) == ("Ada", None)

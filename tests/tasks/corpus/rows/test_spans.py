@@ -295,7 +295,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(sources, ingest, tokenize)
 
 
 def test_one_text_with_two_annotations_is_set_aside(sources, ingest, write_rows):
-    """Two annotators, two truths: both rows taught the model."""
+    """Two annotators, two truths: both rows trained the model."""
     other = english(0) | {"ner_tags": ["O", "B-PER", "O", "O", "O", "B-PER", "O"]}
     more = [*sources, write_rows("second", [other], "train", "en", WORDS)]
     corpus = ingest(PROBLEM, more, deduplication={"leak_threshold": None}, max_quarantine_rate=1.0)

@@ -46,7 +46,7 @@ def test_a_source_without_a_map_has_the_key_it_had():
 
 
 def test_files_that_spell_classes_in_their_own_way_make_one_corpus(sources, store, tmp_path):
-    """A file of the same classes with capitals went to the quarantine, or taught them twice."""
+    """A file of the same classes with capitals went to the quarantine, or trained them twice."""
     spelt = [(text_of(n), VERBS[n % 8].title()) for n in range(400)]
     path = write_csv(tmp_path / "spelt.csv", spelt)
     label_map = {verb.title(): verb for verb in VERBS}

@@ -138,7 +138,7 @@ def test_pairs_of_one_token_or_none_have_finite_answers(network):
 
 
 def test_a_served_pair_is_split_alike():
-    """The served script has its own words for it: it must not have its own opinion."""
+    """The served script has its own words for it: it must not have its own prediction."""
     ids, mask = padded([joined(pair) for pair in PAIRS], extra=2)
     texts = read_apart(ids, mask)
     served_ids, served_mask = read_apart_in_service(ids.numpy(), mask.numpy())

@@ -65,7 +65,7 @@ def test_answers_do_not_depend_on_the_number_of_threads(exported, monkeypatch):
 
 @pytest.mark.parametrize("variant", ["onnx_int8", "safetensors"])
 def test_equal_texts_get_equal_answers_wherever_they_stand(exported, variant):
-    """The same opinion twice in a file, positive above and neutral below: an int8 scale is its
+    """The same prediction twice in a file, positive above and neutral below: an int8 scale is its
     batch's, and the batches differed."""
     texts = ragged(np.random.default_rng(3), 40, 16)
     order = np.random.default_rng(4).permutation(np.tile(np.arange(40), 5))

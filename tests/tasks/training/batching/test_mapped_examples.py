@@ -158,7 +158,7 @@ def test_what_the_teacher_reads_beside_is_the_same_row_by_id(store):
 
 
 def test_of_a_long_context_the_teacher_reads_the_same_window(store, publish):
-    """The end of a context taught as the teacher reads its beginning: they share the example."""
+    """The end of a context trained as the teacher reads its beginning: they share the example."""
 
     def questions(role, language):
         rooms = ["hall", "attic", "cellar", "garden"]
@@ -265,8 +265,8 @@ def test_rows_and_labels_are_kept_by_language(store):
 
 
 def test_the_teacher_decides_at_its_own_thresholds(store, publish, tmp_path):
-    """A student of "hard pseudo-labels" taught other labels than the teacher gives: a baseline that
-    is weaker than it is, and distillation's gain over it."""
+    """A student of "hard pseudo-labels" that trains on others than the teacher gives: a baseline
+    that is weaker than it is, and distillation's gain over it."""
     names = ["lamp", "music", "door"]
 
     def rows_of(role, language):

@@ -65,7 +65,7 @@ def test_a_row_without_a_signal_is_refused(signals):
 
 
 def test_a_teacher_of_other_classes_is_refused(signals):
-    """Class 3 of the teacher taught as class 3 of the student, which is another intent."""
+    """Class 3 of the teacher trained as class 3 of the student, which is another intent."""
     with pytest.raises(ContractViolation, match="2 classes"):
         SignalJoin(signals, ["off", "dim"])
 

@@ -1,15 +1,15 @@
-"""Several teachers' opinions averaged, at the edge: the rest is tested with the stage."""
+"""Several teachers' predictions averaged, at the edge: the rest is tested with the stage."""
 
 import numpy as np
 import pytest
 
-from tasks.training.multi_teacher.averaging import Opinions, averaged
+from tasks.training.multi_teacher.averaging import SoftLabels, averaged
 
 
 @pytest.mark.parametrize("distribution", ["classes", "binary", "units"])
 def test_no_answers_are_averaged_to_none(distribution):
     """A part of texts that nobody reads ends the run, or makes every share NaN."""
-    nothing = Opinions(
+    nothing = SoftLabels(
         np.zeros((2, 0, 3), np.float32), np.zeros((2, 0), bool), np.zeros(0, np.int64)
     )
     logits, shares = averaged(nothing, np.ones(2), distribution=distribution)
@@ -22,9 +22,9 @@ def test_units_of_a_context_are_averaged_over_the_context(by_confidence):
     nothing: the shares that a run reports are then of another mean."""
     logits = np.random.default_rng(0).normal(size=(2, 5, 2), scale=2.0).astype(np.float32)
     read = np.array([[True] * 5, [True, True, True, False, False]])
-    opinions = Opinions(logits, read, np.array([3, 2]))
+    soft_labels = SoftLabels(logits, read, np.array([3, 2]))
     found, shares = averaged(
-        opinions, np.array([1.0, 3.0]), distribution="units", by_confidence=by_confidence
+        soft_labels, np.array([1.0, 3.0]), distribution="units", by_confidence=by_confidence
     )
     counted = []
     for start, stop in ((0, 3), (3, 5)):

@@ -92,22 +92,22 @@ def teacher(store, publish):
 
 @pytest.mark.parametrize("problem", ["text_classification", "token_classification"])
 def test_teachers_that_read_other_tokens_are_set_side_by_side(teacher, problem):
-    """Opinions of the neighbour's text or word, or of another class: each teacher's own order of
+    """Predictions of the neighbour's text or word, or of another class: each teacher's own order of
     rows, number of tokens and order of labels is right only for itself."""
     words, of_words = teacher("words", problem, [0, 1, 2])
     letters, of_letters = teacher("letters", problem, [3, 2, 0])
-    ((ids, opinions),) = Panel(PROBLEMS[problem], [words, letters]).blocks(PART)
+    ((ids, soft_labels),) = Panel(PROBLEMS[problem], [words, letters]).blocks(PART)
     assert ids.to_pylist() == [IDS[row] for row in (0, 1, 2, 3)]
     assert of_letters(0)[1] > of_words(0)[1] + 5, "the same tokens: nothing is tested"
     order = [LABELS["letters"].index(label) for label in LABELS["words"]]
-    ends = np.cumsum(opinions.counts)
-    for row, (end, count) in enumerate(zip(ends, opinions.counts, strict=True)):
+    ends = np.cumsum(soft_labels.counts)
+    for row, (end, count) in enumerate(zip(ends, soft_labels.counts, strict=True)):
         units = len(segment(TEXTS[row])) if problem == "token_classification" else 1
         assert count == units
         answers = slice(end - count, end)
         for k, (said, has_read) in enumerate(((of_words, row < 3), (of_letters, row != 1))):
-            assert (opinions.read_KA[k, answers] == has_read).all()
+            assert (soft_labels.read_KA[k, answers] == has_read).all()
             if has_read:
                 expected = said(row)[0][:, order if k else [0, 1, 2]]
-                found = opinions.logits_KAC[k, answers]
+                found = soft_labels.logits_KAC[k, answers]
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

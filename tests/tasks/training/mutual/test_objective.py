@@ -270,7 +270,7 @@ def test_an_adversary_of_a_peer_needs_groups_among_the_shared_rows(toy):
 
 def test_peers_whose_tokens_join_other_units_do_not_contradict_one_another():
     """北京 is one token of one peer and two of the other: one learns that 京 begins a place, as its
-    token does, the other that it goes on, and each was taught the other's answer for ever."""
+    token does, the other that it goes on, and each was trained the other's answer for ever."""
     problem = PROBLEMS["token_classification"]
 
     def read(positions, tags):

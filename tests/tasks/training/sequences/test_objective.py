@@ -114,7 +114,7 @@ def test_labels_of_a_batch_are_the_targets_of_its_rows(examples):
         ids = examples.target_ids.values[first:stop].tolist()
         padding = [IGNORE_INDEX] * (batch.labels_BL.shape[1] - len(ids))
         assert batch.labels_BL[place].tolist() == ids + padding
-    assert len(batch.taught.ids_NK) == examples.normalizers(rows)[0]
+    assert len(batch.from_teacher.ids_NK) == examples.normalizers(rows)[0]
 
 
 def test_on_policy_steps_train_the_student_and_not_the_teacher(examples):

@@ -52,7 +52,7 @@ def test_shares_are_those_of_the_whole_gradients_at_the_logits(text_world, net):
     labels = batch.labels_BL[batch.labels_BL >= 0]
     norms = []
     for share, loss in (
-        (0.6, lambda z: topk_kl_loss(z, batch.taught, temperature=2.0, normalizer=len(z))),
+        (0.6, lambda z: topk_kl_loss(z, batch.from_teacher, temperature=2.0, normalizer=len(z))),
         (0.4, lambda z: F.cross_entropy(z, labels, label_smoothing=0.1)),
     ):
         leaf = logits.clone().requires_grad_()
