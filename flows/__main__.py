@@ -25,6 +25,8 @@ COMMANDS = {
     "tune": "Search the student's settings: run the trials of the recipe's section tuning.",
     "plan": "Say which steps a run would find cached, which it would run, and why.",
     "validate": "Check a recipe and its sources without running anything.",
+    "recipes": "List the recipes that come with Decant, with a line each.",
+    "schema": "Print the JSON schema of a recipe file, for editors.",
     "status": "Show the steps of the last run and the aliases of the registered models.",
     "lineage": "Show what a registered model was made from, down to the sources.",
     "report": "Say where the report of a recipe's last run is, or print its table.",
