@@ -124,10 +124,11 @@ MUTANTS = {
         "losses/multi_label", "losses/test_multi_label", "(yes + no).mean", "yes.mean",
     ),
     "padding in the softmax of a text": (
-        "unit_distributions", "test_unit_distributions", "ABSENT = -1e4", "ABSENT = 0.0",
+        "objectives/unit_distributions", "objectives/test_unit_distributions", "ABSENT = -1e4",
+        "ABSENT = 0.0",
     ),
     "the end where the start belongs": (
-        "unit_distributions", "test_unit_distributions",
+        "objectives/unit_distributions", "objectives/test_unit_distributions",
         "enumerate((1, 2))", "enumerate((2, 1))",
     ),
     "a teacher renormalised over its top k": (
@@ -192,40 +193,42 @@ MUTANTS = {
         "losses/hidden", "losses/test_hidden", ".square().mean(-1).sum()", ".square().sum()",
     ),
     "a weight forgotten": (
-        "objectives", "test_objectives", "total = total + weight * value", "total = total + value",
+        "objectives/objective", "objectives/test_objective", "total = total + weight * value",
+        "total = total + value",
     ),
     "the step forgotten": (
-        "objectives", "test_objectives",
+        "objectives/objective", "objectives/test_objective",
         "value_at(value, step, total_steps", "value_at(value, 0, total_steps",
     ),
     "labelled rows divided by all": (
-        "objectives", "test_objectives",
+        "objectives/objective", "objectives/test_objective",
         'options["normalizer"] = num_labelled', 'options["normalizer"] = len(labels_B)',
     ),
     "a schedule without its end": (
-        "schedules", "test_schedules", "        return value.end\n", "        return value.start\n",
+        "optimization/schedules", "optimization/test_schedules", "        return value.end\n",
+        "        return value.start\n",
     ),
     "a weight of a term over tokens forgotten": (
-        "sequences/sequence_losses", "sequences/test_sequence_losses",
+        "sequences/losses", "sequences/test_losses",
         "loss is None else loss + term.weight * value", "loss is None else loss + value",
     ),
     "one divergence for terms of every temperature": (
-        "sequences/sequence_losses", "sequences/test_sequence_losses",
+        "sequences/losses", "sequences/test_losses",
         "if term.temperature not in coarse:",
         "coarse = {term.temperature: v for v in coarse.values()}\n            if not coarse:",
     ),
     "the step forgotten by a term over tokens": (
-        "sequences/seq2seq_objective", "sequences/test_seq2seq_objective",
+        "sequences/objective", "sequences/test_objective",
         "value_at(term.weight, step, total_steps", "value_at(term.weight, 0, total_steps",
     ),
     "the student's own texts as labels": (
-        "sequences/seq2seq_objective", "sequences/test_seq2seq_objective",
+        "sequences/objective", "sequences/test_objective",
         'weight / kept * whole) for term in terms if term.kind != "hard"',
         'weight / kept * whole) for term in terms',
     ),
     # A teacher in training mode teaches the noise of its dropout: wherever one is asked.
     "signals of a teacher in training mode": (
-        "inference", "test_inference",
+        "fitting/inference", "fitting/test_inference",
         "        evaluation_mode(model),\n        # Under",
         "        torch.inference_mode(model.train() is model),\n        # Under",
     ),
@@ -234,38 +237,38 @@ MUTANTS = {
         "    with evaluation_mode(teacher), ", "    teacher.train()\n    with ",
     ),
     "a teacher in training mode beside its student": (
-        "companions/layer_matching", "companions/test_layer_matching",
+        "auxiliary/layer_matching", "auxiliary/test_layer_matching",
         "teacher.requires_grad_(False).eval()", "teacher.requires_grad_(False).train()",
     ),
     "padding compared token by token": (
-        "companions/layer_matching", "companions/test_layer_views",
+        "auxiliary/layer_matching", "auxiliary/test_layer_views",
         "return loss(mine, theirs, mask_BL, normalizer",
         "return loss(mine, theirs, mask_BL | True, normalizer",
     ),
     "tokens divided by texts": (
-        "companions/layer_matching", "companions/test_layer_views",
+        "auxiliary/layer_matching", "auxiliary/test_layer_views",
         "normalizer = num_tokens if one.term.reads_tokens else len(step.rows)",
         "normalizer = len(step.rows)",
     ),
     "attention of the layer below": (
-        "companions/layer_views", "companions/test_layer_views",
+        "auxiliary/layer_views", "auxiliary/test_layer_views",
         "recorded[layer - 1]", "recorded[layer - 2]",
     ),
     "the lowest layers for the topmost": (
-        "companions/matching_config",
-        "companions/test_layer_matching::test_the_k_topmost_layers_are_paired_from_the_top",
+        "auxiliary/matching_config",
+        "auxiliary/test_layer_matching::test_the_k_topmost_layers_are_paired_from_the_top",
         "return tuple((student - below, teacher - below)",
         "return tuple((count - below, count - below)",
     ),
     "bridges that are not clipped": (
-        "stepping",
-        "companions/test_layer_matching::test_bridges_are_clipped_with_the_student",
+        "engine/stepping",
+        "auxiliary/test_layer_matching::test_bridges_are_clipped_with_the_student",
         "clip_gradients(self._model.parameters(),",
         'clip_gradients(getattr(self._model, "student", self._model).parameters(),',
     ),
     "bridges that a resumed run builds anew": (
-        "loop",
-        "companions/test_layer_matching::"
+        "engine/loop",
+        "auxiliary/test_layer_matching::"
         "test_bridges_are_trained_and_resumed_and_the_teacher_stays_as_it_is"
         "[hidden_mse]",
         "load_whole(model, checkpoint.model)",
@@ -273,20 +276,21 @@ MUTANTS = {
         'model.state_dict().items() if "projections" in name}})',
     ),
     "a teacher in the checkpoints of its student": (
-        "companions/layer_matching",
-        "companions/test_layer_matching::test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher",
+        "auxiliary/layer_matching",
+        "auxiliary/test_layer_matching::test_checkpoints_hold_the_bridges_and_no_weight_of_the_teacher",
         "    bridges = nn.ModuleList(projections)\n",
         "    bridges = nn.ModuleList([*projections, teacher])\n",
     ),
     "a peer left in evaluation mode": (
-        "stepping", "peers/test_mutual",
+        "engine/stepping", "mutual/test_objective",
         "        self._model.train()\n", "        self._model.train(self._model.training)\n",
     ),
     "a peer that teaches itself": (
-        "peers/mutual", "peers/test_mutual", "enumerate(shared) if j != k]", "enumerate(shared)]",
+        "mutual/objective", "mutual/test_objective", "enumerate(shared) if j != k]",
+        "enumerate(shared)]",
     ),
     "a running average in training mode": (
-        "companions/companions", "companions/test_ema",
+        "auxiliary/network", "auxiliary/test_ema",
         "self.part(reader).eval()", "self.part(reader).train(mode)",
     ),
 }  # fmt: skip
