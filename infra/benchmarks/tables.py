@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PAGES = ("ablations", "quickstart")
+PAGES = ("ablations", "quality", "quickstart")
 _BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _ABOUT = ("date", "commit", "machine", "versions", "command", "remark")
 
