@@ -390,10 +390,8 @@ def test_a_choice_and_a_seed_that_are_not_read_are_not_in_the_key():
     """Every run of several teachers made again for a choice that none of them made."""
     from_teacher = {"teachers": ("teacher", "other"), "languages": (("en",), ("ja",)), "seed": 7}
     cosine, learned = (
-        Config(
-            combination=Combination(weighting="similarity", similarity=similarity), **from_teacher
-        )
-        for similarity in ("cosine", "learned")
+        Config(combination=Combination(weighting="similarity", similarity=one), **from_teacher)
+        for one in ("cosine", "learned")
     )
     assert "seed" not in cosine.model_dump()
     assert "similarity" not in cosine.combination.model_dump()

@@ -134,8 +134,8 @@ def _moments(
         vectors = vectors.flatten(0, -2)
         if len(vectors) != len(is_real):
             raise _reads_no_tokens(backbone)
-        read = vectors[is_real].float()
-        seen = (read.T @ read).double()
+        read = vectors[is_real].double()
+        seen = read.T @ read
         moments[linear] = moments[linear] + seen if linear in moments else seen
 
     matrices = [linear for _, _, linear in _matrices(backbone)]

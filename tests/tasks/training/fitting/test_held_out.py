@@ -67,7 +67,7 @@ def test_thresholds_are_tuned_for_the_weights_that_are_delivered(
     inputs = make_inputs(store, publish, name, rows_of, LABELS[name], num_seeds=1)
     tokens = inputs["student_tokens"].path
     examples = examples_of(problem, read_rows(tokens, ["train"]), LABELS[name])
-    # Taught the wrong answers, so that the best weights are not the last.
+    # Trained on wrong answers, so that the best weights are not the last.
     examples = replace(examples, labels=np.roll(examples.labels, 1, axis=-1))
     terms = (HardTerm(kind="hard"), HardTerm(kind="hard", name="again", weight=0.5))
     objective = Objective(terms, is_binary=problem.distribution == "binary")
